@@ -1,0 +1,73 @@
+"""Show, play and measure what AudioLDM2's VAE does to sound.
+
+Samples become a log-mel, a latent, a log-mel and samples again::
+
+    samples [B, N]  --mel-->  log-mel [B, T, 64]  --encode-->  latent [B, 8, T/4, 16]
+                                                                   | decode
+    samples [B, N]  <--vocoder | phase--  log-mel [B, T, 64]  <----+
+
+Example
+-------
+>>> import vaerecon as vr
+>>> clip = vr.load_audio("song.mp3", max_length=10)
+>>> pipe = vr.ReconstructionPipeline.from_pretrained("tiny")
+>>> result = pipe(clip, methods=["vocoder", "griffinlim"])
+
+``import vaerecon`` is quick: each public name is imported when it is first used, so that the
+command line answers ``--help`` and errors without loading torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import methods, metrics
+    from .audio import Clip, load_audio, write_wav
+    from .mel import MelConfig, log_mel, naive_log_mel
+    from .pipeline import Reconstruction, ReconstructionPipeline
+
+__version__ = "0.1.0"  # setuptools reads it here for the package metadata
+
+__all__ = [
+    "Clip",
+    "MelConfig",
+    "Reconstruction",
+    "ReconstructionPipeline",
+    "load_audio",
+    "log_mel",
+    "methods",
+    "metrics",
+    "naive_log_mel",
+    "write_wav",
+]
+
+# Public name -> module that has it. A name must not be a module's too: importing that module
+# would put it in the name's place. Hence `compare` is to come from `comparison`.
+_MODULE_OF = {
+    "Clip": "audio",
+    "load_audio": "audio",
+    "write_wav": "audio",
+    "MelConfig": "mel",
+    "log_mel": "mel",
+    "naive_log_mel": "mel",
+    "Reconstruction": "pipeline",
+    "ReconstructionPipeline": "pipeline",
+}
+_SUBMODULES = ("methods", "metrics")
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for (PEP 562)."""
+    if name in _SUBMODULES:
+        return import_module(f"{__name__}.{name}")  # which also sets it here
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value  # the next access finds it at once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
