@@ -1,1 +1,1 @@
-"""What only training needs: the synthesized corpus, losses and loops. The core does not import it."""
+"""What only training needs: the synthesized corpus, losses and loops. Nothing else imports it."""

@@ -14,9 +14,11 @@ References
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.random import Generator
 
 TICKS = 480  # per beat
 DRUMS = 9  # the channel of the percussion kit, counted from 0
@@ -49,6 +51,8 @@ CHORD_PROGRAMS = (*range(0, 9), *range(11, 32), *range(44, 56), *range(61, 64), 
 BASS_PROGRAMS = (*range(32, 40), 43, 58, 67, 70, 87)
 KICKS, SNARES, HATS = (35, 36), (37, 38, 39, 40), (42, 44, 46, 51, 69, 70, 82)
 OTHER_DRUMS = tuple(range(41, 82))  # toms, cymbals, congas, bongos, bells, whistles, blocks
+
+Pitch = Callable[[int, int], int]  # (degree of the scale, lowest MIDI number) -> MIDI number
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,12 @@ def midi_bytes(score: Score) -> bytes:
     Raises
     ------
     ValueError
-        If a pitch, velocity, channel, program or controller is outside MIDI's range.
+        If a tempo, time, pitch, velocity, channel, program or controller is outside MIDI's range.
     """
+    if not 4 <= score.tempo <= 1000:
+        raise ValueError(f"tempo: got {score.tempo}, expected 4 to 1000 beats per minute")
+    if early := [note for note in score.notes if note.start < 0 or note.length < 0]:
+        raise ValueError(f"notes: got {early[0]}, expected start and length of 0 beats or more")
     microseconds = round(60e6 / score.tempo)
     bend = 8192 + round(np.clip(score.detune / 200, -1, 1) * 8191)  # default range: 2 semitones
     # (tick, rank, bytes); at one tick settings come first, then note-offs, then note-ons
@@ -129,7 +137,7 @@ def _message(status: int, channel: int, *data: int) -> bytes:
 # ------------------------------------------------------------------------------ random pieces
 
 
-def random_score(rng: np.random.Generator, seconds: float) -> Score:
+def random_score(rng: Generator, seconds: float) -> Score:
     """A random piece of about ``seconds``: solo, duo or band, in a random key, metre and tempo."""
     tempo = float(rng.uniform(56, 176))
     beats_per_bar = int(rng.choice([4, 4, 4, 3]))
@@ -164,23 +172,17 @@ def random_score(rng: np.random.Generator, seconds: float) -> Score:
         suited = {"melody": MELODY_PROGRAMS, "chords": CHORD_PROGRAMS, "bass": BASS_PROGRAMS}[part]
         programs[channel] = int(rng.choice(suited if rng.random() < 0.8 else np.arange(120)))
         play = {"melody": _melody, "chords": _chords, "bass": _bass}[part]
-        notes += play(rng, n_bars, beats_per_bar, degrees, pitch, channel)
+        bars = [degrees[bar % len(degrees)] for bar in range(n_bars)]
+        notes += play(rng, bars, beats_per_bar, pitch, channel)
         controls += _expression(rng, n_bars * beats_per_bar, channel)
-    swung = [
-        Note(
-            n.start + (swing if n.start % 1 == 0.5 else 0), n.length, n.pitch, n.velocity, n.channel
-        )
-        for n in notes
-    ]
+    swung = [replace(n, start=n.start + swing) if n.start % 1 == 0.5 else n for n in notes]
     return Score(swung, programs, tempo, float(rng.normal(0, 15)), 2.0 * tempo / 60, controls)
 
 
-def _expression(rng, n_beats: int, channel: int) -> list[tuple[float, int, int, int]]:
+def _expression(rng: Generator, n_beats: int, channel: int) -> list[tuple[float, int, int, int]]:
     """Swells (controller 11), vibrato (1), level (7) and reverberation (91) of one channel."""
-    out = [
-        (0.0, channel, 7, int(rng.integers(70, 128))),
-        (0.0, channel, 91, int(rng.integers(100))),
-    ]
+    level, echo = int(rng.integers(70, 128)), int(rng.integers(100))
+    out = [(0.0, channel, 7, level), (0.0, channel, 91, echo)]
     if rng.random() < 0.4:
         out.append((0.0, channel, 1, int(rng.integers(20, 100))))
     if rng.random() < 0.5:
@@ -191,11 +193,11 @@ def _expression(rng, n_beats: int, channel: int) -> list[tuple[float, int, int, 
     return out
 
 
-def _velocity(rng, level: float, accent: bool = False) -> int:
+def _velocity(rng: Generator, level: float, accent: bool = False) -> int:
     return int(np.clip(rng.normal(level + 12 * accent, 9), 20, 127))
 
 
-def _bar_rhythm(rng, beats_per_bar: int) -> list[float]:
+def _bar_rhythm(rng: Generator, beats_per_bar: int) -> list[float]:
     """Note lengths that fill one bar exactly."""
     lengths, total = [], 0.0
     for length in RHYTHMS[rng.integers(len(RHYTHMS))]:
@@ -206,15 +208,17 @@ def _bar_rhythm(rng, beats_per_bar: int) -> list[float]:
     return [*lengths, beats_per_bar - total] if total < beats_per_bar else lengths
 
 
-def _melody(rng, n_bars, beats_per_bar, degrees, pitch, channel) -> list[Note]:
+def _melody(
+    rng: Generator, bars: list[int], beats_per_bar: int, pitch: Pitch, channel: int
+) -> list[Note]:
     """A random walk on the scale that lands on chord notes at the beginning of each bar."""
     base = int(rng.choice([48, 60, 60, 72]))
     level, legato = rng.uniform(50, 110), float(rng.choice([0.4, 0.9, 1.05]))
     rests, motif = rng.uniform(0, 0.25), [_bar_rhythm(rng, beats_per_bar) for _ in range(2)]
     notes, degree = [], 0
-    for bar in range(n_bars):
+    for bar, root in enumerate(bars):
         beat = float(bar * beats_per_bar)
-        degree = degrees[bar % len(degrees)] + int(rng.choice([0, 2, 4]))
+        degree = root + int(rng.choice([0, 2, 4]))
         for i, length in enumerate(motif[int(rng.integers(2))]):
             if rng.random() >= rests:
                 velocity = _velocity(rng, level, accent=i == 0)
@@ -225,14 +229,16 @@ def _melody(rng, n_bars, beats_per_bar, degrees, pitch, channel) -> list[Note]:
     return notes
 
 
-def _chords(rng, n_bars, beats_per_bar, degrees, pitch, channel) -> list[Note]:
+def _chords(
+    rng: Generator, bars: list[int], beats_per_bar: int, pitch: Pitch, channel: int
+) -> list[Note]:
     """Held, repeated, broken or strummed chords of three to five notes."""
     base, level = int(rng.choice([36, 48, 48, 60])), rng.uniform(45, 95)
     style = str(rng.choice(["held", "repeated", "broken", "strummed"]))
     steps = (0, 2, 4, 7, 9)[: int(rng.integers(3, 6))]
     notes = []
-    for bar in range(n_bars):
-        tones = [pitch(degrees[bar % len(degrees)] + step, base) for step in steps]
+    for bar, root in enumerate(bars):
+        tones = [pitch(root + step, base) for step in steps]
         beat = float(bar * beats_per_bar)
         if style == "broken":
             times = np.arange(0, beats_per_bar, 0.5)
@@ -241,29 +247,30 @@ def _chords(rng, n_bars, beats_per_bar, degrees, pitch, channel) -> list[Note]:
             order = [(0.0, tone, beats_per_bar * 0.98) for tone in tones]
         else:
             spread = 0.06 if style == "strummed" else 0.0
-            order = [
-                (t + i * spread, p, 0.7) for t in range(beats_per_bar) for i, p in enumerate(tones)
-            ]
+            strokes = [(i * spread, tone) for i, tone in enumerate(tones)]
+            order = [(t + late, tone, 0.7) for t in range(beats_per_bar) for late, tone in strokes]
         for start, tone, length in order:
             notes.append(Note(beat + float(start), length, tone, _velocity(rng, level), channel))
     return notes
 
 
-def _bass(rng, n_bars, beats_per_bar, degrees, pitch, channel) -> list[Note]:
+def _bass(
+    rng: Generator, bars: list[int], beats_per_bar: int, pitch: Pitch, channel: int
+) -> list[Note]:
     """Roots, fifths and octaves, one to four a beat."""
     step = float(rng.choice([0.5, 1.0, 1.0, 2.0]))
     level, moves = rng.uniform(65, 115), rng.choice([0, 0, 4, 7, 2], size=8)
     notes = []
-    for bar in range(n_bars):
+    for bar, root in enumerate(bars):
         for i, start in enumerate(np.arange(0, beats_per_bar, step)):
-            degree = degrees[bar % len(degrees)] + int(moves[i % len(moves)]) * (i > 0)
+            degree = root + int(moves[i % len(moves)]) * (i > 0)
             velocity = _velocity(rng, level, accent=i == 0)
             beat = float(bar * beats_per_bar + start)
             notes.append(Note(beat, step * 0.9, pitch(degree, 24), velocity, channel))
     return notes
 
 
-def _drums(rng, n_bars, beats_per_bar) -> list[Note]:
+def _drums(rng: Generator, n_bars: int, beats_per_bar: int) -> list[Note]:
     """One bar drawn at random on a grid of sixteenths, repeated with small changes."""
     grid = np.arange(0, beats_per_bar, 0.25)
     voices = [
@@ -311,6 +318,8 @@ def ensemble_score() -> Score:
         notes.append(Note(beat, 1.0, 81, 54, DRUMS))  # open triangle
         if not last:
             notes += [Note(beat + i, 0.5, 82, 50 + 14 * (i > 0), DRUMS) for i in range(3)]  # shaker
+    # a moment of silence first, so that the fade at the beginning does not blunt the attack
+    notes = [replace(note, start=note.start + 0.15) for note in notes]
     programs = {flute: 73, piano: 0, strings: 48, bass: 32, DRUMS: 0}
     controls = [(0.0, flute, 7, 96), (0.0, strings, 7, 80), (0.0, bass, 7, 104)]
     return Score(notes, programs, tempo=168.0, tail=2.0, controls=controls)

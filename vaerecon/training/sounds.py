@@ -9,33 +9,34 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.random import Generator
 from scipy.signal import butter, sosfilt
 
 RATE = 16000  # Hz
 NYQUIST = RATE / 2
 
 
-def band_noise(rng: np.random.Generator, n: int, low: float, high: float) -> np.ndarray:
+def band_noise(rng: Generator, n: int, low: float, high: float) -> np.ndarray:
     """Gaussian noise between ``low`` and ``high`` (Hz), 12 dB an octave outside."""
     band = (max(low, 20.0), min(high, NYQUIST * 0.98))
     sos = butter(1, band, btype="bandpass", fs=RATE, output="sos")
     return sosfilt(sos, rng.standard_normal(n))
 
 
-def tilted_noise(rng: np.random.Generator, n: int, slope: float) -> np.ndarray:
+def tilted_noise(rng: Generator, n: int, slope: float) -> np.ndarray:
     """Gaussian noise whose spectrum falls by ``slope`` decibels an octave (white 0, pink 3)."""
     spectrum = np.fft.rfft(rng.standard_normal(n))
     frequency = np.maximum(np.fft.rfftfreq(n, 1 / RATE), 30.0)
     return np.fft.irfft(spectrum * (frequency / 1000) ** (-slope / 6.02), n)
 
 
-def _wander(rng: np.random.Generator, n: int, per_second: float) -> np.ndarray:
+def _wander(rng: Generator, n: int, per_second: float) -> np.ndarray:
     """A smooth random curve ``[n]`` in 0..1, with ``per_second`` turning points."""
     knots = rng.random(max(2, int(n / RATE * per_second) + 2))
     return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots)
 
 
-def _scatter(rng: np.random.Generator, n: int, count: int, grain: Callable) -> np.ndarray:
+def _scatter(rng: Generator, n: int, count: int, grain: Callable) -> np.ndarray:
     """``count`` grains at random places; ``grain()`` returns one as samples."""
     out = np.zeros(n)
     for start in rng.integers(0, n, count):
@@ -44,14 +45,14 @@ def _scatter(rng: np.random.Generator, n: int, count: int, grain: Callable) -> n
     return out
 
 
-def _ping(rng: np.random.Generator, frequency: float, decay: float, glide: float = 0.0):
+def _ping(rng: Generator, frequency: float, decay: float, glide: float = 0.0):
     """A damped sine: ``decay`` seconds to 1/e, pitch falling from ``1 + glide`` times."""
     t = np.arange(int(decay * 6 * RATE) + 1) / RATE
     phase = frequency * (t + glide * decay * (1 - np.exp(-t / decay)))
     return np.sin(2 * np.pi * phase + rng.uniform(0, 2 * np.pi)) * np.exp(-t / decay)
 
 
-def rain(rng: np.random.Generator, n: int) -> np.ndarray:
+def rain(rng: Generator, n: int) -> np.ndarray:
     """A hiss made of very many drops, with single drops in front."""
     hiss = tilted_noise(rng, n, rng.uniform(-1, 4)) * (0.6 + 0.4 * _wander(rng, n, 2))
 
@@ -62,7 +63,7 @@ def rain(rng: np.random.Generator, n: int) -> np.ndarray:
     return hiss * rng.uniform(0.1, 1) + drops
 
 
-def crackle(rng: np.random.Generator, n: int) -> np.ndarray:
+def crackle(rng: Generator, n: int) -> np.ndarray:
     """Sparse snaps of very different strength over a low rumble, as of a fire."""
 
     def snap() -> np.ndarray:
@@ -75,7 +76,7 @@ def crackle(rng: np.random.Generator, n: int) -> np.ndarray:
     return np.clip(snaps, -6, 6) + rumble * rng.uniform(0.02, 0.2)
 
 
-def wind(rng: np.random.Generator, n: int) -> np.ndarray:
+def wind(rng: Generator, n: int) -> np.ndarray:
     """Noise through a band that wanders."""
     low = band_noise(rng, n, 60, 400)
     middle = band_noise(rng, n, 300, 1200)
@@ -84,7 +85,7 @@ def wind(rng: np.random.Generator, n: int) -> np.ndarray:
     return low + middle * weight**2 * 2 + high * weight**4 * rng.uniform(0, 2)
 
 
-def noise_bursts(rng: np.random.Generator, n: int) -> np.ndarray:
+def noise_bursts(rng: Generator, n: int) -> np.ndarray:
     """Bursts of filtered noise of 10 ms to 1 s, from thuds to hisses."""
 
     def burst() -> np.ndarray:
@@ -92,14 +93,13 @@ def noise_bursts(rng: np.random.Generator, n: int) -> np.ndarray:
         low = 10 ** rng.uniform(1.5, 3.6)
         noise = band_noise(rng, length, low, low * rng.uniform(1.3, 8))
         attack = np.minimum(1, np.arange(length) / (RATE * 10 ** rng.uniform(-4, -1.5)))
-        return (
-            rng.uniform(0.2, 1) * noise * attack * np.linspace(1, 0, length) ** rng.uniform(0.5, 4)
-        )
+        level, decay = rng.uniform(0.2, 1), np.linspace(1, 0, length) ** rng.uniform(0.5, 4)
+        return level * noise * attack * decay
 
     return _scatter(rng, n, int(n / RATE * rng.uniform(1, 8)) + 1, burst)
 
 
-def clicks(rng: np.random.Generator, n: int) -> np.ndarray:
+def clicks(rng: Generator, n: int) -> np.ndarray:
     """Ticks, regular or not, each a short resonance."""
     frequency, decay = rng.uniform(500, 6000), 10 ** rng.uniform(-3.7, -2)
 
@@ -115,7 +115,7 @@ def clicks(rng: np.random.Generator, n: int) -> np.ndarray:
     return out
 
 
-def chirps(rng: np.random.Generator, n: int) -> np.ndarray:
+def chirps(rng: Generator, n: int) -> np.ndarray:
     """Gliding tones of 50 ms to 2 s, up, down or trilled: birds, sirens, sweeps."""
 
     def chirp() -> np.ndarray:
@@ -130,7 +130,7 @@ def chirps(rng: np.random.Generator, n: int) -> np.ndarray:
     return _scatter(rng, n, int(n / RATE * rng.uniform(0.7, 6)) + 1, chirp)
 
 
-def fm_tones(rng: np.random.Generator, n: int) -> np.ndarray:
+def fm_tones(rng: Generator, n: int) -> np.ndarray:
     """Notes by frequency modulation: bells, brass, growls."""
 
     def tone() -> np.ndarray:
@@ -145,7 +145,7 @@ def fm_tones(rng: np.random.Generator, n: int) -> np.ndarray:
     return _scatter(rng, n, int(n / RATE * rng.uniform(1, 5)) + 1, tone)
 
 
-def struck(rng: np.random.Generator, n: int) -> np.ndarray:
+def struck(rng: Generator, n: int) -> np.ndarray:
     """Struck bodies: a few damped partials and a thud each; drums, wood, glass, bells."""
     bodies = []
     for _ in range(int(rng.integers(1, 4))):
@@ -167,7 +167,7 @@ def struck(rng: np.random.Generator, n: int) -> np.ndarray:
     return _scatter(rng, n, int(n / RATE * rng.uniform(1.5, 9)) + 1, stroke)
 
 
-def hum(rng: np.random.Generator, n: int) -> np.ndarray:
+def hum(rng: Generator, n: int) -> np.ndarray:
     """Motors and mains: a low harmonic series that flutters, with noise."""
     base = rng.uniform(35, 220) * (1 + 0.15 * (_wander(rng, n, rng.uniform(0.2, 3)) - 0.5))
     phase = 2 * np.pi * np.cumsum(base) / RATE
@@ -176,7 +176,7 @@ def hum(rng: np.random.Generator, n: int) -> np.ndarray:
     return out + rng.uniform(0, 0.5) * tilted_noise(rng, n, 4)
 
 
-def vowels(rng: np.random.Generator, n: int) -> np.ndarray:
+def vowels(rng: Generator, n: int) -> np.ndarray:
     """A sung line: harmonics with vibrato and breath under formants that move."""
     count = max(2, int(n / RATE * rng.uniform(1, 3)))
     steps = np.cumsum(rng.choice([-3, -2, -1, 0, 1, 2, 4], count))
@@ -206,7 +206,7 @@ def vowels(rng: np.random.Generator, n: int) -> np.ndarray:
     return (out + breath) * loud
 
 
-SOUNDS: tuple[Callable[[np.random.Generator, int], np.ndarray], ...] = (
+SOUNDS: tuple[Callable[[Generator, int], np.ndarray], ...] = (
     rain, crackle, wind, noise_bursts, clicks, chirps, fm_tones, struck, hum, vowels,
 )  # fmt: skip
 
@@ -214,7 +214,7 @@ SOUNDS: tuple[Callable[[np.random.Generator, int], np.ndarray], ...] = (
 # ------------------------------------------------------------------------------ treatment
 
 
-def room(rng: np.random.Generator, samples: np.ndarray) -> np.ndarray:
+def room(rng: Generator, samples: np.ndarray) -> np.ndarray:
     """The sound in a random room: direct sound and a decaying, darkening noise as its echo."""
     seconds = rng.uniform(0.08, 0.8)
     n = int(seconds * RATE)
@@ -227,8 +227,8 @@ def room(rng: np.random.Generator, samples: np.ndarray) -> np.ndarray:
     return np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(echo, size), size)[: len(samples)]
 
 
-def equalise(rng: np.random.Generator, samples: np.ndarray) -> np.ndarray:
-    """The sound through a random smooth frequency response within about 12 dB, as of a microphone."""
+def equalise(rng: Generator, samples: np.ndarray) -> np.ndarray:
+    """The sound through a random smooth frequency response (4 dB rms), as of a microphone."""
     spectrum = np.fft.rfft(samples)
     frequency = np.maximum(np.fft.rfftfreq(len(samples), 1 / RATE), 30.0)
     knots = np.geomspace(30, NYQUIST, 8)
@@ -256,9 +256,9 @@ def _saw(frequency: float, cutoff: np.ndarray, resonance: float) -> np.ndarray:
 
 
 def electronic(tempo: float = 128.0, bars: int = 3) -> np.ndarray:
-    """Kick, hats, clap, bass and an arpeggio whose filter opens; ``bars`` of four beats."""
+    """Kick, hats, clap, bass, an arpeggio whose filter opens, and a chord to end with."""
     beat = 60 / tempo
-    n = round(4 * bars * beat * RATE)
+    n = round((4 * bars + 0.75) * beat * RATE)
     t = np.arange(n) / RATE
     kick, hats, clap, bass, arpeggio = np.zeros((5, n))
 
@@ -271,7 +271,7 @@ def electronic(tempo: float = 128.0, bars: int = 3) -> np.ndarray:
     thump = np.sin(2 * np.pi * (48 * tk + 6.5 * (1 - np.exp(-tk / 0.025)))) * np.exp(-tk / 0.11)
     high_pass = butter(2, 5500, btype="highpass", fs=RATE, output="sos")
     middle = butter(1, (900, 3500), btype="bandpass", fs=RATE, output="sos")
-    for i in range(4 * bars):
+    for i in range(4 * bars + 1):
         add(kick, i, thump)
         if i % 2 == 1:
             burst = sosfilt(middle, _white(len(tk), 1000 + i))
@@ -294,11 +294,11 @@ def electronic(tempo: float = 128.0, bars: int = 3) -> np.ndarray:
         fade = np.exp(-np.arange(ring) / (0.12 * RATE)) * np.minimum(1, np.arange(ring) / 40)
         fade *= np.minimum(1, np.arange(ring)[::-1] / 100)
         sweep = 500 * 12 ** (i / (16 * bars))  # 0.5 to 6 kHz over the whole clip
-        add(
-            arpeggio,
-            i / 4,
-            _saw(8 * roots[bar] * 2 ** (step / 12), np.full(ring, sweep), 1.5) * fade,
-        )
+        note = _saw(8 * roots[bar] * 2 ** (step / 12), np.full(ring, sweep), 1.5)
+        add(arpeggio, i / 4, note * fade)
+    chord = np.exp(-np.arange(n) / (0.12 * RATE)) * np.minimum(1, np.arange(n) / 40)
+    for frequency in (110.0, 220.0, 220.0 * 2 ** (3 / 12), 220.0 * 2 ** (7 / 12)):
+        add(arpeggio, 4 * bars, 0.7 * _saw(frequency, 300 + 6000 * chord**0.5, 0.5) * chord)
     echo = round(0.75 * beat * RATE)
     arpeggio[echo:] += 0.35 * arpeggio[:-echo]
     ducking = 1 - 0.6 * np.exp(-(t % beat) / 0.09)  # the kick pushes bass and arpeggio back

@@ -1,8 +1,8 @@
 """The training corpus and the demo clips, rendered by programs instead of downloaded.
 
-``python -m vaerecon.training.synthesis corpus data/synthesized --minutes 40 --seed 0`` writes 16 kHz
-mono FLAC files of music (random scores through FluidSynth and a General MIDI soundfont), speech
-(espeak-ng, many voices and languages), sounds made by arithmetic, and mixtures of them.
+``python -m vaerecon.training.synthesis corpus data/synthesized --minutes 40 --seed 0`` writes
+16 kHz mono FLAC files of music (random scores through FluidSynth and a General MIDI soundfont),
+speech (espeak-ng, many voices and languages), sounds made by arithmetic, and mixtures of them.
 ``python -m vaerecon.training.synthesis demo vaerecon/bundled/clips`` renders the bundled clips.
 
 The same seed and the same versions of the programs give the same files. Nothing is taken from
@@ -24,10 +24,12 @@ import click
 import numpy as np
 import soundfile
 import soxr
+from numpy.random import Generator
 from tqdm.auto import tqdm
 
 from .scores import Score, ensemble_score, midi_bytes, random_score
 from .sounds import RATE, SOUNDS, electronic, equalise, room, tilted_noise
+from .words import SPEAKERS, VOICES, random_text
 
 logger = logging.getLogger(__name__)
 
@@ -35,41 +37,6 @@ SOUNDFONT = "/usr/share/sounds/sf2/FluidR3_GM.sf2"  # where Debian and Ubuntu pu
 DEMO_TEXT = "A variational autoencoder squeezes sound into a small code. Listen to what comes back."
 # share of the corpus, by number of files
 KINDS = {"music": 0.45, "speech": 0.25, "sounds": 0.15, "mixture": 0.15}
-
-VOICES = (
-    "en-us", "en-us", "en-gb", "en-gb", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-us-nyc",
-    "de", "fr-fr", "es", "es-419", "it", "pt", "pt-br", "nl", "sv", "da", "nb", "fi", "pl", "cs",
-    "ro", "hu", "tr", "id", "sw", "cy", "eo", "la", "is", "lv", "hr", "sq", "mt", "eu", "et", "vi",
-)  # fmt: skip
-SPEAKERS = (
-    "", "", "", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5",
-    "Alicia", "Andrea", "Annie", "Diogo", "Gene", "Hugo", "Lee", "Marco", "Michael", "Mike",
-    "adam", "anika", "belinda", "benjamin", "boris", "david", "ed", "linda", "max", "pablo",
-    "quincy", "rob", "shelby", "steph", "victor", "whisper", "grandma", "grandpa",
-)  # fmt: skip
-ENGLISH = {
-    "who": (
-        "the old sailor", "a young teacher", "my neighbour", "the orchestra", "nobody", "everyone",
-        "the gardener", "a tired baker", "our cousin George", "the judge", "she", "your engineer",
-    ),
-    "does": (
-        "heard", "measured", "forgot", "bought", "whispered about", "photographed", "judged",
-        "carried", "explained", "watched", "enjoyed", "thought through", "fixed", "chose",
-    ),
-    "what": (
-        "the yellow bicycle", "fourteen fresh oranges", "a strange question", "the third window",
-        "every broken chair", "a jar of honey", "the weather in Zurich", "those quiet mornings",
-        "a very long bridge", "the church bells", "some rough sketches", "both of the judges' hats",
-    ),
-    "when": (
-        "before breakfast", "on Thursday evening", "while the rain fell", "in the spring",
-        "after the show", "for a whole year", "at five past six", "without a reason", "as usual",
-    ),
-}  # fmt: skip
-ONSETS = ("", "b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "st", "tr",
-          "kl", "br", "sp")  # fmt: skip
-NUCLEI = ("a", "e", "i", "o", "u", "a", "e", "o", "ai", "au", "ei")
-CODAS = ("", "", "", "n", "r", "s", "l", "t", "m", "k")
 
 
 def find_program(name: str, package: str) -> str:
@@ -156,7 +123,7 @@ def finish(samples: np.ndarray, peak: float, fade: float = 0.02) -> np.ndarray:
     loud = np.flatnonzero(np.abs(samples) > 1e-3 * np.abs(samples).max())
     if len(loud) == 0:
         raise ValueError("got only silence, expected a sound to scale")
-    margin = round(fade * RATE)
+    margin = min(round(fade * RATE), len(samples) // 2)
     samples = samples[max(0, loud[0] - margin) : loud[-1] + 1 + margin]
     samples = samples - samples.mean()
     ramp = 0.5 - 0.5 * np.cos(np.pi * np.arange(margin) / margin)
@@ -168,32 +135,12 @@ def finish(samples: np.ndarray, peak: float, fade: float = 0.02) -> np.ndarray:
 # ------------------------------------------------------------------------------ the corpus
 
 
-def random_text(rng: np.random.Generator, language: str) -> str:
-    """One sentence: English from templates, otherwise invented words and numbers."""
-    if language.startswith("en"):
-        who, does, what, when = (str(rng.choice(words)) for words in ENGLISH.values())
-        if rng.random() < 0.2:
-            return f"{rng.integers(2, 9999)}! Is it true that {who} {does} {what}?"
-        return f"{who} {does} {what} {when}.".capitalize()
-    words = []
-    for _ in range(int(rng.integers(4, 10))):
-        if rng.random() < 0.15:
-            words.append(str(rng.integers(2, 2000)))
-            continue
-        syllables = [
-            str(rng.choice(ONSETS)) + str(rng.choice(NUCLEI)) + str(rng.choice(CODAS))
-            for _ in range(int(rng.integers(1, 4)))
-        ]
-        words.append("".join(syllables))
-    return " ".join(words).capitalize() + "."
-
-
-def random_music(rng: np.random.Generator, seconds: float, soundfont: str | Path) -> np.ndarray:
+def random_music(rng: Generator, seconds: float, soundfont: str | Path) -> np.ndarray:
     """A random score, played."""
     return render_score(random_score(rng, seconds), soundfont)
 
 
-def random_speech(rng: np.random.Generator, seconds: float) -> np.ndarray:
+def random_speech(rng: Generator, seconds: float) -> np.ndarray:
     """One or two random voices that say random sentences."""
     parts: list[np.ndarray] = []
     voices = []
@@ -208,7 +155,7 @@ def random_speech(rng: np.random.Generator, seconds: float) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def random_sounds(rng: np.random.Generator, seconds: float) -> np.ndarray:
+def random_sounds(rng: Generator, seconds: float) -> np.ndarray:
     """One kind of sound, or two after and over each other."""
     n = int(seconds * RATE)
     out = np.zeros(n)
@@ -218,9 +165,7 @@ def random_sounds(rng: np.random.Generator, seconds: float) -> np.ndarray:
     return out
 
 
-def corpus_clip(
-    kind: str, rng: np.random.Generator, soundfont: str | Path = SOUNDFONT
-) -> np.ndarray:
+def corpus_clip(kind: str, rng: Generator, soundfont: str | Path = SOUNDFONT) -> np.ndarray:
     """One clip of 10 to 20 s, float32 ``[N]`` at 16 kHz.
 
     Parameters
@@ -305,9 +250,10 @@ def program_version(program: str) -> str:
 
 def demo_clips(soundfont: str | Path = SOUNDFONT) -> dict[str, np.ndarray]:
     """The bundled clips, name -> float32 ``[N]`` at 16 kHz: peak 0.7, faded at the ends."""
+    lead = np.zeros(RATE // 50)  # so that the fade at the beginning does not blunt the first kick
     return {
-        "demo_ensemble": finish(render_score(ensemble_score(), soundfont)[: 6 * RATE], 0.7, 0.05),
-        "demo_electronic": finish(electronic(), 0.7, 0.01),
+        "demo_ensemble": finish(render_score(ensemble_score(), soundfont)[: 6 * RATE], 0.7),
+        "demo_electronic": finish(np.concatenate([lead, electronic()]), 0.7),
         "demo_speech": finish(render_speech(DEMO_TEXT, "en-gb-x-rp", 45, 155), 0.7),
     }
 

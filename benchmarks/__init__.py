@@ -1,0 +1,1 @@
+"""Measurements, one command each. They print tables; no test ever depends on a time."""

@@ -1,0 +1,41 @@
+"""Sounds that the tests share, made here: nothing is downloaded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vaerecon.audio import Clip
+
+
+def make_sound(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
+    """A chord with an attack, a sweep and some noise, ``[N]`` float32 at 16 kHz, peak 0.4."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(round(16000 * seconds)) / 16000
+    chord = sum(np.sin(2 * np.pi * f * t + p) for f, p in ((220, 0.1), (331, 1.0), (553, 2.0)))
+    sweep = np.sin(2 * np.pi * (300 * t + 900 * t**2))
+    decay = np.exp(-3 * (t % 0.4))
+    x = decay * chord + 0.5 * sweep + 0.05 * rng.standard_normal(len(t))
+    return (0.4 * x / np.abs(x).max()).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def sound() -> np.ndarray:
+    """One second of :func:`make_sound`."""
+    return make_sound()
+
+
+@pytest.fixture(scope="session")
+def clip(sound) -> Clip:
+    """The same as a clip."""
+    return Clip(sound, 16000, "chord")
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The bundled model, loaded once."""
+    from vaerecon.pipeline import ReconstructionPipeline
+
+    pipe = ReconstructionPipeline.from_pretrained("tiny", device="cpu", dtype="float32")
+    pipe.set_progress_bar_config(disable=True)
+    return pipe

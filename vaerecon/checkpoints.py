@@ -1,0 +1,556 @@
+"""Where the models come from: a variant by name, any hub repository, any folder.
+
+A checkpoint is two folders, ``vae/`` (a diffusers ``AutoencoderKL`` over one mel channel) and
+``vocoder/`` (a transformers ``SpeechT5HifiGan``), each a ``config.json`` and one safetensors file.
+AudioLDM 1 and MusicLDM have the same layout, so they load too. The text encoders, the UNet and the
+pickled duplicates in such a repository are never requested.
+
+What ``source`` means is decided in this order:
+
+1. a name in :data:`VARIANTS`, whatever lies in the working directory (``./tiny`` is the folder);
+2. an existing folder that holds ``vae/`` and ``vocoder/``;
+3. a hub id, ``owner/name``.
+
+Downloads go through the ``huggingface_hub`` client, so ``HF_ENDPOINT`` (a mirror), ``HF_HOME``,
+``HF_TOKEN`` and ``HF_HUB_OFFLINE`` work, and what is cached is not fetched again. The client tries
+again by itself after server errors (5xx) and cut connections. Only safetensors are read: a pickle
+(``.bin``, ``.pt``) can run code when it is opened.
+
+Nothing here imports torch until :func:`load` is called.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vaerecon.mel import MelConfig
+
+logger = logging.getLogger(__name__)
+
+PARTS = {"vae": "diffusion_pytorch_model", "vocoder": "model"}  # folder -> stem of its weights
+PICKLES = {"vae": "diffusion_pytorch_model.bin", "vocoder": "pytorch_model.bin"}
+MAX_CONFIG_BYTES = 1_000_000  # a real one has about 1 kB
+MAX_PARAMETERS = 600_000_000  # per model, ten times AudioLDM2's
+DTYPES = ("auto", "float32", "float16", "bfloat16")
+
+_AUDIOLDM2_BYTES = 4 * (55_376_873 + 55_264_897)  # float32 weights of VAE and vocoder
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A checkpoint that has a name."""
+
+    name: str
+    source: str  # hub id, or a folder beside this file
+    purpose: str  # the sound it was trained for
+    licence: str  # of the weights; SPDX id in lower case, as on the hub
+    size: int | None = None  # bytes to download; None: comes with the package
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("tiny", "bundled/tiny", "trying things out", "apache-2.0"),
+        Variant("music", "cvssp/audioldm2-music", "music", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES),
+        Variant("speech", "cvssp/audioldm2", "speech", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES),
+        Variant(
+            "large", "cvssp/audioldm2-large", "general audio", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Models that are ready to run, and where they come from."""
+
+    vae: Any  # diffusers AutoencoderKL
+    vocoder: Any  # transformers SpeechT5HifiGan
+    mel: MelConfig  # the front-end that both were trained with
+    variant: str  # name in VARIANTS, or "custom"
+    source: str  # hub id or name of the folder; never a path
+    revision: str | None  # commit hash on the hub; None for a folder
+    licence: str | None  # None: not known here, see the model card
+    dtype: str  # of the vocoder, and of the VAE unless it asks for float32 (see `load`)
+    device: str
+
+    @cached_property
+    def lag(self) -> int:
+        """Samples by which the vocoder is late: ``vocoder.measure_lag``, when first asked for."""
+        from vaerecon.vocoder import measure_lag
+
+        return measure_lag(self.vocoder)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A source, resolved: a folder or a hub id, and what is known about it."""
+
+    name: str
+    folder: Path | None = None
+    variant: Variant | None = None
+
+
+def _resolve(source: str | os.PathLike[str]) -> _Place:
+    text = os.fspath(source)
+    if text in VARIANTS:
+        variant = VARIANTS[text]
+        if variant.size is not None:
+            return _Place(variant.source, variant=variant)
+        return _Place(text, Path(__file__).parent / variant.source, variant)
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        return _Place(folder.resolve().name, folder)
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text):
+        known = [variant for variant in VARIANTS.values() if variant.source == text]
+        return _Place(text, variant=known[0] if known else None)
+    close = difflib.get_close_matches(text.lower(), VARIANTS, n=1, cutoff=0.5)
+    raise ValueError(
+        f"model: got {text!r}, expected a variant ({', '.join(VARIANTS)}), an existing folder or a "
+        "hub id 'owner/name'" + (f"; did you mean {close[0]!r}?" if close else "")
+    )
+
+
+def check_source(source: str | os.PathLike[str]) -> None:
+    """Refuse at once, without torch or a request, a source that cannot be one.
+
+    Raises
+    ------
+    ValueError
+        If it is no variant, no folder with ``vae/`` and ``vocoder/`` and no possible hub id.
+    """
+    place = _resolve(source)
+    if place.folder is not None:
+        _config_paths(place)
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    device: str | None = "cpu",
+    dtype: str = "auto",
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> Checkpoint:
+    """Load VAE and vocoder; both configs are checked before any weights are fetched.
+
+    Parameters
+    ----------
+    source
+        Variant, folder or hub id (module docstring says which wins).
+    revision
+        Branch, tag or commit hash of a hub repository; its main branch by default.
+    device
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None`` picks the first that is there of
+        CUDA, MPS and CPU.
+    dtype
+        ``"float32"``, ``"float16"``, ``"bfloat16"``, or ``"auto"``: on CUDA bfloat16 where the
+        card has it, else float16; on MPS and CPU float32. (Measured at AudioLDM2's size on a CPU
+        with avx512_bf16: bfloat16 was 1.2 to 1.5 times as fast, but the VAE's mel came out with an
+        error 28 dB below its variation, about 0.06 nepers: too much for a kit that measures
+        tenths.) In float16 a VAE whose config says ``force_upcast`` stays float32, because its
+        activations overflow. Samples are float32 whatever the dtype.
+    cache_dir
+        Folder to cache downloads in, instead of the client's own.
+    local_files_only
+        Use what is cached; make no request.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    ValueError
+        If the source does not exist, does not fit the kit's mel, is damaged or incomplete, is a
+        pickle, or if the device or dtype is not available.
+    OSError
+        If the hub cannot be reached or refuses access, and nothing is cached.
+    """
+    place = _resolve(source)
+    if place.folder is not None and revision is not None:
+        raise ValueError(f"revision: got {revision!r} for a folder; only hub repositories have any")
+    device = _pick_device(device)
+    dtype = _pick_dtype(dtype, device)
+    if place.folder is not None:
+        files, commit = _find(place), None
+    else:
+        files, commit = _fetch(place.name, revision, cache_dir, local_files_only)
+    licence = place.variant.licence if place.variant else None
+    if licence and "-nc-" in licence:
+        logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
+    vae, vocoder = _build(files, place.name, dtype)
+    from vaerecon.mel import AUDIOLDM_MEL
+
+    return Checkpoint(
+        vae=vae.to(device),
+        vocoder=vocoder.to(device),
+        mel=AUDIOLDM_MEL,  # _check_configs has seen to it that they fit
+        variant=place.variant.name if place.variant else "custom",
+        source=place.name,
+        revision=commit,
+        licence=licence,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def cached(variant: str, cache_dir: str | os.PathLike[str] | None = None) -> int:
+    """Bytes of a variant that are on this machine: 0 if none, all of them for ``tiny``.
+
+    Looks at the revision that ``load`` takes by default, in the client's cache.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    place = _resolve(variant)
+    total = 0
+    for part, stem in PARTS.items():
+        for name in ("config.json", f"{stem}.safetensors"):
+            if place.folder is not None:
+                path = place.folder / part / name
+            else:
+                found = try_to_load_from_cache(place.name, f"{part}/{name}", cache_dir)
+                path = Path(found if isinstance(found, str) else os.devnull)
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def describe() -> list[tuple[str, str, str, str, str, str]]:
+    """A row for each variant, to print: name, source, purpose, download, cached, licence."""
+    rows = []
+    for variant in VARIANTS.values():
+        here = _megabytes(cached(variant.name))
+        if variant.size is None:
+            source, download = "bundled", "none"
+        else:
+            source, download = variant.source, _megabytes(variant.size)
+        rows.append((variant.name, source, variant.purpose, download, here, variant.licence))
+    return rows
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB" if size else "none"
+
+
+def _pick_device(device: str | None) -> str:
+    """Check that ``device`` is there; choose one for ``None``."""
+    import torch
+
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device is None:
+        return "cuda" if has_cuda else "mps" if has_mps else "cpu"
+    kind, _, index = str(device).partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdecimal()):
+        raise ValueError(f"device: got {device!r}, expected 'cpu', 'cuda', 'cuda:1', 'mps' or None")
+    if kind == "cuda" and (not has_cuda or int(index or 0) >= torch.cuda.device_count()):
+        count = torch.cuda.device_count() if has_cuda else 0
+        raise ValueError(
+            f"device: got {device!r}, but torch {torch.__version__} sees {count} CUDA devices; use "
+            "device='cpu', or install a CUDA build of torch and its driver"
+        )
+    if kind == "mps" and not has_mps:
+        raise ValueError("device: got 'mps', but this is no Mac with Metal; use device='cpu'")
+    return str(device)
+
+
+def _pick_dtype(dtype: str, device: str) -> str:
+    """Resolve ``"auto"`` for ``device``; check that torch can compute in ``dtype`` there."""
+    import torch
+
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: got {dtype!r}, expected one of {', '.join(DTYPES)}")
+    if dtype == "auto":
+        if not device.startswith("cuda"):
+            return "float32"
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    try:
+        probe = torch.ones(1, 1, 4, dtype=getattr(torch, dtype), device=device)
+        torch.nn.functional.conv1d(probe, probe[..., :3])
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"dtype: torch {torch.__version__} has no {dtype} convolution on {device} ({error}); "
+            "use dtype='float32'"
+        ) from error
+    return dtype
+
+
+def _no_weights(where: str, part: str, has_pickle: bool) -> ValueError:
+    wanted = f"{part}/{PARTS[part]}.safetensors"
+    if has_pickle:
+        return ValueError(
+            f"{where}: has {part}/{PICKLES[part]} but no {wanted}; a pickle can run code when "
+            "opened, so it is not: convert it where you trust it, with "
+            "model.save_pretrained(folder, safe_serialization=True)"
+        )
+    return ValueError(f"{where}: has no {wanted}")
+
+
+def _config_paths(place: _Place) -> dict[str, Path]:
+    """The two configs in a folder, there for certain."""
+    paths = {part: place.folder / part / "config.json" for part in PARTS}
+    missing = [part for part, path in paths.items() if not path.is_file()]
+    if missing:
+        fix = "expected vae/ and vocoder/ with a config.json each, as diffusers saves them"
+        if place.variant:
+            fix = "this installation lacks the bundled model: install vaerecon again"
+        raise ValueError(f"{place.name}: has no {' nor '.join(missing)}/config.json; {fix}")
+    return paths
+
+
+def _find(place: _Place) -> dict[str, Path]:
+    """The two weights files in a folder, after a check of the configs beside them."""
+    configs = _config_paths(place)
+    _check_configs(configs, place.name)
+    files = {part: place.folder / part / f"{stem}.safetensors" for part, stem in PARTS.items()}
+    for part, path in files.items():
+        if not path.is_file():
+            raise _no_weights(place.name, part, (path.parent / PICKLES[part]).is_file())
+    return files
+
+
+def _fetch(
+    repo: str,
+    revision: str | None,
+    cache_dir: str | os.PathLike[str] | None,
+    local_files_only: bool,
+) -> tuple[dict[str, Path], str]:
+    """The two weights files of a hub repository, fetched or cached, and the commit hash.
+
+    Asks for four files by name, the configs first; everything after the first is asked for at the
+    commit that the first came from, so that a push in between cannot mix two versions.
+    """
+    from huggingface_hub import file_exists, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    def get(name: str, revision: str | None) -> Path:
+        return Path(
+            hf_hub_download(
+                repo,
+                name,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+            )
+        )
+
+    with _hub_errors(repo, revision):
+        first = get("vae/config.json", revision)
+        commit = first.parent.parent.name  # .../snapshots/<commit>/vae/config.json
+        configs = {"vae": first, "vocoder": get("vocoder/config.json", commit)}
+        _check_configs(configs, repo)
+        files = {}
+        for part, stem in PARTS.items():
+            try:
+                files[part] = get(f"{part}/{stem}.safetensors", commit)
+            except LocalEntryNotFoundError:
+                raise
+            except EntryNotFoundError as error:
+                pickle = file_exists(repo, f"{part}/{PICKLES[part]}", revision=commit)
+                raise _no_weights(repo, part, pickle) from error
+    return files, commit
+
+
+@contextmanager
+def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
+    """Say in one line what the hub client's errors mean here."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    endpoint = os.environ.get("HF_ENDPOINT", "the hub")
+    log_in = "log in with `hf auth login` (or set HF_TOKEN)"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise OSError(
+            f"{repo}: gated; accept its licence on its page, then {log_in} and load again"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ValueError(
+            f"{repo}: not found on {endpoint}; check the spelling, or if it is private {log_in}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ValueError(f"{repo}: has no revision {revision!r} on {endpoint}") from error
+    except LocalEntryNotFoundError as error:
+        status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
+        if status == 403:
+            reason = f"{endpoint} refused access (403); {log_in} with an account that may read it"
+        elif status is not None:
+            reason = f"{endpoint} answered {status}, several times; try later, or another mirror"
+        else:
+            reason = (
+                "no connection (or offline mode) and not in the cache; connect once, set "
+                "HF_ENDPOINT to a mirror that you can reach, or copy another machine's cache and "
+                "set HF_HOME to it"
+            )
+        raise OSError(f"{repo}: cannot be downloaded: {reason}") from error
+    except EntryNotFoundError as error:
+        raise ValueError(
+            f"{repo}: has no vae/ and vocoder/ with a config.json each; expected a checkpoint of "
+            "the AudioLDM, AudioLDM2 or MusicLDM family"
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        raise OSError(f"{repo}: {endpoint} answered {status}; {log_in}, or try later") from error
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # the client's transport errors have no common base class
+        raise OSError(
+            f"{repo}: download failed ({type(error).__name__}: {error}); load again to resume"
+        ) from error
+
+
+def _check_configs(paths: dict[str, Path], where: str) -> None:
+    """Refuse configs of another model, of an absurd size, or that do not fit the mel."""
+    configs = {
+        part: _read_config(path, f"{where}: {part}/config.json") for part, path in paths.items()
+    }
+    vae, vocoder = configs["vae"], configs["vocoder"]
+    if vae.get("_class_name") != "AutoencoderKL":
+        got = vae.get("_class_name")
+        raise ValueError(f"{where}: vae is of class {got!r}, expected 'AutoencoderKL'")
+    kind = vocoder.get("architectures") or [vocoder.get("model_type")]
+    if kind[0] not in ("SpeechT5HifiGan", "speecht5_hifigan", "hifigan"):
+        raise ValueError(f"{where}: vocoder is of class {kind[0]!r}, expected 'SpeechT5HifiGan'")
+    for part, config in configs.items():
+        _check_numbers(config, f"{where}: {part}/config.json")
+
+    import torch
+    from diffusers import AutoencoderKL
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    from vaerecon.mel import check_model_configs
+
+    models = {}
+    try:
+        with torch.device("meta"):  # shapes without memory
+            models["vae"] = AutoencoderKL.from_config(vae)
+            models["vocoder"] = SpeechT5HifiGan(SpeechT5HifiGanConfig.from_dict(vocoder))
+    except Exception as error:  # whatever a wrong value makes the constructors trip over
+        part = "vocoder" if "vae" in models else "vae"
+        raise ValueError(f"{where}: {part}/config.json describes no model: {error}") from error
+    for part, model in models.items():
+        count = sum(parameter.numel() for parameter in model.parameters())
+        if count > MAX_PARAMETERS:
+            raise ValueError(
+                f"{where}: {part} would have {count:,} parameters, expected at most "
+                f"{MAX_PARAMETERS:,} (AudioLDM2's has 55 million)"
+            )
+    check_model_configs(models["vae"].config, models["vocoder"].config)
+
+
+def _read_config(path: Path, where: str) -> dict[str, Any]:
+    size = path.stat().st_size
+    if size > MAX_CONFIG_BYTES:
+        raise ValueError(f"{where}: has {size:,} bytes, expected at most {MAX_CONFIG_BYTES:,}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bad JSON or bad UTF-8
+        raise ValueError(
+            f"{where}: is not JSON ({error}); download the checkpoint again"
+        ) from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{where}: got a JSON {type(config).__name__}, expected an object")
+    return config
+
+
+def _check_numbers(config: dict[str, Any], where: str) -> None:
+    """Bound what would take forever even on the meta device: numbers of layers, sizes of layers."""
+    bounds = {"layers_per_block": 16, "upsample_initial_channel": 16384, "latent_channels": 4096}
+    lists = {
+        "block_out_channels": 16384,
+        "upsample_rates": 1024,
+        "upsample_kernel_sizes": 4096,
+        "resblock_kernel_sizes": 1024,
+    }
+    for name, bound in (bounds | lists).items():
+        if name not in config:
+            continue
+        values = config[name] if name in lists else [config[name]]
+        fits = isinstance(values, list) and len(values) <= 16
+        if not fits or not all(type(value) is int and 1 <= value <= bound for value in values):
+            kind = "up to 16 whole numbers" if name in lists else "a whole number"
+            raise ValueError(
+                f"{where}: {name} is {str(config[name])[:60]}, expected {kind} from 1 to {bound}"
+            )
+
+
+def _build(files: dict[str, Path], where: str, dtype: str) -> tuple[Any, Any]:
+    """The two models from their weights files, in ``dtype``, complete or not at all."""
+    import torch
+    from diffusers import AutoencoderKL
+    from transformers import SpeechT5HifiGan
+
+    for part, path in files.items():
+        _check_weights(path, f"{where}: {part}/{path.name}")
+    wanted = getattr(torch, dtype)
+    force_upcast = json.loads((files["vae"].parent / "config.json").read_text()).get("force_upcast")
+    vae_dtype = torch.float32 if wanted == torch.float16 and force_upcast else wanted
+    vae = _from_pretrained(AutoencoderKL, files["vae"], f"{where}: vae", torch_dtype=vae_dtype)
+    vocoder = _from_pretrained(SpeechT5HifiGan, files["vocoder"], f"{where}: vocoder")
+    vae.register_to_config(_name_or_path=where)  # both would remember, and save, a local path
+    vocoder.config._name_or_path = vocoder.name_or_path = where
+    return vae.eval(), vocoder.to(wanted).eval()
+
+
+def _check_weights(path: Path, where: str) -> None:
+    """Compare a safetensors header with the file's length; no tensor is read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as weights:
+            names = weights.keys()
+    except SafetensorError as error:
+        raise ValueError(
+            f"{where}: is truncated or no safetensors file ({error}); delete it and load again"
+        ) from error
+    if any(name.endswith((".weight_g", ".weight_v")) for name in names):
+        raise ValueError(
+            f"{where}: was saved with weight normalisation (weight_g, weight_v); call "
+            "remove_weight_norm() on the model and save it again"
+        )
+
+
+def _from_pretrained(model_class: Any, path: Path, where: str, **options: Any) -> Any:
+    """Load without a single weight left at random: the libraries only warn about missing ones."""
+    try:
+        model, info = model_class.from_pretrained(
+            path.parent,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{where}: weights do not fit its config: {reason}") from error
+    unused = ("mean", "scale") if not getattr(model.config, "normalize_before", True) else ()
+    missing = sorted(set(info["missing_keys"]) - set(unused))
+    if missing or info["mismatched_keys"]:
+        wrong = missing or sorted(str(key) for key in info["mismatched_keys"])
+        raise ValueError(
+            f"{where}: {len(wrong)} weights are missing or have another shape, first {wrong[0]}; "
+            "the file is incomplete or belongs to another config"
+        )
+    if info["unexpected_keys"]:
+        logger.warning(
+            "%s: ignored unknown weights: %s", where, sorted(info["unexpected_keys"])[:5]
+        )
+    return model

@@ -1,0 +1,1 @@
+"""What notebooks and reports need beyond the core: plots, players, explorers, runs."""

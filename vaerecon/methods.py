@@ -1,0 +1,203 @@
+"""The registry of ways from log-mel to samples: one function each, by name.
+
+A method is a function ``(log_mel, n_samples, generator) -> samples``: ``[T, 64]`` or
+``[B, T, 64]`` nepers in training framing to ``[N]`` or ``[B, N]`` float32 at the front-end's level
+(peak 0.5). What else it needs, it names as keyword arguments when it registers: ``vocoder`` and
+``lag`` (the checkpoint's), or ``original`` (the normalised samples, which only a ceiling may see).
+
+Adding a method is adding a function::
+
+    from vaerecon.methods import method
+
+    @method("my_method", "My method", "an idea about phase")
+    def my_method(log_mel, n_samples, generator):
+        ...
+
+Notebook: ``04_method_comparison``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method."""
+
+    name: str
+    label: str  # for plots and tables
+    summary: str  # one line for people who choose
+    function: Callable[..., torch.Tensor]
+    needs: tuple[str, ...] = ()  # keyword arguments beyond (log_mel, n_samples, generator)
+    uses_mel: bool = True  # False: the VAE cannot change the result
+
+    @property
+    def reference_only(self) -> bool:
+        """Whether it is a row for comparison (baseline or ceiling), not a way to make sound."""
+        return not self.uses_mel or "original" in self.needs
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(
+    name: str, label: str, summary: str, needs: tuple[str, ...] = (), uses_mel: bool = True
+) -> Callable:
+    """Register the decorated function as the method ``name``.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken.
+    """
+
+    def register(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        if name in METHODS:
+            raise ValueError(f"method: got {name!r}, which is registered already; choose another name")
+        METHODS[name] = Method(name, label, summary, function, needs, uses_mel)
+        return function
+
+    return register
+
+
+def get_method(name: str) -> Method:
+    """The method called ``name``.
+
+    Raises
+    ------
+    ValueError
+        If there is none: lists the names, the nearest first.
+    """
+    if name not in METHODS:
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"method: got {name!r}, expected one of {', '.join(METHODS)}{hint}")
+    return METHODS[name]
+
+
+def select_methods(names: str | Iterable[str]) -> list[str]:
+    """Names of the chosen methods, checked, in the order given and each once.
+
+    Parameters
+    ----------
+    names
+        ``"all"``, ``"vocoder,griffinlim"``, or an iterable of names.
+    """
+    if isinstance(names, str):
+        names = list(METHODS) if names == "all" else [n.strip() for n in names.split(",")]
+    chosen = list(dict.fromkeys(get_method(n).name for n in names if n))
+    if not chosen:
+        raise ValueError(f"methods: got none, expected at least one of {', '.join(METHODS)}")
+    return chosen
+
+
+@method(
+    "vocoder",
+    "Vocoder",
+    "the checkpoint's own HiFi-GAN",
+    needs=("vocoder", "lag"),
+)
+def _vocoder(
+    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, vocoder: Any, lag: int
+) -> torch.Tensor:
+    from vaerecon.vocoder import vocode
+
+    return vocode(vocoder, log_mel, n_samples, lag=lag)
+
+
+@method(
+    "griffinlim",
+    "Griffin-Lim (fast)",
+    "EM mel inversion, then fast Griffin-Lim: the kit's best phase retrieval without weights",
+)
+def _griffinlim(
+    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator
+) -> torch.Tensor:
+    from vaerecon import phase
+
+    return phase.griffin_lim(phase.mel_to_magnitude(log_mel), n_samples, generator=generator)
+
+
+@method(
+    "hybrid",
+    "Vocoder + Griffin-Lim",
+    "the vocoder's phase, refined by a few Griffin-Lim steps towards the mel",
+    needs=("vocoder", "lag"),
+)
+def _hybrid(
+    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, vocoder: Any, lag: int
+) -> torch.Tensor:
+    from vaerecon import phase
+
+    start = _vocoder(log_mel, n_samples, generator, vocoder=vocoder, lag=lag)
+    return phase.refine(start, log_mel.to(start.device))
+
+
+@method(
+    "admm",
+    "ADMM",
+    "EM mel inversion, then phase retrieval by ADMM",
+)
+def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+    from vaerecon import phase
+
+    return phase.admm(phase.mel_to_magnitude(log_mel), n_samples, generator=generator)
+
+
+@method(
+    "librosa",
+    "librosa",
+    "librosa.feature.inverse.mel_to_audio at its defaults, as the original guide did",
+)
+def _librosa(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+    from vaerecon import phase
+
+    return phase.librosa_mel_to_audio(log_mel, n_samples, generator=generator)
+
+
+@method(
+    "silence",
+    "Silence",
+    "digital silence: what a metric says of nothing at all",
+    uses_mel=False,
+)
+def _silence(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+    import torch
+
+    return torch.zeros(*log_mel.shape[:-2], n_samples, device=log_mel.device)
+
+
+@method(
+    "oracle_phase",
+    "Oracle phase",
+    "ceiling: EM mel inversion with the original's phase",
+    needs=("original",),
+)
+def _oracle_phase(
+    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
+) -> torch.Tensor:
+    from vaerecon import phase
+
+    return phase.oracle_phase(log_mel, original)
+
+
+@method(
+    "oracle_magnitude",
+    "Oracle magnitude",
+    "ceiling: the original's magnitude with the phase of fast Griffin-Lim",
+    needs=("original",),
+    uses_mel=False,
+)
+def _oracle_magnitude(
+    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
+) -> torch.Tensor:
+    from vaerecon import phase
+
+    return phase.oracle_magnitude(original, generator=generator)
