@@ -58,7 +58,7 @@ def vae_table(results: list[Reconstruction]) -> str:
 @click.option("--methods", default="all")
 @click.option("--max-length", default=6.0, help="Seconds read of each clip.")
 @click.option("--exclude-metric", "excluded", multiple=True, type=click.Choice(list(METRICS)))
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Also write all numbers.")
+@click.option("--json", "json_path", type=click.Path(path_type=Path), help="All numbers.")
 def main(folder, model, methods, max_length, excluded, json_path):
     """Measure METHODS on every clip of FOLDER and print the means as Markdown."""
     pipe = ReconstructionPipeline.from_pretrained(model)
@@ -71,10 +71,10 @@ def main(folder, model, methods, max_length, excluded, json_path):
         clip = load_audio(path, max_length=max_length)
         results.append(pipe(clip, names, exclude_metrics=excluded))
     shown = [n for n in METRICS if n not in excluded]
-    print(f"vaerecon {__version__}, model {model}, {len(results)} clips of at most {max_length} s\n")  # noqa: T201
-    for title, through in (("Through the VAE", True), ("Without the VAE (the original mel)", False)):
-        print(f"### {title}\n\n{means_table(results, through, shown)}\n")  # noqa: T201
-    print(f"### The VAE alone\n\n{vae_table(results)}")  # noqa: T201
+    click.echo(f"vaerecon {__version__}, {model}, {len(results)} clips, first {max_length:g} s\n")
+    for title, through in (("Through the VAE", True), ("From the original mel", False)):
+        click.echo(f"### {title}\n\n{means_table(results, through, shown)}\n")
+    click.echo(f"### The VAE alone\n\n{vae_table(results)}")
     if json_path:
         numbers = [r.analysis(r.clip.name) for r in results]
         json_path.write_text(json.dumps(numbers, indent=1, allow_nan=False), encoding="utf-8")

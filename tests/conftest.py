@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# ViSQOL's numba would start a thread a core for work that is over before they have started
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 

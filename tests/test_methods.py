@@ -45,7 +45,7 @@ def test_a_typo_gets_the_nearest_name():
 
 
 def test_a_taken_name_is_refused():
-    with pytest.raises(ValueError, match="'vocoder', which is registered already"):
+    with pytest.raises(ValueError, match="'vocoder', which is registered;"):
         method("vocoder", "again", "again")(lambda *args: None)
 
 

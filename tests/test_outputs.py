@@ -71,8 +71,9 @@ def test_a_failing_move_puts_the_old_files_back(tmp_path, monkeypatch):
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "results").write_text("a file")
-    with pytest.raises(NotADirectoryError, match=r"results.*is a file"), whole_folder(
-        tmp_path / "results"
+    with (
+        pytest.raises(NotADirectoryError, match=r"results.*is a file"),
+        whole_folder(tmp_path / "results"),
     ):
         pass
 

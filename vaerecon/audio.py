@@ -106,9 +106,9 @@ class Clip:
                 f"samples: got shape {list(x.shape)}, expected [N] or [N, channels]; "
                 "if it is [channels, N], use samples.T, or samples[0] for the first channel"
             )
-        _check_rate(sample_rate, "sample_rate")
+        rate = _check_rate(sample_rate, "sample_rate")
         mono = x if x.ndim == 1 else _mix_down(x, "samples")
-        return cls(np.concatenate(list(_resample([mono], sample_rate, SAMPLE_RATE))), name=name)
+        return cls(np.concatenate(list(_resample([mono], rate, SAMPLE_RATE))), name=name)
 
 
 def load_audio(
@@ -157,7 +157,7 @@ def load_audio(
         )
     if not 0 <= offset < math.inf:
         raise ValueError(f"offset: got {offset!r}, expected a number of seconds, 0 or more")
-    _check_rate(sample_rate, "sample_rate")
+    sample_rate = _check_rate(sample_rate, "sample_rate")
     name = _check_file(path)
 
     first = max(0, math.floor(offset) - MARGIN)
@@ -214,9 +214,9 @@ def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAM
             f"samples: got shape {list(x.shape)}, expected [N]; "
             "write one clip at a time, mixed down, for example samples.mean(axis=-1)"
         )
-    _check_rate(sample_rate, "sample_rate")
+    sample_rate = _check_rate(sample_rate, "sample_rate")
     with open(path, "wb") as file:
-        wavfile.write(file, int(sample_rate), x)
+        wavfile.write(file, sample_rate, x)
 
 
 # Reading: a source of blocks, by libsndfile or by ffmpeg
@@ -243,7 +243,7 @@ def _open(path: str | os.PathLike[str], first: int, last: int | None) -> Iterato
     ffmpeg = shutil.which("ffmpeg")
     with sound or nullcontext():
         if sound is not None and not (guessed and ffmpeg):
-            source = _from_libsndfile(sound, first, last)
+            source = _from_libsndfile(sound, repr(os.fspath(path)), first, last)
             if guessed:
                 source.notes.append(
                     "no length in its header: guessed from the first bit rate, and a file of "
@@ -260,7 +260,9 @@ def _open(path: str | os.PathLike[str], first: int, last: int | None) -> Iterato
             )
 
 
-def _from_libsndfile(sound: soundfile.SoundFile, first: int, last: int | None) -> _Source:
+def _from_libsndfile(
+    sound: soundfile.SoundFile, name: str, first: int, last: int | None
+) -> _Source:
     """Blocks of an open libsndfile handle."""
     rate, frames, notes = sound.samplerate, sound.frames, []
 
@@ -280,8 +282,8 @@ def _from_libsndfile(sound: soundfile.SoundFile, first: int, last: int | None) -
                 yield block
         except soundfile.LibsndfileError as error:
             raise ValueError(
-                f"got a file damaged near {here / rate:g} s ({error.error_string}), "
-                f"expected a whole one; get it again, or read less of it: {sound.name!r}"
+                f"{name}: got damaged data after {here / rate:g} s ({error.error_string}), "
+                "expected a whole file; get it again, or read less with max_length"
             ) from None
 
     return _Source(rate, frames / rate, blocks(), notes)
@@ -309,7 +311,8 @@ def _from_ffmpeg(
         def complaint() -> str:
             process.wait()
             messages.seek(0)
-            text = re.sub(r" @ 0x[0-9a-f]+", "", messages.read().decode(errors="replace"))
+            text = messages.read().decode(errors="replace")
+            text = re.sub(r" @ 0x[0-9a-f]+|(?<=whitelist) '[^']*'", "", text)
             return " ".join(text.split())[:200]
 
         def blocks() -> Iterator[np.ndarray]:
@@ -404,12 +407,13 @@ def _check_finite(x: np.ndarray, name: str) -> None:
         )
 
 
-def _check_rate(rate: int, name: str) -> None:
+def _check_rate(rate: int, name: str) -> int:
     if rate not in RATES:
         raise ValueError(
             f"{name}: got a sample rate of {rate!r}, expected a whole number of Hz from "
             f"{RATES[0]} to {RATES[-1]}; resample it first"
         )
+    return int(rate)
 
 
 def _check_file(path: str | os.PathLike[str]) -> str:

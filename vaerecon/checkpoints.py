@@ -40,6 +40,8 @@ logger = logging.getLogger(__name__)
 
 PARTS = {"vae": "diffusion_pytorch_model", "vocoder": "model"}  # folder -> stem of its weights
 PICKLES = {"vae": "diffusion_pytorch_model.bin", "vocoder": "pytorch_model.bin"}
+OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OPTIONAL = {"mean", "scale"}  # a vocoder's input statistics, where its config does not use them
 MAX_CONFIG_BYTES = 1_000_000  # a real one has about 1 kB
 MAX_PARAMETERS = 600_000_000  # per model, ten times AudioLDM2's
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -110,7 +112,7 @@ def _resolve(source: str | os.PathLike[str]) -> _Place:
             return _Place(variant.source, variant=variant)
         return _Place(text, Path(__file__).parent / variant.source, variant)
     folder = Path(text).expanduser()
-    if folder.is_dir():
+    if text and folder.is_dir():
         return _Place(folder.resolve().name, folder)
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text):
         known = [variant for variant in VARIANTS.values() if variant.source == text]
@@ -157,11 +159,12 @@ def load(
         CUDA, MPS and CPU.
     dtype
         ``"float32"``, ``"float16"``, ``"bfloat16"``, or ``"auto"``: on CUDA bfloat16 where the
-        card has it, else float16; on MPS and CPU float32. (Measured at AudioLDM2's size on a CPU
-        with avx512_bf16: bfloat16 was 1.2 to 1.5 times as fast, but the VAE's mel came out with an
-        error 28 dB below its variation, about 0.06 nepers: too much for a kit that measures
-        tenths.) In float16 a VAE whose config says ``force_upcast`` stays float32, because its
-        activations overflow. Samples are float32 whatever the dtype.
+        card has it, else float16; on MPS and CPU float32. In float16 a VAE whose config says
+        ``force_upcast`` stays float32, because its activations overflow. Samples are float32
+        whatever the dtype. Why no bfloat16 on CPUs that have it: at AudioLDM2's size (random
+        weights, one core with avx512_bf16, one run) VAE and vocoder took 0.65 and 0.84 of the
+        time, for a mel that was off by 4 % of its variation (0.015 nepers with ``tiny``'s
+        weights). Too little gained to give results that differ between machines; ask for it.
     cache_dir
         Folder to cache downloads in, instead of the client's own.
     local_files_only
@@ -184,13 +187,20 @@ def load(
         raise ValueError(f"revision: got {revision!r} for a folder; only hub repositories have any")
     device = _pick_device(device)
     dtype = _pick_dtype(dtype, device)
-    if place.folder is not None:
-        files, commit = _find(place), None
-    else:
-        files, commit = _fetch(place.name, revision, cache_dir, local_files_only)
     licence = place.variant.licence if place.variant else None
     if licence and "-nc-" in licence:
         logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
+    if place.folder is not None:
+        shapes = _check_configs(_config_paths(place), place.name)
+        files, commit = _find_weights(place), None
+    else:
+        cache = {"cache_dir": cache_dir, "local_files_only": local_files_only}
+        with _hub_errors(place.name, revision):
+            configs, commit = _fetch_configs(place.name, revision, cache)
+            shapes = _check_configs(configs, place.name)
+            files = _fetch_weights(place.name, commit, cache)
+    for part, path in files.items():
+        _check_weights(path, shapes[part], f"{place.name}: {part}/{path.name}")
     vae, vocoder = _build(files, place.name, dtype)
     from vaerecon.mel import AUDIOLDM_MEL
 
@@ -305,14 +315,13 @@ def _config_paths(place: _Place) -> dict[str, Path]:
         fix = "expected vae/ and vocoder/ with a config.json each, as diffusers saves them"
         if place.variant:
             fix = "this installation lacks the bundled model: install vaerecon again"
-        raise ValueError(f"{place.name}: has no {' nor '.join(missing)}/config.json; {fix}")
+        names = " and no ".join(f"{part}/config.json" for part in missing)
+        raise ValueError(f"{place.name}: has no {names}; {fix}")
     return paths
 
 
-def _find(place: _Place) -> dict[str, Path]:
-    """The two weights files in a folder, after a check of the configs beside them."""
-    configs = _config_paths(place)
-    _check_configs(configs, place.name)
+def _find_weights(place: _Place) -> dict[str, Path]:
+    """The two weights files in a folder, there for certain."""
     files = {part: place.folder / part / f"{stem}.safetensors" for part, stem in PARTS.items()}
     for part, path in files.items():
         if not path.is_file():
@@ -320,46 +329,38 @@ def _find(place: _Place) -> dict[str, Path]:
     return files
 
 
-def _fetch(
-    repo: str,
-    revision: str | None,
-    cache_dir: str | os.PathLike[str] | None,
-    local_files_only: bool,
+def _fetch_configs(
+    repo: str, revision: str | None, cache: dict[str, Any]
 ) -> tuple[dict[str, Path], str]:
-    """The two weights files of a hub repository, fetched or cached, and the commit hash.
+    """The two configs of a hub repository, fetched or cached, and the commit they are from.
 
-    Asks for four files by name, the configs first; everything after the first is asked for at the
-    commit that the first came from, so that a push in between cannot mix two versions.
+    The second is asked for at the commit of the first (as are the weights later), so that a push
+    in between cannot mix two versions.
     """
+    from huggingface_hub import hf_hub_download
+
+    first = Path(hf_hub_download(repo, "vae/config.json", revision=revision, **cache))
+    commit = first.parent.parent.name  # .../snapshots/<commit>/vae/config.json
+    second = Path(hf_hub_download(repo, "vocoder/config.json", revision=commit, **cache))
+    return {"vae": first, "vocoder": second}, commit
+
+
+def _fetch_weights(repo: str, commit: str, cache: dict[str, Any]) -> dict[str, Path]:
+    """The two weights files of a hub repository, fetched or cached; no other file is asked for."""
     from huggingface_hub import file_exists, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-    def get(name: str, revision: str | None) -> Path:
-        return Path(
-            hf_hub_download(
-                repo,
-                name,
-                revision=revision,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-            )
-        )
-
-    with _hub_errors(repo, revision):
-        first = get("vae/config.json", revision)
-        commit = first.parent.parent.name  # .../snapshots/<commit>/vae/config.json
-        configs = {"vae": first, "vocoder": get("vocoder/config.json", commit)}
-        _check_configs(configs, repo)
-        files = {}
-        for part, stem in PARTS.items():
-            try:
-                files[part] = get(f"{part}/{stem}.safetensors", commit)
-            except LocalEntryNotFoundError:
-                raise
-            except EntryNotFoundError as error:
-                pickle = file_exists(repo, f"{part}/{PICKLES[part]}", revision=commit)
-                raise _no_weights(repo, part, pickle) from error
-    return files, commit
+    files = {}
+    for part, stem in PARTS.items():
+        name = f"{part}/{stem}.safetensors"
+        try:
+            files[part] = Path(hf_hub_download(repo, name, revision=commit, **cache))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError as error:
+            pickle = file_exists(repo, f"{part}/{PICKLES[part]}", revision=commit)
+            raise _no_weights(repo, part, pickle) from error
+    return files
 
 
 @contextmanager
@@ -384,7 +385,8 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
         ) from error
     except RepositoryNotFoundError as error:
         raise ValueError(
-            f"{repo}: not found on {endpoint}; check the spelling, or if it is private {log_in}"
+            f"{repo}: no folder here, and not found on {endpoint}; check the spelling, or if it is "
+            f"private {log_in}"
         ) from error
     except RevisionNotFoundError as error:
         raise ValueError(f"{repo}: has no revision {revision!r} on {endpoint}") from error
@@ -417,8 +419,11 @@ def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
         ) from error
 
 
-def _check_configs(paths: dict[str, Path], where: str) -> None:
-    """Refuse configs of another model, of an absurd size, or that do not fit the mel."""
+def _check_configs(paths: dict[str, Path], where: str) -> dict[str, dict[str, list[int]]]:
+    """Refuse configs of another model, of an absurd size, or that do not fit the mel.
+
+    Returns the shape of each weight by name, for both parts.
+    """
     configs = {
         part: _read_config(path, f"{where}: {part}/config.json") for part, path in paths.items()
     }
@@ -454,6 +459,14 @@ def _check_configs(paths: dict[str, Path], where: str) -> None:
                 f"{MAX_PARAMETERS:,} (AudioLDM2's has 55 million)"
             )
     check_model_configs(models["vae"].config, models["vocoder"].config)
+    shapes = {
+        part: {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+        for part, model in models.items()
+    }
+    if not models["vocoder"].config.normalize_before:
+        for name in OPTIONAL:
+            del shapes["vocoder"][name]
+    return shapes
 
 
 def _read_config(path: Path, where: str) -> dict[str, Any]:
@@ -492,65 +505,84 @@ def _check_numbers(config: dict[str, Any], where: str) -> None:
             )
 
 
-def _build(files: dict[str, Path], where: str, dtype: str) -> tuple[Any, Any]:
-    """The two models from their weights files, in ``dtype``, complete or not at all."""
-    import torch
-    from diffusers import AutoencoderKL
-    from transformers import SpeechT5HifiGan
+def _check_weights(path: Path, shapes: dict[str, list[int]], where: str) -> None:
+    """Compare a safetensors header with the file's length and with the model; reads no tensor.
 
-    for part, path in files.items():
-        _check_weights(path, f"{where}: {part}/{path.name}")
-    wanted = getattr(torch, dtype)
-    force_upcast = json.loads((files["vae"].parent / "config.json").read_text()).get("force_upcast")
-    vae_dtype = torch.float32 if wanted == torch.float16 and force_upcast else wanted
-    vae = _from_pretrained(AutoencoderKL, files["vae"], f"{where}: vae", torch_dtype=vae_dtype)
-    vocoder = _from_pretrained(SpeechT5HifiGan, files["vocoder"], f"{where}: vocoder")
-    vae.register_to_config(_name_or_path=where)  # both would remember, and save, a local path
-    vocoder.config._name_or_path = vocoder.name_or_path = where
-    return vae.eval(), vocoder.to(wanted).eval()
-
-
-def _check_weights(path: Path, where: str) -> None:
-    """Compare a safetensors header with the file's length; no tensor is read."""
+    The libraries would leave a missing weight at random, with a warning.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt") as weights:
             names = weights.keys()
+            found = {_new_name(name): weights.get_slice(name).get_shape() for name in names}
     except SafetensorError as error:
         raise ValueError(
             f"{where}: is truncated or no safetensors file ({error}); delete it and load again"
         ) from error
-    if any(name.endswith((".weight_g", ".weight_v")) for name in names):
+    if "conv_pre.weight_g" in found:
         raise ValueError(
             f"{where}: was saved with weight normalisation (weight_g, weight_v); call "
             "remove_weight_norm() on the model and save it again"
         )
-
-
-def _from_pretrained(model_class: Any, path: Path, where: str, **options: Any) -> Any:
-    """Load without a single weight left at random: the libraries only warn about missing ones."""
-    try:
-        model, info = model_class.from_pretrained(
-            path.parent,
-            use_safetensors=True,
-            local_files_only=True,
-            output_loading_info=True,
-            **options,
-        )
-    except (RuntimeError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ValueError(f"{where}: weights do not fit its config: {reason}") from error
-    unused = ("mean", "scale") if not getattr(model.config, "normalize_before", True) else ()
-    missing = sorted(set(info["missing_keys"]) - set(unused))
-    if missing or info["mismatched_keys"]:
-        wrong = missing or sorted(str(key) for key in info["mismatched_keys"])
+    wrong = [name for name, shape in shapes.items() if found.get(name) != shape]
+    if wrong:
+        first = wrong[0]
         raise ValueError(
-            f"{where}: {len(wrong)} weights are missing or have another shape, first {wrong[0]}; "
-            "the file is incomplete or belongs to another config"
+            f"{where}: {len(wrong)} of {len(shapes)} weights are missing or do not fit the config, "
+            f"first {first}: got {found.get(first, 'none')}, expected {shapes[first]}"
         )
-    if info["unexpected_keys"]:
-        logger.warning(
-            "%s: ignored unknown weights: %s", where, sorted(info["unexpected_keys"])[:5]
+    if unknown := sorted(set(found) - set(shapes) - OPTIONAL):
+        logger.warning("%s: ignored unknown weights: %s", where, ", ".join(unknown[:5]))
+
+
+def _new_name(name: str) -> str:
+    """The present name of a weight: attention had others before diffusers 0.15 (AudioLDM 1)."""
+    if ".attentions." in name:
+        for old, new in OLD_NAMES.items():
+            name = name.replace(f".{old}.", f".{new}.")
+    return name
+
+
+def _build(files: dict[str, Path], where: str, dtype: str) -> tuple[Any, Any]:
+    """The two models from their checked weights files, in ``dtype``."""
+    import torch
+    from diffusers import AutoencoderKL
+    from transformers import SpeechT5HifiGan
+
+    wanted = getattr(torch, dtype)
+    force_upcast = _read_config(files["vae"].parent / "config.json", where).get("force_upcast")
+    vae_dtype = torch.float32 if wanted == torch.float16 and force_upcast else wanted
+    options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    with _quiet_libraries():
+        vae, vae_info = AutoencoderKL.from_pretrained(
+            files["vae"].parent, torch_dtype=vae_dtype, **options
         )
-    return model
+        vocoder, vocoder_info = SpeechT5HifiGan.from_pretrained(files["vocoder"].parent, **options)
+    for part, info in (("vae", vae_info), ("vocoder", vocoder_info)):
+        # _check_weights has let none through; this is for a library that renames more than it
+        if missing := sorted(set(info["missing_keys"]) - OPTIONAL):
+            raise ValueError(f"{where}: {part}: weights were not loaded: {', '.join(missing[:5])}")
+    vae.register_to_config(_name_or_path=where)  # both would remember, and save, a local path
+    vocoder.config._name_or_path = vocoder.name_or_path = where
+    return vae.eval(), vocoder.to(wanted).eval()
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """No progress bars and advice about one-second loads; what matters is checked here."""
+    from diffusers.utils import logging as of_diffusers
+    from transformers.utils import logging as of_transformers
+
+    libraries = (of_diffusers, of_transformers)
+    before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
+    try:
+        for library in libraries:
+            library.set_verbosity_error()
+            library.disable_progress_bar()
+        yield
+    finally:
+        for library, (verbosity, bar) in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
+            if bar:
+                library.enable_progress_bar()

@@ -95,7 +95,7 @@ def _synthesis_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.option("--output-dir", type=click.Path(path_type=Path),
               help="[default: results/<clip>_<model>_<time>]")  # fmt: skip
 @_synthesis_options
-def reconstruct(clip, model, revision, max_length, output_dir, methods, device, dtype, seed, exclude_metrics):  # fmt: skip
+def reconstruct(clip, model, revision, max_length, output_dir, **options):
     """Send CLIP through the VAE and back, measure it, and write what was heard and found.
 
     Without CLIP, a bundled one is taken.
@@ -106,19 +106,18 @@ def reconstruct(clip, model, revision, max_length, output_dir, methods, device, 
     if output_dir is None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         output_dir = Path("results") / f"{loaded.name}_{Path(model).name}_{stamp}"
-    _run(loaded, model, revision, output_dir, methods, device, dtype, seed, exclude_metrics)
+    _run(loaded, model, revision, output_dir, **options)
 
 
 @cli.command()
 @click.option("--output-dir", default=Path("results/demo"), show_default=True,
               type=click.Path(path_type=Path))  # fmt: skip
 @_synthesis_options
-def demo(output_dir, methods, device, dtype, seed, exclude_metrics):
+def demo(output_dir, **options):
     """Reconstruct a bundled clip with the bundled tiny model. Needs no network."""
     from vaerecon.audio import load_audio
 
-    clip = load_audio(_demo_clip())
-    _run(clip, "tiny", None, output_dir, methods, device, dtype, seed, exclude_metrics)
+    _run(load_audio(_demo_clip()), "tiny", None, output_dir, **options)
 
 
 @cli.command()
@@ -209,7 +208,8 @@ def _report(result: Reconstruction, console) -> None:
 def _console():
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True)
+    # a table in a pipe or a log is not bound to 80 columns
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def unwind_on_sigterm() -> None:

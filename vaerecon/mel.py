@@ -99,6 +99,20 @@ class Level:
         return normalized / self.gain.to(normalized.device)
 
 
+def _as_float32(values: ArrayLike, name: str) -> torch.Tensor:
+    """Real numbers as a float32 tensor; numpy arrays of any byte order and stride are copied."""
+    if isinstance(values, torch.Tensor):
+        kind, x = ("c" if values.is_complex() else "f"), values
+    else:
+        array = np.asarray(values)
+        kind, x = array.dtype.kind, array
+    if kind not in "fiub":
+        raise ValueError(f"{name}: got {x.dtype}, expected real numbers, such as float32")
+    if isinstance(x, np.ndarray):
+        x = torch.from_numpy(np.array(x, dtype=np.float32, order="C"))
+    return x.to(torch.float32)
+
+
 def as_samples(samples: ArrayLike) -> torch.Tensor:
     """Return ``samples`` as a float32 tensor ``[N]`` or ``[B, N]``, checked.
 
@@ -107,7 +121,7 @@ def as_samples(samples: ArrayLike) -> torch.Tensor:
     ValueError
         If the shape is another, nothing is in it, or a value is not finite.
     """
-    x = torch.as_tensor(samples).to(torch.float32)
+    x = _as_float32(samples, "samples")
     if x.ndim not in (1, 2):
         raise ValueError(
             f"samples: got shape {list(x.shape)}, expected [N] or [B, N]; "
@@ -136,11 +150,13 @@ def check_log_mel(log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch
     ValueError
         If the last axis is not ``config.n_mels``. Nothing is ever transposed silently.
     """
-    x = torch.as_tensor(log_mel)
+    x = _as_float32(log_mel, "log-mel")
     shape, mels = list(x.shape), config.n_mels
     if x.ndim not in (2, 3):
         hint = "; drop the channel axis with .squeeze(1)" if x.ndim == 4 else ""
-        raise ValueError(f"log-mel: got shape {shape}, expected [T, {mels}] or [B, T, {mels}]{hint}")
+        raise ValueError(
+            f"log-mel: got shape {shape}, expected [T, {mels}] or [B, T, {mels}]{hint}"
+        )
     if shape[-1] != mels:
         fix = (
             "it looks transposed: use .transpose(-1, -2)"
@@ -153,7 +169,7 @@ def check_log_mel(log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch
         )
     if shape[-2] == 0:
         raise ValueError(f"log-mel: got no frames (shape {shape}), expected at least one")
-    return x.to(torch.float32)
+    return x
 
 
 def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:
@@ -229,9 +245,7 @@ def stft_frames(
     return spectrum if x.ndim == 2 else spectrum[0]
 
 
-def magnitude_to_log_mel(
-    magnitude: torch.Tensor, config: MelConfig = AUDIOLDM_MEL
-) -> torch.Tensor:
+def magnitude_to_log_mel(magnitude: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
     """``[..., T, n_fft/2 + 1]`` STFT magnitudes (power 1) to ``[..., T, n_mels]`` nepers."""
     mel = magnitude @ mel_filters(config, str(magnitude.device))
     return mel.clamp_min(config.floor).log()
@@ -337,7 +351,9 @@ def check_model_configs(vae: Any, vocoder: Any, config: MelConfig = AUDIOLDM_MEL
         ("vocoder sampling_rate", vocoder.sampling_rate, config.sample_rate, "Hz"),
         ("product of vocoder upsample_rates", hop, config.hop_length, "samples per mel frame"),
     ]
-    wrong = [f"{name} is {got}, expected {want} ({why})" for name, got, want, why in facts if got != want]
+    wrong = [
+        f"{name} is {got}, expected {want} ({why})" for name, got, want, why in facts if got != want
+    ]
     if wrong:
         raise ValueError(
             "checkpoint does not fit the AudioLDM mel front-end: "

@@ -60,7 +60,7 @@ def method(
 
     def register(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         if name in METHODS:
-            raise ValueError(f"method: got {name!r}, which is registered already; choose another name")
+            raise ValueError(f"method: got {name!r}, which is registered; choose another name")
         METHODS[name] = Method(name, label, summary, function, needs, uses_mel)
         return function
 
@@ -115,14 +115,13 @@ def _vocoder(
 @method(
     "griffinlim",
     "Griffin-Lim (fast)",
-    "EM mel inversion, then fast Griffin-Lim: the kit's best phase retrieval without weights",
+    "fast Griffin-Lim held to the mel: the kit's best phase retrieval without weights",
 )
-def _griffinlim(
-    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator
-) -> torch.Tensor:
+def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
     from vaerecon import phase
 
-    return phase.griffin_lim(phase.mel_to_magnitude(log_mel), n_samples, generator=generator)
+    start = phase.mel_to_magnitude(log_mel)
+    return phase.griffin_lim(start, n_samples, log_mel=log_mel, generator=generator)
 
 
 @method(
@@ -143,12 +142,13 @@ def _hybrid(
 @method(
     "admm",
     "ADMM",
-    "EM mel inversion, then phase retrieval by ADMM",
+    "phase retrieval by ADMM, held to the mel in the same way",
 )
 def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
     from vaerecon import phase
 
-    return phase.admm(phase.mel_to_magnitude(log_mel), n_samples, generator=generator)
+    start = phase.mel_to_magnitude(log_mel)
+    return phase.admm(start, n_samples, log_mel=log_mel, generator=generator)
 
 
 @method(

@@ -53,6 +53,7 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib import import_module
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -220,9 +221,9 @@ def pesq_wb(reference: ArrayLike, estimate: ArrayLike) -> float:
     utterance left out: PESQ is made for single utterances, and with more than 50 of them (25 s of
     syllables suffice) the C code writes past its arrays and ends the process.
     """
-    from pesq import PesqError, pesq
-
     ref, est = validate(reference, estimate)
+    package = _installed("pesq")
+    pesq, PesqError = package.pesq, package.PesqError
     _require_sound(ref, "reference")
     _require_sound(est, "estimate")
     values, pieces = [], math.ceil(len(ref) / PESQ_LONGEST)
@@ -264,9 +265,8 @@ def _stoi(reference: ArrayLike, estimate: ArrayLike, extended: bool) -> float:
         raise UndefinedScore(reason) from warning
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    return (
-        0.0 if _is_silent(est) else value
-    )  # for silence, ESTOI would score its own trace of noise
+    # ESTOI of silence would be the score of that trace of noise
+    return 0.0 if _is_silent(est) else value
 
 
 def stoi(reference: ArrayLike, estimate: ArrayLike) -> float:
@@ -279,11 +279,17 @@ def estoi(reference: ArrayLike, estimate: ArrayLike) -> float:
     return _stoi(reference, estimate, extended=True)
 
 
+def _installed(package: str) -> Any:
+    """Import a package that is not there on every machine: its wheels need a C compiler."""
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise UndefinedScore(f"the package {package!r} is not installed here") from error
+
+
 @lru_cache(maxsize=1)
 def _visqol_api() -> Any:
-    from visqol import VisqolApi
-
-    api = VisqolApi()
+    api = _installed("visqol").VisqolApi()
     api.create(mode="audio")
     return api
 

@@ -7,7 +7,7 @@ import json
 import platform
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +120,7 @@ class Reconstruction:
             "without_vae": {
                 name: self._method_entry(found, None) for name, found in self.without_vae.items()
             },
-            "versions": {"python": platform.python_version()} | {n: version(n) for n in LIBRARIES},
+            "versions": {"python": platform.python_version()} | {n: _version(n) for n in LIBRARIES},
             "seed": self.seed,
         }
 
@@ -173,6 +173,14 @@ class Reconstruction:
             save_figure(plot_reconstruction(self)[0], scratch / f"{stem}_spectrograms.png")
             names = sorted(p.name for p in scratch.iterdir())
         return [folder / name for name in names]
+
+
+def _version(package: str) -> str | None:
+    """Installed version, or None: PESQ needs a C compiler, so it is not on every machine."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def wav_name(stem: str, method: str) -> str:

@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 LEVEL_MAP = "magma"  # perceptually uniform; for log-mels
 DIFFERENCE_MAP = "RdBu_r"  # diverging around white = no difference
 TICKS_HZ = (125, 500, 1000, 2000, 4000, 7000)
+# one colour a method everywhere (seaborn's colourblind palette); grey for what is only compared
+METHOD_COLORS = {
+    "vocoder": "#0173b2",
+    "griffinlim": "#de8f05",
+    "hybrid": "#029e73",
+    "admm": "#d55e00",
+    "librosa": "#cc78bc",
+    "silence": "#949494",
+    "oracle_phase": "#56b4e9",
+    "oracle_magnitude": "#ca9161",
+    "original": "#000000",
+}
 RANGE_NEPERS = 9.0  # nepers shown below the loudest value (78 dB)
 
 
@@ -77,7 +89,7 @@ def plot_log_mel(
         vmin=limits[0],
         vmax=limits[1],
     )
-    ax.set_yticks(mel_bin(TICKS_HZ, config), [f"{hz / 1000:g}k" for hz in TICKS_HZ])
+    ax.set_yticks(mel_bin(TICKS_HZ, config), [f"{hz}" for hz in TICKS_HZ])
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
     unit = "difference (nepers)" if difference else "level (nepers)"
     figure.colorbar(image, ax=ax, label=unit, pad=0.01)

@@ -112,7 +112,7 @@ class TrainingLoop:
         return True
 
     def run(self, validate: Callable[[], dict[str, float]] | None = None) -> None:
-        """Train to the end; ``validate`` is called at every checkpoint with the averaged weights."""
+        """Train to the end; ``validate`` is called at checkpoints, with the averaged weights."""
         with tqdm(total=self.config.steps, initial=self.step, unit="step") as bar:
             sums: dict[str, float] = {}
             count, started = 0, time.perf_counter()

@@ -109,9 +109,7 @@ def train_vae(
         kl = kl_nats(posterior.mean, posterior.logvar)
         return {"loss": l1 / deviation + objective.kl_weight * kl, "mae": l1, "kl": kl}
 
-    held_out = mels(
-        validation.batch(32, 2 * n_samples, np.random.default_rng(1), NO_AUGMENTATION)
-    )
+    held_out = mels(validation.batch(32, 2 * n_samples, np.random.default_rng(1), NO_AUGMENTATION))
 
     @torch.no_grad()
     def validate() -> dict[str, float]:

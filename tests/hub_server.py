@@ -1,0 +1,163 @@
+"""A hub on the loopback: what the ``huggingface_hub`` client asks for, and a log of what it asked.
+
+Serves folders as model repositories over the requests that the client makes: the repository's
+facts, its tree, and files by HEAD and GET with ``ETag``, ``X-Repo-Commit`` and ``Range``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+
+class Hub(ThreadingHTTPServer):
+    """Repositories by id, each with revisions (names or commit hashes) that are folders."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.repos: dict[str, dict[str, Path]] = {}  # id -> commit -> folder
+        self.refs: dict[str, dict[str, str]] = {}  # id -> branch or tag -> commit
+        self.gated: set[str] = set()  # ids that answer 401 GatedRepo
+        self.private: set[str] = set()  # ids that answer 401 and nothing else, as to strangers
+        self.failures: dict[str, int] = {}  # id -> how many requests still to answer with 500
+        self.log: list[tuple[str, str]] = []  # (method, path), in order of arrival
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def add(self, repo: str, folder: Path, ref: str = "main") -> str:
+        """Serve ``folder`` as ``repo`` at ``ref``; returns the commit hash."""
+        commit = hashlib.sha1(f"{repo} {ref} {folder}".encode(), usedforsecurity=False).hexdigest()
+        self.repos.setdefault(repo, {})[commit] = folder
+        self.refs.setdefault(repo, {})[ref] = commit
+        return commit
+
+    def files_asked(self, repo: str) -> list[str]:
+        """Files of ``repo`` that were asked for, by HEAD or GET; ``api`` for its other requests."""
+        asked = []
+        for _, path in self.log:
+            if path.startswith(f"/api/models/{repo}/"):
+                asked.append("api")
+            elif path.startswith(f"/{repo}/resolve/"):
+                asked.append(path.split("/", 5)[5])
+        return asked
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one request; ``self.server`` is the :class:`Hub`."""
+
+    protocol_version = "HTTP/1.1"
+    server: Hub
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def do_HEAD(self) -> None:
+        self.answer()
+
+    def answer(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        self.server.log.append((self.command, path))
+        parts = path.strip("/").split("/")
+        if parts[:2] == ["api", "models"]:
+            parts = parts[2:]
+        if len(parts) < 4:
+            return self.error(404, None)
+        repo, action, revision, name = "/".join(parts[:2]), parts[2], parts[3], "/".join(parts[4:])
+        if self.server.failures.get(repo, 0):
+            self.server.failures[repo] -= 1
+            return self.error(500, None)
+        if repo in self.server.private:
+            return self.error(401, None)
+        if repo in self.server.gated:
+            return self.error(401, "GatedRepo")
+        if repo not in self.server.repos:
+            return self.error(404, "RepoNotFound")
+        commit = self.server.refs[repo].get(revision, revision)
+        if commit not in self.server.repos[repo]:
+            return self.error(404, "RevisionNotFound")
+        folder = self.server.repos[repo][commit]
+        files = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+        if action == "revision":
+            siblings = [{"rfilename": file} for file in files]
+            return self.json({"id": repo, "modelId": repo, "sha": commit, "siblings": siblings})
+        if action == "tree":
+            return self.json(
+                [
+                    {"type": "file", "path": file, "size": (folder / file).stat().st_size,
+                     "oid": etag(folder / file)}
+                    for file in files
+                ]
+            )  # fmt: skip
+        if action == "resolve" and name in files:
+            return self.file(folder / name, commit)
+        return self.error(404, "EntryNotFound", commit)
+
+    def error(self, status: int, code: str | None, commit: str | None = None) -> None:
+        self.send_response(status)
+        if code:
+            self.send_header("X-Error-Code", code)
+        if commit:
+            self.send_header("X-Repo-Commit", commit)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def json(self, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def file(self, path: Path, commit: str) -> None:
+        size, start = path.stat().st_size, 0
+        wanted = self.headers.get("Range", "")
+        if wanted.startswith("bytes="):
+            start = int(wanted.removeprefix("bytes=").split("-")[0])
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", f'"{etag(path)}"')
+        self.send_header("X-Repo-Commit", commit)
+        self.send_header("Content-Length", str(size - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
+        self.end_headers()
+        if self.command == "GET":
+            with path.open("rb") as file:
+                file.seek(start)
+                shutil.copyfileobj(file, self.wfile, 1 << 20)
+
+    def log_message(self, *args: object) -> None:
+        """Keep standard error clean: ``Hub.log`` has it."""
+
+
+@lru_cache(maxsize=256)
+def etag(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def serve() -> Iterator[Hub]:
+    """A running hub on a free port, until the block ends."""
+    hub = Hub()
+    thread = threading.Thread(target=hub.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.shutdown()
+        hub.server_close()
+        thread.join()

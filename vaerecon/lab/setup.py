@@ -1,0 +1,67 @@
+"""What every notebook starts with: versions, a clip, and ways to show a figure or a text."""
+
+from __future__ import annotations
+
+import io
+import platform
+from typing import TYPE_CHECKING
+
+from vaerecon import __version__
+from vaerecon.audio import Clip, load_audio
+from vaerecon.bundled import DEMO_CLIP, demo_clips
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def versions() -> str:
+    """One line for the top of a notebook: what ran it."""
+    import diffusers
+    import torch
+    import transformers
+
+    return (
+        f"vaerecon {__version__}, torch {torch.__version__}, diffusers {diffusers.__version__}, "
+        f"transformers {transformers.__version__}, Python {platform.python_version()}"
+    )
+
+
+def demo_clip(clip: str = "", max_length: float | None = None) -> Clip:
+    """The clip that a notebook's parameters name.
+
+    Parameters
+    ----------
+    clip
+        An audio file, the name of a bundled clip (``"demo_speech"``), or empty for the default one.
+    max_length
+        Read at most this many seconds.
+
+    Raises
+    ------
+    ValueError, OSError
+        Those of :func:`vaerecon.load_audio`.
+    """
+    bundled = demo_clips()
+    path = bundled.get(clip or DEMO_CLIP, clip)
+    return load_audio(path, max_length=max_length)
+
+
+def png(figure: Figure, dpi: int = 100) -> bytes:
+    """A figure as PNG bytes, for image widgets."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=dpi)
+    return buffer.getvalue()
+
+
+def show(figure: Figure) -> None:
+    """Display a figure below the cell, as PNG."""
+    from IPython.display import Image, display
+
+    display(Image(png(figure)))
+
+
+def markdown(text: str) -> None:
+    """Display text that was computed, as Markdown."""
+    from IPython.display import Markdown, display
+
+    display(Markdown(text))

@@ -1,0 +1,576 @@
+"""Log-mel to samples without learned weights: mel inversion and the Griffin-Lim family.
+
+A log-mel has lost two things: which of the 513 STFT bins a mel bin's energy came from, and every
+phase. :func:`mel_to_magnitude` spreads the energy over the bins again (expectation maximisation),
+:func:`griffin_lim` and :func:`admm` look for a phase with which those magnitudes are the STFT of
+some sound. Given ``log_mel`` too, both correct the magnitude at every step instead of keeping the
+first guess: the mel is what is known, the 513 magnitudes are not, and the sound at hand says more
+about them than a smooth guess does. Mel to audio on 12 clips of 6 s: PESQ 2.18 without and 2.42
+with, STOI .86 and .90, log-mel error 0.09 and 0.05 nepers.
+
+All work on the padded signal, whose edges (``config.padding`` samples on each side) are free; only
+the result is cut to N samples. Everything is batched torch on any device, in float32, but for
+:func:`librosa_mel_to_audio`, which is there to compare with. The level is that of
+:func:`vaerecon.mel.normalize_level` (peak 0.5), in and out.
+
+Conventions as in :mod:`vaerecon.mel`: ``[N]`` or ``[B, N]``, ``[T, 64]`` or ``[B, T, 64]``; STFT
+magnitudes and spectra are ``[T, 513]`` or ``[B, T, 513]``. The building blocks
+:func:`mel_to_magnitude` and :func:`istft_frames` let gradients through.
+
+Notebook: ``04_method_comparison``.
+
+References
+----------
+.. [1] D. Griffin and J. Lim, "Signal estimation from modified short-time Fourier transform",
+   IEEE Trans. ASSP 1984.
+.. [2] N. Perraudin, P. Balazs and P. Søndergaard, "A fast Griffin-Lim algorithm", WASPAA 2013.
+.. [3] Y. Masuyama, K. Yatabe and Y. Oikawa, "Griffin-Lim like phase recovery via alternating
+   direction method of multipliers", IEEE Signal Processing Letters 2019.
+.. [4] W. Richardson, "Bayesian-based iterative method of image restoration", JOSA 1972; L. Lucy,
+   "An iterative technique for the rectification of observed distributions", Astron. J. 1974.
+.. [5] G. Beauregard, M. Harish and L. Wyse, "Single pass spectrogram inversion", DSP 2015.
+.. [6] Y. Masuyama et al., "Joint mel spectrogram inversion", arXiv:2501.05557, 2025: magnitude and
+   phase found together, by another algorithm than the one here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from vaerecon.mel import (
+    AUDIOLDM_MEL,
+    ArrayLike,
+    Framing,
+    MelConfig,
+    as_samples,
+    check_log_mel,
+    hann_window,
+    mel_filters,
+    stft_frames,
+)
+
+SILENT = 1e-4  # nepers above the floor that still count as the floor: float32 rounding of log(1e-5)
+TINY = 1e-15  # keeps 0 / 0 at 0; far below any magnitude that float32 samples give
+BLOCK = 256  # frames at a time on a CPU: 1 MB of windows
+TRUST = 0.9  # of the magnitude at hand against the first guess, in a step that corrects it
+
+
+# ------------------------------------------------------------------ mel to magnitude
+
+
+def mel_to_magnitude(
+    log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL, n_iter: int = 10
+) -> torch.Tensor:
+    """STFT magnitudes whose mel is ``log_mel``, by expectation maximisation [4]_.
+
+    Each step multiplies every bin by how far its mel bins are off,
+    ``A <- A * W'(m / (W A)) / W'1`` from ``A = W'm / W'1``; magnitudes never become negative.
+
+    Parameters
+    ----------
+    log_mel
+        ``[T, 64]`` or ``[B, T, 64]``, nepers. A bin at the floor is silence: magnitude 0.
+    n_iter
+        Steps; ten leave about 0.01 nepers on music and speech.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``. Bins that no filter sees (0 Hz, 8 kHz) are 0.
+
+    Raises
+    ------
+    ValueError
+        For another layout.
+    """
+    mel = _linear_mel(log_mel, config)
+    spread = _spread(config, mel.device)
+    magnitude = mel @ spread
+    for _ in range(n_iter):
+        magnitude = magnitude * _mel_correction(magnitude, mel, spread, config)
+    return magnitude
+
+
+def _linear_mel(log_mel: ArrayLike, config: MelConfig) -> torch.Tensor:
+    """Nepers to magnitudes; the floor to 0."""
+    x = check_log_mel(log_mel, config)
+    return torch.where(x <= config.log_floor + SILENT, 0.0, x.exp())
+
+
+def _spread(config: MelConfig, device: torch.device) -> torch.Tensor:
+    """``W' / W'1``, ``[n_mels, n_fft/2 + 1]``: each bin the weighted mean of its mel bins."""
+    filters = mel_filters(config, str(device))
+    # [n_fft/2 + 1, n_mels] -> [n_mels, n_fft/2 + 1], back from mel to frequency
+    return (filters / filters.sum(dim=1, keepdim=True).clamp_min(TINY)).T.contiguous()
+
+
+def _mel_correction(
+    magnitude: torch.Tensor, mel: torch.Tensor, spread: torch.Tensor, config: MelConfig
+) -> torch.Tensor:
+    """The factor of an EM step, ``[B, T, n_fft/2 + 1]``."""
+    estimate = magnitude @ mel_filters(config, str(magnitude.device))
+    return (mel / estimate.clamp_min(TINY)) @ spread
+
+
+# ------------------------------------------------------------------ frames to samples
+
+
+def istft_frames(
+    spectrum: torch.Tensor,
+    n_samples: int,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Inverse of :func:`vaerecon.mel.stft_frames`: the samples nearest to ``spectrum`` [1]_.
+
+    Least squares: windowed frames are added up and divided by the sum of the squared windows.
+
+    Parameters
+    ----------
+    spectrum
+        Complex, ``[T, n_fft/2 + 1]`` or ``[B, T, n_fft/2 + 1]``; need not be consistent.
+    n_samples
+        Length of the result; must be one that gives ``T`` frames.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[N]`` or ``[B, N]``, float32. Gradients pass.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another or ``n_samples`` does not fit it.
+    """
+    _check_frames(spectrum, n_samples, config, framing)
+    window = hann_window(config, str(spectrum.device))
+    batch = spectrum if spectrum.ndim == 3 else spectrum[None]
+    signal = _no_samples(*batch.shape[:2], window, config)
+    _add_frames(signal, torch.fft.irfft(batch, n=config.n_fft), window)
+    signal = (signal * _inverse_overlap(batch.shape[1], window, config)).flatten(1)
+    start = config.padding(framing)
+    signal = signal[:, start : start + n_samples]
+    return signal if spectrum.ndim == 3 else signal[0]
+
+
+def _add_frames(
+    total: torch.Tensor, frames: torch.Tensor, window: torch.Tensor, first: int = 0
+) -> None:
+    """Add windowed ``frames [B, t, n_fft]`` to ``total [B, hops, hop]`` from frame ``first`` on.
+
+    A frame covers 6.4 hops, so seven shifted additions of one hop's width do it.
+    """
+    n_frames, hop = frames.shape[1], total.shape[-1]
+    for k in range(math.ceil(len(window) / hop)):
+        piece = frames[..., k * hop : (k + 1) * hop]  # the last is shorter: 64 of 160
+        place = total[:, first + k : first + k + n_frames, : piece.shape[-1]]
+        place.addcmul_(piece, window[k * hop : (k + 1) * hop])
+
+
+def _no_samples(
+    n_items: int, n_frames: int, window: torch.Tensor, config: MelConfig
+) -> torch.Tensor:
+    """Zeros that hold ``n_frames`` frames, ``[B, hops, hop]``: 7 hops for the first, then one."""
+    hops = n_frames - 1 + math.ceil(config.n_fft / config.hop_length)
+    return window.new_zeros(n_items, hops, config.hop_length)
+
+
+def _inverse_overlap(n_frames: int, window: torch.Tensor, config: MelConfig) -> torch.Tensor:
+    """One over the sum of the squared windows, ``[1, hops, hop]``; 0 where none reaches."""
+    overlap = _no_samples(1, n_frames, window, config)
+    _add_frames(overlap, window.expand(1, n_frames, -1), window)
+    # below 1e-8 lie the outermost three samples of the padding: no division by almost nothing
+    return torch.where(overlap > 1e-8, 1 / overlap, 0.0)
+
+
+def _check_frames(x: torch.Tensor, n_samples: int, config: MelConfig, framing: Framing) -> None:
+    """Refuse what is not ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``, or whose T does not fit N."""
+    bins = config.n_fft // 2 + 1
+    if x.ndim not in (2, 3) or x.shape[-1] != bins:
+        raise ValueError(
+            f"spectrum: got shape {list(x.shape)}, expected [T, {bins}] or [B, T, {bins}] "
+            "(time before frequency); mel_to_magnitude makes one from a log-mel"
+        )
+    _check_length(x.shape[-2], n_samples, config, framing)
+
+
+def _check_length(n_frames: int, n_samples: int, config: MelConfig, framing: Framing) -> None:
+    expected = config.n_frames(n_samples, framing)
+    if n_samples < 1 or n_frames != expected:
+        longest = (n_frames - (framing == "inference")) * config.hop_length
+        raise ValueError(
+            f"n_samples: got {n_samples}, which has {expected} frames ({framing!r} framing), "
+            f"expected the length of {n_frames} frames: "
+            f"{max(1, longest - config.hop_length + 1)} to {longest}"
+        )
+
+
+# ------------------------------------------------------------------ phase retrieval
+
+
+class _Projection:
+    """What the whole family does to one batch: onto the known magnitudes, then onto a sound.
+
+    Works through the frames in blocks, so that the intermediate arrays of a step stay in the
+    processor's cache and memory does not grow with the clip (nor is asked for and returned at
+    every step, which took more time than the arithmetic).
+    """
+
+    def __init__(
+        self,
+        magnitude: torch.Tensor,
+        log_mel: ArrayLike | None,
+        n_samples: int,
+        config: MelConfig,
+        framing: Framing,
+    ):
+        magnitude = torch.as_tensor(magnitude)
+        _check_frames(magnitude, n_samples, config, framing)
+        if magnitude.is_complex():
+            raise ValueError(
+                "magnitude: got complex values, expected real ones; "
+                "use spectrum.abs(), and init=spectrum to start from its phase"
+            )
+        self.config, self.framing, self.n_samples = config, framing, n_samples
+        self.single = magnitude.ndim == 2
+        self.magnitude = magnitude.to(torch.float32).reshape(-1, *magnitude.shape[-2:])
+        self.n_items, self.n_frames, self.bins = self.magnitude.shape
+        self.device = self.magnitude.device
+        self.window = hann_window(config, str(self.device))
+        self.inverse_overlap = _inverse_overlap(self.n_frames, self.window, config)
+        size = max(1, BLOCK // self.n_items) if self.device.type == "cpu" else self.n_frames
+        self.blocks = [slice(i, i + size) for i in range(0, self.n_frames, size)]
+        self.mel = None
+        if log_mel is not None:
+            mel = _linear_mel(log_mel, config).to(self.device)
+            if mel.shape[:-1] != magnitude.shape[:-1]:
+                raise ValueError(
+                    f"log-mel: got shape {list(mel.shape)}, expected the frames of the "
+                    f"magnitude, {[*magnitude.shape[:-1], config.n_mels]}"
+                )
+            self.mel = mel.reshape(-1, *mel.shape[-2:])
+            self.spread = _spread(config, self.device)
+
+    def start(self, init: ArrayLike | None, generator: torch.Generator | None) -> torch.Tensor:
+        """The spectrum to start from, ``[B, T, n_fft/2 + 1]``: that of ``init``, or sinusoids."""
+        if init is None:
+            return _sinusoids(self.magnitude, generator, self.config)
+        spectrum = torch.as_tensor(init)
+        if not spectrum.is_complex():
+            samples = as_samples(init).to(self.device)
+            if samples.shape[-1] != self.n_samples:
+                raise ValueError(
+                    f"init: got {samples.shape[-1]} samples, expected {self.n_samples}"
+                )
+            spectrum = stft_frames(samples, self.config, self.framing)
+        expected = self.magnitude.shape[1:] if self.single else self.magnitude.shape
+        if spectrum.shape != expected:
+            raise ValueError(
+                f"init: got a spectrum of shape {list(spectrum.shape)}, expected {list(expected)}"
+            )
+        spectrum = spectrum.to(self.device, torch.complex64).reshape(self.magnitude.shape)
+        # zero has no phase and would stay zero: take it as 0 radians
+        return torch.where(spectrum == 0, TINY**0.5, spectrum)
+
+    def impose(self, spectrum: torch.Tensor, block: slice) -> torch.Tensor:
+        """Give ``spectrum`` (changed in place) the magnitude that is known of these frames."""
+        scale = spectrum.real.square().add_(spectrum.imag.square())
+        if self.mel is None:
+            # keeps the phase without knowing it: a reciprocal root instead of an angle
+            scale = scale.add_(TINY**2).rsqrt_().mul_(self.magnitude[:, block])
+        else:
+            own = scale.sqrt_()
+            # with a tenth of the guess in it, no bin dies and no correction is above tenfold
+            wanted = torch.lerp(self.magnitude[:, block], own, TRUST)
+            wanted *= _mel_correction(wanted, self.mel[:, block], self.spread, self.config)
+            scale = wanted.div_(own.add_(TINY))
+        return spectrum.mul_(scale)
+
+    def synthesize(self, spectra: Callable[[slice], torch.Tensor]) -> torch.Tensor:
+        """The padded signal nearest to the spectrum that ``spectra`` gives block by block."""
+        signal = _no_samples(self.n_items, self.n_frames, self.window, self.config)
+        for block in self.blocks:
+            frames = torch.fft.irfft(spectra(block), n=self.config.n_fft)
+            _add_frames(signal, frames, self.window, block.start)
+        return signal.mul_(self.inverse_overlap).flatten(1)
+
+    def analyze(self, signal: torch.Tensor, block: slice) -> torch.Tensor:
+        """The spectrum of some frames of the padded signal."""
+        frames = signal.unfold(-1, self.config.n_fft, self.config.hop_length)  # a view
+        return torch.fft.rfft(frames[:, block] * self.window)
+
+    def cut(self, signal: torch.Tensor) -> torch.Tensor:
+        """The clip in the middle of the padded signal: ``[N]`` or ``[B, N]``."""
+        start = self.config.padding(self.framing)
+        samples = signal[:, start : start + self.n_samples].contiguous()
+        return samples[0] if self.single else samples
+
+
+def _generator(generator: torch.Generator | None) -> torch.Generator:
+    """``generator``, or one on the CPU with seed 0: the same start each time, on any device."""
+    return torch.Generator().manual_seed(0) if generator is None else generator
+
+
+def _sinusoids(
+    magnitude: torch.Tensor, generator: torch.Generator | None, config: MelConfig
+) -> torch.Tensor:
+    """A spectrum of steady sinusoids under the peaks of ``magnitude`` [5]_.
+
+    From frame to frame the phase of a bin advances by the frequency of the strongest bin of itself
+    and its two neighbours (peak of a parabola through three bins). Where it begins is drawn from
+    ``generator``, the same for every item of a batch.
+    """
+    left, right = magnitude.roll(1, dims=-1), magnitude.roll(-1, dims=-1)
+    curvature = (left - 2 * magnitude + right).clamp_max(-TINY)
+    offset = (0.5 * (left - right) / curvature).clamp(-0.5, 0.5)
+    bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
+    strongest = F.max_pool1d(magnitude, 3, stride=1, padding=1, return_indices=True)[1]
+    cycles = (bins + offset).gather(-1, strongest) * (config.hop_length / config.n_fft)
+    generator = _generator(generator)
+    first = torch.rand(len(bins), generator=generator, device=generator.device)
+    # frames start half a window before their centre, so neighbours have opposite signs
+    first = first.to(magnitude.device) + bins % 2 / 2
+    turns = first + (cycles - cycles.round()).cumsum(dim=1)
+    return torch.polar(magnitude, 2 * math.pi * turns)
+
+
+@torch.inference_mode()
+def griffin_lim(
+    magnitude: torch.Tensor,
+    n_samples: int,
+    *,
+    log_mel: ArrayLike | None = None,
+    n_iter: int = 32,
+    momentum: float = 0.99,
+    init: ArrayLike | None = None,
+    generator: torch.Generator | None = None,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Samples with given STFT magnitudes, by fast Griffin-Lim [2]_.
+
+    Alternates between the spectra that some sound has and those with the known magnitude, and
+    steps ahead by ``momentum`` times the last change. The STFT is linear, so the step ahead is
+    taken on samples, where it costs a sixth.
+
+    Parameters
+    ----------
+    magnitude
+        ``[T, 513]`` or ``[B, T, 513]``, as from :func:`mel_to_magnitude`.
+    n_samples
+        Samples wanted, N; must be a length that has ``T`` frames.
+    log_mel
+        ``[T, 64]`` or ``[B, T, 64]``, nepers: hold the sound to this mel instead of to
+        ``magnitude``, which becomes the first guess. At each step the magnitude at hand, with a
+        tenth of the guess, takes one step of :func:`mel_to_magnitude`'s towards the mel.
+    n_iter
+        Iterations. 0 gives the start.
+    momentum
+        0 is plain Griffin-Lim [1]_; above 1 it may not converge.
+    init
+        Start from the phase of these samples (``[N]`` or ``[B, N]``) or of this complex spectrum
+        (shape of ``magnitude``). Default: sinusoids under the peaks of ``magnitude``, worth about
+        eight iterations against random phase, and nothing after 32.
+    generator
+        Where the default start begins; default: seed 0, so the same result each time.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[N]`` or ``[B, N]``, float32, on the device of ``magnitude``.
+
+    Raises
+    ------
+    ValueError
+        If shapes or ``n_samples`` do not fit each other.
+    """
+    onto = _Projection(magnitude, log_mel, n_samples, config, framing)
+    spectrum = onto.start(init, generator)
+    signal = previous = onto.synthesize(lambda block: onto.impose(spectrum[:, block], block))
+
+    def step(block: slice) -> torch.Tensor:
+        return onto.impose(onto.analyze(ahead, block), block)
+
+    for _ in range(n_iter):
+        ahead = torch.lerp(previous, signal, 1 + momentum)
+        previous, signal = signal, onto.synthesize(step)
+    return onto.cut(signal)
+
+
+@torch.inference_mode()
+def admm(
+    magnitude: torch.Tensor,
+    n_samples: int,
+    *,
+    log_mel: ArrayLike | None = None,
+    n_iter: int = 32,
+    rho: float = 0.1,
+    init: ArrayLike | None = None,
+    generator: torch.Generator | None = None,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Samples with given STFT magnitudes, by ADMM [3]_; interface of :func:`griffin_lim`.
+
+    The magnitude holds exactly, consistency in the least-squares sense weighted by ``1 / rho``
+    (0: exactly too), and what the two could not agree on is carried to the next iteration.
+    """
+    onto = _Projection(magnitude, log_mel, n_samples, config, framing)
+    total = onto.start(init, generator)  # x + u in [3]: what is known, and the disagreement so far
+    signal = onto.synthesize(lambda block: onto.impose(total[:, block], block))
+
+    def agreed(block: slice) -> torch.Tensor:  # z: between a sound's spectrum and the total
+        return onto.analyze(signal, block).lerp_(total[:, block], rho / (1 + rho))
+
+    def step(block: slice) -> torch.Tensor:
+        z, y = agreed(block), total[:, block]
+        known = onto.impose((2 * z).sub_(y), block)  # x, from z - u, where u = y - z
+        return y.sub_(z).add_(known)  # in place: the next total
+
+    for _ in range(n_iter):
+        signal = onto.synthesize(step)
+    return onto.cut(onto.synthesize(lambda block: onto.impose(agreed(block), block)))
+
+
+@torch.inference_mode()
+def refine(
+    samples: ArrayLike,
+    log_mel: ArrayLike,
+    *,
+    n_iter: int = 8,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Bring a waveform, such as a vocoder's, nearer to its mel by a few Griffin-Lim steps."""
+    waveform = as_samples(samples)
+    mel = check_log_mel(log_mel, config).to(waveform.device)
+    magnitude = mel_to_magnitude(mel, config)
+    return griffin_lim(
+        magnitude,
+        waveform.shape[-1],
+        log_mel=mel,
+        n_iter=n_iter,
+        init=waveform,
+        config=config,
+        framing=framing,
+    )
+
+
+# ------------------------------------------------------------------ to compare with
+
+
+@torch.inference_mode()
+def librosa_mel_to_audio(
+    log_mel: ArrayLike,
+    n_samples: int,
+    *,
+    n_iter: int = 32,
+    generator: torch.Generator | None = None,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """``librosa.feature.inverse.mel_to_audio`` at its defaults, as the original guide used it.
+
+    Non-negative least squares, then fast Griffin-Lim from random phase. Two things are fitted to
+    our mel. It holds magnitudes, so ``power`` is 1. And librosa centres frame ``i`` at sample
+    ``160 i``, as ``"inference"`` does; for ``"train"`` (``160 i + 80``) the first and the last
+    frame are repeated outwards, which is what the front-end's reflection makes of them, and the 80
+    samples before the clip are cut off. So nothing is shifted and nothing is missing.
+
+    Parameters
+    ----------
+    log_mel
+        ``[T, 64]`` or ``[B, T, 64]`` (one after another), nepers.
+    n_samples
+        Samples wanted, N.
+    generator
+        Seeds librosa's random phase; default: seed 0.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[N]`` or ``[B, N]``, float32, on the device of ``log_mel``.
+
+    Raises
+    ------
+    ValueError
+        If ``n_samples`` does not fit the frames.
+    """
+    import librosa
+
+    x = check_log_mel(log_mel, config)
+    _check_length(x.shape[-2], n_samples, config, framing)
+    generator = _generator(generator)
+    head = int(framing == "train")
+    # librosa warns below a window's length: repeat the last frame up to it
+    tail = max(head, math.ceil(config.n_fft / config.hop_length) + 1 - x.shape[-2])
+    start = -config.frame_center(-head, framing)  # of the clip in what librosa returns
+    clips = []
+    for mel in x.reshape(-1, *x.shape[-2:]).exp().cpu().numpy():
+        padded = torch.from_numpy(mel).T  # [T, M] -> librosa's [M, T]
+        padded = F.pad(padded[None], (head, tail), mode="replicate")[0].numpy()
+        # mel_to_audio is these two calls, but passes no random state on
+        magnitude = librosa.feature.inverse.mel_to_stft(
+            padded,
+            sr=config.sample_rate,
+            n_fft=config.n_fft,
+            power=1.0,
+            fmin=config.fmin,
+            fmax=config.fmax,
+        )
+        seed = torch.randint(2**31 - 1, (), generator=generator, device=generator.device)
+        audio = librosa.griffinlim(
+            magnitude,
+            n_iter=n_iter,
+            hop_length=config.hop_length,
+            win_length=config.win_length,
+            n_fft=config.n_fft,
+            random_state=int(seed),
+        )
+        clips.append(torch.from_numpy(audio[start : start + n_samples].copy()))
+    return torch.stack(clips).reshape(*x.shape[:-2], n_samples).to(x.device, torch.float32)
+
+
+@torch.inference_mode()
+def oracle_phase(
+    log_mel: ArrayLike,
+    original: ArrayLike,
+    *,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Ceiling: the magnitude of :func:`mel_to_magnitude` with the phase of the original.
+
+    ``original`` is ``[N]`` or ``[B, N]`` at the front-end's level; so is what returns.
+    """
+    samples = as_samples(original)
+    magnitude = mel_to_magnitude(log_mel, config).to(samples.device)
+    return griffin_lim(
+        magnitude, samples.shape[-1], n_iter=0, init=samples, config=config, framing=framing
+    )
+
+
+@torch.inference_mode()
+def oracle_magnitude(
+    original: ArrayLike,
+    *,
+    n_iter: int = 32,
+    generator: torch.Generator | None = None,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Ceiling: the magnitude of the original with the phase of :func:`griffin_lim`."""
+    samples = as_samples(original)
+    magnitude = stft_frames(samples, config, framing).abs()
+    return griffin_lim(
+        magnitude,
+        samples.shape[-1],
+        n_iter=n_iter,
+        generator=generator,
+        config=config,
+        framing=framing,
+    )
