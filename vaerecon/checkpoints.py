@@ -284,7 +284,7 @@ def _pick_dtype(dtype: str, device: str) -> str:
     if dtype == "auto":
         if not device.startswith("cuda"):
             return "float32"
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     try:
         probe = torch.ones(1, 1, 4, dtype=getattr(torch, dtype), device=device)
         torch.nn.functional.conv1d(probe, probe[..., :3])
