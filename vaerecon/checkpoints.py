@@ -22,28 +22,31 @@ Nothing here imports torch until :func:`load` is called.
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from vaerecon.hub import fetch_configs, fetch_weights, hub_errors
+from vaerecon.layout import (
+    OPTIONAL,
+    PARTS,
+    PICKLES,
+    check_configs,
+    check_weights,
+    no_weights,
+    read_config,
+)
 
 if TYPE_CHECKING:
     from vaerecon.mel import MelConfig
 
 logger = logging.getLogger(__name__)
 
-PARTS = {"vae": "diffusion_pytorch_model", "vocoder": "model"}  # folder -> stem of its weights
-PICKLES = {"vae": "diffusion_pytorch_model.bin", "vocoder": "pytorch_model.bin"}
-OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-OPTIONAL = {"mean", "scale"}  # a vocoder's input statistics, where its config does not use them
-MAX_CONFIG_BYTES = 1_000_000  # a real one has about 1 kB
-MAX_PARAMETERS = 600_000_000  # per model, ten times AudioLDM2's
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 
 _AUDIOLDM2_BYTES = 4 * (55_376_873 + 55_264_897)  # float32 weights of VAE and vocoder
@@ -86,13 +89,6 @@ class Checkpoint:
     licence: str | None  # None: not known here, see the model card
     dtype: str  # of the vocoder, and of the VAE unless it asks for float32 (see `load`)
     device: str
-
-    @cached_property
-    def lag(self) -> int:
-        """Samples by which the vocoder is late: ``vocoder.measure_lag``, when first asked for."""
-        from vaerecon.vocoder import measure_lag
-
-        return measure_lag(self.vocoder)
 
 
 @dataclass(frozen=True)
@@ -191,23 +187,23 @@ def load(
     if licence and "-nc-" in licence:
         logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
     if place.folder is not None:
-        shapes = _check_configs(_config_paths(place), place.name)
+        shapes = check_configs(_config_paths(place), place.name)
         files, commit = _find_weights(place), None
     else:
         cache = {"cache_dir": cache_dir, "local_files_only": local_files_only}
-        with _hub_errors(place.name, revision):
-            configs, commit = _fetch_configs(place.name, revision, cache)
-            shapes = _check_configs(configs, place.name)
-            files = _fetch_weights(place.name, commit, cache)
+        with hub_errors(place.name, revision):
+            configs, commit = fetch_configs(place.name, revision, cache)
+            shapes = check_configs(configs, place.name)
+            files = fetch_weights(place.name, commit, cache)
     for part, path in files.items():
-        _check_weights(path, shapes[part], f"{place.name}: {part}/{path.name}")
+        check_weights(path, shapes[part], f"{place.name}: {part}/{path.name}")
     vae, vocoder = _build(files, place.name, dtype)
     from vaerecon.mel import AUDIOLDM_MEL
 
     return Checkpoint(
         vae=vae.to(device),
         vocoder=vocoder.to(device),
-        mel=AUDIOLDM_MEL,  # _check_configs has seen to it that they fit
+        mel=AUDIOLDM_MEL,  # check_configs has seen to it that they fit
         variant=place.variant.name if place.variant else "custom",
         source=place.name,
         revision=commit,
@@ -296,17 +292,6 @@ def _pick_dtype(dtype: str, device: str) -> str:
     return dtype
 
 
-def _no_weights(where: str, part: str, has_pickle: bool) -> ValueError:
-    wanted = f"{part}/{PARTS[part]}.safetensors"
-    if has_pickle:
-        return ValueError(
-            f"{where}: has {part}/{PICKLES[part]} but no {wanted}; a pickle can run code when "
-            "opened, so it is not: convert it where you trust it, with "
-            "model.save_pretrained(folder, safe_serialization=True)"
-        )
-    return ValueError(f"{where}: has no {wanted}")
-
-
 def _config_paths(place: _Place) -> dict[str, Path]:
     """The two configs in a folder, there for certain."""
     paths = {part: place.folder / part / "config.json" for part in PARTS}
@@ -325,223 +310,8 @@ def _find_weights(place: _Place) -> dict[str, Path]:
     files = {part: place.folder / part / f"{stem}.safetensors" for part, stem in PARTS.items()}
     for part, path in files.items():
         if not path.is_file():
-            raise _no_weights(place.name, part, (path.parent / PICKLES[part]).is_file())
+            raise no_weights(place.name, part, (path.parent / PICKLES[part]).is_file())
     return files
-
-
-def _fetch_configs(
-    repo: str, revision: str | None, cache: dict[str, Any]
-) -> tuple[dict[str, Path], str]:
-    """The two configs of a hub repository, fetched or cached, and the commit they are from.
-
-    The second is asked for at the commit of the first (as are the weights later), so that a push
-    in between cannot mix two versions.
-    """
-    from huggingface_hub import hf_hub_download
-
-    first = Path(hf_hub_download(repo, "vae/config.json", revision=revision, **cache))
-    commit = first.parent.parent.name  # .../snapshots/<commit>/vae/config.json
-    second = Path(hf_hub_download(repo, "vocoder/config.json", revision=commit, **cache))
-    return {"vae": first, "vocoder": second}, commit
-
-
-def _fetch_weights(repo: str, commit: str, cache: dict[str, Any]) -> dict[str, Path]:
-    """The two weights files of a hub repository, fetched or cached; no other file is asked for."""
-    from huggingface_hub import file_exists, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
-
-    files = {}
-    for part, stem in PARTS.items():
-        name = f"{part}/{stem}.safetensors"
-        try:
-            files[part] = Path(hf_hub_download(repo, name, revision=commit, **cache))
-        except LocalEntryNotFoundError:
-            raise
-        except EntryNotFoundError as error:
-            pickle = file_exists(repo, f"{part}/{PICKLES[part]}", revision=commit)
-            raise _no_weights(repo, part, pickle) from error
-    return files
-
-
-@contextmanager
-def _hub_errors(repo: str, revision: str | None) -> Iterator[None]:
-    """Say in one line what the hub client's errors mean here."""
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    endpoint = os.environ.get("HF_ENDPOINT", "the hub")
-    log_in = "log in with `hf auth login` (or set HF_TOKEN)"
-    try:
-        yield
-    except GatedRepoError as error:
-        raise OSError(
-            f"{repo}: gated; accept its licence on its page, then {log_in} and load again"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ValueError(
-            f"{repo}: no folder here, and not found on {endpoint}; check the spelling, or if it is "
-            f"private {log_in}"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ValueError(f"{repo}: has no revision {revision!r} on {endpoint}") from error
-    except LocalEntryNotFoundError as error:
-        status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
-        if status == 403:
-            reason = f"{endpoint} refused access (403); {log_in} with an account that may read it"
-        elif status is not None:
-            reason = f"{endpoint} answered {status}, several times; try later, or another mirror"
-        else:
-            reason = (
-                "no connection (or offline mode) and not in the cache; connect once, set "
-                "HF_ENDPOINT to a mirror that you can reach, or copy another machine's cache and "
-                "set HF_HOME to it"
-            )
-        raise OSError(f"{repo}: cannot be downloaded: {reason}") from error
-    except EntryNotFoundError as error:
-        raise ValueError(
-            f"{repo}: has no vae/ and vocoder/ with a config.json each; expected a checkpoint of "
-            "the AudioLDM, AudioLDM2 or MusicLDM family"
-        ) from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        raise OSError(f"{repo}: {endpoint} answered {status}; {log_in}, or try later") from error
-    except (OSError, ValueError):
-        raise
-    except Exception as error:  # the client's transport errors have no common base class
-        raise OSError(
-            f"{repo}: download failed ({type(error).__name__}: {error}); load again to resume"
-        ) from error
-
-
-def _check_configs(paths: dict[str, Path], where: str) -> dict[str, dict[str, list[int]]]:
-    """Refuse configs of another model, of an absurd size, or that do not fit the mel.
-
-    Returns the shape of each weight by name, for both parts.
-    """
-    configs = {
-        part: _read_config(path, f"{where}: {part}/config.json") for part, path in paths.items()
-    }
-    vae, vocoder = configs["vae"], configs["vocoder"]
-    if vae.get("_class_name") != "AutoencoderKL":
-        got = vae.get("_class_name")
-        raise ValueError(f"{where}: vae is of class {got!r}, expected 'AutoencoderKL'")
-    kind = vocoder.get("architectures") or [vocoder.get("model_type")]
-    if kind[0] not in ("SpeechT5HifiGan", "speecht5_hifigan", "hifigan"):
-        raise ValueError(f"{where}: vocoder is of class {kind[0]!r}, expected 'SpeechT5HifiGan'")
-    for part, config in configs.items():
-        _check_numbers(config, f"{where}: {part}/config.json")
-
-    import torch
-    from diffusers import AutoencoderKL
-    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
-
-    from vaerecon.mel import check_model_configs
-
-    models = {}
-    try:
-        with torch.device("meta"):  # shapes without memory
-            models["vae"] = AutoencoderKL.from_config(vae)
-            models["vocoder"] = SpeechT5HifiGan(SpeechT5HifiGanConfig.from_dict(vocoder))
-    except Exception as error:  # whatever a wrong value makes the constructors trip over
-        part = "vocoder" if "vae" in models else "vae"
-        raise ValueError(f"{where}: {part}/config.json describes no model: {error}") from error
-    for part, model in models.items():
-        count = sum(parameter.numel() for parameter in model.parameters())
-        if count > MAX_PARAMETERS:
-            raise ValueError(
-                f"{where}: {part} would have {count:,} parameters, expected at most "
-                f"{MAX_PARAMETERS:,} (AudioLDM2's has 55 million)"
-            )
-    check_model_configs(models["vae"].config, models["vocoder"].config)
-    shapes = {
-        part: {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-        for part, model in models.items()
-    }
-    if not models["vocoder"].config.normalize_before:
-        for name in OPTIONAL:
-            del shapes["vocoder"][name]
-    return shapes
-
-
-def _read_config(path: Path, where: str) -> dict[str, Any]:
-    size = path.stat().st_size
-    if size > MAX_CONFIG_BYTES:
-        raise ValueError(f"{where}: has {size:,} bytes, expected at most {MAX_CONFIG_BYTES:,}")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # bad JSON or bad UTF-8
-        raise ValueError(
-            f"{where}: is not JSON ({error}); download the checkpoint again"
-        ) from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{where}: got a JSON {type(config).__name__}, expected an object")
-    return config
-
-
-def _check_numbers(config: dict[str, Any], where: str) -> None:
-    """Bound what would take forever even on the meta device: numbers of layers, sizes of layers."""
-    bounds = {"layers_per_block": 16, "upsample_initial_channel": 16384, "latent_channels": 4096}
-    lists = {
-        "block_out_channels": 16384,
-        "upsample_rates": 1024,
-        "upsample_kernel_sizes": 4096,
-        "resblock_kernel_sizes": 1024,
-    }
-    for name, bound in (bounds | lists).items():
-        if name not in config:
-            continue
-        values = config[name] if name in lists else [config[name]]
-        fits = isinstance(values, list) and len(values) <= 16
-        if not fits or not all(type(value) is int and 1 <= value <= bound for value in values):
-            kind = "up to 16 whole numbers" if name in lists else "a whole number"
-            raise ValueError(
-                f"{where}: {name} is {str(config[name])[:60]}, expected {kind} from 1 to {bound}"
-            )
-
-
-def _check_weights(path: Path, shapes: dict[str, list[int]], where: str) -> None:
-    """Compare a safetensors header with the file's length and with the model; reads no tensor.
-
-    The libraries would leave a missing weight at random, with a warning.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as weights:
-            names = weights.keys()
-            found = {_new_name(name): weights.get_slice(name).get_shape() for name in names}
-    except SafetensorError as error:
-        raise ValueError(
-            f"{where}: is truncated or no safetensors file ({error}); delete it and load again"
-        ) from error
-    if "conv_pre.weight_g" in found:
-        raise ValueError(
-            f"{where}: was saved with weight normalisation (weight_g, weight_v); call "
-            "remove_weight_norm() on the model and save it again"
-        )
-    wrong = [name for name, shape in shapes.items() if found.get(name) != shape]
-    if wrong:
-        first = wrong[0]
-        raise ValueError(
-            f"{where}: {len(wrong)} of {len(shapes)} weights are missing or do not fit the config, "
-            f"first {first}: got {found.get(first, 'none')}, expected {shapes[first]}"
-        )
-    if unknown := sorted(set(found) - set(shapes) - OPTIONAL):
-        logger.warning("%s: ignored unknown weights: %s", where, ", ".join(unknown[:5]))
-
-
-def _new_name(name: str) -> str:
-    """The present name of a weight: attention had others before diffusers 0.15 (AudioLDM 1)."""
-    if ".attentions." in name:
-        for old, new in OLD_NAMES.items():
-            name = name.replace(f".{old}.", f".{new}.")
-    return name
 
 
 def _build(files: dict[str, Path], where: str, dtype: str) -> tuple[Any, Any]:
@@ -551,7 +321,7 @@ def _build(files: dict[str, Path], where: str, dtype: str) -> tuple[Any, Any]:
     from transformers import SpeechT5HifiGan
 
     wanted = getattr(torch, dtype)
-    force_upcast = _read_config(files["vae"].parent / "config.json", where).get("force_upcast")
+    force_upcast = read_config(files["vae"].parent / "config.json", where).get("force_upcast")
     vae_dtype = torch.float32 if wanted == torch.float16 and force_upcast else wanted
     options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
     with _quiet_libraries():
@@ -560,7 +330,7 @@ def _build(files: dict[str, Path], where: str, dtype: str) -> tuple[Any, Any]:
         )
         vocoder, vocoder_info = SpeechT5HifiGan.from_pretrained(files["vocoder"].parent, **options)
     for part, info in (("vae", vae_info), ("vocoder", vocoder_info)):
-        # _check_weights has let none through; this is for a library that renames more than it
+        # check_weights has let none through; this is for a library that renames more than it
         if missing := sorted(set(info["missing_keys"]) - OPTIONAL):
             raise ValueError(f"{where}: {part}: weights were not loaded: {', '.join(missing[:5])}")
     vae.register_to_config(_name_or_path=where)  # both would remember, and save, a local path

@@ -5,7 +5,7 @@ phase. :func:`mel_to_magnitude` spreads the energy over the bins again (expectat
 :func:`griffin_lim` and :func:`admm` look for a phase with which those magnitudes are the STFT of
 some sound. Given ``log_mel`` too, both correct the magnitude at every step instead of keeping the
 first guess: the mel is what is known, the 513 magnitudes are not, and the sound at hand says more
-about them than a smooth guess does. Mel to audio on 12 clips of 6 s: PESQ 2.18 without and 2.42
+about them than a smooth guess does. Mel to audio on 12 clips of 6 s: PESQ 2.22 without and 2.42
 with, STOI .86 and .90, log-mel error 0.09 and 0.05 nepers.
 
 All work on the padded signal, whose edges (``config.padding`` samples on each side) are free; only
@@ -63,7 +63,10 @@ TRUST = 0.9  # of the magnitude at hand against the first guess, in a step that 
 
 
 def mel_to_magnitude(
-    log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL, n_iter: int = 10
+    log_mel: ArrayLike,
+    config: MelConfig = AUDIOLDM_MEL,
+    n_iter: int = 10,
+    start: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """STFT magnitudes whose mel is ``log_mel``, by expectation maximisation [4]_.
 
@@ -75,7 +78,10 @@ def mel_to_magnitude(
     log_mel
         ``[T, 64]`` or ``[B, T, 64]``, nepers. A bin at the floor is silence: magnitude 0.
     n_iter
-        Steps; ten leave about 0.01 nepers on music and speech.
+        Steps.
+    start
+        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``: magnitudes to start from, which give the result its
+        detail. A tenth of the default start goes in, so that no bin is stuck at zero.
 
     Returns
     -------
@@ -90,6 +96,8 @@ def mel_to_magnitude(
     mel = _linear_mel(log_mel, config)
     spread = _spread(config, mel.device)
     magnitude = mel @ spread
+    if start is not None:
+        magnitude = torch.lerp(magnitude, start, TRUST)
     for _ in range(n_iter):
         magnitude = magnitude * _mel_correction(magnitude, mel, spread, config)
     return magnitude
@@ -334,8 +342,8 @@ def _sinusoids(
     first = torch.rand(len(bins), generator=generator, device=generator.device)
     # frames start half a window before their centre, so neighbours have opposite signs
     first = first.to(magnitude.device) + bins % 2 / 2
-    turns = first + (cycles - cycles.round()).cumsum(dim=1)
-    return torch.polar(magnitude, 2 * math.pi * turns)
+    phase = 2 * math.pi * (first + (cycles - cycles.round()).cumsum(dim=1))
+    return torch.complex(magnitude * phase.cos(), magnitude * phase.sin())  # quicker than polar
 
 
 @torch.inference_mode()
@@ -374,7 +382,7 @@ def griffin_lim(
     init
         Start from the phase of these samples (``[N]`` or ``[B, N]``) or of this complex spectrum
         (shape of ``magnitude``). Default: sinusoids under the peaks of ``magnitude``, worth about
-        eight iterations against random phase, and nothing after 32.
+        four iterations against random phase when there are few, nothing after 32.
     generator
         Where the default start begins; default: seed 0, so the same result each time.
 
@@ -441,16 +449,43 @@ def refine(
     samples: ArrayLike,
     log_mel: ArrayLike,
     *,
-    n_iter: int = 8,
+    n_iter: int = 16,
     config: MelConfig = AUDIOLDM_MEL,
     framing: Framing = "train",
 ) -> torch.Tensor:
-    """Bring a waveform, such as a vocoder's, nearer to its mel by a few Griffin-Lim steps."""
+    """Bring a waveform, such as a vocoder's, nearer to its mel by some Griffin-Lim steps.
+
+    Starts from its phase and from its own magnitude, corrected to the mel. That beat the smooth
+    magnitude of the mel alone, and a magnitude that stays as it was at first, for a vocoder after
+    1,000 steps of training and for sounds with 1.4 and 2.2 radians of phase noise. It pays where
+    the phase is better than chance: from that young vocoder :func:`griffin_lim` from scratch is as
+    good.
+
+    Parameters
+    ----------
+    samples
+        ``[N]`` or ``[B, N]``, aligned with the mel and at its level.
+    log_mel
+        ``[T, 64]`` or ``[B, T, 64]``, nepers.
+    n_iter
+        Iterations; a good phase needs 8, a poor one gains up to 32.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[N]`` or ``[B, N]``, float32, on the device of ``samples``.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit each other.
+    """
     waveform = as_samples(samples)
     mel = check_log_mel(log_mel, config).to(waveform.device)
-    magnitude = mel_to_magnitude(mel, config)
+    _check_length(mel.shape[-2], waveform.shape[-1], config, framing)
+    own = stft_frames(waveform, config, framing).abs()
     return griffin_lim(
-        magnitude,
+        mel_to_magnitude(mel, config, start=own),
         waveform.shape[-1],
         log_mel=mel,
         n_iter=n_iter,

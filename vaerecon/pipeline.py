@@ -90,7 +90,6 @@ class ReconstructionPipeline(DiffusionPipeline):
         loaded = checkpoints.load(source, **options)
         pipe = cls(vae=loaded.vae, vocoder=loaded.vocoder)
         pipe.variant, pipe.source, pipe.revision = loaded.variant, loaded.source, loaded.revision
-        pipe._lag = loaded.lag
         return pipe
 
     @property

@@ -48,6 +48,7 @@ def export(run: Path, target: Path) -> dict[str, str]:
         model = model_class.from_pretrained(run / part).to(torch.float16)
         with whole_folder(target / part) as folder:
             model.save_pretrained(folder)
+            (folder / WEIGHTS[part]).chmod(0o644)  # safetensors makes it private
             config = json.loads((folder / "config.json").read_text())
             config.pop("_name_or_path", None)  # a path of this machine
             (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")

@@ -1,9 +1,8 @@
-"""Losses, on tensors: spectra compared at several resolutions, and the price of a latent.
+"""Losses on samples: spectra compared at several resolutions, and the mel itself.
 
 References
 ----------
 .. [1] R. Yamamoto et al., "Parallel WaveGAN", ICASSP 2020: the multi-resolution STFT loss.
-.. [2] D. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014.
 """
 
 from __future__ import annotations
@@ -17,11 +16,6 @@ from vaerecon.mel import AUDIOLDM_MEL, magnitude_to_log_mel, stft_frames
 
 # n_fft, hop in samples at 16 kHz: 16, 32, 64 and 128 ms
 RESOLUTIONS = ((256, 64), (512, 128), (1024, 256), (2048, 512))
-
-
-def kl_nats(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-    """Kullback-Leibler divergence to a standard normal, mean over latent values, in nats."""
-    return 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).mean()
 
 
 def stft_magnitude(samples: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:

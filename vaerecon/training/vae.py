@@ -16,10 +16,10 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
 
+from vaerecon.autoencoder import kl_nats
 from vaerecon.mel import AUDIOLDM_MEL, log_mel
 from vaerecon.training.corpus import NO_AUGMENTATION, Corpus
 from vaerecon.training.loop import LoopConfig, TrainingLoop
-from vaerecon.training.losses import kl_nats
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def train_vae(
         posterior = model.encode(x).latent_dist
         returned = model.decode(posterior.sample()).sample
         l1 = F.l1_loss(returned, x)
-        kl = kl_nats(posterior.mean, posterior.logvar)
+        kl = kl_nats(posterior.mean, posterior.logvar).mean()
         return {"loss": l1 / deviation + objective.kl_weight * kl, "mae": l1, "kl": kl}
 
     held_out = mels(validation.batch(32, 2 * n_samples, np.random.default_rng(1), NO_AUGMENTATION))
@@ -117,7 +117,7 @@ def train_vae(
         mae = F.l1_loss(vae.decode(posterior.mode()).sample, held_out)
         return {
             "validation_mae": float(mae),
-            "validation_kl": float(kl_nats(posterior.mean, posterior.logvar)),
+            "validation_kl": float(kl_nats(posterior.mean, posterior.logvar).mean()),
         }
 
     loop = TrainingLoop(vae, losses, loop_config, Path(output) / "vae_run")

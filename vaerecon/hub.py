@@ -1,0 +1,104 @@
+"""The ``huggingface_hub`` client, asked for four files by name, its errors in one line each.
+
+Nothing outside ``vae/`` and ``vocoder/`` is ever requested.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vaerecon.layout import PARTS, PICKLES, no_weights
+
+
+def fetch_configs(
+    repo: str, revision: str | None, cache: dict[str, Any]
+) -> tuple[dict[str, Path], str]:
+    """The two configs of a hub repository, fetched or cached, and the commit they are from.
+
+    The second is asked for at the commit of the first (as are the weights later), so that a push
+    in between cannot mix two versions.
+    """
+    from huggingface_hub import hf_hub_download
+
+    first = Path(hf_hub_download(repo, "vae/config.json", revision=revision, **cache))
+    commit = first.parent.parent.name  # .../snapshots/<commit>/vae/config.json
+    second = Path(hf_hub_download(repo, "vocoder/config.json", revision=commit, **cache))
+    return {"vae": first, "vocoder": second}, commit
+
+
+def fetch_weights(repo: str, commit: str, cache: dict[str, Any]) -> dict[str, Path]:
+    """The two weights files of a hub repository, fetched or cached; no other file is asked for."""
+    from huggingface_hub import file_exists, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    files = {}
+    for part, stem in PARTS.items():
+        name = f"{part}/{stem}.safetensors"
+        try:
+            files[part] = Path(hf_hub_download(repo, name, revision=commit, **cache))
+        except LocalEntryNotFoundError:
+            raise
+        except EntryNotFoundError as error:
+            pickle = file_exists(repo, f"{part}/{PICKLES[part]}", revision=commit)
+            raise no_weights(repo, part, pickle) from error
+    return files
+
+
+@contextmanager
+def hub_errors(repo: str, revision: str | None) -> Iterator[None]:
+    """Say in one line what the hub client's errors mean here."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    endpoint = os.environ.get("HF_ENDPOINT", "the hub")
+    log_in = "log in with `hf auth login` (or set HF_TOKEN)"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise OSError(
+            f"{repo}: gated; accept its licence on its page, then {log_in} and load again"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ValueError(
+            f"{repo}: no folder here, and not found on {endpoint}; check the spelling, or if it is "
+            f"private {log_in}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ValueError(f"{repo}: has no revision {revision!r} on {endpoint}") from error
+    except LocalEntryNotFoundError as error:
+        status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
+        if status == 403:
+            reason = f"{endpoint} refused access (403); {log_in} with an account that may read it"
+        elif status is not None:
+            reason = f"{endpoint} answered {status}, several times; try later, or another mirror"
+        else:
+            reason = (
+                "no connection (or offline mode) and not in the cache; connect once, set "
+                "HF_ENDPOINT to a mirror that you can reach, or copy another machine's cache and "
+                "set HF_HOME to it"
+            )
+        raise OSError(f"{repo}: cannot be downloaded: {reason}") from error
+    except EntryNotFoundError as error:
+        raise ValueError(
+            f"{repo}: has no vae/ and vocoder/ with a config.json each; expected a checkpoint of "
+            "the AudioLDM, AudioLDM2 or MusicLDM family"
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        raise OSError(f"{repo}: {endpoint} answered {status}; {log_in}, or try later") from error
+    except (OSError, ValueError):
+        raise
+    except Exception as error:  # the client's transport errors have no common base class
+        raise OSError(
+            f"{repo}: download failed ({type(error).__name__}: {error}); load again to resume"
+        ) from error

@@ -1,0 +1,115 @@
+"""The ``parameters`` cell of a notebook: what it declares, and whether given values fit.
+
+papermill only warns about a parameter that a notebook does not have, and its own reader of the cell
+goes by lines and misses some of them. Here the cell is parsed as Python, and what does not fit is
+refused before a kernel starts.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+PLAIN = {"int": int, "float": float, "str": str, "bool": bool}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One line of the parameters cell."""
+
+    name: str
+    kind: str  # "int", "float", "str", "bool", "list", "list[str]", ...
+    default: Any
+
+
+def read_parameters(notebook: Mapping[str, Any], where: str) -> dict[str, Parameter]:
+    """The parameters that a notebook declares, by name; none without a cell tagged ``parameters``.
+
+    Parameters
+    ----------
+    notebook
+        The notebook's JSON.
+    where
+        Its file name, for messages.
+
+    Raises
+    ------
+    ValueError
+        If there are two such cells, or one holds anything but ``name: type = literal`` lines.
+    """
+    cells = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
+    if len(cells) > 1:
+        raise ValueError(f"{where}: got {len(cells)} cells tagged 'parameters', expected one")
+    found = {}
+    for line in ast.parse(_text(cells[0])).body if cells else ():
+        parameter = _read_line(line)
+        if parameter is None:
+            raise ValueError(
+                f"{where}, parameters cell: got {ast.unparse(line)!r}, expected "
+                "'name: type = value', the type int, float, str, bool or list and the value a "
+                "literal of that type; move anything else to another cell"
+            )
+        found[parameter.name] = parameter
+    return found
+
+
+def check_parameters(
+    declared: Mapping[str, Parameter], given: Mapping[str, Any], where: str
+) -> dict[str, Any]:
+    """Given values that fit what is declared; an int for a float becomes a float.
+
+    Raises
+    ------
+    ValueError
+        If a name is not declared or a value is of another type.
+    """
+    checked = {}
+    for name, value in given.items():
+        if name not in declared:
+            near = difflib.get_close_matches(name, declared, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            known = ", ".join(declared) or "none"
+            raise ValueError(f"{where}: got the parameter {name!r}, expected one of {known}{hint}")
+        kind = declared[name].kind
+        if kind == "float" and type(value) is int:
+            value = float(value)
+        if not _fits(value, kind):
+            raise ValueError(f"{where}: got {name} = {value!r}, expected {_in_words(kind)}")
+        checked[name] = value
+    return checked
+
+
+def _read_line(line: ast.stmt) -> Parameter | None:
+    if not (isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name) and line.value):
+        return None
+    kind = ast.unparse(line.annotation)
+    try:
+        default = ast.literal_eval(line.value)
+    except ValueError:
+        return None
+    if kind == "float" and type(default) is int:
+        default = float(default)
+    return Parameter(line.target.id, kind, default) if _fits(default, kind) else None
+
+
+def _fits(value: Any, kind: str) -> bool:
+    if kind in PLAIN:  # type() and not isinstance: True is an int to isinstance
+        return type(value) is PLAIN[kind] and not (kind == "float" and not math.isfinite(value))
+    if kind == "list":
+        return type(value) is list and all(_fits(v, type(v).__name__) for v in value)
+    item = kind.removeprefix("list[").removesuffix("]")
+    return kind == f"list[{item}]" and type(value) is list and all(_fits(v, item) for v in value)
+
+
+def _in_words(kind: str) -> str:
+    words = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
+    return words.get(kind, f"a {kind}")
+
+
+def _text(cell: Mapping[str, Any]) -> str:
+    source = cell["source"]
+    return source if isinstance(source, str) else "".join(source)
