@@ -15,6 +15,7 @@ import click
 
 from vaerecon import __version__
 from vaerecon.audio import load_audio
+from vaerecon.console import run_command
 from vaerecon.methods import METHODS, select_methods
 from vaerecon.metrics import METRICS, mean_scores
 from vaerecon.pipeline import ReconstructionPipeline
@@ -81,4 +82,4 @@ def main(folder, model, methods, max_length, excluded, json_path):
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

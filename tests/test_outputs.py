@@ -108,7 +108,7 @@ def test_sigterm_during_the_write_leaves_nothing(tmp_path):
     """The command line turns SIGTERM into an ordinary unwinding, so that nothing is left over."""
     code = (
         "import sys, time\n"
-        "from vaerecon.cli import unwind_on_sigterm\n"
+        "from vaerecon.console import unwind_on_sigterm\n"
         "from vaerecon.outputs import whole_folder\n"
         "unwind_on_sigterm()\n"
         "with whole_folder(sys.argv[1]) as scratch:\n"

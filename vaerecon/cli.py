@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import logging
-import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from vaerecon import __version__
+from vaerecon.console import run_command
 
 if TYPE_CHECKING:
     from vaerecon.result import Reconstruction
@@ -133,6 +134,132 @@ def models() -> None:
     _console().print(table)
 
 
+@cli.command()
+@click.argument("clip", required=False, type=click.Path(path_type=Path))
+@click.option("--output", default=Path("report.html"), show_default=True,
+              type=click.Path(path_type=Path), help="The page to write.")  # fmt: skip
+@click.option("--model", default="tiny", show_default=True,
+              help="tiny, music, speech, large, a folder, or a hub id (owner/name).")  # fmt: skip
+@click.option("--methods", default="all", show_default=True,
+              help="Names with commas between, or 'all'.")  # fmt: skip
+@click.option("--max-length", type=float,
+              help="Read at most this many seconds. [default: as the notebook says]")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Seed of every random draw.")
+@click.option("--timeout", default=1800.0, show_default=True, type=click.FloatRange(min=1),
+              help="Seconds that it may take.")  # fmt: skip
+def report(clip, output, model, methods, max_length, seed, timeout):
+    """Compare methods on CLIP and write one HTML page, sounds in it, that needs no network.
+
+    It is the notebook 04_method_comparison with its code hidden. Exit status 3: it did not run to
+    its end, and what there was stands in <output>.failed.html.
+    """
+    from vaerecon.audio import load_audio
+    from vaerecon.checkpoints import check_source
+    from vaerecon.methods import select_methods
+
+    select_methods(methods)
+    check_source(model)
+    clip = clip or _demo_clip()
+    name = load_audio(clip, max_length=max_length).name
+    _need_notebook_packages()
+    from vaerecon.lab.report import write_report
+    from vaerecon.lab.runs import NotebookError
+
+    options = {"model": model, "methods": methods, "max_length": max_length, "seed": seed}
+    with _console().status(f"{name} through {model} ..."):
+        try:
+            write_report(clip, output, **options, timeout=timeout)
+        except NotebookError as error:
+            _stop(str(error), 3)
+    click.echo(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+
+
+@cli.command()
+@click.argument("notebooks", nargs=-1)
+@click.option("--update", is_flag=True, help="Take what is measured now as the new baseline.")
+@click.option("--notebooks-dir", default=Path("notebooks"), show_default=True,
+              type=click.Path(path_type=Path), help="With a checks.yaml in it.")  # fmt: skip
+@click.option("--baselines", default=Path("tests/baselines"), show_default=True,
+              type=click.Path(path_type=Path), help="One JSON a notebook.")  # fmt: skip
+@click.option("--output-dir", default=Path("reports"), show_default=True,
+              type=click.Path(path_type=Path), help="For the executed notebooks.")  # fmt: skip
+def check(notebooks, update, notebooks_dir, baselines, output_dir):
+    """Run NOTEBOOKS (default: all) and compare what they measure with the baselines.
+
+    Exit status 1: a number moved by more than its tolerance. 3: a notebook did not run to its end.
+    """
+    from vaerecon.lab import baselines as known
+
+    _need_notebook_packages()
+    checks = known.read_checks(notebooks_dir, notebooks)
+    before = {entry.name: known.read_baseline(baselines, entry.name) for entry in checks}
+    runs, failures = _run_checks(checks, output_dir)
+    if update and not failures:
+        renewed = {name: known.renew(before[name], run) for name, run in runs.items()}
+        known.write_baselines(baselines, renewed)
+        click.echo(f"Written to {baselines}: {', '.join(f'{name}.json' for name in renewed)}")
+        return
+    drifted = 0
+    for name, run in runs.items():
+        drifts = known.compare(before[name], run)
+        drifted += len(drifts)
+        if drifts:
+            _show_drifts(name, drifts, known.other_libraries(before[name], run))
+    if failures:
+        kept = "; no baseline was changed" if update else ""
+        _stop(f"did not run to their end: {', '.join(failures)}{kept}", 3)
+    if drifted:
+        _stop(f"{drifted} not as in the baselines; if that is meant: vaerecon check --update", 1)
+    click.echo("All as in the baselines.")
+
+
+def _run_checks(checks, output_dir):
+    """Run each; name to run of those that ended, and names of the others."""
+    from vaerecon.lab.runs import NotebookError, run_notebook
+
+    runs, failures = {}, []
+    for entry in checks:
+        try:
+            with _console().status(f"{entry.name} ..."):
+                run = run_notebook(entry.path, entry.parameters, output_dir,
+                                   timeout=entry.timeout, files=entry.files, cpu=True)  # fmt: skip
+        except NotebookError as error:
+            failures.append(entry.name)
+            click.echo(f"vaerecon: error: {error}", err=True)
+            continue
+        runs[entry.name] = run
+        click.echo(f"{entry.name}: {len(run.records)} numbers, {run.stamp['seconds']:.0f} s")
+    return runs, failures
+
+
+def _show_drifts(name, drifts, differences) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("number", "baseline", "now", "moved by", "allowed", "because", box=None,
+                  title=f"\n{name}: not as in the baseline", title_justify="left")  # fmt: skip
+    for drift in drifts:
+        row = (drift.metric, drift.was, drift.now, drift.moved, drift.allowed, drift.reason)
+        table.add_row(*map(Text, row))  # as they are, no markup
+    _console().print(table)
+    if differences:
+        click.echo(f"The baseline was made with {'; '.join(differences)}.")
+
+
+def _need_notebook_packages() -> None:
+    """Say at once what is missing, before anything is loaded."""
+    if any(importlib.util.find_spec(name) is None for name in ("papermill", "nbconvert")):
+        raise click.UsageError(
+            "this command runs notebooks, and papermill or nbconvert is not installed: "
+            "pip install 'vaerecon[notebooks]'"
+        )
+
+
+def _stop(message: str, status: int) -> NoReturn:
+    click.echo(f"vaerecon: {message}", err=True)
+    sys.exit(status)
+
+
 def _demo_clip() -> Path:
     from vaerecon.bundled import DEMO_CLIP, demo_clips
 
@@ -212,30 +339,7 @@ def _console():
     return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
-def unwind_on_sigterm() -> None:
-    """Make SIGTERM end the program as Ctrl-C does, so that unfinished results are cleaned up."""
-
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
-
-
 def main() -> None:
-    """Run the command line: exit status 2 and one line for what the user can mend."""
+    """Run the command line."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    unwind_on_sigterm()
-    try:
-        cli(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("vaerecon: interrupted; nothing was written", err=True)
-        sys.exit(130)
-    except (ValueError, OSError) as error:
-        text = " ".join(str(error).split())
-        click.echo(f"vaerecon: error: {text}", err=True)
-        sys.exit(2)
+    run_command(cli)

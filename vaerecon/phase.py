@@ -5,8 +5,9 @@ phase. :func:`mel_to_magnitude` spreads the energy over the bins again (expectat
 :func:`griffin_lim` and :func:`admm` look for a phase with which those magnitudes are the STFT of
 some sound. Given ``log_mel`` too, both correct the magnitude at every step instead of keeping the
 first guess: the mel is what is known, the 513 magnitudes are not, and the sound at hand says more
-about them than a smooth guess does. Mel to audio on 12 clips of 6 s: PESQ 2.22 without and 2.42
-with, STOI .86 and .90, log-mel error 0.09 and 0.05 nepers.
+about them than a smooth guess does. Mel to audio on 12 clips of 6 s, 32 iterations: PESQ 2.2
+without and 2.4 with, STOI .86 and .90, log-mel error 0.09 and 0.05 nepers; half as many iterations
+with are as quick as 32 without, and better.
 
 All work on the padded signal, whose edges (``config.padding`` samples on each side) are free; only
 the result is cut to N samples. Everything is batched torch on any device, in float32, but for
@@ -38,8 +39,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 
 from vaerecon.mel import (
     AUDIOLDM_MEL,
@@ -78,7 +79,7 @@ def mel_to_magnitude(
     log_mel
         ``[T, 64]`` or ``[B, T, 64]``, nepers. A bin at the floor is silence: magnitude 0.
     n_iter
-        Steps.
+        Steps; ten leave 0.005 nepers of difference on music and speech.
     start
         ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``: magnitudes to start from, which give the result its
         detail. A tenth of the default start goes in, so that no bin is stuck at zero.
@@ -97,6 +98,10 @@ def mel_to_magnitude(
     spread = _spread(config, mel.device)
     magnitude = mel @ spread
     if start is not None:
+        if start.shape != magnitude.shape:
+            raise ValueError(
+                f"start: got shape {list(start.shape)}, expected {list(magnitude.shape)}"
+            )
         magnitude = torch.lerp(magnitude, start, TRUST)
     for _ in range(n_iter):
         magnitude = magnitude * _mel_correction(magnitude, mel, spread, config)
@@ -156,8 +161,8 @@ def istft_frames(
     """
     _check_frames(spectrum, n_samples, config, framing)
     window = hann_window(config, str(spectrum.device))
-    batch = spectrum if spectrum.ndim == 3 else spectrum[None]
-    signal = _no_samples(*batch.shape[:2], window, config)
+    batch = (spectrum if spectrum.ndim == 3 else spectrum[None]).to(torch.complex64)
+    signal = _empty_signal(*batch.shape[:2], window, config)
     _add_frames(signal, torch.fft.irfft(batch, n=config.n_fft), window)
     signal = (signal * _inverse_overlap(batch.shape[1], window, config)).flatten(1)
     start = config.padding(framing)
@@ -179,17 +184,17 @@ def _add_frames(
         place.addcmul_(piece, window[k * hop : (k + 1) * hop])
 
 
-def _no_samples(
+def _empty_signal(
     n_items: int, n_frames: int, window: torch.Tensor, config: MelConfig
 ) -> torch.Tensor:
-    """Zeros that hold ``n_frames`` frames, ``[B, hops, hop]``: 7 hops for the first, then one."""
+    """Zeros for ``n_frames`` overlapping frames, ``[B, hops, hop]``: 7 hops, then one a frame."""
     hops = n_frames - 1 + math.ceil(config.n_fft / config.hop_length)
     return window.new_zeros(n_items, hops, config.hop_length)
 
 
 def _inverse_overlap(n_frames: int, window: torch.Tensor, config: MelConfig) -> torch.Tensor:
     """One over the sum of the squared windows, ``[1, hops, hop]``; 0 where none reaches."""
-    overlap = _no_samples(1, n_frames, window, config)
+    overlap = _empty_signal(1, n_frames, window, config)
     _add_frames(overlap, window.expand(1, n_frames, -1), window)
     # below 1e-8 lie the outermost three samples of the padding: no division by almost nothing
     return torch.where(overlap > 1e-8, 1 / overlap, 0.0)
@@ -223,9 +228,8 @@ def _check_length(n_frames: int, n_samples: int, config: MelConfig, framing: Fra
 class _Projection:
     """What the whole family does to one batch: onto the known magnitudes, then onto a sound.
 
-    Works through the frames in blocks, so that the intermediate arrays of a step stay in the
-    processor's cache and memory does not grow with the clip (nor is asked for and returned at
-    every step, which took more time than the arithmetic).
+    Works through the frames in blocks. Arrays of a whole clip would leave the processor's cache,
+    and asking the system for their memory at every step can take longer than the arithmetic.
     """
 
     def __init__(
@@ -246,7 +250,7 @@ class _Projection:
         self.config, self.framing, self.n_samples = config, framing, n_samples
         self.single = magnitude.ndim == 2
         self.magnitude = magnitude.to(torch.float32).reshape(-1, *magnitude.shape[-2:])
-        self.n_items, self.n_frames, self.bins = self.magnitude.shape
+        self.n_items, self.n_frames = self.magnitude.shape[:2]
         self.device = self.magnitude.device
         self.window = hann_window(config, str(self.device))
         self.inverse_overlap = _inverse_overlap(self.n_frames, self.window, config)
@@ -292,7 +296,7 @@ class _Projection:
             scale = scale.add_(TINY**2).rsqrt_().mul_(self.magnitude[:, block])
         else:
             own = scale.sqrt_()
-            # with a tenth of the guess in it, no bin dies and no correction is above tenfold
+            # with a tenth of the guess in it, which has the mel, no factor is above ten
             wanted = torch.lerp(self.magnitude[:, block], own, TRUST)
             wanted *= _mel_correction(wanted, self.mel[:, block], self.spread, self.config)
             scale = wanted.div_(own.add_(TINY))
@@ -300,7 +304,7 @@ class _Projection:
 
     def synthesize(self, spectra: Callable[[slice], torch.Tensor]) -> torch.Tensor:
         """The padded signal nearest to the spectrum that ``spectra`` gives block by block."""
-        signal = _no_samples(self.n_items, self.n_frames, self.window, self.config)
+        signal = _empty_signal(self.n_items, self.n_frames, self.window, self.config)
         for block in self.blocks:
             frames = torch.fft.irfft(spectra(block), n=self.config.n_fft)
             _add_frames(signal, frames, self.window, block.start)
@@ -328,21 +332,21 @@ def _sinusoids(
 ) -> torch.Tensor:
     """A spectrum of steady sinusoids under the peaks of ``magnitude`` [5]_.
 
-    From frame to frame the phase of a bin advances by the frequency of the strongest bin of itself
-    and its two neighbours (peak of a parabola through three bins). Where it begins is drawn from
-    ``generator``, the same for every item of a batch.
+    From frame to frame the phase of a bin advances by the frequency of the peak it belongs to: that
+    of the parabola through it and its neighbours, or where that is far or none, 1.5 bins uphill.
+    Where it begins is drawn from ``generator``, the same for every item of a batch.
     """
-    left, right = magnitude.roll(1, dims=-1), magnitude.roll(-1, dims=-1)
-    curvature = (left - 2 * magnitude + right).clamp_max(-TINY)
-    offset = (0.5 * (left - right) / curvature).clamp(-0.5, 0.5)
+    below, above = magnitude.roll(1, dims=-1), magnitude.roll(-1, dims=-1)
+    curvature = (below - 2 * magnitude + above).clamp_max_(-TINY)
+    uphill = (below - above).mul_(0.5).div_(curvature).clamp_(-1.5, 1.5)
     bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
-    strongest = F.max_pool1d(magnitude, 3, stride=1, padding=1, return_indices=True)[1]
-    cycles = (bins + offset).gather(-1, strongest) * (config.hop_length / config.n_fft)
+    cycles = (bins + uphill).mul_(config.hop_length / config.n_fft)
     generator = _generator(generator)
     first = torch.rand(len(bins), generator=generator, device=generator.device)
     # frames start half a window before their centre, so neighbours have opposite signs
     first = first.to(magnitude.device) + bins % 2 / 2
-    phase = 2 * math.pi * (first + (cycles - cycles.round()).cumsum(dim=1))
+    # only the fraction of a cycle counts, and keeps the sum small
+    phase = cycles.sub_(cycles.round()).cumsum_(dim=1).add_(first).mul_(2 * math.pi)
     return torch.complex(magnitude * phase.cos(), magnitude * phase.sin())  # quicker than polar
 
 
@@ -381,8 +385,9 @@ def griffin_lim(
         0 is plain Griffin-Lim [1]_; above 1 it may not converge.
     init
         Start from the phase of these samples (``[N]`` or ``[B, N]``) or of this complex spectrum
-        (shape of ``magnitude``). Default: sinusoids under the peaks of ``magnitude``, worth about
-        four iterations against random phase when there are few, nothing after 32.
+        (shape of ``magnitude``). Default: sinusoids under the peaks of ``magnitude``. Against
+        random phase, PESQ on 12 clips is 2.14 instead of 2.07 after 8 iterations and 2.21 instead
+        of 2.18 after 32; with original magnitudes 3.73 instead of 3.55. (Seeds differ by 0.03.)
     generator
         Where the default start begins; default: seed 0, so the same result each time.
 
@@ -426,13 +431,15 @@ def admm(
 
     The magnitude holds exactly, consistency in the least-squares sense weighted by ``1 / rho``
     (0: exactly too), and what the two could not agree on is carried to the next iteration.
+    Dearer than :func:`griffin_lim` by a third or more, and no better or worse but for a mel error
+    0.005 nepers lower with ``log_mel``, 0.01 higher without.
     """
     onto = _Projection(magnitude, log_mel, n_samples, config, framing)
     total = onto.start(init, generator)  # x + u in [3]: what is known, and the disagreement so far
     signal = onto.synthesize(lambda block: onto.impose(total[:, block], block))
 
     def agreed(block: slice) -> torch.Tensor:  # z: between a sound's spectrum and the total
-        return onto.analyze(signal, block).lerp_(total[:, block], rho / (1 + rho))
+        return onto.analyze(signal, block).add_(total[:, block], alpha=rho).div_(1 + rho)
 
     def step(block: slice) -> torch.Tensor:
         z, y = agreed(block), total[:, block]
@@ -546,8 +553,8 @@ def librosa_mel_to_audio(
     start = -config.frame_center(-head, framing)  # of the clip in what librosa returns
     clips = []
     for mel in x.reshape(-1, *x.shape[-2:]).exp().cpu().numpy():
-        padded = torch.from_numpy(mel).T  # [T, M] -> librosa's [M, T]
-        padded = F.pad(padded[None], (head, tail), mode="replicate")[0].numpy()
+        # [T, M] -> librosa's [M, T]
+        padded = np.pad(mel.T, ((0, 0), (head, tail)), mode="edge")
         # mel_to_audio is these two calls, but passes no random state on
         magnitude = librosa.feature.inverse.mel_to_stft(
             padded,

@@ -2,8 +2,8 @@
 
 Shapes at every layer (:func:`layer_table`), the transposed square that raises nothing
 (:func:`square_blocks`), wrong scales (:func:`scaled_mels`), the extra samples and the lag of the
-layers' geometry (:func:`length_table`), and a check of what can be seen from outside
-(:func:`check_vocoder_input`, :func:`loop_error`).
+layers' geometry (:func:`length_table`), and what a delay does to an SNR (:func:`shift_snr`). What
+can be told of an input before it is fed stands in :mod:`vaerecon.lab.input_check`.
 
 Conventions: samples ``[N]`` at peak 0.5, log-mels ``[T, 64]``, as in :mod:`vaerecon.mel`.
 
@@ -12,40 +12,27 @@ Notebook: ``03_vocoder_dimension_fix``.
 
 from __future__ import annotations
 
-import io
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from matplotlib.figure import Figure
 
 from vaerecon import metrics
-from vaerecon.lab.plots import METHOD_COLORS, RANGE_NEPERS, _axes, plot_log_mel
-from vaerecon.lab.setup import png
 from vaerecon.mel import (
     AUDIOLDM_MEL,
-    PEAK,
     ArrayLike,
     MelConfig,
     as_samples,
-    hann_window,
     log_mel,
     mel_filters,
     naive_log_mel,
     stft_frames,
 )
-from vaerecon.vocoder import n_samples_out, vocode
 
-if TYPE_CHECKING:
-    from ipywidgets import VBox
-    from matplotlib.axes import Axes
-
-RIGHT, WRONG = METHOD_COLORS["vocoder"], "#b2182b"
-MARGIN = 1.0  # nepers; a VAE may go this far beyond what is possible before it counts as wrong
 SCALES = ("ln magnitude", "ln power", "log10 magnitude", "dB below the maximum", "dB as 0..1")
 LAYOUTS = ("[T, 64]", "[64, T]", "[64, T] in squares")
 # config.json of AudioLDM2's vocoder/, the sizes only; all its variants share them
@@ -59,7 +46,7 @@ AUDIOLDM2_SIZES = {
     "resblock_dilation_sizes": [[1, 3, 5]] * 3,
     "normalize_before": False,
 }
-EXACT_SIZES = AUDIOLDM2_SIZES | {"upsample_kernel_sizes": [15, 16, 8, 4, 4]}  # one tap less
+EXACT_KERNELS = [15, 16, 8, 4, 4]  # one tap less in the first layer: neither too long nor late
 
 
 def empty_vocoder(**sizes: Any) -> Any:
@@ -158,7 +145,7 @@ def layer_table(vocoder: Any, x: torch.Tensor) -> pd.DataFrame:
     return table.set_index("layer").astype({"in": str, "out": str})
 
 
-def dtype_table(vocoder: Any, x: torch.Tensor, dtypes: list[str]) -> pd.DataFrame:
+def dtype_table(vocoder: Any, x: torch.Tensor, dtypes: Sequence[str]) -> pd.DataFrame:
     """What a vocoder says to an input of another dtype, and what the dtype's rounding costs.
 
     Parameters
@@ -227,25 +214,21 @@ def scaled_mels(samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> dict[st
     return dict(zip(SCALES, mels, strict=True))
 
 
-def loop_error(vocoder: Any, mel: torch.Tensor, lag: int = 0) -> float:
-    """Mean absolute difference of a log-mel and the log-mel of the sound made of it, in nepers.
+def sound_scores(reference: ArrayLike, sounds: Mapping[str, torch.Tensor]) -> pd.DataFrame:
+    """SNR, correlation and log-mel error of several sounds ``[N]`` against one reference ``[N]``.
 
-    Needs no original and no trust in the input: a vocoder that was fed as it was trained gives
-    back the mel that it got. The best single test of a front-end.
+    A row a sound. A score without a value (the SNR of a perfect copy, say) is NaN in the table.
     """
-    heard = log_mel(vocode(vocoder, mel, lag=lag), normalize=False)
-    return float((heard - mel.to(heard.device)).abs().mean())
+    columns = {
+        "snr_db": "SNR (dB)",
+        "correlation": "correlation",
+        "log_mel_mae": "log-mel error (nepers)",
+    }
+    rows = {name: metrics.evaluate(reference, x, metrics=columns) for name, x in sounds.items()}
+    return pd.DataFrame(rows).T.astype(float).rename(columns=columns)
 
 
-def sound_scores(reference: torch.Tensor, sounds: dict[str, torch.Tensor]) -> pd.DataFrame:
-    """SNR, correlation and log-mel error of several sounds against one reference, ``[N]`` each."""
-    wanted = ["snr_db", "correlation", "log_mel_mae"]
-    rows = {n: metrics.evaluate(reference, x.cpu(), metrics=wanted) for n, x in sounds.items()}
-    table = pd.DataFrame(rows).T.astype(float)
-    return table.rename(columns={n: f"{metrics.METRICS[n].label} ({n})" for n in ()})
-
-
-def length_table(rates: list[int], kernels: list[int], n_frames: int) -> pd.DataFrame:
+def length_table(rates: Sequence[int], kernels: Sequence[int], n_frames: int) -> pd.DataFrame:
     """How long and how late each upsampling layer of a HiFi-GAN makes its input.
 
     A ``ConvTranspose1d`` with kernel ``k``, stride ``s`` and padding ``(k - s) // 2`` turns ``n``
@@ -281,83 +264,84 @@ def shifted_pair(samples: ArrayLike, shift: int) -> tuple[torch.Tensor, torch.Te
     return x[shift:], x[:-shift]
 
 
-@dataclass(frozen=True)
-class PossibleRange:
-    """What a log-mel of samples between -0.5 and 0.5 can be at all, in nepers."""
+def shift_snr(
+    samples: ArrayLike, shift: int, config: MelConfig = AUDIOLDM_MEL
+) -> dict[str, torch.Tensor]:
+    """SNR by frequency of a perfect copy that is ``shift`` samples late.
 
-    lowest: float  # the floor
-    highest: float  # no bin can be louder
-    highest_mean: float  # no frame can be louder on average over its bins
-
-
-def possible_range(config: MelConfig = AUDIOLDM_MEL) -> PossibleRange:
-    """Bounds that hold for every sound at peak 0.5, from the window and the filters alone.
-
-    Parseval's theorem bounds the energy of a frame's spectrum, the Cauchy-Schwarz inequality what
-    a filter can take of it, and Jensen's the mean of the logarithms.
-    """
-    filters = mel_filters(config).double()  # [513, 64]; nothing at 0 Hz and at 8 kHz
-    energy = PEAK**2 * float(hann_window(config).double().square().sum())  # of a windowed frame
-    spectrum = math.sqrt(config.n_fft * energy / 2)  # norm of the bins between 0 Hz and 8 kHz
-    loudest = float(filters.norm(dim=0).max()) * spectrum
-    mean = float(filters.mean(dim=1).norm()) * spectrum
-    return PossibleRange(config.log_floor, math.log(loudest), math.log(mean + config.floor))
-
-
-def check_vocoder_input(
-    mel: torch.Tensor,
-    vocoder: Any,
-    n_samples: int | None = None,
-    config: MelConfig = AUDIOLDM_MEL,
-) -> pd.DataFrame:
-    """Everything that can be told of a vocoder's input without listening.
-
-    :func:`vaerecon.mel.check_log_mel` refuses a wrong layout. This one refuses nothing and looks
-    further: at the dtype, the scale, the frame grid and the length.
-
-    Parameters
-    ----------
-    mel
-        ``[T, M]`` or ``[B, T, M]``, whatever is about to be given to the model.
-    vocoder
-        ``SpeechT5HifiGan``.
-    n_samples
-        Length of the clip that the mel was computed from, to check the frame grid.
-    config
-        The front-end that the vocoder was trained with.
+    A delay turns the phase of a tone of ``f`` Hz by ``2 pi f shift / sample_rate``, whatever its
+    level; the difference to the original is a chord of that angle, ``2 |sin(angle / 2)|`` long.
 
     Returns
     -------
-    DataFrame
-        A row an item: found, expected, and the verdict, ``"ok"``, ``"wrong"`` or ``"cannot
-        tell"``. Only ``"wrong"`` is certain: a mel of power instead of magnitude, for example,
-        can pass. :func:`loop_error` hears the rest.
+    dict
+        ``"hz"`` ``[512]``, the SNR in dB ``"measured"`` of the clip, and that of steady tones in
+        ``"theory"``.
     """
-    bins, rates = vocoder.config.model_in_dim, vocoder.config.upsample_rates
-    shape, hop, values = list(mel.shape), math.prod(rates), mel.double()
-    possible = possible_range(config)
-    low, high, mean = float(values.min()), float(values.max()), float(values.mean())
-    is_square = len(shape) in (2, 3) and shape[-2:] == [bins, bins]
-    fits = len(shape) in (2, 3) and shape[-1] == bins
-    rows = [
-        ("layout", f"{shape}", f"[T, {bins}] or [B, T, {bins}]", None if is_square else fits),
-        ("dtype", str(mel.dtype), str(vocoder.dtype), mel.dtype == vocoder.dtype),
-        ("finite", *(("yes", "yes", True) if values.isfinite().all() else ("no", "yes", False))),
-        ("lowest", low, f"at least {possible.lowest:.2f}", low >= possible.lowest - MARGIN),
-        ("highest", high, f"at most {possible.highest:.2f}", high <= possible.highest + MARGIN),
-        ("mean", mean, f"at most {possible.highest_mean:.2f}", mean <= possible.highest_mean),
-    ]
-    if fits and n_samples is not None:
-        expected = config.n_frames(n_samples)
-        rows.append(("frames", shape[-2], f"{expected} for {n_samples} samples",
-                     shape[-2] == expected))  # fmt: skip
-    if fits:
-        got, wanted = n_samples_out(vocoder, shape[-2]), hop * shape[-2]
-        rows.append(("samples out", got, f"{wanted} (cut the rest off)", got == wanted))
-    verdicts = {True: "ok", False: "wrong", None: "cannot tell"}
-    rows = [
-        (item, f"{found:.2f}" if isinstance(found, float) else str(found), wanted, verdicts[ok])
-        for item, found, wanted, ok in rows
-    ]
-    columns = ["item", "found", "expected", "verdict"]
-    return pd.DataFrame(rows, columns=columns).set_index("item")
+    reference, late = shifted_pair(samples, shift)
+    wanted = stft_frames(reference, config).abs().square().sum(0)[1:]
+    error = stft_frames(reference - late, config).abs().square().sum(0)[1:]
+    hz = torch.arange(1, len(wanted) + 1) * config.sample_rate / config.n_fft
+    chord = 2 * (math.pi * hz * shift / config.sample_rate).sin().abs()
+    tiny = torch.finfo(torch.float32).tiny
+    measured = 10 * (wanted.clamp_min(tiny) / error.clamp_min(tiny)).log10()
+    return {"hz": hz, "measured": measured, "theory": -20 * chord.clamp_min(1e-3).log10()}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a bare vocoder made of an input, right or wrong."""
+
+    shape: list[int]  # of what it was given
+    dtype: str
+    samples: torch.Tensor | None  # [N] float32; None: it raised
+    error: str  # the model's own words; empty: it did not raise
+
+
+@torch.inference_mode()
+def feed(
+    vocoder: Any,
+    samples: ArrayLike,
+    layout: str = LAYOUTS[0],
+    scale: str = SCALES[0],
+    dtype: str = "float32",
+    lag: int = 0,
+) -> Attempt:
+    """Give a clip's mel to the model itself, with no check in between, as one wants to see it fail.
+
+    Parameters
+    ----------
+    samples
+        ``[N]``, peak 0.5.
+    layout, scale
+        One of :data:`LAYOUTS` and of :data:`SCALES`; the first of each is right.
+    dtype
+        Name in torch.
+    lag
+        Samples to take off the front.
+
+    Raises
+    ------
+    ValueError
+        For an unknown layout or scale. What the model raises is returned, not raised.
+    """
+    for name, value, known in (("layout", layout, LAYOUTS), ("scale", scale, SCALES)):
+        if value not in known:
+            raise ValueError(f"{name}: got {value!r}, expected one of {list(known)}")
+    x, mel = as_samples(samples), scaled_mels(samples)[scale]
+    if layout == LAYOUTS[0]:
+        batch = mel[None]
+    elif layout == LAYOUTS[1]:
+        batch = mel.T[None]  # [T, 64] -> [1, 64, T]: wrong on purpose
+    else:
+        batch = square_blocks(mel).transpose(1, 2)  # [K, T, 64] -> [K, 64, T], both 64: wrong
+    batch = batch.to(vocoder.device, getattr(torch, dtype))
+    try:
+        sound = vocoder(batch).float().cpu()
+    except RuntimeError as error:
+        return Attempt(list(batch.shape), dtype, None, str(error))
+    if len(batch) > 1:  # blocks: each without its extra samples, or they would drift apart
+        sound = sound[:, : math.prod(vocoder.config.upsample_rates) * batch.shape[1]]
+    sound = sound.reshape(-1)
+    sound = F.pad(sound, (-lag, len(x) + lag - len(sound)))  # a negative pad cuts
+    return Attempt(list(batch.shape), dtype, sound, "")

@@ -44,8 +44,12 @@ def read_parameters(notebook: Mapping[str, Any], where: str) -> dict[str, Parame
     cells = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
     if len(cells) > 1:
         raise ValueError(f"{where}: got {len(cells)} cells tagged 'parameters', expected one")
+    try:
+        lines = ast.parse(_text(cells[0])).body if cells else []
+    except SyntaxError as error:
+        raise ValueError(f"{where}, parameters cell: no Python ({error.msg}); mend it") from None
     found = {}
-    for line in ast.parse(_text(cells[0])).body if cells else ():
+    for line in lines:
         parameter = _read_line(line)
         if parameter is None:
             raise ValueError(

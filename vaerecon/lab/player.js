@@ -17,7 +17,8 @@ const WAVE = "#3d85c6"; // 3:1 against white and against black
 
 // Magma in 17 steps (matplotlib), from quiet to loud; in between linearly.
 const MAGMA = [
-  MAGMA_TABLE
+  0x000004, 0x0a0822, 0x1d1147, 0x36106b, 0x51127c, 0x6a1c81, 0x832681, 0x9c2e7f, 0xb73779,
+  0xd0416f, 0xe75263, 0xf56b5c, 0xfc8961, 0xfea772, 0xfec488, 0xfde2a3, 0xfcfdbf,
 ];
 
 function magma(level) {
@@ -138,12 +139,10 @@ class Engine {
 
   // Go on from another place, or with another loop, without a gap to be heard.
   restart(position = this.playhead) {
-    const context = this.run?.context;
+    const { run, wanted } = this;
     this.pause(Math.min(Math.max(position, 0), this.duration));
-    if (context) {
-      this.wanted = true;
-      this.start(context);
-    }
+    this.wanted = wanted;
+    if (run) this.start(run.context);
   }
 
   select(track) {
@@ -162,7 +161,9 @@ function render({ model, el }) {
   const label = () => get("labels")[engine.active];
   const say = (text) => (status.textContent = text);
   const press = () => (engine.wanted ? engine.pause() : play());
-  let frame = 0;
+  let frame = 0; // the next call of tick
+  let version = -1; // of the tracks that are loaded
+  let updating = false;
 
   // --- the parts ---
   const title = make("div", { class: "vp-title" });
@@ -261,6 +262,9 @@ function render({ model, el }) {
         ),
       ),
     );
+    ticks.replaceChildren(
+      ...get("ticks").map(([text, height]) => make("span", { style: `bottom:${100 * height}%` }, text)),
+    );
     ask.hidden = !get("asks");
     reveal.hidden = !get("can_reveal") || get("revealed");
     root.classList.toggle("vp-blind", !get("picture").byteLength);
@@ -316,17 +320,23 @@ function render({ model, el }) {
 
   // --- what can be done ---
   function load() {
+    const { wanted, playhead, duration, active, looping, region: marked } = engine;
     const bytes = get("pcm");
-    const all = new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+    const end = bytes.byteOffset + bytes.byteLength;
+    const all = new Int16Array(bytes.buffer.slice(bytes.byteOffset, end));
     const n = get("labels").length;
     const length = all.length / n;
     const parts = get("labels").map((_, i) => all.subarray(i * length, (i + 1) * length));
     engine.load(parts, get("sample_rate"));
+    // a variation of what was there, made by a slider, goes on where that was; a blind trial starts
+    if (engine.duration === duration && get("picture").byteLength) {
+      const same = { position: playhead, active: Math.min(active, n - 1), looping, region: marked };
+      Object.assign(engine, same);
+      if (wanted) play();
+    }
+    version = get("version");
     picture.setAttribute("aria-valuemin", 0);
     picture.setAttribute("aria-valuemax", engine.duration.toFixed(2));
-    ticks.replaceChildren(
-      ...get("ticks").map(([text, height]) => make("span", { style: `bottom:${100 * height}%` }, text)),
-    );
     const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60].find((s) => engine.duration / s <= 8) ?? 300;
     seconds.replaceChildren();
     for (let t = 0; t <= engine.duration; t += step) {
@@ -388,16 +398,18 @@ function render({ model, el }) {
       showLoop();
     };
     const up = (e) => {
-      picture.removeEventListener("pointermove", move);
+      end.abort();
       if (isDrag(e)) return setRegion(...ends(e));
       const inside = engine.region && from >= engine.region[0] && from < engine.region[1];
       if (!inside) engine.region = null;
       showLoop();
       seek(from);
     };
+    const end = new AbortController(); // of this drag: takes its listeners away
     picture.setPointerCapture(event.pointerId);
-    picture.addEventListener("pointermove", move);
-    picture.addEventListener("pointerup", up, { once: true });
+    picture.addEventListener("pointermove", move, end);
+    picture.addEventListener("pointerup", up, end);
+    picture.addEventListener("pointercancel", () => end.abort(), end);
   }
 
   function ownKeys(node) {
@@ -412,15 +424,15 @@ function render({ model, el }) {
     const within = (t) => Math.min(Math.max(t, from), Math.max(from, to - 0.01));
     const actions = {
       " ": press,
-      ArrowLeft: () => seek(within(now - step)),
-      ArrowRight: () => seek(within(now + step)),
-      Home: () => seek(from),
+      arrowleft: () => seek(within(now - step)),
+      arrowright: () => seek(within(now + step)),
+      home: () => seek(from),
       l: toggleLoop,
       "[": () => setRegion(now, now < to ? to : engine.duration),
       "]": () => setRegion(now > from ? from : 0, now),
     };
-    const track = /^[1-9]$/.test(event.key) ? Number(event.key) - 1 : -1;
-    const action = track >= 0 ? () => track < tracks.children.length && select(track) : actions[event.key.toLowerCase?.()] ?? actions[event.key];
+    for (let i = 0; i < Math.min(9, tracks.children.length); i++) actions[i + 1] = () => select(i);
+    const action = actions[event.key.toLowerCase()];
     if (!action) return;
     event.preventDefault();
     event.stopPropagation();
@@ -438,10 +450,21 @@ function render({ model, el }) {
   }
 
   // --- Python's side, other players, the size of the page ---
+  // What Python changes together arrives together, but is told one by one: look once, at the end.
+  function update() {
+    if (updating) return;
+    updating = true;
+    queueMicrotask(() => {
+      updating = false;
+      if (get("version") === version) showTracks();
+      else load();
+    });
+  }
+
   const listeners = {
-    "change:version": load,
-    "change:labels": showTracks,
-    "change:picture": showTracks,
+    "change:version": update,
+    "change:labels": update,
+    "change:picture": update,
     "change:status": () => say(get("status")),
   };
   for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);

@@ -2,226 +2,209 @@
 
 :func:`play` is what notebooks call. In JupyterLab it shows the A/B player; where no widgets run
 (papermill's and nbconvert's HTML) the same output is a plain table of ``<audio>`` elements.
-Nothing is loaded from anywhere: sounds, script and style are in the output.
+Nothing is loaded from anywhere: sounds, script and style are in the output. (nbconvert prefers
+the widget, and a script from the network, if the notebook holds widget states: execute with
+``store_widget_state=False`` for a page that stands alone.)
 
-Level. All tracks are compared at one level, set once: each gets the one gain that brings its RMS
-(mean removed) to the reference's. If a sample then exceeds full scale, all tracks get one common
-gain, so that nothing clips and nothing moves against the reference. Both gains are shown. There
-is no peak normalisation of single tracks: it would hide level errors and show false ones. A silent
-track stays silent, at 0 dB.
+Level. Every track has the level of the reference, by the one gain that is shown beside its name;
+see :mod:`vaerecon.lab.sounds`.
+
+Blind. The tracks are shuffled and called A, B, C; gains and pictures are hidden, and the names stay
+in Python until "Reveal names" is pressed. Preferences are appended to a CSV file, one line each:
+
+========= =========================================================================================
+column    meaning
+========= =========================================================================================
+timestamp when it was pressed, UTC, ISO 8601
+title     of the player
+order     names of the tracks in the order shown (A, B, C, ... if blind), a JSON list
+choice    name of the preferred track
+rating    1 to 5, or empty
+blind     yes, if the names had not been revealed; else no
+========= =========================================================================================
 """
 
 from __future__ import annotations
 
-import base64
-import html
-import io
+import json
 import math
-import warnings
-import wave
-from collections.abc import Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
+import anywidget
 import numpy as np
+import traitlets
 
-from vaerecon.audio import RATES
-from vaerecon.mel import SILENCE, ArrayLike, as_samples
+from vaerecon.lab.plots import RANGE_NEPERS, TICKS_HZ, mel_bin
+from vaerecon.lab.sounds import (
+    Matched,
+    append_rows,
+    audio_table,
+    blind_labels,
+    gain_text,
+    level_text,
+    match_levels,
+    pcm16,
+)
+from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, MelConfig, log_mel
 
-CEILING = 0.99  # of full scale; the loudest sample after the common gain, -0.09 dBFS
-
-
-@dataclass(frozen=True, eq=False)
-class Track:
-    """One sound as it is played."""
-
-    name: str
-    samples: np.ndarray  # [N] float32 with both gains applied, within +-CEILING
-    gain_db: float  # dB; what level matching added, before the common gain
-    silent: bool  # nothing to match, so gain_db is 0
-
-
-@dataclass(frozen=True)
-class Matched:
-    """Tracks at one level."""
-
-    tracks: tuple[Track, ...]
-    sample_rate: int  # Hz
-    reference: str | None  # the track whose level the others got; None: levels as they came
-    common_gain_db: float  # dB, 0 or less; applied to every track so that none clips
-
-    @property
-    def duration(self) -> float:
-        """Length in seconds, of every track."""
-        return len(self.tracks[0].samples) / self.sample_rate
+PICTURE_FRAMES = 4000  # mel frames drawn of a track at most; 40 s, then every second one, ...
+PREFERENCE_COLUMNS = ("timestamp", "title", "order", "choice", "rating", "blind")
 
 
-def match_levels(
-    tracks: Mapping[str, ArrayLike],
-    sample_rate: int = 16000,
-    *,
-    reference: str | None = None,
-    level_match: bool = True,
-) -> Matched:
-    """Bring every track to the RMS level of one, then all together below full scale.
+def mel_pictures(matched: Matched) -> tuple[np.ndarray, MelConfig]:
+    """Log-mels of the tracks as played, as bytes with one colour scale for all.
 
-    Parameters
-    ----------
-    tracks
-        Name -> ``[N]`` samples, all of one length.
-    sample_rate
-        Hz, 8000 to 192000.
-    reference
-        Name of the track whose level counts; by default the first one.
-    level_match
-        False leaves the levels as they are (the common gain stays: nothing may clip).
-
-    Raises
-    ------
-    ValueError
-        If there are no tracks, their lengths differ, a track is no ``[N]`` of finite numbers, or
-        ``reference`` is not among them.
+    Returns
+    -------
+    pictures
+        ``[tracks, T, M]`` uint8: 255 is the loudest value of all, 0 is 9 nepers below it.
+    config
+        The front-end they were made with: AudioLDM2's, scaled to the sample rate.
     """
-    if not tracks:
-        raise ValueError("tracks: got none, expected at least one, such as {'original': samples}")
-    if isinstance(sample_rate, bool) or sample_rate not in RATES:
-        raise ValueError(
-            f"sample_rate: got {sample_rate!r}, expected an integer of {RATES.start} to "
-            f"{RATES.stop - 1} Hz"
-        )
-    reference = next(iter(tracks)) if reference is None else reference
-    if reference not in tracks:
-        raise ValueError(f"reference: got {reference!r}, expected one of {list(tracks)}")
-    sounds = {str(name): _one_clip(name, x) for name, x in tracks.items()}
-    lengths = {name: len(x) for name, x in sounds.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(
-            f"tracks: got lengths {lengths}, expected one length, so that switching keeps the "
-            "playhead; cut them to the shortest, or play them apart"
-        )
-
-    levels = {name: float(np.std(x, dtype=np.float64)) for name, x in sounds.items()}
-    target = levels[str(reference)]
-    if level_match and target <= SILENCE:
-        warnings.warn(f"reference {reference!r} is silent: levels left as they are", stacklevel=2)
-        level_match = False
-    gains = {
-        name: target / level if level_match and level > SILENCE else 1.0
-        for name, level in levels.items()
-    }
-    peak = max(float(np.abs(x).max()) * gains[name] for name, x in sounds.items())
-    common = min(1.0, CEILING / peak) if peak > 0 else 1.0
-    matched = tuple(
-        Track(
-            name,
-            (x * (gains[name] * common)).astype(np.float32),
-            20 * math.log10(gains[name]),
-            levels[name] <= SILENCE,
-        )
-        for name, x in sounds.items()
+    rate = matched.sample_rate
+    n_fft = round(AUDIOLDM_MEL.n_fft * rate / AUDIOLDM_MEL.sample_rate / 2) * 2
+    config = replace(
+        AUDIOLDM_MEL,
+        sample_rate=rate,
+        n_fft=n_fft,
+        win_length=n_fft,
+        hop_length=rate // 100,
+        fmax=min(AUDIOLDM_MEL.fmax, rate / 2),
     )
-    return Matched(
-        matched, int(sample_rate), str(reference) if level_match else None, 20 * math.log10(common)
-    )
+    mels = [log_mel(track.samples, config, normalize=False).numpy() for track in matched.tracks]
+    step = math.ceil(len(mels[0]) / PICTURE_FRAMES)
+    levels = np.stack([mel[::step] for mel in mels])
+    scaled = 255 * (1 + (levels - levels.max()) / RANGE_NEPERS)
+    return np.round(scaled.clip(0, 255)).astype(np.uint8), config
 
 
-def _one_clip(name: str, samples: ArrayLike) -> np.ndarray:
-    """``[N]`` float64 on the CPU; errors name the track."""
-    try:
-        x = as_samples(samples)
-    except ValueError as error:
-        raise ValueError(f"track {name!r}: {error}") from None
-    if x.ndim != 1:
-        raise ValueError(
-            f"track {name!r}: got shape {list(x.shape)}, expected [N] (one clip); "
-            "choose one item of the batch"
-        )
-    return x.detach().cpu().numpy().astype(np.float64)
-
-
-def pcm16(samples: np.ndarray) -> np.ndarray:
-    """Floats within -1..1 to 16-bit integers, rounded; the error is at most half a step."""
-    return np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
-
-
-def wav_uri(samples: np.ndarray, sample_rate: int) -> str:
-    """``[N]`` floats as a ``data:`` address that holds a 16-bit WAV file."""
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(pcm16(samples).tobytes())
-    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def blind_labels(n: int) -> list[str]:
-    """A, B, ... Z, then A1, B1, ...: what the tracks of a blind player are called."""
-    return [chr(ord("A") + i % 26) + (str(i // 26) if i >= 26 else "") for i in range(n)]
-
-
-def blind_order(n: int, seed: int | None = None) -> list[int]:
-    """A random order of ``n`` tracks; the same for the same seed, a new one each time for None."""
-    return [int(i) for i in np.random.default_rng(seed).permutation(n)]
-
-
-def gain_text(track: Track) -> str:
-    """What level matching did to a track, for people."""
-    return "silent" if track.silent else f"{track.gain_db + 0.0:+.1f} dB"
-
-
-def level_text(matched: Matched) -> str:
-    """One sentence on how the levels were set."""
-    if matched.reference is None:
-        how = "Levels as they are"
-    else:
-        how = "Every sound at the level (RMS) of \N{LEFT DOUBLE QUOTATION MARK}"
-        how += f"{matched.reference}\N{RIGHT DOUBLE QUOTATION MARK}"
-    if matched.common_gain_db < 0:
-        return f"{how}; all {matched.common_gain_db:+.1f} dB, so that none clips."
-    return f"{how}."
-
-
-def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> str:
-    """The tracks as an HTML table of ``<audio>`` elements, for pages without scripts.
+class ABPlayer(anywidget.AnyWidget):
+    """The player as a widget. See :func:`play`, which makes one and shows it.
 
     Parameters
     ----------
     matched
-        From :func:`match_levels`.
+        Tracks from :func:`match_levels`, in the order shown.
     title
-        Stands above the table.
+        Stands above it, and in the CSV.
     blind
-        Call the tracks A, B, C; names and gains stand in a folded block below.
+        Call the tracks A, B, C and hide gains and pictures until revealed.
+    csv
+        File that preferences are appended to; None keeps them in :attr:`preferences` only.
+    labels
+        What to call the tracks of a blind player instead of A, B, C.
+    asks
+        Offer the "Prefer" button; by default if it is blind or has a CSV file.
+    can_reveal
+        Offer the "Reveal names" button; by default if it is blind.
     """
-    names = [track.name for track in matched.tracks]
-    labels = blind_labels(len(names)) if blind else names
-    rows = []
-    for label, track in zip(labels, matched.tracks, strict=True):
-        gain = "" if blind else f"<td>{gain_text(track)}</td>"
-        rows.append(
-            f'<tr><th scope="row">{html.escape(label)}</th>{gain}'
-            f"<td>{matched.duration:.2f} s</td>"
-            f'<td><audio controls preload="metadata" aria-label="{html.escape(label)}" '
-            f'src="{wav_uri(track.samples, matched.sample_rate)}"></audio></td></tr>'
+
+    _esm = Path(__file__).parent / "player.js"
+    _css = Path(__file__).parent / "player.css"
+
+    title = traitlets.Unicode().tag(sync=True)
+    labels = traitlets.List(traitlets.Unicode()).tag(sync=True)  # as shown, one a track
+    gains = traitlets.List(traitlets.Unicode()).tag(sync=True)  # as shown; none while blind
+    note = traitlets.Unicode().tag(sync=True)  # how the levels were set
+    sample_rate = traitlets.Int(16000).tag(sync=True)  # Hz
+    pcm = traitlets.Bytes().tag(sync=True)  # int16, the tracks one after the other
+    picture = traitlets.Bytes().tag(sync=True)  # uint8 [tracks, T, M]; empty while blind
+    n_mels = traitlets.Int(64).tag(sync=True)
+    ticks = traitlets.List().tag(sync=True)  # [text, height 0..1] of the frequency axis
+    version = traitlets.Int(0).tag(sync=True)  # counts the calls of load
+    asks = traitlets.Bool(False).tag(sync=True)
+    can_reveal = traitlets.Bool(False).tag(sync=True)
+    revealed = traitlets.Bool(False).tag(sync=True)  # set by the button
+    choice = traitlets.Dict().tag(sync=True)  # set by the button: track (index), rating, count
+    status = traitlets.Unicode().tag(sync=True)  # one line of news, or an error
+
+    def __init__(
+        self,
+        matched: Matched,
+        *,
+        title: str = "",
+        blind: bool = False,
+        csv: str | os.PathLike[str] | None = None,
+        labels: Sequence[str] | None = None,
+        asks: bool | None = None,
+        can_reveal: bool | None = None,
+    ) -> None:
+        super().__init__(
+            title=title,
+            asks=(blind or csv is not None) if asks is None else asks,
+            can_reveal=blind if can_reveal is None else can_reveal,
         )
-    gain_head = "" if blind else '<th scope="col">gain</th>'
-    head = f'<tr><th scope="col">sound</th>{gain_head}<th scope="col">length</th><td></td></tr>'
-    caption = f"<strong>{html.escape(title)}</strong> " if title else ""
-    answer = ""
-    if blind:
-        key = ", ".join(
-            f"{label}: {html.escape(track.name)} ({gain_text(track)})"
-            for label, track in zip(labels, matched.tracks, strict=True)
-        )
-        answer = f"<details><summary>Reveal the names</summary>{key}</details>"
-        caption += "Shuffled. All at one level." if matched.reference else "Shuffled."
-    else:
-        caption += html.escape(level_text(matched))
-    return (
-        '<div class="vaerecon-sounds"><table>'
-        f'<caption style="text-align:left;caption-side:top">{caption}</caption>'
-        f"<thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>{answer}</div>"
-    )
+        self.blind = blind
+        self.csv = csv
+        self.preferences: list[dict[str, str]] = []  # rows as in the CSV file
+        self.load(matched, labels)
+
+    def load(self, matched: Matched, labels: Sequence[str] | None = None) -> None:
+        """Show other tracks, from the start, hidden again if the player is blind."""
+        self.matched = matched
+        with self.hold_sync():
+            self.revealed = False
+            self.sample_rate = matched.sample_rate
+            self.pcm = b"".join(pcm16(track.samples).tobytes() for track in matched.tracks)
+            if self.blind:
+                self.labels = list(labels or blind_labels(len(matched.tracks)))
+                self.gains, self.note, self.picture = [], "", b""
+            else:
+                self._show_names(matched.names)
+            self.version += 1
+
+    def _show_names(self, labels: list[str]) -> None:
+        pictures, config = mel_pictures(self.matched)
+        hz = [f for f in TICKS_HZ if f < config.fmax]
+        heights = (mel_bin(hz, config) + 0.5) / config.n_mels
+        self.n_mels = config.n_mels
+        self.ticks = [[f"{f} Hz", float(y)] for f, y in zip(hz, heights, strict=True)]
+        self.gains = [gain_text(track) for track in self.matched.tracks]
+        self.note = level_text(self.matched)
+        self.labels = labels
+        self.picture = pictures.tobytes()
+
+    @traitlets.observe("revealed")
+    def _on_reveal(self, change: Mapping[str, Any]) -> None:
+        if change["new"] and self.blind:
+            both = zip(self.labels, self.matched.names, strict=True)
+            with self.hold_sync():
+                self._show_names([f"{label}: {name}" for label, name in both])
+
+    @traitlets.observe("choice")
+    def _on_choice(self, change: Mapping[str, Any]) -> None:
+        try:
+            self.prefer(int(change["new"]["track"]), str(change["new"].get("rating", "")))
+        except (OSError, ValueError) as error:
+            self.status = f"Not recorded: {error}"
+
+    def prefer(self, track: int, rating: str = "") -> None:
+        """Record a preference for the track at a place (0 is the first one shown)."""
+        names = self.matched.names
+        row = {
+            "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+            "title": self.title,
+            "order": json.dumps(names, ensure_ascii=False),
+            "choice": names[track],
+            "rating": rating,
+            "blind": "yes" if self.blind and not self.revealed else "no",
+        }
+        if self.csv is not None:
+            append_rows(self.csv, PREFERENCE_COLUMNS, [row])
+        self.preferences.append(row)
+        self.status = f"Recorded: {self.labels[track]} ({len(self.preferences)} so far)"
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The widget, and the table for where there are none."""
+        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data["text/plain"] = f"Sound player: {', '.join(self.labels)}"
+        data["text/html"] = audio_table(self.matched, title=self.title, blind=self.blind)
+        return data, metadata
 
 
 def play(
@@ -231,12 +214,39 @@ def play(
     reference: str | None = None,
     title: str = "",
     blind: bool = False,
-    csv: str | None = None,
+    csv: str | os.PathLike[str] | None = None,
     level_match: bool = True,
     seed: int | None = None,
 ) -> None:
-    """Show sounds to switch between, at one level."""
-    from IPython.display import HTML, display
+    """Show sounds below the cell, to switch between at the same playhead.
+
+    Parameters
+    ----------
+    tracks
+        Name -> ``[N]`` samples, all of one length, any level.
+    sample_rate
+        Hz.
+    reference
+        Name of the track whose level the others get; by default the first one.
+    title
+        What is compared.
+    blind
+        Shuffle the tracks, call them A, B, C, and hide gains and pictures until revealed.
+    csv
+        File that preferences are appended to (module docstring). Offers the "Prefer" button.
+    level_match
+        False plays the levels as they came.
+    seed
+        Of the blind order; None draws a new one each time.
+
+    Raises
+    ------
+    ValueError
+        As :func:`match_levels`.
+    """
+    from IPython.display import display
 
     matched = match_levels(tracks, sample_rate, reference=reference, level_match=level_match)
-    display(HTML(audio_table(matched, title=title, blind=blind)))
+    if blind:
+        matched = matched.shuffled(seed)
+    display(ABPlayer(matched, title=title, blind=blind, csv=csv))

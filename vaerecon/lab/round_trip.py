@@ -230,7 +230,7 @@ def sound_errors(
 
     rows = {"direct": (0.0, trip.mae)}
     for method in methods:
-        sounds = synthesize(pipe, {"a": trip.mel, "b": trip.decoded}, method)
+        sounds = synthesize(pipe, {"a": trip.mel, "b": trip.decoded}, method, len(trip.samples))
         mels = (log_mel(x, normalize=False) for x in sounds.values())
         rows[method] = tuple(mel_distance(m, trip.mel) for m in mels)
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["without VAE", "with VAE"])
@@ -239,10 +239,13 @@ def sound_errors(
 
 
 def synthesize(
-    pipe: ReconstructionPipeline, mels: dict[str, torch.Tensor], method: str = "griffinlim"
+    pipe: ReconstructionPipeline,
+    mels: dict[str, torch.Tensor],
+    method: str = "griffinlim",
+    n_samples: int | None = None,
 ) -> dict[str, torch.Tensor]:
-    """Sounds ``[160 T]`` of several log-mels by one method, from the same random start."""
-    return {name: pipe.synthesize(mel, method).cpu() for name, mel in mels.items()}
+    """Sounds ``[N]`` (``160 T`` by default) of several log-mels by one method and one seed."""
+    return {name: pipe.synthesize(mel, method, n_samples).cpu() for name, mel in mels.items()}
 
 
 # ------------------------------------------------------------------ the latent as an instrument
@@ -316,6 +319,21 @@ def interpolate(
     return torch.lerp(one[..., :length, :], other[..., :length, :], weight.reshape(-1, 1))
 
 
+def edited_mel(
+    pipe: ReconstructionPipeline,
+    one: RoundTrip,
+    other: RoundTrip,
+    channel: int,
+    amount: float,
+    weight: float,
+) -> torch.Tensor:
+    """Walk a channel by ``amount`` standard deviations, mix with another clip, decode: [T, 64]."""
+    walked = walk_channel(one.mean, channel, amount)
+    n_frames = min(len(one.mel), len(other.mel)) if weight else len(one.mel)
+    latent = interpolate(walked, other.mean, weight) if weight else walked
+    return pipe.decode(latent, n_frames=n_frames).cpu()
+
+
 def channel_importance(pipe: ReconstructionPipeline, trip: RoundTrip) -> pd.DataFrame:
     """What is lost when a channel is silenced: one row a channel.
 
@@ -359,8 +377,57 @@ def mixtures(
     }
 
 
+# ------------------------------------------------------------------ two traps
+
+
+def swap_axes(pipe: ReconstructionPipeline, mel: torch.Tensor) -> torch.Tensor:
+    """What comes back, ``[T', 64]``, if time and frequency are swapped on the way to the model.
+
+    Past this package's checks, straight into the model: it is convolutional and takes a picture of
+    any size, so nothing fails. ``T'`` is ``T`` cut to a multiple of 4.
+    """
+    picture = mel[: len(mel) // 4 * 4].T[None, None]  # [T, 64] -> [1, 1, 64, T], on purpose
+    with torch.inference_mode():
+        latent = pipe.vae.encode(picture.to(pipe.vae.device, pipe.vae.dtype)).latent_dist.mode()
+        return pipe.vae.decode(latent).sample[0, 0].T.float().cpu()  # and back to [T', 64]
+
+
 def pad_frames(mel: torch.Tensor, n_frames: int, value: float) -> torch.Tensor:
     """Lengthen a log-mel ``[T, 64]`` to ``n_frames`` with frames of one value, nepers."""
     if n_frames < len(mel):
         raise ValueError(f"n_frames: got {n_frames}, expected at least the {len(mel)} there are")
     return torch.nn.functional.pad(mel, (0, 0, 0, n_frames - len(mel)), value=value)
+
+
+def decode_padded(
+    pipe: ReconstructionPipeline, mel: torch.Tensor, n_frames: int
+) -> dict[str, torch.Tensor]:
+    """A log-mel through the VAE alone, padded with silence, and padded with 0.0."""
+    padded = {
+        "no padding": mel,
+        "padded with the floor": pad_frames(mel, n_frames, AUDIOLDM_MEL.log_floor),
+        "padded with 0.0": pad_frames(mel, n_frames, 0.0),
+    }
+    return {name: pipe.decode(pipe.encode(x), len(x)).cpu() for name, x in padded.items()}
+
+
+def padding_errors(decoded: dict[str, torch.Tensor], mel: torch.Tensor) -> pd.DataFrame:
+    """For each of :func:`decode_padded`: the error of the real frames, and how loud the rest is.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``error of the clip``, nepers; ``level of the padding``, the mean of its decoded log-mel,
+        nepers (NaN without padding); ``level of the clip``, the same of the original.
+    """
+    import pandas as pd
+
+    rows = {
+        name: {
+            "error of the clip": mel_distance(x[: len(mel)], mel),
+            "level of the padding": float(x[len(mel) :].mean()),
+            "level of the clip": float(mel.mean()),
+        }
+        for name, x in decoded.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -50,7 +50,7 @@ def plot_stack(
     ``limits`` come from the first one unless given.
     """
     limits = limits or shared_limits(next(iter(mels.values())))
-    figure = Figure(figsize=(10, 2.1 * len(mels)), layout="constrained")
+    figure = Figure(figsize=(10, 1.9 * len(mels)), layout="constrained")
     axes = figure.subplots(len(mels), 1, sharex=True, squeeze=False)[:, 0]
     for ax, (title, mel) in zip(axes, mels.items(), strict=True):
         plot_log_mel(mel, ax, title=title, limits=limits)
@@ -103,7 +103,7 @@ def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.nda
     axes["band"].set_title("by band")
     axes["level"].set(title="by level", xlabel="level of the original (nepers below the loudest)")
     axes["time"].set(title="by time", xlabel="time (s)", xlim=(0, seconds[-1]))
-    axes["band"].legend()
+    figure.legend(*axes["band"].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure, np.array(list(axes.values()))
 
 
@@ -128,7 +128,11 @@ def plot_rate(curve: pd.DataFrame, rates: pd.DataFrame) -> tuple[Figure, Axes]:
     for row, style in (("KL from a fitted normal", ":"), ("KL from N(0, 1)", "--")):
         rate = rates.loc[f"latent, {row}", "kbit/s"]
         ax.axvline(rate, color=GREY, linestyle=style, label=f"latent, {row}")
-    ax.set(xlabel="bit rate (kbit/s)", ylabel="error of the log-mel (nepers)", ylim=(0, None))
+    ax.set(
+        xlabel="bit rate (kbit/s)",
+        ylabel="error of the log-mel (nepers)",
+        ylim=(0, 1.15 * curve["error"].max()),
+    )
     ax.legend()
     return figure, ax
 
@@ -203,41 +207,35 @@ def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
 
 
 def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[Figure, np.ndarray]:
-    """What silencing each channel does: error against the original, and change against KL.
+    """What silencing each channel does: to the error, and to the log-mel, against its KL.
 
     ``table`` from ``channel_importance``; ``whole``, the error with all channels, nepers; ``kl``
     per channel, from ``channel_statistics``.
     """
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     left, right = axes = figure.subplots(1, 2)
-    left.bar(table.index - 0.2, table["zero"], 0.4, color=BLUE, label="channel at zero")
-    left.bar(table.index + 0.2, table["mean"], 0.4, color=ORANGE, label="channel stands still")
-    left.axhline(whole, color="black", linestyle="--", linewidth=1, label="all channels")
+    left.bar(table.index - 0.2, table["zero"] - whole, 0.4, color=BLUE, label="at zero")
+    left.bar(table.index + 0.2, table["mean"] - whole, 0.4, color=ORANGE, label="standing still")
+    left.axhline(0, color=GREY, linewidth=0.8)
     left.set(
         xlabel="latent channel",
         xticks=table.index,
-        ylabel="error of the log-mel (nepers)",
-        title="error against the original",
-        ylim=(0, 1.4 * max(table[["zero", "mean"]].to_numpy().max(), whole)),
+        ylabel="rise (nepers)",
+        title=f"rise of the error, from {whole:.2f} nepers",
     )
-    left.legend(loc="upper left", fontsize=8, ncols=2)
+    left.legend(fontsize=8)
     right.scatter(kl, table["change"], color=BLUE)
-    for channel in table.index:
+    for channel, change in table["change"].items():
         right.annotate(
-            str(channel),
-            (kl[channel], table.loc[channel, "change"]),
-            (5, 4),
-            "data",
-            "offset points",
+            str(channel), (kl[channel], change), xytext=(5, 4), textcoords="offset points"
         )
     right.set(
         xlabel="KL from N(0, 1) (nats per value)",
         ylabel="change of the log-mel (nepers)",
         title="change when zeroed, by channel",
-        xlim=(0, None),
-        ylim=(0, None),
+        xlim=(0, 1.1 * max(kl.max(), 1e-6)),
+        ylim=(0, 1.15 * max(table["change"].max(), 1e-6)),
     )
-    right.margins(0.1)
     return figure, axes
 
 
@@ -250,6 +248,24 @@ def plot_spread(spread: torch.Tensor, mel: torch.Tensor) -> tuple[Figure, np.nda
     plot_log_mel(spread, axes[1], title="spread over the draws", limits=(0, max(top, 1e-3)))
     axes[1].images[0].set_cmap("viridis")
     axes[1].images[0].colorbar.set_label("standard deviation (nepers)")
+    for ax in axes:
+        ax.label_outer()
+    return figure, axes
+
+
+def plot_edit(mel: torch.Tensor, unedited: torch.Tensor) -> tuple[Figure, np.ndarray]:
+    """An edited log-mel, and its difference from the unedited one."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    axes = figure.subplots(2, 1, sharex=True)
+    change = mel - unedited[: len(mel)]
+    plot_log_mel(mel, axes[0], title="edited", limits=shared_limits(unedited))
+    plot_log_mel(
+        change,
+        axes[1],
+        title=f"edited minus unedited: mean absolute difference {change.abs().mean():.2f} nepers",
+        limits=(-DIFFERENCE_LIMIT, DIFFERENCE_LIMIT),
+        difference=True,
+    )
     for ax in axes:
         ax.label_outer()
     return figure, axes
@@ -269,7 +285,8 @@ def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:
     axes = []
     for row, (amount, mel) in enumerate(mels.items()):
         ax = figure.add_subplot(grid[row, 0], sharex=axes[0] if axes else None)
-        plot_log_mel(mel, ax, title=f"{amount:+g} standard deviations", limits=limits)
+        title = f"{amount:+g} standard deviations" if amount else "unchanged"
+        plot_log_mel(mel, ax, title=title, limits=limits)
         ax.label_outer()
         axes.append(ax)
     side = figure.add_subplot(grid[:, 1])
@@ -278,9 +295,12 @@ def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:
         color = colormaps["coolwarm"](0.5 + 0.5 * amount / farthest)
         change = (mel - mels[0]).mean(0)
         side.plot(
-            change, np.arange(64), color="black" if amount == 0 else color, label=f"{amount:+g}"
+            change,
+            np.arange(64),
+            color="black" if amount == 0 else color,
+            label=f"{amount:+g}" if amount else "0",
         )
     _hz_axis(side, "y")
-    side.set(xlabel="mean change (nepers)", title="by band", ylim=(-0.5, 63.5))
-    side.legend(fontsize=8)
+    side.set(xlabel="mean change (nepers)", ylim=(-0.5, 63.5))
+    side.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False)
     return figure, np.array([*axes, side])

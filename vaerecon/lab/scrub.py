@@ -1,8 +1,8 @@
 """Outputs that can be handed on: no path of the machine they were made on.
 
 Tracebacks, warnings and papermill's metadata name folders of the person who ran the notebook. Here
-each known folder gives way to a short word: ``~/work/.venv/lib/python3.12/site-packages/torch/x.py``
-becomes ``site-packages/torch/x.py``.
+each known folder gives way to a short word: ``~/kit/.venv/lib/python3.12/site-packages/a/b.py``
+becomes ``site-packages/a/b.py``.
 """
 
 from __future__ import annotations

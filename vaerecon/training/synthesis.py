@@ -27,6 +27,8 @@ import soxr
 from numpy.random import Generator
 from tqdm.auto import tqdm
 
+from vaerecon.console import run_command
+
 from .scores import Score, ensemble_score, midi_bytes, random_score
 from .sounds import RATE, SOUNDS, electronic, equalise, room, tilted_noise
 from .words import SPEAKERS, VOICES, random_text
@@ -44,12 +46,12 @@ def find_program(name: str, package: str) -> str:
 
     Raises
     ------
-    RuntimeError
+    OSError
         If it is missing; names the package that brings it.
     """
     path = shutil.which(name)
     if path is None:
-        raise RuntimeError(f"{name} is not installed; expected it on the PATH. {_hint(package)}")
+        raise OSError(f"{name} is not installed; expected it on the PATH. {_hint(package)}")
     return path
 
 
@@ -61,7 +63,7 @@ def _render(command: list[str], output: Path) -> np.ndarray:
     """Run a program that writes a sound file; the file as mono samples at 16 kHz."""
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 (our own command)
     if done.returncode != 0 or not output.is_file():
-        raise RuntimeError(
+        raise OSError(
             f"{Path(command[0]).name} failed with status {done.returncode}: {done.stderr.strip()}"
         )
     samples, rate = soundfile.read(output, dtype="float64", always_2d=True)
@@ -73,12 +75,12 @@ def render_score(score: Score, soundfont: str | Path = SOUNDFONT) -> np.ndarray:
 
     Raises
     ------
-    RuntimeError
+    OSError
         If FluidSynth or the soundfont is missing, or rendering failed.
     """
     program = find_program("fluidsynth", "fluidsynth")
     if not Path(soundfont).is_file():
-        raise RuntimeError(f"no soundfont at {soundfont}. {_hint('fluid-soundfont-gm')}")
+        raise OSError(f"no soundfont at {soundfont}. {_hint('fluid-soundfont-gm')}")
     with tempfile.TemporaryDirectory() as folder:
         midi, wav = Path(folder, "score.mid"), Path(folder, "score.wav")
         midi.write_bytes(midi_bytes(score))
@@ -102,7 +104,7 @@ def render_speech(text: str, voice: str = "en-gb", pitch: int = 50, speed: int =
 
     Raises
     ------
-    RuntimeError
+    OSError
         If espeak-ng is missing, or does not know the voice.
     """
     program = find_program("espeak-ng", "espeak-ng")
@@ -286,22 +288,16 @@ def main() -> None:
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
 @_soundfont
 def corpus(output_dir: Path, minutes: float, seed: int, soundfont: str) -> None:
-    try:
-        write_corpus(output_dir, minutes, seed, soundfont)
-    except RuntimeError as error:
-        raise click.ClickException(str(error)) from error
+    write_corpus(output_dir, minutes, seed, soundfont)
 
 
 @main.command(help="Render the three bundled demo clips.")
 @_folder
 @_soundfont
 def demo(output_dir: Path, soundfont: str) -> None:
-    try:
-        for path in write_demo(output_dir, soundfont):
-            logger.info("%s", path)
-    except RuntimeError as error:
-        raise click.ClickException(str(error)) from error
+    for path in write_demo(output_dir, soundfont):
+        logger.info("%s", path)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -1,0 +1,129 @@
+"""One notebook through papermill, in a kernel of its own, within a time; and what stopped it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+
+def through_papermill(
+    scratch: Path, work: Path, parameters: dict[str, Any], timeout: float, cpu: bool
+) -> Exception | None:
+    """Run ``in.ipynb`` to ``out.ipynb``; returns what stopped it."""
+    import papermill
+    from nbclient.exceptions import CellControlSignal
+
+    ends: list[float] = []
+
+    def time_left(cell: NotebookNode) -> float:
+        # a limit for the notebook, where nbclient has one for each cell
+        if not ends:
+            ends.append(time.monotonic() + timeout)
+        return max(0.1, ends[0] - time.monotonic())
+
+    try:
+        with _environment({"CUDA_VISIBLE_DEVICES": ""} if cpu else {}), _quiet():
+            papermill.execute_notebook(
+                scratch / "in.ipynb",
+                scratch / "out.ipynb",
+                parameters,
+                kernel_name="python3",
+                language="python",
+                cwd=work,
+                progress_bar=False,
+                start_timeout=120,
+                timeout_func=time_left,
+                iopub_timeout=60,  # the default of 4 s is short for a busy machine
+                store_widget_state=False,  # no page can show them; a player's is megabytes
+                # what ends a kernel we say ourselves
+                extra_arguments=["--IPKernelApp.log_level=50"],
+            )
+    except (papermill.PapermillExecutionError, CellControlSignal, RuntimeError) as error:
+        return error  # RuntimeError: the kernel died, or did not start
+    return None
+
+
+def describe_failure(
+    executed: NotebookNode, problem: Exception | None, where: str, timeout: float
+) -> str | None:
+    """One line that says what stopped the run, and what to do; None if every cell ran."""
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+
+    code = [cell for cell in executed.cells if cell.cell_type == "code"]
+    reached = [c for c in code if c.metadata.get("papermill", {}).get("start_time")]
+    if problem is None and len(reached) == len(code):
+        return None
+    if not reached:
+        return f"{where}: the kernel did not start ({problem}); is ipykernel installed?"
+    own = [cell for cell in reached if "injected-parameters" not in tags(cell)]
+    line = next(iter(own[-1].source.strip().splitlines()), "") if own else ""
+    at = f"{where}, code cell {len(own)} ({line[:60]!r})"
+    if isinstance(problem, papermill.PapermillExecutionError):
+        reason = " ".join(f"{problem.ename}: {problem.evalue}".split())
+        return f"{at}: {reason[:300]}"
+    if isinstance(problem, DeadKernelError):
+        return (
+            f"{at}: the kernel died, most often for want of memory; take a shorter clip "
+            "(max_length) or a smaller model, or close other programs"
+        )
+    if problem is None:
+        return f"{at}: it ended the notebook (SystemExit); the cells after it did not run"
+    return (
+        f"{at}: the notebook's {timeout:g} s were up; allow it more time (timeout) or take a "
+        "shorter clip (max_length)"
+    )
+
+
+def link_inputs(inputs: Sequence[Path], folder: Path) -> None:
+    """Make inputs appear in ``folder`` under their names."""
+    for path in inputs:
+        if not path.exists():
+            raise FileNotFoundError(f"files: got {path.name!r}, but there is no such file")
+        if (folder / path.name).is_symlink() or (folder / path.name).exists():
+            raise ValueError(f"files: got two called {path.name!r}; give them different names")
+        try:
+            (folder / path.name).symlink_to(path)
+        except OSError:  # Windows lets only some users make links
+            (shutil.copytree if path.is_dir() else shutil.copy)(path, folder / path.name)
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a while: a kernel inherits them."""
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave papermill no word about what we report ourselves."""
+    logger = logging.getLogger("papermill")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The cell's tags."""
+    return cell.metadata.get("tags", [])

@@ -1,0 +1,128 @@
+"""Solutions to the exercises of ``03_vocoder_dimension_fix``, and the checks of its last cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+
+
+def to_btm(x: torch.Tensor, layout: str) -> torch.Tensor:
+    """Exercise 1: any layout to ``[B, T, M]``, told and not guessed.
+
+    ``layout`` has a letter for each axis of ``x``: ``b``, ``t``, ``m``, and ``1`` for a channel
+    axis. Raises ValueError if it has another number of letters than ``x`` has axes.
+    """
+    if len(layout) != x.ndim:
+        raise ValueError(f"layout: got {layout!r} for shape {list(x.shape)}, expected {x.ndim}")
+    if "b" not in layout:
+        x, layout = x[None], "b" + layout
+    if "1" in layout:
+        x, layout = x.squeeze(layout.index("1")), layout.replace("1", "")
+    # to batch, time, mel: each axis from where the letter says that it is
+    return x.permute([layout.index(letter) for letter in "btm"])
+
+
+def extra_samples(rates: Sequence[int], kernels: Sequence[int]) -> int:
+    """Exercise 2: samples that a HiFi-GAN gives beyond its hop times ``T``.
+
+    A layer whose kernel and rate differ by an odd number gives one value too many; each later
+    layer multiplies what it gets by its rate.
+    """
+    extra = 0
+    for rate, kernel in zip(rates, kernels, strict=True):
+        extra = extra * rate + (kernel - rate) % 2
+    return extra
+
+
+def best_affine(wrong: torch.Tensor, right: torch.Tensor) -> tuple[float, float, float]:
+    """Exercise 3: scale ``a`` and offset ``b`` of the line ``a wrong + b`` that fits best.
+
+    Least squares over all values of two ``[T, 64]``; also the mean absolute difference left.
+    """
+    x, y = wrong.double().flatten(), right.double().flatten()
+    a = float(((x - x.mean()) * (y - y.mean())).mean() / (x - x.mean()).square().mean())
+    b = float(y.mean() - a * x.mean())
+    return a, b, float((a * x + b - y).abs().mean())
+
+
+def _require(correct: bool, message: str) -> None:
+    if not correct:
+        raise ValueError(message)
+
+
+def check_to_btm(answer: Callable[..., torch.Tensor]) -> bool:
+    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+    x = torch.arange(2.0 * 5 * 64).reshape(2, 5, 64)  # [B, T, M]
+    found = answer(x.transpose(1, 2), "bmt")
+    if found is None:
+        return False
+    _require(torch.equal(found, x), "[2, 64, 5] as 'bmt': reshape and view mix values, use permute")
+    _require(torch.equal(answer(x, "btm"), x), "'btm' must come back as it is")
+    single = answer(x[0].T, "mt")
+    _require(list(single.shape) == [1, 5, 64], "without a 'b', the result is a batch of one")
+    _require(torch.equal(answer(x[:, None], "b1tm"), x), "'b1tm': the axis '1' must go")
+    square = torch.arange(64.0 * 64).reshape(1, 64, 64)
+    _require(
+        torch.equal(answer(square, "bmt"), square.transpose(1, 2)),
+        "a square: the letters count, not the sizes",
+    )
+    try:
+        answer(x, "tm")
+    except ValueError:
+        return True
+    raise ValueError("'tm' for three axes: raise a ValueError, do not guess")
+
+
+def check_extra_samples(answer: Callable[..., int]) -> bool:
+    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+    cases = (
+        ([5, 4, 2, 2, 2], [16, 16, 8, 4, 4]),  # AudioLDM2
+        ([8, 8, 2, 2], [16, 16, 4, 4]),  # HiFi-GAN V1
+        ([5, 4, 4, 2], [11, 8, 8, 4]),
+        ([2, 5, 3, 4], [5, 10, 4, 4]),  # odd in three layers
+    )
+    for rates, kernels in cases:
+        found = answer(rates, kernels)
+        if found is None:
+            return False
+        expected = extra_samples(rates, kernels)
+        _require(found == expected, f"rates {rates}, kernels {kernels}: got {found}")
+    return True
+
+
+def check_best_affine(answer: Callable[..., tuple[float, float, float]]) -> bool:
+    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+    generator = torch.Generator().manual_seed(0)
+    wrong = torch.rand(20, 64, generator=generator)
+    right = 9 * wrong - 10 + torch.randn(20, 64, generator=generator)
+    found = answer(wrong, right)
+    if found is None:
+        return False
+    _require(len(found) == 3, "return three numbers: a, b and the mean absolute difference")
+    names = ("a", "b", "the mean absolute difference")
+    for name, got, expected in zip(names, found, best_affine(wrong, right), strict=True):
+        # float32 sums of 1280 values differ in the sixth digit
+        close = math.isclose(float(got), expected, rel_tol=1e-3)
+        _require(close, f"{name}: got {float(got):.4f}, the least-squares line has {expected:.4f}")
+    return True
+
+
+CHECKS = {
+    "to_btm": check_to_btm,
+    "extra_samples": check_extra_samples,
+    "best_affine": check_best_affine,
+}
+
+
+def check_exercises(**answers: Callable) -> str:
+    """The state of each exercise as a Markdown list; ``answers`` by the exercise's name."""
+    lines = []
+    for name, check in CHECKS.items():
+        try:
+            state = "correct" if check(answers[name]) else "not tried yet"
+        except Exception as error:  # the reader's code may raise anything
+            state = f"not yet: {error}"
+        lines.append(f"- `{name}`: {state}")
+    return "\n".join(lines)
