@@ -17,8 +17,9 @@ import torch
 
 from vaerecon import metrics
 from vaerecon.audio import Clip
-from vaerecon.lab.mel_analysis import empty_filters, recover, settings
+from vaerecon.lab.mel_analysis import empty_filters, settings
 from vaerecon.lab.mel_plots import plot_settings
+from vaerecon.lab.mel_recovery import recover
 from vaerecon.lab.player import ABPlayer
 from vaerecon.lab.round_trip_explorers import read_upload, reported
 from vaerecon.lab.setup import png

@@ -1,7 +1,7 @@
 """Pictures for the mel's notebook: tensors and tables in, ``(figure, axes)`` out.
 
 Conventions of :mod:`vaerecon.lab.plots`: seconds, Hz, dB, nepers; what is compared shares its
-limits. The numbers come from :mod:`vaerecon.lab.mel_analysis`.
+limits. The numbers come from :mod:`vaerecon.lab.mel_analysis` and :mod:`vaerecon.lab.mel_recovery`.
 
 Notebook: ``01_mel_analysis``.
 """
@@ -218,7 +218,7 @@ def plot_recoveries(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[Figu
         texts = ["no value" if np.isnan(v) else f"{v:.2f}" for v in values]
         ax.bar_label(bars, texts, padding=3, fontsize=9)
         low, high = min(0.0, float(shown.min())), max(0.0, float(shown.max()))
-        span = max(high - low, 1e-9)  # room for the numbers beside the bars
+        span = high - low or 1.0  # room for the numbers beside the bars
         ax.set_xlim(low - 0.38 * span * (low < 0), high + 0.38 * span)
         ax.axvline(0, color="black", linewidth=0.8)
         ax.set_title(COLUMNS.get(column, column), fontsize=10)
@@ -271,7 +271,11 @@ def plot_sweeps(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
             ax.set_ylabel(label if column == 0 else "")
         axes[1, column].set_xlabel(SETTINGS.get(setting, setting))
     for row, score in zip(axes, scores, strict=True):
-        row[0].set_ylim(0, float(np.nanmax(table[score].fillna(0))) * 1.15 + 1e-6)
+        top = table[score].max()  # NaN where no setting has a value, as ESTOI of a short clip
+        row[0].set_ylim(0, 1.15 * top if top > 0 else 1.0)
+        if np.isnan(top):
+            for ax in row:
+                ax.text(0.5, 0.5, "no value", transform=ax.transAxes, ha="center")
     figure.suptitle("orange: AudioLDM2's setting", fontsize=10)
     return figure, axes
 

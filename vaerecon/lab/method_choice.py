@@ -165,7 +165,7 @@ class Recommendation:
         if self.method is None:
             return "none is fast enough"
         if self.runner_up is None:
-            return "the only one"
+            return "the only candidate"
         if self.wins > self.losses and sign_test(self.wins, self.losses) < CERTAIN:
             return "clear"
         if self.wins <= self.losses:

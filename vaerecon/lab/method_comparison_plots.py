@@ -136,14 +136,18 @@ REFERENCE_LINES = {
 
 def _reference_lines(ax: Any, scores: pd.DataFrame, metric: str, horizontal: bool = False) -> None:
     """What is only compared, where it is near enough not to squeeze the rest."""
-    low, high = ax.get_ylim() if horizontal else ax.get_xlim()
+    low, high = sorted(ax.get_ylim() if horizontal else ax.get_xlim())
+    room, drawn = 0.6 * (high - low), []
     for (name, vae), (style, _) in REFERENCE_LINES.items():
         value = scores.loc[(scores["method"] == name) & (scores["vae"] == vae), metric].mean()
-        room = 0.6 * abs(high - low)
-        if not min(low, high) - room <= value <= max(low, high) + room:  # nor if it is NaN
+        if not low - room <= value <= high + room:  # nor if it is NaN
             continue
         line = ax.axhline if horizontal else ax.axvline
         line(value, color=METHOD_COLORS[name], ls=style, lw=1.4, zorder=1)
+        drawn.append(value)
+    edge = 0.03 * (high - low)
+    limits = min([low, *(v - edge for v in drawn)]), max([high, *(v + edge for v in drawn)])
+    (ax.set_ylim if horizontal else ax.set_xlim)(limits)
 
 
 def _reference_key() -> list[Line2D]:
@@ -290,7 +294,7 @@ def plot_rank_correlation(table: pd.DataFrame) -> tuple[Figure, Any]:
         return figure, ax
     labels = [METRICS[m].label for m in table]
     sns.heatmap(
-        table, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".1f", annot_kws={"size": 9},
+        table.round(1) + 0.0, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".1f", annot_kws={"size": 9},
         square=True, linewidths=0.5, xticklabels=labels, yticklabels=labels, ax=ax,
         cbar_kws={"label": "rank correlation", "shrink": 0.8},
     )  # fmt: skip
