@@ -431,8 +431,9 @@ def admm(
 
     The magnitude holds exactly, consistency in the least-squares sense weighted by ``1 / rho``
     (0: exactly too), and what the two could not agree on is carried to the next iteration.
-    Dearer than :func:`griffin_lim` by a third or more, and no better or worse but for a mel error
-    0.005 nepers lower with ``log_mel``, 0.01 higher without.
+    Dearer than :func:`griffin_lim` by a third to a half. On 12 clips it sounds no better or worse
+    (PESQ 2.3 and 2.4, without and with ``log_mel``); its mel error is 0.01 nepers higher without,
+    0.005 lower with.
     """
     onto = _Projection(magnitude, log_mel, n_samples, config, framing)
     total = onto.start(init, generator)  # x + u in [3]: what is known, and the disagreement so far

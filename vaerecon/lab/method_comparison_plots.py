@@ -294,8 +294,8 @@ def plot_rank_correlation(table: pd.DataFrame) -> tuple[Figure, Any]:
         return figure, ax
     labels = [METRICS[m].label for m in table]
     sns.heatmap(
-        table.round(1) + 0.0, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".1f", annot_kws={"size": 9},
-        square=True, linewidths=0.5, xticklabels=labels, yticklabels=labels, ax=ax,
+        table.round(1) + 0.0, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".1f",
+        annot_kws={"size": 9}, square=True, linewidths=0.5, xticklabels=labels, yticklabels=labels, ax=ax,
         cbar_kws={"label": "rank correlation", "shrink": 0.8},
     )  # fmt: skip
     ax.set(xlabel="", ylabel="")
