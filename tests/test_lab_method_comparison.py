@@ -81,6 +81,12 @@ def test_no_clips_are_refused(tiny):
         comparison.run_comparison(tiny, [], "vocoder")
 
 
+def test_a_silent_clip_is_refused_by_name(tiny, clip):
+    silent = Clip(np.full(8000, 0.1, np.float32), 16000, "pause")  # constant: no sound either
+    with pytest.raises(ValueError, match="got only silence in pause"):
+        comparison.run_comparison(tiny, [clip, silent], "vocoder")
+
+
 def test_the_description_names_clips_and_methods(results):
     text = comparison.describe_run(results)
     assert text.startswith("2 clips: **long** (1.5 s), **short** (0.2 s). Model: tiny, ")

@@ -17,6 +17,7 @@ from vaerecon.lab import round_trip as rt
 from vaerecon.lab import round_trip_explorers as explorers
 from vaerecon.lab import round_trip_plots as plots
 from vaerecon.lab import solutions_02
+from vaerecon.lab.widgets import read_upload
 from vaerecon.mel import AUDIOLDM_MEL
 
 FLOOR = AUDIOLDM_MEL.log_floor
@@ -367,11 +368,11 @@ def test_own_clip_explorer_says_what_is_wrong():
 def test_upload_takes_the_files_own_name(sound, tmp_path):
     write_wav(tmp_path / "x.wav", sound)
     content = (tmp_path / "x.wav").read_bytes()
-    clip = explorers.read_upload("C:\\music\\my song.wav", content, 0.25)
+    clip = read_upload("C:\\music\\my song.wav", content, 0.25)
     assert clip.name == "my song"
     assert len(clip.samples) == 4000
     with pytest.raises(ValueError, match=r"evil\.flac") as caught:
-        explorers.read_upload("../../evil.flac", b"", None)
+        read_upload("../../evil.flac", b"", None)
     assert "upload" not in str(caught.value)
 
 

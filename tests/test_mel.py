@@ -386,3 +386,12 @@ def test_check_model_configs_names_all_at_once() -> None:
         check_model_configs(
             VAE, SpeechT5HifiGanConfig(**(VOCODER | {"model_in_dim": 80, "sampling_rate": 24000}))
         )
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [({"n_fft": 2048}, "win_length"), ({"hop_length": 161}, "hop"), ({"hop_length": 2000}, "hop")],
+)
+def test_settings_that_no_framing_fits_are_refused(settings, name):
+    with pytest.raises(ValueError, match=f"{name}.*got .*expected"):
+        MelConfig(**settings)

@@ -236,8 +236,9 @@ def _show_drifts(name, drifts, differences) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("number", "baseline", "now", "moved by", "allowed", "because", box=None,
-                  title=f"\n{name}: not as in the baseline", title_justify="left")  # fmt: skip
+    table = Table(box=None, title=f"\n{name}: not as in the baseline", title_justify="left")
+    for column in ("number", "baseline", "now", "moved by", "allowed", "because"):
+        table.add_column(column, no_wrap=column == "number")
     for drift in drifts:
         row = (drift.metric, drift.was, drift.now, drift.moved, drift.allowed, drift.reason)
         table.add_row(*map(Text, row))  # as they are, no markup

@@ -53,6 +53,17 @@ class MelConfig:
     fmax: float = 8000.0  # Hz; preprocessing.mel.mel_fmax
     floor: float = 1e-5  # magnitude; clip_val of dynamic_range_compression
 
+    def __post_init__(self) -> None:
+        if self.win_length != self.n_fft:
+            raise ValueError(
+                f"win_length: got {self.win_length}, expected n_fft ({self.n_fft}); set both"
+            )
+        if not 0 < self.hop_length <= self.n_fft or (self.n_fft - self.hop_length) % 2:
+            raise ValueError(
+                f"hop_length: got {self.hop_length}, expected 1 to n_fft ({self.n_fft}), and as "
+                "even or odd as it, so that a frame has as much padding left as right"
+            )
+
     @property
     def log_floor(self) -> float:
         """The value of silence, in nepers (-11.5129 for AudioLDM2)."""

@@ -21,9 +21,9 @@ from vaerecon.lab.mel_analysis import empty_filters, settings
 from vaerecon.lab.mel_plots import plot_settings
 from vaerecon.lab.mel_recovery import recover
 from vaerecon.lab.player import ABPlayer
-from vaerecon.lab.round_trip_explorers import read_upload, reported
 from vaerecon.lab.setup import png
 from vaerecon.lab.sounds import match_levels
+from vaerecon.lab.widgets import read_upload, reported
 from vaerecon.mel import AUDIOLDM_MEL, MelConfig, log_mel, normalize_level
 
 ITERATIONS = 8  # of Griffin-Lim; most of the way, see the curve in the notebook

@@ -29,7 +29,7 @@ import torch
 from vaerecon.audio import Clip
 from vaerecon.bundled import demo_clips
 from vaerecon.lab.setup import demo_clip
-from vaerecon.mel import ArrayLike, log_mel, normalize_level
+from vaerecon.mel import SILENCE, ArrayLike, log_mel, normalize_level
 from vaerecon.methods import METHODS, select_methods
 from vaerecon.metrics import METRICS, Mean, Scores, evaluate, mean_scores, snr_db
 
@@ -91,7 +91,7 @@ def run_comparison(
     Raises
     ------
     ValueError
-        If no clip came, or no method that makes sound from a mel was chosen.
+        If no clip came, one is silent, or no method that makes sound from a mel was chosen.
     """
     names = select_methods(methods)
     if all(METHODS[name].reference_only for name in names):
@@ -103,6 +103,12 @@ def run_comparison(
     clips = list(clips)
     if not clips:
         raise ValueError("clips: got none, expected at least one")
+    silent = [clip.name for clip in clips if np.ptp(clip.samples) <= 2 * SILENCE]
+    if silent:
+        raise ValueError(
+            f"clips: got only silence in {', '.join(silent)}, which no metric can score, "
+            "expected sound; leave it out, or read more of it"
+        )
     chosen = dict.fromkeys([*(n for n in names if n not in REFERENCES), *REFERENCES])
     start, _ = normalize_level(clips[0].samples[:WARM_UP])
     mel = log_mel(start, normalize=False)

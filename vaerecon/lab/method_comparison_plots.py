@@ -255,7 +255,7 @@ def plot_cost(
     ]
     front = [Line2D([], [], color="0.6", lw=5, alpha=0.5, label="not beaten in both")]
     figure.legend(
-        handles=[*key, *_source_key((True, False)), *front, *_reference_key()[:2]],
+        handles=[*key, *_source_key((True, False)), *front, *_reference_key()],
         loc="outside lower center", ncols=5, frameon=False,
     )  # fmt: skip
     return figure, axes
@@ -295,8 +295,8 @@ def plot_rank_correlation(table: pd.DataFrame) -> tuple[Figure, Any]:
     labels = [METRICS[m].label for m in table]
     sns.heatmap(
         table.round(1) + 0.0, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".1f",
-        annot_kws={"size": 9}, square=True, linewidths=0.5, xticklabels=labels, yticklabels=labels, ax=ax,
-        cbar_kws={"label": "rank correlation", "shrink": 0.8},
+        annot_kws={"size": 9}, square=True, linewidths=0.5, xticklabels=labels,
+        yticklabels=labels, ax=ax, cbar_kws={"label": "rank correlation", "shrink": 0.8},
     )  # fmt: skip
     ax.set(xlabel="", ylabel="")
     ax.tick_params(axis="x", rotation=40)

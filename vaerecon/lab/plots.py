@@ -89,7 +89,8 @@ def plot_log_mel(
         vmin=limits[0],
         vmax=limits[1],
     )
-    ax.set_yticks(mel_bin(TICKS_HZ, config), [f"{hz}" for hz in TICKS_HZ])
+    ticks = [hz for hz in TICKS_HZ if config.fmin <= hz <= config.fmax]
+    ax.set_yticks(mel_bin(ticks, config), [f"{hz}" for hz in ticks])
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
     unit = "difference (nepers)" if difference else "level (nepers)"
     figure.colorbar(image, ax=ax, label=unit, pad=0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from importlib import metadata
 from pathlib import Path
 
@@ -21,17 +22,15 @@ def find_notebook(name: str) -> Path:
     FileNotFoundError
         If it is in neither place.
     """
-    checkout = Path(__file__).parents[2] / "notebooks" / name
-    if checkout.is_file():
-        return checkout
-    try:
-        # installed beside the package, at a place that depends on the scheme: share/vaerecon
-        installed = metadata.files("vaerecon") or []
-    except metadata.PackageNotFoundError:
-        installed = []
-    for file in installed:
-        if file.parts[-4:] == ("share", "vaerecon", "notebooks", name):
-            return Path(file.locate()).resolve()
+    above = Path(__file__).parents[2]
+    places = [above / "notebooks", above / "share/vaerecon/notebooks"]  # checkout, pip --target
+    # elsewhere pip knows where it put share/vaerecon
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        files = metadata.files("vaerecon") or []
+        places += [Path(f.locate()).resolve().parent for f in files if f.name == name]
+    for place in places:
+        if (place / name).is_file():
+            return place / name
     raise FileNotFoundError(
         f"notebook: {name} is neither in a checkout nor installed; install vaerecon again"
     )

@@ -8,19 +8,14 @@ Notebook: ``02_vae_round_trip``.
 
 from __future__ import annotations
 
-import html
-import tempfile
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import ipywidgets as widgets
 import torch
 
-from vaerecon.audio import Clip, load_audio
+from vaerecon.audio import Clip
 from vaerecon.bundled import DEMO_CLIP, demo_clips
 from vaerecon.checkpoints import VARIANTS
 from vaerecon.lab.player import ABPlayer
@@ -29,6 +24,7 @@ from vaerecon.lab.round_trip import RoundTrip, edited_mel, synthesize
 from vaerecon.lab.round_trip_plots import plot_edit
 from vaerecon.lab.setup import demo_clip, png
 from vaerecon.lab.sounds import match_levels
+from vaerecon.lab.widgets import read_upload, reported
 from vaerecon.mel import ArrayLike
 from vaerecon.methods import METHODS
 from vaerecon.metrics import METRICS
@@ -36,23 +32,6 @@ from vaerecon.pipeline import ReconstructionPipeline
 from vaerecon.result import Reconstruction
 
 WIDE = {"description_width": "8em"}
-
-
-@contextmanager
-def reported(status: widgets.HTML, done: str = "") -> Iterator[None]:
-    """Show in ``status`` what goes wrong in the block, or the warnings that it gave, or ``done``.
-
-    Only what a user can cause is caught; anything else is a bug and comes through.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("default")
-        try:
-            yield
-        except (ValueError, OSError, RuntimeError) as error:
-            text = html.escape(str(error))
-            status.value = f'<span style="color:#b00020"><b>Not possible:</b> {text}</span>'
-            return
-    status.value = "<br>".join(html.escape(str(w.message)) for w in caught) or html.escape(done)
 
 
 def _empty(box: widgets.Box) -> None:
@@ -116,25 +95,6 @@ def load_model(model: str) -> ReconstructionPipeline:
     pipe = ReconstructionPipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-def read_upload(name: str, content: bytes, max_length: float | None = None) -> Clip:
-    """A clip from the bytes of an uploaded file; ``name`` gives its kind and the clip's name.
-
-    Raises
-    ------
-    ValueError, OSError
-        Those of :func:`vaerecon.load_audio`, with the file's own name in them.
-    """
-    name = Path(name.replace("\\", "/")).name or "upload"
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"upload{Path(name).suffix}"
-        path.write_bytes(content)
-        try:
-            clip = load_audio(path, max_length=max_length)
-        except (ValueError, OSError) as error:
-            raise ValueError(str(error).replace(str(path), name)) from None
-    return replace(clip, name=Path(name).stem)
 
 
 def reconstruct(clip: Clip, model: str, methods: Sequence[str]) -> Reconstruction:

@@ -54,7 +54,10 @@ def export(run: Path, target: Path) -> dict[str, str]:
             (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
             digest = hashlib.sha256((folder / WEIGHTS[part]).read_bytes()).hexdigest()
         record["sha256"][f"{part}/{WEIGHTS[part]}"] = digest
-        record[part] = _run_record(run / f"{part}_run")
+        record[part] = {
+            "parameters": sum(p.numel() for p in model.parameters()),
+            **_run_record(run / f"{part}_run"),
+        }
     with whole_folder(target) as folder:
         (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
     return record["sha256"]
@@ -67,7 +70,6 @@ def _run_record(folder: Path) -> dict:
         curve = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(handle)]
     return {
         "config": state["config"],
-        "parameters": sum(v.numel() for v in state["model"].values()),
         "seconds": round(state["seconds"]),
         "curve": curve,
     }

@@ -1,0 +1,400 @@
+"""What README.md says is so, and README.zh-CN.md says the same."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import runpy
+import shlex
+import unicodedata
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+import pytest
+import soundfile as sf
+import yaml
+
+from vaerecon.checkpoints import VARIANTS, cached, check_source
+from vaerecon.cli import cli
+from vaerecon.methods import METHODS, select_methods
+from vaerecon.metrics import METRICS
+
+ROOT = Path(__file__).parent.parent
+ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
+README = (ROOT / ENGLISH).read_text(encoding="utf-8")
+TRANSLATION = (ROOT / CHINESE).read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+MINUS = "\N{MINUS SIGN}"
+
+
+# --- reading Markdown -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Block:
+    """A heading, a paragraph, a list item, a row of a table, or a fenced block of code."""
+
+    line: int  # in the file, from 1
+    kind: str
+    text: str
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """What no translation changes."""
+        if self.kind.endswith("code"):
+            return tuple(self.text.splitlines())
+        words = re.sub(r"`[^`]*`|\]\([^)]*\)", " ", self.text)
+        # not the 2 of AudioLDM2 or the 32 of float32, which stand wherever the grammar wants them
+        numbers = re.findall(rf"(?<![A-Za-z0-9_.]){MINUS}?\d+(?:[.,]\d+)*", words)
+        found = [f"number {number}" for number in numbers]
+        found += [f"code `{span}`" for span in code_spans(self.text)]
+        found += [f"link to {link}" for link in links(self.text) if link not in (ENGLISH, CHINESE)]
+        found += ["bold"] * (self.text.count("**") // 2)
+        if self.kind.startswith("row"):
+            found.append(f"first cell {cells(self.text)[0]!r}")
+        return tuple(sorted(found))
+
+
+def read_blocks(text: str) -> list[Block]:
+    found: list[Block] = []
+    lines = text.splitlines()
+    i = 0
+    while i < len(lines):
+        start = i
+        i += 1
+        if lines[start].startswith("```"):
+            while lines[i] != "```":
+                i += 1
+            i += 1
+            kind = f"{lines[start][3:]} code"
+        elif heading := re.match("#+ ", lines[start]):
+            kind = f"heading {heading[0].strip()}"
+        elif lines[start].startswith("|"):
+            if re.fullmatch(r"[|: -]+", lines[start]):
+                continue
+            head = start == 0 or not lines[start - 1].startswith("|")
+            kind = f"{'head' if head else 'row'} of {len(cells(lines[start]))} cells"
+        elif lines[start].strip():
+            kind = "list item" if re.match(r"\s*([-*]|\d+\.) ", lines[start]) else "paragraph"
+            while i < len(lines) and not re.match(r"\s*$|```|#+ |\||\s*([-*]|\d+\.) ", lines[i]):
+                i += 1
+        else:
+            continue
+        found.append(Block(start + 1, kind, "\n".join(lines[start:i])))
+    return found
+
+
+def cells(row: str) -> list[str]:
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row.strip().strip("|"))]
+
+
+def code_spans(text: str) -> list[str]:
+    """Inline code; a span may go on in the next line."""
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
+
+
+def links(text: str) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", text))
+
+
+def page_links(text: str) -> list[str]:
+    prose = [block for block in read_blocks(text) if not block.kind.endswith("code")]
+    return [link for block in prose for link in links(block.text)]
+
+
+def read_table(head: str) -> list[list[str]]:
+    """The rows of README.md's table whose first column is called ``head``."""
+    rows, inside = [], False
+    for block in read_blocks(README):
+        if block.kind.startswith("head of"):
+            inside = cells(block.text)[0] == head
+        elif block.kind.startswith("row") and inside:
+            rows.append(cells(block.text))
+    return rows
+
+
+PROSE = [block for block in read_blocks(README) if not block.kind.endswith("code")]
+SPANS = sorted({span for block in PROSE for span in code_spans(block.text)})
+
+
+def console_lines() -> list[str]:
+    """Commands of README.md's console blocks; in a block with prompts the rest is output."""
+    found = []
+    for block in read_blocks(README):
+        if block.kind == "console code":
+            lines = "\n".join(block.text.splitlines()[1:-1]).replace("\\\n", " ").splitlines()
+            found += [line[2:] for line in lines if line.startswith("$ ")] or lines
+    return found
+
+
+COMMANDS = [shlex.split(line, comments=True) for line in console_lines()]
+COMMANDS += [shlex.split(span) for span in SPANS if re.match(r"(make|vaerecon|python -m) ", span)]
+
+
+# --- the two languages ----------------------------------------------------------------------------
+
+
+def differences(english: str, chinese: str) -> list[str]:
+    """What the second text lacks of the first, or has beyond it, with lines to look at."""
+    ours, theirs = read_blocks(english), read_blocks(chinese)
+    keys = [[(block.kind, block.facts) for block in blocks] for blocks in (ours, theirs)]
+    found = []
+    for tag, i, i_end, j, j_end in difflib.SequenceMatcher(None, *keys, False).get_opcodes():
+        if tag == "equal":
+            continue
+        here, there = ours[i:i_end], theirs[j:j_end]
+        if [block.kind for block in here] == [block.kind for block in there]:
+            for one, other in zip(here, there, strict=True):
+                changes = [
+                    f"\n    only in {ENGLISH if line[0] == '-' else CHINESE}: {line[2:]}"
+                    for line in difflib.ndiff(one.facts, other.facts)
+                    if line[0] in "-+"
+                ]
+                if changes:
+                    place = f"{CHINESE}:{other.line} is not as {ENGLISH}:{one.line}"
+                    found.append(f"{place} ({one.kind}):{''.join(changes)}")
+            continue
+        for name, blocks in ((ENGLISH, here), (CHINESE, there)):
+            found += [
+                f"{name}:{block.line} ({block.kind}) has no counterpart: "
+                f"{block.text[:80].splitlines()[0]}"
+                for block in blocks
+            ]
+    return found
+
+
+def test_the_chinese_readme_says_the_same():
+    """Same outline, code, tables, links, and the same numbers and inline code in each paragraph."""
+    found = differences(README, TRANSLATION)
+    assert not found, f"{CHINESE} does not follow {ENGLISH}:\n" + "\n".join(found)
+
+
+PAGE = """# a
+
+One `x` in [3 files](f), **bold**.
+
+| n | what |
+|---|---|
+| `p` | 5 dB |
+| q | 6 dB |
+
+```console
+run  # now
+```
+
+- first
+- second
+"""
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        ("# a", "## a", "README.md:1 (heading #) has no counterpart: # a"),
+        ("`x`", "`y`", "README.zh-CN.md:3 is not as README.md:3 (paragraph):"),
+        ("`x`", "`y`", "only in README.md: code `x`"),
+        ("`x`", "`y`", "only in README.zh-CN.md: code `y`"),
+        ("3 files", "4 files", "only in README.zh-CN.md: number 4"),
+        ("(f)", "(g)", "only in README.md: link to f"),
+        ("**bold**", "bold", "only in README.md: bold"),
+        ("5 dB", f"{MINUS}5 dB", f"only in README.zh-CN.md: number {MINUS}5"),
+        ("| q | 6 dB |\n", "", "README.md:8 (row of 2 cells) has no counterpart: | q | 6 dB |"),
+        ("| q |", "| r |", "only in README.zh-CN.md: first cell 'r'"),
+        ("| what |", "| what | why |", "README.zh-CN.md:5 (head of 3 cells) has no counterpart"),
+        ("# now", "# later", "only in README.md: run  # now"),
+        ("```console", "```python", "README.md:10 (console code) has no counterpart"),
+        ("- second\n", "", "README.md:15 (list item) has no counterpart: - second"),
+        ("\n- first", "\nmore\n\n- first", "README.zh-CN.md:14 (paragraph) has no counterpart"),
+    ],
+)
+def test_a_difference_is_told(was, now, told):
+    assert told in "\n".join(differences(PAGE, PAGE.replace(was, now)))
+
+
+def test_prose_may_differ():
+    other = PAGE.replace("One", "Eins").replace("what", "was").replace("first", "erstens")
+    assert differences(PAGE, other) == []
+
+
+def test_each_language_links_to_the_other():
+    assert CHINESE in page_links(README)
+    assert ENGLISH in page_links(TRANSLATION)
+
+
+def test_bold_text_is_shown_bold():
+    """CommonMark closes no ** between punctuation and a letter: a space must follow it."""
+    for last, following in re.findall(r"\*\*[^*\n]*([^*\n])\*\*(.)", TRANSLATION):
+        is_mark = unicodedata.category(last).startswith("P")
+        is_letter = unicodedata.category(following).startswith(("L", "N"))
+        assert not (is_mark and is_letter), f"{CHINESE}: a space between {last}** and {following}"
+
+
+def test_link_targets_exist():
+    """Those of README.md; the other has the same and the link back."""
+    targets = [link for link in page_links(README) if ":" not in link]
+    missing = [target for target in targets if not (ROOT / target.split("#")[0]).exists()]
+    assert not missing, f"{ENGLISH} links to what is not there: {missing}"
+
+
+# --- commands -------------------------------------------------------------------------------------
+
+
+def find_command(words: list[str]) -> tuple[click.Command, list[str]] | None:
+    """The project's command that the words start, and its arguments; None for others' programs."""
+    if words[:1] == ["vaerecon"]:
+        return cli, words[1:]
+    if words[:2] != ["python", "-m"] or words[2].split(".")[0] not in ("vaerecon", "benchmarks"):
+        return None
+    if words[2] == "vaerecon":
+        return cli, words[3:]
+    is_package = find_spec(words[2]).submodule_search_locations
+    return import_module(words[2] + ".__main__" * bool(is_package)).main, words[3:]
+
+
+def parse(words: list[str], monkeypatch) -> dict | None:
+    """What click makes of a command line, down to the subcommand, which does not run."""
+    if (found := find_command(words)) is None:
+        return None
+    command, arguments = found
+    taken: list[dict] = []
+    for each in [command, *getattr(command, "commands", {}).values()]:
+        monkeypatch.setattr(each, "callback", lambda **options: taken.append(options))
+    try:
+        command.main(arguments, standalone_mode=False)
+    except click.ClickException as error:
+        pytest.fail(f"{ENGLISH}: `{shlex.join(words)}`: {error.format_message()}")
+    return taken[-1] if taken else {}  # {} for --help and --version
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=shlex.join)
+def test_commands_are_ones_that_the_program_takes(words, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(ROOT)  # benchmarks is not installed; the README starts it from here
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "FOLDER").mkdir()
+    options = parse(words, monkeypatch)
+    if words[0] == "vaerecon":
+        assert options is not None
+    if options and "methods" in options:
+        select_methods(options["methods"])
+    if options and "model" in options:
+        check_source(options["model"])
+
+
+def test_there_are_commands_of_every_kind():
+    """Else the tests around this one would hold for nothing."""
+    assert {"make", "vaerecon", "python", "conda"} <= {words[0] for words in COMMANDS}
+
+
+def test_a_wrong_command_is_noticed(monkeypatch):
+    with pytest.raises(pytest.fail.Exception, match=r"No such option '?--modle"):
+        parse(["vaerecon", "song.wav", "--modle", "tiny"], monkeypatch)
+    with pytest.raises(pytest.fail.Exception, match="expected a command or an audio file"):
+        parse(["vaerecon", "modles"], monkeypatch)
+
+
+@pytest.mark.parametrize("span", [span for span in SPANS if span.startswith("--")])
+def test_options_named_in_the_text_exist(span):
+    """As in `--dtype auto` or `--device cpu|cuda|mps`: the name, and each value."""
+    name, *values = span.split()
+    known = [p for command in cli.commands.values() for p in command.params if name in p.opts]
+    assert known, f"{ENGLISH} names {name}, which no command of vaerecon has"
+    for value in values[0].split("|") if values else []:
+        known[0].type.convert(value, known[0], None)
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+    variables = set(re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE))
+    for words in COMMANDS:
+        for word in words[1:] if words[0] == "make" else []:
+            name, is_variable, _ = word.partition("=")
+            assert name in (variables if is_variable else targets), f"{words}: not in the Makefile"
+
+
+def test_commands_spelled_out_are_those_of_make():
+    pairs = re.findall(r"^(\S.*?) +# make ([a-z]+)$", README, re.MULTILINE)
+    assert pairs
+    for command, target in pairs:
+        recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)[1]
+        assert f"$(BIN)/{command} $(ARGS)\n" in recipe
+
+
+def test_conda_makes_the_environment_that_is_activated():
+    conda = [words for words in COMMANDS if words[0] == "conda"]
+    file = next(words[-1] for words in conda if words[1:3] == ["env", "create"])
+    (name,) = (words[-1] for words in conda if words[1] == "activate")
+    assert yaml.safe_load((ROOT / file).read_text(encoding="utf-8"))["name"] == name
+
+
+# --- tables ---------------------------------------------------------------------------------------
+
+
+def test_variants_are_those_of_the_code():
+    rows = read_table("`--model`")
+    assert [row[0] for row in rows] == [f"`{name}`" for name in VARIANTS]
+    for (_, weights, purpose, licence), variant in zip(rows, VARIANTS.values(), strict=True):
+        if variant.size is None:
+            assert weights == f"bundled, {cached(variant.name) / 1e6:.0f} MB"
+        else:
+            assert weights == f"`{variant.source}`"
+            assert f"{variant.size / 1e6:.0f} MB" in README
+        assert purpose.startswith(variant.purpose)
+        assert licence.lower().replace(" ", "-") == variant.licence
+
+
+def test_methods_are_those_of_the_code():
+    assert [row[0] for row in read_table("name")] == [f"`{name}`" for name in METHODS]
+
+
+def test_metrics_are_those_of_the_code():
+    """Each once, by its label, with the direction and, where one is given, the range."""
+    labels = {metric.label.casefold(): metric for metric in METRICS.values()}
+    seen = []
+    for names, arrows, *prose in read_table("metric"):
+        row = names.casefold().split(", ")
+        seen += row
+        for name, arrow in zip(row, arrows.split(", ") * len(row), strict=False):
+            assert name in labels, f"{name} is no label in vaerecon.metrics.METRICS"
+            assert arrow == {"higher": "↑", "lower": "↓"}[labels[name].best], name
+            for low, high in re.findall(rf"({MINUS}?[\d.]+) to ({MINUS}?[\d.]+)", " ".join(prose)):
+                assert f"{low}..{high}".replace(MINUS, "-") == labels[name].range, name
+    assert sorted(seen) == sorted(labels)
+
+
+def test_modules_named_exist():
+    inside = README.split("\n## Inside\n")[1].split("\n## ")[0]
+    names = [span for span in code_spans(inside) if re.fullmatch(r"[a-z_]+/?", span)]
+    assert len(names) > 10
+    for name in names:
+        path = name if name.endswith("/") else f"{name}.py"
+        assert (ROOT / "vaerecon" / path).exists() or (ROOT / path).is_dir(), name
+
+
+# --- the Python example ---------------------------------------------------------------------------
+
+
+def test_the_python_example_runs_and_gives_what_its_comments_say(tmp_path, monkeypatch, sound):
+    (block,) = (block for block in read_blocks(README) if block.kind == "python code")
+    script = tmp_path / "example.py"
+    script.write_text("\n".join(block.text.splitlines()[1:-1]), encoding="utf-8")
+    sf.write(tmp_path / "song.mp3", sound[:12800], 16000)  # too short for ViSQOL, which is slow
+    monkeypatch.chdir(tmp_path)
+    found = runpy.run_path(str(script))
+
+    clip, mel, result = found["clip"], found["mel"], found["result"]
+    assert (clip.samples.dtype, clip.samples.ndim, clip.sample_rate) == ("float32", 1, 16000)
+    frames = len(clip.samples) // 160
+    assert mel.shape == (frames, 64)
+    assert found["latent"].shape == (8, frames // 4, 16)
+    assert found["audio"].ndim == 1
+    assert set(found["scores"]) == set(METRICS)
+    methods = ["vocoder", "griffinlim", "silence"]
+    assert sorted(result.table.index) == sorted((m, vae) for m in methods for vae in (True, False))
+    assert result.audio["vocoder"].shape == clip.samples.shape
+
+    patterns = [row[0].strip("`").replace("<clip>", clip.name) for row in read_table("file")]
+    expected = {p.replace("<method>", m) for p in patterns for m in ("vocoder", "griffinlim")}
+    assert {path.name for path in (tmp_path / "my_results").iterdir()} == expected
