@@ -27,7 +27,8 @@ def test_weights_are_float16_and_at_most_12_mb():
     assert sum((TINY / name).stat().st_size for name in WEIGHTS) <= 12_000_000
     for name in WEIGHTS:
         with safe_open(TINY / name, framework="pt") as weights:
-            assert {weights.get_tensor(key).dtype for key in sorted(weights.keys())} == {torch.float16}
+            dtypes = {weights.get_tensor(key).dtype for key in sorted(weights.keys())}
+        assert dtypes == {torch.float16}
 
 
 def test_parameters_are_those_of_the_record_and_the_model_card(tiny):
