@@ -25,7 +25,9 @@ def main(folder: Path) -> None:
         raise SystemExit(f"{path}: no method was run")
 
     files = [f"{stem}_original.wav", f"{stem}_spectrograms.png"]
-    files += [f"{stem}_{name}_reconstruction.wav" for name in analysis["methods"]]
+    files += [f["file"] for f in analysis["methods"].values() if f["file"]]
+    if len(files) < 3:
+        raise SystemExit(f"{path}: names no sound that was made")
     for name in files:
         size = (folder / name).stat().st_size
         if size < 1000:  # an empty WAV is 44 bytes, an empty picture less than this
