@@ -78,7 +78,8 @@ def test_its_page_stands_alone_and_names_no_folder_of_this_machine(check, run, o
         assert machine_paths(file.read_text(encoding="utf-8"), output) == []
 
 
-def test_every_parameter_moves_a_number(check, run, other_model, tmp_path):
+def test_every_parameter_moves_a_number(check, run, other_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as the run it is compared with
     _, notebook = read_notebook(check.path)
     declared = read_parameters(notebook, check.path.name)
     vary = dict(check.vary)

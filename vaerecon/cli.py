@@ -286,7 +286,7 @@ def _run(clip, model, revision, output_dir, methods, device, dtype, seed, exclud
     pipe = ReconstructionPipeline.from_pretrained(
         model, revision=revision, device=device, dtype=dtype
     )
-    pipe.set_progress_bar_config(leave=False, unit="run")
+    pipe.set_progress_bar_config(leave=False, unit="run", disable=None)  # None: only on a terminal
     skipped = [name.replace("-", "_") for name in exclude_metrics]
     result = pipe(clip, names, seed=seed, exclude_metrics=skipped)
     files = result.save(output_dir)
