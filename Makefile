@@ -27,19 +27,25 @@ COMPILER_FITS := import os, shutil, sys; from sysconfig import get_config_var, g
 	headers = os.path.exists(os.path.join(get_path("include"), "Python.h")); \
 	sys.exit(not (headers and all(shutil.which((t.split() or [""])[0]) for t in tools)))
 
-.PHONY: help demo test lab lint lock clean distclean
+.PHONY: help demo test browser-test lab site lint lock clean distclean
 
 help:  ## what there is (also: plain `make`)
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 21
 
 demo: $(INSTALLED)  ## reconstruct the bundled clip with the bundled model: results/demo/
 	$(BIN)/vaerecon demo $(ARGS)
 
-test: $(INSTALLED)  ## run the tests
+test: $(INSTALLED)  ## run the tests, all but those in a browser
 	$(BIN)/python -m pytest $(ARGS)
+
+browser-test: $(INSTALLED)  ## try the notebooks in JupyterLab; needs chromium and chromedriver
+	$(BIN)/python -m pytest -m browser tests/test_browser.py $(ARGS)
 
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
+
+site: $(INSTALLED)  ## run the notebooks and make pages of them: reports/site/index.html
+	$(BIN)/python -m vaerecon.lab.site $(ARGS)
 
 lint: $(INSTALLED)  ## check code and notebooks: rules, format, no stored outputs
 	$(BIN)/ruff check .

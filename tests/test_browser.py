@@ -182,6 +182,10 @@ canvas.getContext("2d").drawImage(image, 0, 0);
 return canvas.toDataURL();
 """
 PANEL = ".jp-NotebookPanel .jp-WindowedPanel-outer"  # what scrolls
+AT_THE_END = """
+const last = [...document.querySelectorAll(".jp-Notebook .jp-Cell")].at(-1);
+return last.getBoundingClientRect().bottom < window.innerHeight;
+"""
 
 
 def _at_rest(state: dict[str, Any]) -> bool:
@@ -194,9 +198,10 @@ def _at_rest(state: dict[str, Any]) -> bool:
 class Page:
     """One notebook in JupyterLab."""
 
-    def __init__(self, driver: WebDriver, server: Server, name: str, cells: int) -> None:
-        self.driver, self.name = driver, name
-        driver.get(f"{server.url}lab/tree/{name}?reset&token={server.token}")
+    def __init__(self, driver: WebDriver, server: Server, path: Path) -> None:
+        self.driver, self.stem = driver, path.stem
+        cells = len(nbformat.read(path, as_version=4).cells)
+        driver.get(f"{server.url}lab/tree/{path.name}?reset&token={server.token}")
         self.wait(lambda s: s["cells"] >= cells and s["kernel"] == "idle", "the notebook", START)
 
     def state(self) -> dict[str, Any]:
@@ -228,37 +233,39 @@ class Page:
     def photograph(self) -> None:
         """Every screenful of the notebook, in order, into ``reports/screenshots``."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        for old in SCREENSHOTS.glob(f"{Path(self.name).stem}-*.png"):
+        for old in SCREENSHOTS.glob(f"{self.stem}-*.png"):
             old.unlink()
-        panel = self.driver.find_element(By.CSS_SELECTOR, PANEL)
+        scroll = self.driver.execute_script
+        scroll(f"document.querySelector('{PANEL}').scrollTo(0, 0)")
         for number in range(1, 100):
             time.sleep(0.3)  # for what is drawn only once it is on the screen
-            self.driver.save_screenshot(f"{SCREENSHOTS / Path(self.name).stem}-{number:02}.png")
-            before = panel.get_property("scrollTop")
-            self.driver.execute_script("arguments[0].scrollBy(0, window.innerHeight - 250)", panel)
-            if panel.get_property("scrollTop") == before:
+            self.driver.save_screenshot(SCREENSHOTS / f"{self.stem}-{number:02}.png")
+            if scroll(AT_THE_END):
                 break
+            scroll(f"document.querySelector('{PANEL}').scrollBy(0, window.innerHeight - 250)")
+
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def page(request, driver: WebDriver, server: Server) -> Iterator[Page]:
+    """A notebook in JupyterLab, photographed at the end, whatever became of it."""
+    opened = Page(driver, server, request.param)
+    yield opened
+    opened.photograph()
+    for session in server.call("api/sessions"):
+        server.call(f"api/sessions/{session['id']}", "DELETE")  # the kernel's memory
 
 
 # ------------------------------------------------------------------ what a reader does
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_answers_and_plays(path, driver, server):
-    page = Page(driver, server, path.name, len(nbformat.read(path, as_version=4).cells))
+def test_a_notebook_runs_answers_and_plays(page):
     page.run_all()
     assert page.state()["problems"] == []
-    page.driver.execute_script(f"document.querySelector('{PANEL}').scrollTo(0, 0)")
-    page.photograph()
-    assert "Error displaying widget" not in page.state()["text"]
-
     move_a_slider(page)
     play_and_switch(page)
-
     assert page.state()["problems"] == []
-    assert [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
-    for session in server.call("api/sessions"):
-        server.call(f"api/sessions/{session['id']}", "DELETE")  # the kernel's memory
+    assert "Error displaying widget" not in page.state()["text"]
+    assert [entry for entry in page.driver.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
 def move_a_slider(page: Page) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import make_sound
 from matplotlib.colors import to_hex
 
-from tests.conftest import make_sound
 from vaerecon import metrics
 from vaerecon.audio import Clip, write_wav
 from vaerecon.lab import method_choice as choice

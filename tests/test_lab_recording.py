@@ -5,9 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from traitlets.config import Config
 
 from vaerecon.lab.recording import RECORD_MIME, collect, record
+
+
+@pytest.fixture(autouse=True)
+def shell():
+    """A notebook's shell: without one, display() only prints."""
+    yield InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    InteractiveShell.clear_instance()
 
 
 def cell_of(*recorded: tuple) -> dict:

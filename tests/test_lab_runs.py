@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
-import hashlib
 import json
 import os
 import re
@@ -12,8 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
-import zipfile
 from pathlib import Path
 
 import nbformat
@@ -102,7 +100,7 @@ def test_anything_but_a_literal_of_its_type_is_refused(line):
 def test_two_cells_of_parameters_are_refused():
     cell = new_code_cell("x: int = 1", metadata={"tags": ["parameters"]})
     with pytest.raises(ValueError, match="got 2 cells"):
-        read_parameters(new_notebook(cells=[cell, copy.copy(cell)]), "a.ipynb")
+        read_parameters({"cells": [cell, cell]}, "a.ipynb")
 
 
 def test_values_that_fit_pass_and_a_whole_number_becomes_a_float():
@@ -153,7 +151,7 @@ CELLS = [
     "warnings.warn('beware')",
     "import nbformat\ntry:\n    nbformat.read('none.ipynb', 4)\nexcept Exception as error:\n"
     "    import traceback\n    traceback.print_exc()",
-    "display(Markdown(f'*cwd* {os.getcwd()}'), {'text/html': Path.cwd(), 'n': 1})\n"
+    "display(Markdown(f'*cwd* {os.getcwd()} of {clip}'))\n"
     f"HTML('<audio controls src=\"data:audio/wav;base64,{SOUND}\"></audio>')",
     "import ipywidgets\nipywidgets.IntSlider()",
     "from tqdm.notebook import tqdm\nfor _ in tqdm(range(3)):\n    pass",
@@ -169,7 +167,7 @@ def output(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("somewhere")
-    (folder / 'it\'s <b>my</b> "song".txt').write_text("la la")
+    (folder / 'it\'s <b>my "song".txt').write_text("la la")
     title = "# A <title>\n\nThe [next](02_next.ipynb), the [source](https://example.org)."
     return write(folder / "all.ipynb", *CELLS, title=title)
 
@@ -224,7 +222,7 @@ def test_the_source_hash_is_git_s(source, run):
 
 
 def test_it_runs_in_a_folder_that_holds_only_the_files_it_was_given(run):
-    assert text_of(run).startswith('["it\'s <b>my</b> \\"song\\".txt"] la la')
+    assert text_of(run).startswith("""['it\\'s <b>my "song".txt'] la la""")
 
 
 def test_no_output_names_a_folder_of_this_machine(run, source, output):
@@ -249,8 +247,8 @@ def test_the_page_stands_alone(page):
 
 
 def test_the_page_shows_names_as_they_are(page):
-    assert "<b>my</b>" not in page
-    assert "&lt;b&gt;my&lt;/b&gt;" in page
+    assert "<b>my" not in page
+    assert "&lt;b&gt;my" in page
     assert "<title>A &lt;title&gt;</title>" in page
 
 
@@ -621,14 +619,12 @@ def test_ctrl_c_leaves_no_kernel_and_no_half_report(tmp_path):
     (tmp_path / "notebooks" / "checks.yaml").write_text("one: {timeout: 90}")
     command = [sys.executable, "-m", "vaerecon", "check"]
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE
-    ) as process:
+    errors = (tmp_path / "errors").open("w")
+    with errors, subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=errors) as process:
         wait_for(lambda: mark.exists() and mark.read_text())
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert b"interrupted" in errors
+        assert process.wait(timeout=60) == 130
+    assert "interrupted" in (tmp_path / "errors").read_text()
     assert not (tmp_path / "reports").exists()
     assert not list((tmp_path / "tmp").glob("vaerecon-*"))
     pid = int(mark.read_text())
@@ -694,7 +690,7 @@ def test_the_notebook_of_the_report_comes_with_the_package(tmp_path):
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    leave = shutil.ignore_patterns("__pycache__", "bundled", "training")
+    leave = shutil.ignore_patterns("__pycache__", "clips", "tiny", "training")
     shutil.copytree(ROOT / "vaerecon", source / "vaerecon", ignore=leave)
     shutil.copytree(ROOT / "notebooks", source / "notebooks")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
@@ -702,22 +698,20 @@ def test_the_notebook_of_the_report_comes_with_the_package(tmp_path):
     build = ["wheel", "--no-build-isolation", "--wheel-dir", tmp_path, source]
     subprocess.run([*pip, *build, *offline], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
-    names = zipfile.ZipFile(wheel).namelist()
-    assert {"vaerecon/lab/page.css", "vaerecon/lab/page.html.j2"} <= set(names)
 
-    subprocess.run([*pip, "install", *offline, "--prefix", tmp_path / "p", wheel], check=True)
-    (package,) = (tmp_path / "p").rglob("vaerecon/lab/report.py")
-    code = (
-        f"import sys; sys.path.insert(0, {str(package.parents[2])!r})\n"
-        "from vaerecon.lab.report import COMPARISON, find_notebook\n"
-        "print(find_notebook(COMPARISON))"
-    )
+    # an environment of its own, which sees the libraries of this one
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+    python = tmp_path / "env" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    subprocess.run([*pip, "--python", python, "install", *offline, wheel], check=True)
+    (report,) = (tmp_path / "env").rglob("vaerecon/lab/report.py")
+    libraries = Path(sysconfig.get_path("purelib"))
+    (report.parents[2] / "libraries.pth").write_text(f"{libraries}\n")
+    code = "from vaerecon.lab import report; print(report.find_notebook(report.COMPARISON))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+        [python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     found = Path(done.stdout.strip())
-    assert found.is_relative_to(tmp_path / "p"), done.stderr
-    assert (
-        hashlib.sha256(found.read_bytes()).digest()
-        == hashlib.sha256((ROOT / "notebooks" / COMPARISON).read_bytes()).digest()
-    )
+    assert found.is_relative_to(tmp_path / "env")
+    assert found.read_bytes() == (ROOT / "notebooks" / COMPARISON).read_bytes()
+    for name in ("page.css", "page.html.j2"):
+        assert (report.parent / name).is_file()

@@ -225,7 +225,7 @@ def _run_checks(checks, output_dir):
                                    timeout=entry.timeout, files=entry.files, cpu=True)  # fmt: skip
         except NotebookError as error:
             failures.append(entry.name)
-            click.echo(f"vaerecon: error: {error}", err=True)
+            click.echo(f"error: {error}", err=True)
             continue
         runs[entry.name] = run
         click.echo(f"{entry.name}: {len(run.records)} numbers, {run.stamp['seconds']:.0f} s")
@@ -257,7 +257,7 @@ def _need_notebook_packages() -> None:
 
 
 def _stop(message: str, status: int) -> NoReturn:
-    click.echo(f"vaerecon: {message}", err=True)
+    click.echo(f"error: {message}", err=True)
     sys.exit(status)
 
 

@@ -54,14 +54,31 @@ class MelConfig:
     floor: float = 1e-5  # magnitude; clip_val of dynamic_range_compression
 
     def __post_init__(self) -> None:
+        if min(self.n_mels, self.n_fft, self.hop_length) < 1:
+            raise ValueError(
+                f"mel settings: got {self.n_mels} bins, a window of {self.n_fft} and a hop of "
+                f"{self.hop_length}, expected bins, window and hop of at least 1"
+            )
         if self.win_length != self.n_fft:
             raise ValueError(
                 f"win_length: got {self.win_length}, expected n_fft ({self.n_fft}); set both"
             )
-        if not 0 < self.hop_length <= self.n_fft or (self.n_fft - self.hop_length) % 2:
+        if self.hop_length >= self.n_fft:
             raise ValueError(
-                f"hop_length: got {self.hop_length}, expected 1 to n_fft ({self.n_fft}), and as "
-                "even or odd as it, so that a frame has as much padding left as right"
+                f"hop_length: got {self.hop_length}, expected less than the window of "
+                f"{self.n_fft} samples: what lies between two windows would be lost; "
+                "take a shorter hop or a longer window"
+            )
+        if (self.n_fft - self.hop_length) % 2:
+            raise ValueError(
+                f"hop_length: got {self.hop_length} with a window of {self.n_fft}, expected an "
+                "even difference, which is padded half and half; take an even hop"
+            )
+        nyquist = self.sample_rate / 2
+        if not 0 <= self.fmin < self.fmax <= nyquist:
+            raise ValueError(
+                f"range: got {self.fmin:g} to {self.fmax:g} Hz, expected an interval within "
+                f"0 to {nyquist:g} Hz; move the ends apart"
             )
 
     @property

@@ -37,6 +37,7 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
         What the page is about, to stand above its first heading and in its title.
     """
     from nbconvert.exporters import HTMLExporter
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
     from pygments.formatters import HtmlFormatter
 
     notebook = copy.deepcopy(run.notebook)
@@ -47,6 +48,8 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
     exporter = HTMLExporter(
         raw_template=template, exclude_input=hide_code, exclude_anchor_links=True
     )
+    computed = MarkdownWithMath(renderer=IPythonRenderer(escape=True, exclude_anchor_links=True))
+    exporter.register_filter("computed2html", computed.render)
     exporter.log.setLevel(logging.ERROR)  # it warns of every picture without a description
     css = (FOLDER / "page.css").read_text(encoding="utf-8")
     page = {

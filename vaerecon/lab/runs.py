@@ -200,9 +200,11 @@ def read_notebook(path: Path) -> tuple[bytes, NotebookNode]:
         raise FileNotFoundError(f"notebook: got {path.name!r}, but there is no such file")
     source = path.read_bytes()
     try:
+        if not isinstance(json.loads(source)["cells"], list):
+            raise ValueError("its cells are no list")
         notebook = nbformat.reads(source.decode("utf-8"), as_version=4)
         nbformat.validate(notebook)
-    except (ValueError, nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
+    except (KeyError, TypeError, ValueError, nbformat.ValidationError) as error:
         reason = str(error).splitlines()[0][:200]
         raise ValueError(f"{path.name}: expected a notebook, but it is none ({reason})") from None
     return source, notebook
