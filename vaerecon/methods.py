@@ -157,9 +157,9 @@ def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> 
     "librosa.feature.inverse.mel_to_audio at its defaults, as the original guide did",
 )
 def _librosa(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
-    from vaerecon import phase
+    from vaerecon import ceilings
 
-    return phase.librosa_mel_to_audio(log_mel, n_samples, generator=generator)
+    return ceilings.librosa_mel_to_audio(log_mel, n_samples, generator=generator)
 
 
 @method(
@@ -183,9 +183,9 @@ def _silence(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) 
 def _oracle_phase(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
 ) -> torch.Tensor:
-    from vaerecon import phase
+    from vaerecon import ceilings
 
-    return phase.oracle_phase(log_mel, original)
+    return ceilings.oracle_phase(log_mel, original)
 
 
 @method(
@@ -198,6 +198,6 @@ def _oracle_phase(
 def _oracle_magnitude(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
 ) -> torch.Tensor:
-    from vaerecon import phase
+    from vaerecon import ceilings
 
-    return phase.oracle_magnitude(original, generator=generator)
+    return ceilings.oracle_magnitude(original, generator=generator)

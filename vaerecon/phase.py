@@ -10,13 +10,12 @@ without and 2.4 with, STOI .86 and .90, log-mel error 0.09 and 0.05 nepers; half
 with are as quick as 32 without, and better.
 
 All work on the padded signal, whose edges (``config.padding`` samples on each side) are free; only
-the result is cut to N samples. Everything is batched torch on any device, in float32, but for
-:func:`librosa_mel_to_audio`, which is there to compare with. The level is that of
-:func:`vaerecon.mel.normalize_level` (peak 0.5), in and out.
+the result is cut to N samples. Everything is batched torch on any device, in float32. The level is
+that of :func:`vaerecon.mel.normalize_level` (peak 0.5), in and out.
 
 Conventions as in :mod:`vaerecon.mel`: ``[N]`` or ``[B, N]``, ``[T, 64]`` or ``[B, T, 64]``; STFT
-magnitudes and spectra are ``[T, 513]`` or ``[B, T, 513]``. The building blocks
-:func:`mel_to_magnitude` and :func:`istft_frames` let gradients through.
+magnitudes and spectra are ``[T, 513]`` or ``[B, T, 513]``. :func:`mel_to_magnitude` and
+:func:`vaerecon.istft.istft_frames` let gradients through.
 
 Notebook: ``04_method_comparison``.
 
@@ -39,9 +38,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 
+from vaerecon.istft import add_frames, check_frames, check_n_samples, empty_signal, inverse_overlap
 from vaerecon.mel import (
     AUDIOLDM_MEL,
     ArrayLike,
@@ -129,99 +128,6 @@ def _mel_correction(
     return (mel / estimate.clamp_min(TINY)) @ spread
 
 
-# ------------------------------------------------------------------ frames to samples
-
-
-def istft_frames(
-    spectrum: torch.Tensor,
-    n_samples: int,
-    config: MelConfig = AUDIOLDM_MEL,
-    framing: Framing = "train",
-) -> torch.Tensor:
-    """Inverse of :func:`vaerecon.mel.stft_frames`: the samples nearest to ``spectrum`` [1]_.
-
-    Least squares: windowed frames are added up and divided by the sum of the squared windows.
-
-    Parameters
-    ----------
-    spectrum
-        Complex, ``[T, n_fft/2 + 1]`` or ``[B, T, n_fft/2 + 1]``; need not be consistent.
-    n_samples
-        Length of the result; must be one that gives ``T`` frames.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[N]`` or ``[B, N]``, float32. Gradients pass.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another or ``n_samples`` does not fit it.
-    """
-    _check_frames(spectrum, n_samples, config, framing)
-    window = hann_window(config, str(spectrum.device))
-    batch = (spectrum if spectrum.ndim == 3 else spectrum[None]).to(torch.complex64)
-    signal = _empty_signal(*batch.shape[:2], window, config)
-    _add_frames(signal, torch.fft.irfft(batch, n=config.n_fft), window)
-    signal = (signal * _inverse_overlap(batch.shape[1], window, config)).flatten(1)
-    start = config.padding(framing)
-    signal = signal[:, start : start + n_samples]
-    return signal if spectrum.ndim == 3 else signal[0]
-
-
-def _add_frames(
-    total: torch.Tensor, frames: torch.Tensor, window: torch.Tensor, first: int = 0
-) -> None:
-    """Add windowed ``frames [B, t, n_fft]`` to ``total [B, hops, hop]`` from frame ``first`` on.
-
-    A frame covers 6.4 hops, so seven shifted additions of one hop's width do it.
-    """
-    n_frames, hop = frames.shape[1], total.shape[-1]
-    for k in range(math.ceil(len(window) / hop)):
-        piece = frames[..., k * hop : (k + 1) * hop]  # the last is shorter: 64 of 160
-        place = total[:, first + k : first + k + n_frames, : piece.shape[-1]]
-        place.addcmul_(piece, window[k * hop : (k + 1) * hop])
-
-
-def _empty_signal(
-    n_items: int, n_frames: int, window: torch.Tensor, config: MelConfig
-) -> torch.Tensor:
-    """Zeros for ``n_frames`` overlapping frames, ``[B, hops, hop]``: 7 hops, then one a frame."""
-    hops = n_frames - 1 + math.ceil(config.n_fft / config.hop_length)
-    return window.new_zeros(n_items, hops, config.hop_length)
-
-
-def _inverse_overlap(n_frames: int, window: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """One over the sum of the squared windows, ``[1, hops, hop]``; 0 where none reaches."""
-    overlap = _empty_signal(1, n_frames, window, config)
-    _add_frames(overlap, window.expand(1, n_frames, -1), window)
-    # below 1e-8 lie the outermost three samples of the padding: no division by almost nothing
-    return torch.where(overlap > 1e-8, 1 / overlap, 0.0)
-
-
-def _check_frames(x: torch.Tensor, n_samples: int, config: MelConfig, framing: Framing) -> None:
-    """Refuse what is not ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``, or whose T does not fit N."""
-    bins = config.n_fft // 2 + 1
-    if x.ndim not in (2, 3) or x.shape[-1] != bins:
-        raise ValueError(
-            f"spectrum: got shape {list(x.shape)}, expected [T, {bins}] or [B, T, {bins}] "
-            "(time before frequency); mel_to_magnitude makes one from a log-mel"
-        )
-    _check_length(x.shape[-2], n_samples, config, framing)
-
-
-def _check_length(n_frames: int, n_samples: int, config: MelConfig, framing: Framing) -> None:
-    expected = config.n_frames(n_samples, framing)
-    if n_samples < 1 or n_frames != expected:
-        longest = (n_frames - (framing == "inference")) * config.hop_length
-        raise ValueError(
-            f"n_samples: got {n_samples}, which has {expected} frames ({framing!r} framing), "
-            f"expected the length of {n_frames} frames: "
-            f"{max(1, longest - config.hop_length + 1)} to {longest}"
-        )
-
-
 # ------------------------------------------------------------------ phase retrieval
 
 
@@ -241,7 +147,7 @@ class _Projection:
         framing: Framing,
     ):
         magnitude = torch.as_tensor(magnitude)
-        _check_frames(magnitude, n_samples, config, framing)
+        check_frames(magnitude, n_samples, config, framing)
         if magnitude.is_complex():
             raise ValueError(
                 "magnitude: got complex values, expected real ones; "
@@ -253,7 +159,7 @@ class _Projection:
         self.n_items, self.n_frames = self.magnitude.shape[:2]
         self.device = self.magnitude.device
         self.window = hann_window(config, str(self.device))
-        self.inverse_overlap = _inverse_overlap(self.n_frames, self.window, config)
+        self.inverse_overlap = inverse_overlap(self.n_frames, self.window, config)
         size = max(1, BLOCK // self.n_items) if self.device.type == "cpu" else self.n_frames
         self.blocks = [slice(i, i + size) for i in range(0, self.n_frames, size)]
         self.mel = None
@@ -304,10 +210,10 @@ class _Projection:
 
     def synthesize(self, spectra: Callable[[slice], torch.Tensor]) -> torch.Tensor:
         """The padded signal nearest to the spectrum that ``spectra`` gives block by block."""
-        signal = _empty_signal(self.n_items, self.n_frames, self.window, self.config)
+        signal = empty_signal(self.n_items, self.n_frames, self.window, self.config)
         for block in self.blocks:
             frames = torch.fft.irfft(spectra(block), n=self.config.n_fft)
-            _add_frames(signal, frames, self.window, block.start)
+            add_frames(signal, frames, self.window, block.start)
         return signal.mul_(self.inverse_overlap).flatten(1)
 
     def analyze(self, signal: torch.Tensor, block: slice) -> torch.Tensor:
@@ -322,7 +228,7 @@ class _Projection:
         return samples[0] if self.single else samples
 
 
-def _generator(generator: torch.Generator | None) -> torch.Generator:
+def default_generator(generator: torch.Generator | None) -> torch.Generator:
     """``generator``, or one on the CPU with seed 0: the same start each time, on any device."""
     return torch.Generator().manual_seed(0) if generator is None else generator
 
@@ -341,7 +247,7 @@ def _sinusoids(
     uphill = (below - above).mul_(0.5).div_(curvature).clamp_(-1.5, 1.5)
     bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
     cycles = (bins + uphill).mul_(config.hop_length / config.n_fft)
-    generator = _generator(generator)
+    generator = default_generator(generator)
     first = torch.rand(len(bins), generator=generator, device=generator.device)
     # frames start half a window before their centre, so neighbours have opposite signs
     first = first.to(magnitude.device) + bins % 2 / 2
@@ -490,7 +396,7 @@ def refine(
     """
     waveform = as_samples(samples)
     mel = check_log_mel(log_mel, config).to(waveform.device)
-    _check_length(mel.shape[-2], waveform.shape[-1], config, framing)
+    check_n_samples(mel.shape[-2], waveform.shape[-1], config, framing)
     own = stft_frames(waveform, config, framing).abs()
     return griffin_lim(
         mel_to_magnitude(mel, config, start=own),
@@ -498,122 +404,6 @@ def refine(
         log_mel=mel,
         n_iter=n_iter,
         init=waveform,
-        config=config,
-        framing=framing,
-    )
-
-
-# ------------------------------------------------------------------ to compare with
-
-
-@torch.inference_mode()
-def librosa_mel_to_audio(
-    log_mel: ArrayLike,
-    n_samples: int,
-    *,
-    n_iter: int = 32,
-    generator: torch.Generator | None = None,
-    config: MelConfig = AUDIOLDM_MEL,
-    framing: Framing = "train",
-) -> torch.Tensor:
-    """``librosa.feature.inverse.mel_to_audio`` at its defaults, as the original guide used it.
-
-    Non-negative least squares, then fast Griffin-Lim from random phase. Two things are fitted to
-    our mel. It holds magnitudes, so ``power`` is 1. And librosa centres frame ``i`` at sample
-    ``160 i``, as ``"inference"`` does; for ``"train"`` (``160 i + 80``) the first and the last
-    frame are repeated outwards, which is what the front-end's reflection makes of them, and the 80
-    samples before the clip are cut off. So nothing is shifted and nothing is missing.
-
-    Parameters
-    ----------
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]`` (one after another), nepers.
-    n_samples
-        Samples wanted, N.
-    generator
-        Seeds librosa's random phase; default: seed 0.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[N]`` or ``[B, N]``, float32, on the device of ``log_mel``.
-
-    Raises
-    ------
-    ValueError
-        If ``n_samples`` does not fit the frames.
-    """
-    import librosa
-
-    x = check_log_mel(log_mel, config)
-    _check_length(x.shape[-2], n_samples, config, framing)
-    generator = _generator(generator)
-    head = int(framing == "train")
-    # librosa warns below a window's length: repeat the last frame up to it
-    tail = max(head, math.ceil(config.n_fft / config.hop_length) + 1 - x.shape[-2])
-    start = -config.frame_center(-head, framing)  # of the clip in what librosa returns
-    clips = []
-    for mel in x.reshape(-1, *x.shape[-2:]).exp().cpu().numpy():
-        # [T, M] -> librosa's [M, T]
-        padded = np.pad(mel.T, ((0, 0), (head, tail)), mode="edge")
-        # mel_to_audio is these two calls, but passes no random state on
-        magnitude = librosa.feature.inverse.mel_to_stft(
-            padded,
-            sr=config.sample_rate,
-            n_fft=config.n_fft,
-            power=1.0,
-            fmin=config.fmin,
-            fmax=config.fmax,
-        )
-        seed = torch.randint(2**31 - 1, (), generator=generator, device=generator.device)
-        audio = librosa.griffinlim(
-            magnitude,
-            n_iter=n_iter,
-            hop_length=config.hop_length,
-            win_length=config.win_length,
-            n_fft=config.n_fft,
-            random_state=int(seed),
-        )
-        clips.append(torch.from_numpy(audio[start : start + n_samples].copy()))
-    return torch.stack(clips).reshape(*x.shape[:-2], n_samples).to(x.device, torch.float32)
-
-
-@torch.inference_mode()
-def oracle_phase(
-    log_mel: ArrayLike,
-    original: ArrayLike,
-    *,
-    config: MelConfig = AUDIOLDM_MEL,
-    framing: Framing = "train",
-) -> torch.Tensor:
-    """Ceiling: the magnitude of :func:`mel_to_magnitude` with the phase of the original.
-
-    ``original`` is ``[N]`` or ``[B, N]`` at the front-end's level; so is what returns.
-    """
-    samples = as_samples(original)
-    magnitude = mel_to_magnitude(log_mel, config).to(samples.device)
-    return griffin_lim(
-        magnitude, samples.shape[-1], n_iter=0, init=samples, config=config, framing=framing
-    )
-
-
-@torch.inference_mode()
-def oracle_magnitude(
-    original: ArrayLike,
-    *,
-    n_iter: int = 32,
-    generator: torch.Generator | None = None,
-    config: MelConfig = AUDIOLDM_MEL,
-    framing: Framing = "train",
-) -> torch.Tensor:
-    """Ceiling: the magnitude of the original with the phase of :func:`griffin_lim`."""
-    samples = as_samples(original)
-    magnitude = stft_frames(samples, config, framing).abs()
-    return griffin_lim(
-        magnitude,
-        samples.shape[-1],
-        n_iter=n_iter,
-        generator=generator,
         config=config,
         framing=framing,
     )

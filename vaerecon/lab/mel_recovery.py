@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 
-from vaerecon import metrics, phase
+from vaerecon import ceilings, metrics, phase
 from vaerecon.lab.mel_analysis import settings
 from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, MelConfig, as_samples, log_mel, stft_frames
 
@@ -73,8 +73,10 @@ def recoveries(
         "silence": torch.zeros_like(samples),
         "random_phase": phase.griffin_lim(magnitude, len(samples), n_iter=0, init=random),
         "griffinlim": recover(samples, n_iter=n_iter, seed=seed),
-        "oracle_phase": phase.oracle_phase(mel, samples),
-        "oracle_magnitude": phase.oracle_magnitude(samples, n_iter=n_iter, generator=generator()),
+        "oracle_phase": ceilings.oracle_phase(mel, samples),
+        "oracle_magnitude": ceilings.oracle_magnitude(
+            samples, n_iter=n_iter, generator=generator()
+        ),
     }
 
 
