@@ -172,7 +172,6 @@ return {
   text: document.querySelector(".jp-Notebook")?.textContent,
 };
 """
-# The picture of an <img>, from its pixels.
 PIXELS = """
 const [image] = arguments;
 if (!image.complete || !image.naturalWidth) return null;
@@ -180,6 +179,10 @@ const canvas = document.createElement("canvas");
 [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
 canvas.getContext("2d").drawImage(image, 0, 0);
 return canvas.toDataURL();
+"""
+PLACE = """
+arguments[0].scrollIntoView({block: "center"});
+return arguments[0].getBoundingClientRect().top;
 """
 PANEL = ".jp-NotebookPanel .jp-WindowedPanel-outer"  # what scrolls
 AT_THE_END = """
@@ -220,15 +223,24 @@ class Page:
             next(entry for entry in entries if entry.text.split("\n")[0] == text).click()
         self.wait(_at_rest, "the cells", RUN)
 
-    def control(self) -> tuple[Callable[[], None], WebElement]:
-        """What moves the first explorer's first slider (or choice), and the explorer's figure."""
-        if handles := self.all(".widget-slider .noUi-handle"):
-            control, move = handles[0], lambda: handles[0].send_keys(Keys.ARROW_RIGHT)
-        else:
-            control = self.all(".widget-dropdown select")[0]
-            move = lambda: Select(control).select_by_index(1)  # noqa: E731
-        output = control.find_element(By.XPATH, "ancestor::*[contains(@class, 'jp-OutputArea')][1]")
-        return move, output.find_element(By.CSS_SELECTOR, "img.widget-image")
+    def control(self) -> WebElement:
+        """The first explorer's first slider; if it has none, its first choice."""
+        return (self.all(".widget-slider .noUi-handle") or self.all(".widget-dropdown select"))[0]
+
+    def pixels(self, image: WebElement) -> str | None:
+        """What an ``<img>`` shows, as text; None while it shows nothing."""
+        return self.driver.execute_script(PIXELS, image)
+
+    def press(self, element: WebElement) -> None:
+        """Click what may be off the screen. Cells on the way there are drawn late and push it."""
+
+        def rests() -> bool:
+            before = self.driver.execute_script(PLACE, element)
+            time.sleep(0.2)
+            return self.driver.execute_script(PLACE, element) == before
+
+        wait_for(rests, "the page to come to rest")
+        element.click()
 
     def photograph(self) -> None:
         """Every screenful of the notebook, in order, into ``reports/screenshots``."""
@@ -270,11 +282,15 @@ def test_a_notebook_runs_answers_and_plays(page):
 
 def move_a_slider(page: Page) -> None:
     """The explorer's figure becomes another one."""
-    move, figure = page.control()
-    pixels = lambda: page.driver.execute_script(PIXELS, figure)  # noqa: E731
-    before = wait_for(pixels, "the explorer's figure")
-    move()
-    wait_for(lambda: pixels() not in (None, before), "another figure")
+    control = page.control()
+    output = control.find_element(By.XPATH, "ancestor::*[contains(@class, 'jp-OutputArea')][1]")
+    figure = output.find_element(By.CSS_SELECTOR, "img.widget-image")
+    before = wait_for(lambda: page.pixels(figure), "the explorer's figure")
+    if control.tag_name == "select":
+        Select(control).select_by_index(1)
+    else:
+        control.send_keys(Keys.ARROW_RIGHT)
+    wait_for(lambda: page.pixels(figure) not in (None, before), "another figure")
 
 
 def play_and_switch(page: Page) -> None:
@@ -284,8 +300,8 @@ def play_and_switch(page: Page) -> None:
     several = next(p for p in players if len(p.find_elements(By.CSS_SELECTOR, TRACKS)) > 1)
     for player in dict.fromkeys([first, several]):
         # round and round: the clip may be over sooner than a slow machine looks again
-        player.find_element(By.XPATH, ".//button[text()='Loop']").click()
-        player.find_element(By.CLASS_NAME, "vp-play").click()
+        page.press(player.find_element(By.XPATH, ".//button[text()='Loop']"))
+        page.press(player.find_element(By.CLASS_NAME, "vp-play"))
         wait_until_it_moves(player)
     if first != several:
         assert first.get_attribute("data-state") == "paused"  # one at a time
@@ -293,7 +309,7 @@ def play_and_switch(page: Page) -> None:
     label = several.get_attribute("data-active")
     tracks = several.find_elements(By.CSS_SELECTOR, TRACKS)
     other = next(track for track in tracks if track.get_attribute("aria-pressed") == "false")
-    other.click()
+    page.press(other)
     wait_for(lambda: several.get_attribute("data-active") != label, "another sound")
     assert several.get_attribute("data-active") in other.text
     wait_until_it_moves(several)
@@ -301,5 +317,9 @@ def play_and_switch(page: Page) -> None:
 
 def wait_until_it_moves(player: WebElement) -> None:
     before = player.get_attribute("data-playhead")
-    moved = lambda: player.get_attribute("data-playhead") != before  # noqa: E731
-    wait_for(lambda: player.get_attribute("data-state") == "playing" and moved(), "the playhead")
+
+    def moves() -> bool:
+        playing = player.get_attribute("data-state") == "playing"
+        return playing and player.get_attribute("data-playhead") != before
+
+    wait_for(moves, "the playhead to move")

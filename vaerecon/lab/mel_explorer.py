@@ -89,8 +89,8 @@ def _controls() -> dict[str, widgets.Widget]:
         ),
     }
     for control in controls.values():
-        control.style, control.continuous_update = {"description_width": "9em"}, False
-        control.layout.width = "30em"
+        control.style, control.continuous_update = {"description_width": "11em"}, False
+        control.layout.width = "34em"
     return controls
 
 
@@ -106,7 +106,9 @@ def explore_mel(clip: Clip, n_iter: int = ITERATIONS) -> widgets.VBox:
     Returned, not displayed. What cannot be done is said below the sliders; the last view stays.
     """
     controls = _controls()
-    reset = widgets.Button(description="AudioLDM2's settings", icon="undo")
+    reset = widgets.Button(
+        description="AudioLDM2's settings", icon="undo", layout={"width": "auto"}
+    )
     upload = widgets.FileUpload(
         accept="audio/*,.flac,.ogg,.wav,.mp3", multiple=False, description="Your clip"
     )
