@@ -65,7 +65,8 @@ def wait_for(look: Callable[[], Any], what: str, seconds: float = ANSWER) -> Any
     """What ``look`` returns, as soon as it is true."""
     end = time.monotonic() + seconds
     while not (found := look()):
-        assert time.monotonic() < end, f"waited {seconds} s for {what}"
+        if time.monotonic() > end:
+            pytest.fail(f"waited {seconds} s for {what}")
         time.sleep(0.2)
     return found
 

@@ -1,9 +1,10 @@
-"""What every notebook starts with: versions, a clip, and ways to show a figure or a text."""
+"""What every notebook needs: versions, a clip, ways to show a figure or a text, exercises."""
 
 from __future__ import annotations
 
 import io
 import platform
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vaerecon import __version__
@@ -65,3 +66,24 @@ def markdown(text: str) -> None:
     from IPython.display import Markdown, display
 
     display(Markdown(text))
+
+
+def check_answers(checks: dict[str, Callable], /, **answers: Callable) -> str:
+    """The state of each exercise as a Markdown list.
+
+    Parameters
+    ----------
+    checks
+        Exercise to a function that takes the reader's answer: True if it is right, False if it
+        was not tried, an exception that says what is wrong.
+    **answers
+        The reader's functions, by the exercise's name.
+    """
+    lines = []
+    for name, check in checks.items():
+        try:
+            state = "correct" if check(answers[name]) else "not tried yet"
+        except Exception as error:  # the reader's code may raise anything
+            state = f"not yet: {error}"
+        lines.append(f"- `{name}`: {state}")
+    return "\n".join(lines)
