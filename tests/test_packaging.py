@@ -160,7 +160,7 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lab", "lint"])
+@pytest.mark.parametrize("target", ["demo", "test", "browser-test", "lab", "site", "lint"])
 def test_make_installs_the_lock_first_and_then_never_again(checkout, target):
     fresh = make(checkout, "--dry-run", target).stdout
     assert "cp requirements.lock .venv/requirements.lock" in fresh

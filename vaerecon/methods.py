@@ -114,7 +114,7 @@ def _vocoder(
 
 @method(
     "griffinlim",
-    "Griffin-Lim (fast)",
+    "Griffin-Lim",
     "fast Griffin-Lim held to the mel: the kit's best phase retrieval without weights",
 )
 def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:

@@ -185,7 +185,7 @@ def mean_table(
     rows = {}
     for name in groups[0]:
         means = mean_scores([group[name].scores for group in groups])
-        rtf = np.mean(
+        rtf = np.median(
             [g[name].seconds / r.clip.duration for g, r in zip(groups, results, strict=True)]
         )
         rows[name] = {m: means[m] for m in metrics} | {"rtf": rtf}
@@ -232,7 +232,7 @@ def listening_set(result: Reconstruction) -> dict[str, torch.Tensor]:
         if not METHODS[name].reference_only:
             sounds[METHODS[name].label] = found.samples
     if "griffinlim" in result.without_vae:
-        sounds["Griffin-Lim (fast), no VAE"] = result.without_vae["griffinlim"].samples
+        sounds["Griffin-Lim, no VAE"] = result.without_vae["griffinlim"].samples
     sounds["Oracle phase, no VAE"] = result.without_vae["oracle_phase"].samples
     return sounds
 
