@@ -111,7 +111,7 @@ class ReconstructionPipeline(DiffusionPipeline):
             source=self.source,
             revision=self.revision,
             device=str(self.device),
-            dtype=str(self.dtype).removeprefix("torch."),
+            dtype=str(self.vocoder.dtype).removeprefix("torch."),  # a VAE may insist on float32
             vae_parameters=sum(p.numel() for p in self.vae.parameters()),
             vocoder_parameters=sum(p.numel() for p in self.vocoder.parameters()),
         )
