@@ -617,7 +617,12 @@ def test_ctrl_c_leaves_no_kernel_and_no_half_report(tmp_path):
         f"import os, time\nopen({str(mark)!r}, 'w').write(str(os.getpid()))\ntime.sleep(100)",
     )
     (tmp_path / "notebooks" / "checks.yaml").write_text("one: {timeout: 90}")
-    command = [sys.executable, "-m", "vaerecon", "check"]
+    # a process that was started in the background ignores Ctrl-C, and hands that on: undo it
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from vaerecon.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "check"]
     environment = os.environ | {"TMPDIR": str(tmp_path / "tmp")}
     errors = (tmp_path / "errors").open("w")
     with errors, subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=errors) as process:
