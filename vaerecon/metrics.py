@@ -20,7 +20,7 @@ mrstft                    0..            lower  both of these at three resolutio
 pesq_wb                   1..4.64 MOS    higher speech quality; music and noise are off its ground
 stoi                      0..1 (about)   higher speech intelligibility by band envelopes
 estoi                     0..1 (about)   higher the same, stricter, for modulated maskers
-visqol                    1..4.73 MOS    higher audio quality; saturates at what this kit makes
+visqol                    1..4.73 MOS    higher audio quality; saturates near its top
 ========================= ============== ====== ===================================================
 
 Phase. The first four compare samples. A method that invents a phase gives sound that is incoherent
@@ -355,7 +355,7 @@ METRICS: dict[str, Metric] = {
     "stoi": Metric(stoi, "STOI", "", "higher", "0..1", _SPEECH),
     "estoi": Metric(estoi, "ESTOI", "", "higher", "0..1", _SPEECH + "; stricter than STOI"),
     "visqol": Metric(visqol, "ViSQOL", "MOS-LQO", "higher", "1..4.73",
-        "audio mode saturates (4.6 for almost any reconstruction): never the only judge"),
+        "audio mode saturates near its top: never the only judge"),
 }
 # fmt: on
 
