@@ -27,7 +27,7 @@ COMPILER_FITS := import os, shutil, sys; from sysconfig import get_config_var, g
 	headers = os.path.exists(os.path.join(get_path("include"), "Python.h")); \
 	sys.exit(not (headers and all(shutil.which((t.split() or [""])[0]) for t in tools)))
 
-.PHONY: help demo test browser-test lab site lint lock clean distclean
+.PHONY: help demo test browser-test lab site bench lint lock clean distclean
 
 help:  ## what there is (also: plain `make`)
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 21
@@ -46,6 +46,9 @@ lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 
 site: $(INSTALLED)  ## run the notebooks and make pages of them: reports/site/index.html
 	$(BIN)/python -m vaerecon.lab.site $(ARGS)
+
+bench: $(INSTALLED)  ## measure speed and memory side by side with the plain calls: benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(INSTALLED)  ## check code and notebooks: rules, format, no stored outputs
 	$(BIN)/ruff check .

@@ -1,27 +1,34 @@
-"""All methods over a folder of clips, with and without the VAE: the table behind the model card.
+"""All methods over a folder of clips, with and without the VAE: the tables of the model card.
 
     python -m benchmarks.quality FOLDER [--model tiny] [--max-length 6] [--json results.json]
 
 Prints Markdown: the means over the clips (with the number of clips scored where a metric has no
-value for some), then the VAE's own error clip by clip.
+value for some), the best and the worst clip of each method, then the VAE clip by clip, its latent
+channel by channel, and what lies halfway between two clips.
 """
 
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import click
+import torch
 
 from vaerecon import __version__
 from vaerecon.audio import load_audio
+from vaerecon.autoencoder import kl_nats, posterior
 from vaerecon.console import run_command
+from vaerecon.mel import AUDIOLDM_MEL
 from vaerecon.methods import METHODS, select_methods
 from vaerecon.metrics import METRICS, mean_scores
 from vaerecon.pipeline import ReconstructionPipeline
 from vaerecon.result import Reconstruction
 
 SUFFIXES = {".flac", ".wav", ".ogg", ".mp3"}
+FINE = 0.25  # cycles a frame (25 Hz) or a mel bin: the upper half of each range is fine detail
+RANKED_BY = "pesq_wb"  # the metric that names a method's best and worst clip
 
 
 def means_table(results: list[Reconstruction], through_vae: bool, shown: list[str]) -> str:
@@ -45,12 +52,111 @@ def means_table(results: list[Reconstruction], through_vae: bool, shown: list[st
     return "\n".join(lines)
 
 
-def vae_table(results: list[Reconstruction]) -> str:
-    """Markdown table of the VAE's own log-mel error, clip by clip, and the mean."""
-    errors = {r.clip.name: float((r.mel_decoded - r.mel).abs().mean()) for r in results}
-    rows = [f"| {name} | {error:.3f} |" for name, error in errors.items()]
-    rows.append(f"| **mean** | **{sum(errors.values()) / len(errors):.3f}** |")
-    return "\n".join(["| clip | VAE log-mel MAE, nepers |", "|---|---|", *rows])
+def extremes_table(results: list[Reconstruction], metric: str = RANKED_BY) -> str:
+    """Markdown table: the clips on which each method did best and worst, without the VAE."""
+    label = METRICS[metric].label
+    lines = [f"| method | best {label} | on | worst {label} | on |", "|---|---|---|---|---|"]
+    for name in results[0].methods:
+        scored = [
+            (r.without_vae[name].scores[metric], r.clip.name)
+            for r in results
+            if r.without_vae[name].scores[metric] is not None
+        ]
+        if scored:
+            best, worst = max(scored), min(scored)
+            lines.append(
+                f"| {METHODS[name].label} | {best[0]:.2f} | {best[1]} | {worst[0]:.2f} | "
+                f"{worst[1]} |"
+            )
+    return "\n".join(lines)
+
+
+def fine_energy(log_mel: torch.Tensor) -> float:
+    """Energy of the fine modulations of a log-mel ``[T, 64]``.
+
+    That part of its two-dimensional Fourier transform that changes at :data:`FINE` or faster, from
+    frame to frame or from bin to bin. Blur takes it away, invented grain adds to it.
+    """
+    x = log_mel.clamp_min(AUDIOLDM_MEL.log_floor)  # a decoder may go below the floor
+    power = torch.fft.fft2(x - x.mean()).abs().square()
+    across_time = torch.fft.fftfreq(x.shape[0]).abs()[:, None]
+    across_bins = torch.fft.fftfreq(x.shape[1]).abs()[None, :]
+    return float(power[(across_time >= FINE) | (across_bins >= FINE)].sum())
+
+
+def vae_numbers(pipe: ReconstructionPipeline, results: list[Reconstruction]) -> list[dict]:
+    """What the VAE alone does to each clip."""
+    rows = []
+    for result in results:
+        mean, logvar = posterior(pipe.vae, result.mel)
+        rows.append(
+            {
+                "clip": result.clip.name,
+                "mae_nepers": float((result.mel_decoded - result.mel).abs().mean()),
+                "kl_nats": float(kl_nats(mean, logvar)),
+                "fine_energy": fine_energy(result.mel_decoded) / fine_energy(result.mel),
+            }
+        )
+    return rows
+
+
+def vae_table(rows: list[dict]) -> str:
+    """Markdown table of :func:`vae_numbers`, and the mean."""
+    lines = [
+        "| clip | log-mel MAE, nepers | KL, nats per latent value | fine energy, of the original |",
+        "|---|---|---|---|",
+    ]
+    mean = {key: sum(r[key] for r in rows) / len(rows) for key in rows[0] if key != "clip"}
+    for row in [*rows, {"clip": "**mean**"} | mean]:
+        lines.append(
+            f"| {row['clip']} | {row['mae_nepers']:.3f} | {row['kl_nats']:.2f} | "
+            f"{row['fine_energy']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def latent_table(pipe: ReconstructionPipeline, results: list[Reconstruction]) -> str:
+    """Markdown table of the latent's channels over all clips: what each carries."""
+    posteriors = [posterior(pipe.vae, r.mel) for r in results]
+    # [8, L, 16] of each clip -> [8, all values]
+    means = torch.cat([m.flatten(1) for m, _ in posteriors], dim=1)
+    logvars = torch.cat([v.flatten(1) for _, v in posteriors], dim=1)
+    noise = (0.5 * logvars).exp().mean(dim=1)
+    nats = 0.5 * (means.square() + logvars.exp() - 1 - logvars).mean(dim=1)
+    lines = [
+        "| channel | mean | deviation | posterior's deviation | KL, nats per value |",
+        "|---|---|---|---|---|",
+    ]
+    for c in range(len(means)):
+        lines.append(
+            f"| {c} | {means[c].mean():.2f} | {means[c].std():.2f} | {noise[c]:.3f} | "
+            f"{nats[c]:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def halfway_table(pipe: ReconstructionPipeline, results: list[Reconstruction]) -> str:
+    """Markdown table: the mel decoded halfway between the latents of neighbouring clips.
+
+    A blend is nearer to each clip than they are to each other, and near to the mean of their mels.
+    """
+    lines = [
+        "| clips | apart | halfway to first | to second | to the mean of their mels |",
+        "|---|---|---|---|---|",
+    ]
+    for a, b in pairwise(results):
+        length = min(a.mel.shape[0], b.mel.shape[0]) // 4 * 4
+        first, second = a.mel[:length], b.mel[:length]
+        halfway = pipe.decode((pipe.encode(first) + pipe.encode(second)) / 2)
+
+        def apart(x: torch.Tensor, y: torch.Tensor) -> str:
+            return f"{(x - y).abs().mean():.2f}"
+
+        lines.append(
+            f"| {a.clip.name}, {b.clip.name} | {apart(first, second)} | {apart(halfway, first)} | "
+            f"{apart(halfway, second)} | {apart(halfway, (first + second) / 2)} |"
+        )
+    return "\n".join(lines)
 
 
 @click.command(context_settings={"show_default": True})
@@ -72,12 +178,24 @@ def main(folder, model, methods, max_length, excluded, json_path):
         clip = load_audio(path, max_length=max_length)
         results.append(pipe(clip, names, exclude_metrics=excluded))
     shown = [n for n in METRICS if n not in excluded]
+    vae_rows = vae_numbers(pipe, results)
     click.echo(f"vaerecon {__version__}, {model}, {len(results)} clips, first {max_length:g} s\n")
-    for title, through in (("Through the VAE", True), ("From the original mel", False)):
-        click.echo(f"### {title}\n\n{means_table(results, through, shown)}\n")
-    click.echo(f"### The VAE alone\n\n{vae_table(results)}")
+    sections = {
+        "Through the VAE": means_table(results, True, shown),
+        "From the original mel": means_table(results, False, shown),
+        "The VAE alone": vae_table(vae_rows),
+        "Its latent, channel by channel": latent_table(pipe, results),
+        "Halfway between two clips, nepers": halfway_table(pipe, results),
+    }
+    if RANKED_BY in shown:
+        sections["Best and worst clip, from the original mel"] = extremes_table(results)
+    for title, table in sections.items():
+        click.echo(f"### {title}\n\n{table}\n")
     if json_path:
-        numbers = [r.analysis(r.clip.name) for r in results]
+        numbers = {
+            "clips": [r.analysis(r.clip.name) for r in results],
+            "vae": vae_rows,
+        }
         json_path.write_text(json.dumps(numbers, indent=1, allow_nan=False), encoding="utf-8")
 
 

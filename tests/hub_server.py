@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +30,19 @@ class Hub(ThreadingHTTPServer):
         self.refs: dict[str, dict[str, str]] = {}  # id -> branch or tag -> commit
         self.gated: set[str] = set()  # ids that answer 401 GatedRepo
         self.private: set[str] = set()  # ids that answer 401 and nothing else, as to strangers
+        self.closing = threading.Event()  # set when the hub is being closed
         self.failures: dict[str, int] = {}  # id -> how many requests still to answer with 500
+        self.slow: dict[str, float] = {}  # id -> seconds before an answer
+        self.cuts: dict[str, int] = {}  # id -> how many large downloads still to cut at half
+        self.commits: dict[str, str] = {}  # id -> what to call its commit, as a hostile hub may
+        self.etags: dict[str, str] = {}  # id -> what to call its files' contents, likewise
+        self.ranges: list[tuple[str, int, int]] = []  # (path, first byte wanted, bytes in all)
         self.log: list[tuple[str, str]] = []  # (method, path), in order of arrival
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing of a client that hung up: some tests make it do so."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
@@ -75,6 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         if len(parts) < 4:
             return self.error(404, None)
         repo, action, revision, name = "/".join(parts[:2]), parts[2], parts[3], "/".join(parts[4:])
+        self.server.closing.wait(self.server.slow.get(repo, 0))
         if self.server.failures.get(repo, 0):
             self.server.failures[repo] -= 1
             return self.error(500, None)
@@ -101,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
                 ]
             )  # fmt: skip
         if action == "resolve" and name in files:
-            return self.file(folder / name, commit)
+            return self.file(folder / name, commit, repo)
         return self.error(404, "EntryNotFound", commit)
 
     def error(self, status: int, code: str | None, commit: str | None = None) -> None:
@@ -122,22 +135,28 @@ class Handler(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(body)
 
-    def file(self, path: Path, commit: str) -> None:
+    def file(self, path: Path, commit: str, repo: str) -> None:
         size, start = path.stat().st_size, 0
         wanted = self.headers.get("Range", "")
         if wanted.startswith("bytes="):
             start = int(wanted.removeprefix("bytes=").split("-")[0])
         self.send_response(206 if start else 200)
-        self.send_header("ETag", f'"{etag(path)}"')
-        self.send_header("X-Repo-Commit", commit)
+        self.send_header("ETag", f'"{self.server.etags.get(repo) or etag(path)}"')
+        self.send_header("X-Repo-Commit", self.server.commits.get(repo, commit))
         self.send_header("Content-Length", str(size - start))
         if start:
             self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
         self.end_headers()
         if self.command == "GET":
+            self.server.ranges.append((self.path, start, size))
             with path.open("rb") as file:
                 file.seek(start)
-                shutil.copyfileobj(file, self.wfile, 1 << 20)
+                if size > 10_000 and self.server.cuts.get(repo, 0):
+                    self.server.cuts[repo] -= 1
+                    self.wfile.write(file.read((size - start) // 2))
+                    self.close_connection = True  # and not another byte
+                else:
+                    shutil.copyfileobj(file, self.wfile, 1 << 20)
 
     def log_message(self, *args: object) -> None:
         """Keep standard error clean: ``Hub.log`` has it."""
@@ -158,6 +177,7 @@ def serve() -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.closing.set()
         hub.shutdown()
         hub.server_close()
         thread.join()

@@ -199,3 +199,63 @@ def test_overflow_in_float16_is_an_error_with_its_cause(vae, mel):
         encode(model, mel)
     with pytest.raises(ValueError, match=r"^VAE decoder: .*float16 overflowed"):
         decode(model, torch.ones(8, 5, 16))
+
+
+# ---- in windows
+
+LONG = torch.randn(1030, 64, generator=torch.Generator().manual_seed(4)) * 2 - 5
+
+
+def without_global_layers(vae: AutoencoderKL) -> AutoencoderKL:
+    """A copy in which nothing sees more than its neighbourhood: no normalisation, no attention."""
+    local = AutoencoderKL.from_config(vae.config)
+    local.load_state_dict(vae.state_dict())
+    for part in (local.encoder, local.decoder):
+        part.mid_block.attentions[0] = None
+        for name, module in list(part.named_modules()):
+            if isinstance(module, torch.nn.GroupNorm):
+                parent = part.get_submodule(name.rpartition(".")[0])
+                setattr(parent, name.rpartition(".")[2], torch.nn.Identity())
+    return local.eval()
+
+
+def test_convolutions_lose_nothing_in_windows(vae):
+    """What is approximated is the normalisations and the attention, and nothing else."""
+    local = without_global_layers(vae)
+    whole = encode(local, LONG, chunk=10**6)
+    # float32 sums in another order
+    torch.testing.assert_close(encode(local, LONG, chunk=800), whole, atol=1e-4, rtol=1e-4)
+    mel = decode(local, whole, n_frames=1030, chunk=10**6)
+    assert mel.shape == (1030, 64)
+    assert mel.std() > 1e-3
+    chunked = decode(local, whole, n_frames=1030, chunk=800)
+    torch.testing.assert_close(chunked, mel, atol=1e-4, rtol=1e-4)
+
+
+def test_a_mel_of_one_window_is_computed_whole(vae):
+    assert torch.equal(encode(vae, LONG, chunk=1030), encode(vae, LONG, chunk=10**6))
+    assert not torch.equal(encode(vae, LONG, chunk=1029), encode(vae, LONG, chunk=10**6))
+
+
+def test_windows_of_a_batch_equal_those_of_its_items(vae):
+    batch = torch.stack([LONG, LONG.flip(0)])
+    latent = encode(vae, batch, chunk=800)
+    assert latent.shape == (2, 8, 258, 16)
+    torch.testing.assert_close(encode(vae, batch[1], chunk=800), latent[1], atol=1e-5, rtol=1e-5)
+    mel = decode(vae, latent, n_frames=1030, chunk=800)
+    assert mel.shape == (2, 1030, 64)
+
+
+def test_out_of_memory_in_the_encoder_falls_back_to_shorter_windows(vae, monkeypatch):
+    real = vae.encode
+
+    def scarce(picture):
+        if picture.shape[2] > 900:
+            raise torch.OutOfMemoryError("CUDA out of memory (injected)")
+        return real(picture)
+
+    expected = encode(vae, LONG, chunk=800)
+    monkeypatch.setattr(vae, "encode", scarce)
+    with pytest.warns(UserWarning, match=r"VAE encoder: out of memory.*--chunk-seconds 8"):
+        found = encode(vae, LONG)
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)

@@ -15,6 +15,7 @@ from vaerecon.methods import METHODS, get_method, method, select_methods
 def test_the_names_of_the_design():
     assert set(METHODS) == {
         "vocoder",
+        "fast",
         "griffinlim",
         "hybrid",
         "admm",

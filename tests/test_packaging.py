@@ -261,10 +261,10 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("vaerecon", []),
+        ("vaerecon", ["cluster"]),
         ("vaerecon/lab", ["notebooks"]),
         ("vaerecon/training", ["train"]),
-        ("tests", ["notebooks", "train", "test"]),
+        ("tests", ["cluster", "notebooks", "train", "test"]),
     ],
 )
 def test_what_is_imported_is_declared(folder, extras):

@@ -1,110 +1,263 @@
-"""Training at toy size: it learns, it resumes exactly, and what it exports loads."""
+"""Training at toy size: it learns, goes on exactly where it was killed, and keeps its budget."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile as sf
 import torch
 from conftest import make_sound
+from training_parts import OPTIONS, VAE_SIZE, assert_same_end, run, write_sounds
 
 from vaerecon.mel import log_mel
-from vaerecon.training.corpus import Augmentation, Corpus, held_out
+from vaerecon.pipeline import ReconstructionPipeline
+from vaerecon.training.average import WeightAverage
 from vaerecon.training.export import export
-from vaerecon.training.loop import LoopConfig, learning_rate
-from vaerecon.training.losses import log_mel_loss, multi_resolution_stft_loss
-from vaerecon.training.vae import VaeObjective, VaeSize, build_vae, train_vae
-from vaerecon.training.vocoder import VocoderObjective, VocoderSize, build_vocoder, train_vocoder
-
-VAE_SIZE = VaeSize(block_out_channels=(4, 4, 4), norm_num_groups=2)
-VOCODER_SIZE = VocoderSize(
-    upsample_initial_channel=32,
-    upsample_rates=(1, 10, 16),
-    upsample_kernel_sizes=(1, 20, 32),
-    resblock_dilation_sizes=((1,),),
-)
-PARTS = {
-    "vae": (train_vae, VAE_SIZE, VaeObjective(frames=16)),
-    "vocoder": (train_vocoder, VOCODER_SIZE, VocoderObjective(frames=16)),
-}
+from vaerecon.training.loop import TrainingLoop, read_curve
+from vaerecon.training.part import Data
+from vaerecon.training.run import train, train_all
+from vaerecon.training.settings import LoopConfig, learning_rate
+from vaerecon.training.vae import VaeObjective, build_vae
+from vaerecon.training.vocoder import VocoderSize, build_vocoder
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """A folder of 12 sounds, of which the hash of the name holds some out."""
-    folder = tmp_path_factory.mktemp("data")
-    names = [f"sound_{i}.wav" for i in range(100)]
-    chosen = [n for n in names if not held_out(n)][:10] + [n for n in names if held_out(n)][:2]
-    for seed, name in enumerate(chosen):
-        sf.write(folder / name, make_sound(0.7, seed), 16000)
-    return folder
+def folder(tmp_path_factory):
+    return write_sounds(tmp_path_factory.mktemp("data"))
 
 
-def run(part, data, output, steps, resume=False):
-    train, size, objective = PARTS[part]
-    config = LoopConfig(steps=steps, batch_size=2, save_every=2)
-    torch.set_num_threads(1)
-    train([data], output, config, size=size, objective=objective, resume=resume)
-    return torch.load(output / f"{part}_run" / "checkpoint.pt", weights_only=True)
+@pytest.fixture(scope="module")
+def data(folder):
+    """The folder, read once."""
+    return Data.read([folder])
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_a_resumed_run_takes_the_steps_of_an_uninterrupted_one(part, data, tmp_path, monkeypatch):
-    whole = run(part, data, tmp_path / "whole", 6)
+# --- going on -------------------------------------------------------------------------------------
 
-    from vaerecon.training.loop import TrainingLoop
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from training_parts import TrainingLoop, run
 
-    real, calls = TrainingLoop._one_step, []
+real = TrainingLoop._one_step
 
-    def killed(
-        self,
-    ):  # the machine goes down in the fourth step, after the checkpoint of the second
-        calls.append(self.step)
-        if len(calls) == 4:
+def killed(loop):  # in the fourth step, after the checkpoint of the second
+    if loop.step == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(loop)
+
+TrainingLoop._one_step = killed
+run(sys.argv[2], [Path(sys.argv[3])], Path(sys.argv[4]), 6, adversarial_from=1)
+"""
+
+
+def goes_on_as_if_nothing_had_been(part, data, cut, tmp_path):
+    """Resume what lies in ``cut``, and compare its end with that of an uninterrupted run."""
+    resumed = run(part, data, cut, 6, resume=True, adversarial_from=1)
+    whole = run(part, data, tmp_path / "whole", 6, adversarial_from=1)
+    assert resumed["step"] == 6
+    assert_same_end(resumed, whole)
+    curves = [read_curve(f / f"{part}_run" / "curve.csv") for f in (cut, tmp_path / "whole")]
+    for row in curves[0] + curves[1]:
+        del row["seconds"]
+    assert curves[0] == curves[1]
+
+
+def test_a_killed_run_goes_on_bit_by_bit(folder, data, tmp_path):
+    cut = tmp_path / "killed"
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, Path(__file__).parent, "vocoder", folder, cut],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert [row["step"] for row in read_curve(cut / "vocoder_run" / "curve.csv")] == [2]
+    goes_on_as_if_nothing_had_been("vocoder", data, cut, tmp_path)
+
+
+@pytest.mark.parametrize("part", ["vae", "fast"])
+def test_a_run_that_ends_while_it_saves_goes_on_bit_by_bit(part, data, tmp_path, monkeypatch):
+    """The fourth step's checkpoint is written, but not yet in the place of the second's."""
+    real, cut = os.replace, tmp_path / "cut"
+
+    def stopped(source, target):
+        if "checkpoint" in str(source) and Path(target).exists():
             raise KeyboardInterrupt
-        return real(self)
+        real(source, target)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(TrainingLoop, "_one_step", killed)
-        run(part, data, tmp_path / "cut", 6)
-    resumed = run(part, data, tmp_path / "cut", 6, resume=True)
-    assert resumed["step"] == whole["step"] == 6
-    for name, value in whole["average"].items():
-        assert torch.equal(value, resumed["average"][name]), name
+        patch.setattr(os, "replace", stopped)
+        run(part, data, cut, 6, adversarial_from=1)
+    steps = [row["step"] for row in read_curve(cut / f"{part}_run" / "curve.csv")]
+    assert steps == [2, 4]  # the curve is ahead of the state
+    goes_on_as_if_nothing_had_been(part, data, cut, tmp_path)
 
 
-def test_export_is_float16_with_checksums_and_loads_as_float32(data, tmp_path):
-    for part in PARTS:
-        run(part, data, tmp_path / "run", 2)
-    digests = export(tmp_path / "run", tmp_path / "shipped")
-    assert set(digests) == {"vae/diffusion_pytorch_model.safetensors", "vocoder/model.safetensors"}
-    record = json.loads((tmp_path / "shipped" / "training.json").read_text())
-    assert record["vae"]["config"]["steps"] == 2
-    for path in (tmp_path / "shipped").rglob("*.json"):
-        assert str(tmp_path) not in path.read_text()
-
-    from vaerecon.pipeline import ReconstructionPipeline
-
-    pipe = ReconstructionPipeline.from_pretrained(str(tmp_path / "shipped"), device="cpu")
-    assert pipe.dtype == torch.float32
-    assert pipe.decode(pipe.encode(log_mel(make_sound()))).shape == (100, 64)
+def test_another_seed_takes_other_steps(data, tmp_path):
+    """Else the test above could pass on a training that draws nothing."""
+    one, other = (run("vae", data, tmp_path / str(seed), 2, seed=seed) for seed in (0, 1))
+    name = "decoder.conv_in.weight"
+    assert not torch.equal(one["average"][name], other["average"][name])
 
 
-def test_export_of_half_a_model_is_refused(data, tmp_path):
-    run("vae", data, tmp_path / "run", 2)
-    with pytest.raises(ValueError, match=r"has no vocoder/; train it first"):
-        export(tmp_path / "run", tmp_path / "shipped")
-    assert not (tmp_path / "shipped").exists()
+def test_a_finished_run_that_is_resumed_stays_as_it_is(data, tmp_path):
+    first = run("vae", data, tmp_path, 2)
+    again = run("vae", data, tmp_path, 2, resume=True)
+    assert_same_end(first, again)
+
+
+def test_other_settings_are_refused_on_resume(data, tmp_path):
+    run("vae", data, tmp_path, 2)
+    with pytest.raises(ValueError, match=r"began with steps = 2, got 8; resume with the same"):
+        run("vae", data, tmp_path, 8, resume=True)
+    with pytest.raises(ValueError, match=r"began with batch_size = 2, got 3"):
+        run("vae", data, tmp_path, 2, resume=True, batch_size=3)
+
+
+def test_a_training_is_not_written_over(data, tmp_path):
+    before = run("vae", data, tmp_path, 2)
+    with pytest.raises(ValueError, match=r"holds a training .*; go on with --resume"):
+        run("vae", data, tmp_path, 2)
+    assert_same_end(before, run("vae", data, tmp_path, 2, resume=True))
+
+
+def test_a_damaged_checkpoint_is_refused(data, tmp_path):
+    run("vae", data, tmp_path, 2)
+    path = tmp_path / "vae_run" / "checkpoint.pt"
+    whole = path.read_bytes()
+    for damaged in (whole[:5000], b"", b"not a checkpoint"):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="got no training checkpoint"):
+            run("vae", data, tmp_path, 2, resume=True)
+
+
+# --- what is trained ------------------------------------------------------------------------------
 
 
 def test_the_loss_falls(data, tmp_path):
     run("vae", data, tmp_path, 30)
-    rows = (tmp_path / "vae_run" / "curve.csv").read_text().splitlines()[1:]
-    maes = [float(row.split(",")[3]) for row in rows]
-    assert len(rows) == 15
+    maes = [row["mae"] for row in read_curve(tmp_path / "vae_run" / "curve.csv")]
+    assert len(maes) == 15
     assert np.mean(maes[-3:]) < 0.8 * np.mean(maes[:3])
+
+
+def test_discriminators_join_at_their_step_and_learn(data, tmp_path):
+    run("vae", data, tmp_path, 40, adversarial_from=0.5, discriminator_rate=1e-2)
+    rows = read_curve(tmp_path / "vae_run" / "curve.csv")
+    assert [row["step"] for row in rows if "judge" in row] == list(range(22, 42, 2))
+    assert rows[-1]["judge"] < 0.9 * rows[10]["judge"]
+    assert rows[-1]["loss"] > rows[-1]["mae"]  # their opinion counts
+
+
+def test_without_a_wish_there_are_no_discriminators(data, tmp_path):
+    assert "judge" not in run("vae", data, tmp_path, 2)
+
+
+def test_checkpoints_come_with_pictures_and_sound(data, tmp_path):
+    import soundfile as sf
+
+    run("vocoder", data, tmp_path, 4, samples=1, vae=None)
+    folder = tmp_path / "vocoder_run" / "samples"
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "crop0_0000002.wav",
+        "crop0_0000004.wav",
+        "crop0_original.wav",
+        "step_0000002.png",
+        "step_0000004.png",
+    ]
+    sounds = [sf.read(folder / f"crop0_{step}.wav")[0] for step in ("original", "0000004")]
+    assert [len(x) for x in sounds] == [32 * 160] * 2
+    assert (folder / "step_0000004.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_third_of_the_vocoders_batches_come_through_the_vae(data):
+    from vaerecon.training.vocoder import VocoderPart
+
+    part = VocoderPart(data, LoopConfig(steps=1, batch_size=1), **OPTIONS["vocoder"])
+    drawn = [part.draw(np.random.default_rng((0, 0, step))) for step in range(300)]
+    assert 80 < sum(batch["through_vae"] for batch in drawn) < 120  # 100, three deviations
+    for through in (False, True):
+        given = part.with_mel(next(b for b in drawn if b["through_vae"] is through))
+        assert torch.equal(given["mel"], given["mel_in"]) is not through
+        assert (given["mel"] - given["mel_in"]).abs().mean() < 1.0  # and it is that mel, returned
+
+
+def test_reduced_precision_trains(data, tmp_path):
+    """In a process of its own: accelerate keeps one precision for all that a process trains."""
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from training_parts import run, write_sounds\n"
+        "out = Path(sys.argv[2]); (out / 'data').mkdir()\n"
+        "state = run('vocoder', [write_sounds(out / 'data')], out / 'run', 2, precision='bf16',\n"
+        "            adversarial_from=1)\n"
+        "assert all(v.dtype.itemsize == 4 for v in state['average'].values())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, Path(__file__).parent, tmp_path],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warn" not in done.stderr.lower()
+    (row,) = read_curve(tmp_path / "run" / "vocoder_run" / "curve.csv")
+    assert all(np.isfinite(value) for value in row.values())
+
+
+# --- from trained weights -------------------------------------------------------------------------
+
+
+def weights(state: dict, prefix: str) -> dict[str, torch.Tensor]:
+    return {name: v for name, v in state["average"].items() if name.startswith(prefix)}
+
+
+def changed(before: dict, after: dict) -> set[str]:
+    return {name for name, value in before.items() if not torch.equal(value, after[name])}
+
+
+@pytest.mark.parametrize("freeze", [None, True, False])
+def test_fine_tuning_trains_the_decoder_and_leaves_the_encoder(freeze, data, tmp_path):
+    """None is the default: latents of weights that others have trained keep their meaning."""
+    start = run("vae", data, tmp_path / "first", 2)
+    rate = {"learning_rate": 1e-2}
+    source = tmp_path / "first"
+    tuned = run("vae", data, tmp_path / "tuned", 4, init=source, freeze_encoder=freeze, **rate)
+    for prefix in ("encoder.", "quant_conv."):
+        assert bool(changed(weights(start, prefix), tuned["average"])) is (freeze is False)
+    decoder = weights(start, "decoder.")
+    assert changed(decoder, tuned["average"]) == decoder.keys()
+
+
+def test_the_bundled_weights_are_a_start(data, tmp_path):
+    config = LoopConfig(steps=1, batch_size=1, validation_crops=2, samples=0)
+    for part in ("vae", "vocoder"):
+        options = OPTIONS[part] | {"init": "tiny"}
+        loop = train(part, data, tmp_path, config, **options)
+        (row,) = read_curve(tmp_path / f"{part}_run" / "curve.csv")
+        assert row["validation_mae"] < 1.0  # a fresh one has 2 and more
+        assert all(p.requires_grad for p in loop.part.model.parameters())
+
+
+def test_a_start_from_nowhere_is_refused(data, tmp_path):
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "config.json").write_text("{}")
+    for init, message in {
+        "musik": "did you mean 'music'",
+        str(tmp_path / "vae"): "only safetensors are read",
+        str(tmp_path): "only safetensors are read",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            run("vae", data, tmp_path / "out", 2, init=init)
+        assert not (tmp_path / "out").exists()
 
 
 def test_standardisation_is_folded_into_the_first_and_last_convolution():
@@ -131,57 +284,151 @@ def test_a_fresh_vocoder_makes_sound_of_a_sensible_level():
     assert 1e-3 < float(samples.std()) < 0.5
 
 
-def test_validation_files_are_never_trained_on(data):
-    train, validation = Corpus([data]), Corpus([data], part="validation")
-    assert len(train.clips) == 10
-    assert len(validation.clips) == 2
-    for clip in validation.clips:
-        assert not any(np.array_equal(clip, other) for other in train.clips)
-
-
-def test_crops_are_bounded_repeatable_and_changed(data):
-    corpus = Corpus([data])
-    first, again = (corpus.batch(8, 4000, np.random.default_rng(5)) for _ in range(2))
-    assert torch.equal(first, again)
-    assert first.abs().max() <= 0.5 + 1e-6
-    always = Augmentation(speed=1, tilt=1, mix=1, gain=1)
-    changed = corpus.batch(8, 4000, np.random.default_rng(5), always)
-    assert torch.isfinite(changed).all()
-    assert not torch.equal(first, changed)
-    long = corpus.batch(2, 40000, np.random.default_rng(0))  # longer than every file
-    assert long.shape == (2, 40000)
-
-
-def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="expected a folder with audio files"):
-        Corpus([tmp_path])
-
-
-def test_losses_are_zero_at_identity_and_grow_with_noise():
-    x = torch.from_numpy(np.stack([make_sound(0.5, s) for s in range(2)]))
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-    mel = log_mel(x, normalize=False)
-    for loss in (
-        lambda y: multi_resolution_stft_loss(y, x),
-        lambda y: log_mel_loss(y, mel),
-    ):
-        values = [float(loss(x + level * noise)) for level in (0.0, 0.001, 0.01, 0.1)]
-        # not 0: log_mel_loss adds 1e-9 under its root for the gradient, log_mel does not
-        assert values[0] < 1e-3
-        assert values == sorted(values)
-
-
-def test_gradients_are_finite_at_silence():
-    y = torch.zeros(1, 4000, requires_grad=True)
-    x = torch.zeros(1, 4000)
-    loss = multi_resolution_stft_loss(y, x) + log_mel_loss(y, log_mel(x, normalize=False).clone())
-    loss.backward()
-    assert torch.isfinite(y.grad).all()
+# --- schedule, average, budget --------------------------------------------------------------------
 
 
 def test_schedule_rises_and_falls_within_its_bounds():
     config = LoopConfig(steps=100, learning_rate=1.0)
-    rates = [learning_rate(step, config) for step in range(101)]
+    rates = [learning_rate(step, 100, config) for step in range(101)]
     assert max(rates) == pytest.approx(1.0, abs=0.05)
     assert rates[0] < 0.1
     assert rates[-1] == pytest.approx(0.01, abs=1e-6)
+
+
+def test_the_average_follows_and_is_put_in_only_for_a_while():
+    model = torch.nn.BatchNorm1d(1)  # with a buffer that counts, besides weights
+    average = WeightAverage(model, decay=0.5)
+    with torch.no_grad():
+        model.weight.fill_(3.0)  # it was 1
+    model.num_batches_tracked.fill_(7)
+    average.update(step=100)
+    assert average.weights["weight"].item() == 2.0
+    assert average.weights["num_batches_tracked"].item() == 7
+    with average.applied():
+        assert model.weight.item() == 2.0
+    assert model.weight.item() == 3.0
+    average = WeightAverage(model, decay=0.995)
+    with torch.no_grad():
+        model.weight.fill_(4.0)
+    average.update(step=1)
+    assert average.weights["weight"].item() > 3.5  # the first steps are soon forgotten
+
+
+def test_a_budget_of_minutes_becomes_steps_and_is_kept(data, tmp_path):
+    began = time.perf_counter()
+    state = run("vae", data, tmp_path, 0, minutes=0.08, save_every=1000)
+    assert time.perf_counter() - began < 2 * 0.08 * 60 + 5  # no time test: it ends by itself
+    rows = read_curve(tmp_path / "vae_run" / "curve.csv")
+    assert state["step"] == state["steps"] == rows[-1]["step"]
+    assert rows[0]["step"] == 12  # where the number of steps is chosen
+    assert state["steps"] > 12
+    rate = state["optimizer"]["param_groups"][0]["lr"]
+    peak = LoopConfig(steps=1).learning_rate
+    assert rate == learning_rate(state["steps"] - 1, state["steps"], LoopConfig(steps=1))
+    assert rate < 0.2 * peak  # the cycle was gone through
+
+
+def test_a_run_with_a_budget_goes_on_with_the_steps_that_it_chose(data, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLoop, "_plan", lambda self, *_: self._set_steps(20))
+        real = TrainingLoop._one_step
+
+        def stopped(self):
+            if self.step == 17:
+                raise KeyboardInterrupt
+            return real(self)
+
+        patch.setattr(TrainingLoop, "_one_step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run("vae", data, tmp_path / "cut", 0, minutes=60, save_every=1000)
+    resumed = run("vae", data, tmp_path / "cut", 0, minutes=60, save_every=1000, resume=True)
+    assert resumed["steps"] == resumed["step"] == 20
+
+
+def test_a_machine_that_gets_slower_gets_fewer_steps(data, tmp_path):
+    part, config = None, LoopConfig(minutes=10)
+    loop = TrainingLoop.__new__(TrainingLoop)  # the plan needs no model
+    loop.config, loop.part, loop.earlier, loop.started = config, part, 300.0, time.perf_counter()
+    loop.step, loop.steps = 100, 200
+    loop.accelerator = type("One", (), {"num_processes": 1})()
+    loop._keep_to_plan(3.0)  # 100 steps in the 300 s that are left: as planned
+    assert loop.steps == 200
+    loop._keep_to_plan(3.3)  # late by a twentieth of the budget
+    assert loop.steps == 200
+    loop._keep_to_plan(6.0)
+    assert loop.steps == pytest.approx(100 + 0.97 * 300 / 6.0, abs=2)
+    loop._keep_to_plan(1.0)
+    assert loop.steps == pytest.approx(100 + 0.97 * 300 / 1.0, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "expected one of them"),
+        ({"steps": 5, "minutes": 1.0}, "expected one of them"),
+        ({"minutes": -1.0}, "minutes: got -1.0"),
+        ({"steps": 5, "batch_size": 0}, "batch_size: got 0"),
+        ({"steps": 5, "learning_rate": float("nan")}, "learning_rate: got nan"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        LoopConfig(**settings)
+
+
+# --- all, and what is shipped ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    """VAE and vocoder from one folder in one go."""
+    output = tmp_path_factory.mktemp("all") / "run"
+    torch.set_num_threads(1)
+    given = {"batch_size": 2, "validation_crops": 2, "samples": 0}
+    train_all([folder], output, 0.1, given, parts=("vae", "vocoder"), options=OPTIONS)
+    return output
+
+
+def test_all_trains_every_part_and_the_vocoder_hears_the_new_vae(trained, folder, monkeypatch):
+    for part in ("vae", "vocoder"):
+        rows = read_curve(trained / f"{part}_run" / "curve.csv")
+        assert rows[-1]["step"] > 12
+        assert (trained / part / "config.json").exists()
+    from vaerecon.training import run as road
+
+    monkeypatch.setattr(road, "train", pytest.fail)  # nothing is left to do
+    train_all([folder], trained, 0.1, {}, resume=True, parts=("vae", "vocoder"))
+
+
+def test_export_is_float16_with_checksums_and_loads_as_float32(trained, tmp_path):
+    digests = export(trained, tmp_path / "shipped")
+    assert set(digests) == {"vae/diffusion_pytorch_model.safetensors", "vocoder/model.safetensors"}
+    record = json.loads((tmp_path / "shipped" / "training.json").read_text())
+    assert record["vae"]["config"]["steps"] == record["vae"]["curve"][-1]["step"]
+    assert record["vae"]["objective"]["kl_weight"] == VaeObjective().kl_weight
+    assert record["sha256"] == digests
+    for path in (tmp_path / "shipped").rglob("*.json"):
+        assert str(trained) not in path.read_text()
+
+    pipe = ReconstructionPipeline.from_pretrained(str(tmp_path / "shipped"), device="cpu")
+    assert pipe.dtype == torch.float32
+    assert pipe.decode(pipe.encode(log_mel(make_sound()))).shape == (100, 64)
+
+
+def test_export_twice_gives_the_same_bytes(trained, tmp_path):
+    export(trained, tmp_path / "once")
+    export(trained, tmp_path / "twice")
+    export(trained, tmp_path / "twice")  # over the first
+    files = [
+        {p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()}
+        for f in (tmp_path / "once", tmp_path / "twice")
+    ]
+    assert len(files[0]) == 5
+    assert files[0] == files[1]
+
+
+def test_export_of_half_a_model_is_refused(data, tmp_path):
+    run("vae", data, tmp_path / "run", 2)
+    with pytest.raises(ValueError, match=r"has no vocoder/; train it first"):
+        export(tmp_path / "run", tmp_path / "shipped")
+    assert not (tmp_path / "shipped").exists()

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from vaerecon.vocoder import measure_lag, n_samples_out, vocode
+from vaerecon.vocoder import measure_lag, n_samples_out, receptive_field, vocode
 
 AUDIOLDM2 = ((5, 4, 2, 2, 2), (16, 16, 8, 4, 4))  # rates and kernels; 160 T + 32 samples
 EXACT = ((5, 4, 4, 2), (11, 8, 8, 4))  # 160 T samples
@@ -218,3 +218,51 @@ def test_lag_measurement_is_quiet(vocoder):
 def test_lag_needs_64_mels():
     with pytest.raises(ValueError, match=r"expected \[T, 80\]"):
         measure_lag(build(n_mels=80))
+
+
+# ---- in chunks
+
+LONG = torch.randn(2, 700, 64, generator=torch.Generator().manual_seed(3)) * 2 - 5
+CASES = [AUDIOLDM2, EXACT]
+
+
+@pytest.mark.parametrize("rates_kernels", CASES)
+@pytest.mark.parametrize("frame", [200, 201])
+def test_receptive_field_is_where_a_frame_stops_to_matter(rates_kernels, frame):
+    model = build(rates_kernels)
+    reach = receptive_field(model)
+    changed = LONG[0, :400].clone()
+    changed[frame] += 3.0
+    with torch.no_grad():
+        difference = (model(changed) - model(LONG[0, :400])).abs()
+    touched = difference.nonzero()
+    first, last = int(touched.min()) // 160, int(touched.max()) // 160
+    assert frame - reach <= first
+    assert last <= frame + reach
+    # and not far wider than that: dead units may hide a frame or two
+    assert min(frame - first, last - frame) >= reach - 5
+
+
+@pytest.mark.parametrize("rates_kernels", CASES)
+@pytest.mark.parametrize("lag", [0, 16, -200])
+def test_chunks_equal_the_whole(rates_kernels, lag):
+    model = build(rates_kernels)
+    whole = vocode(model, LONG, lag=lag, chunk=10**6)
+    chunked = vocode(model, LONG, lag=lag, chunk=300)
+    assert whole.std() > 0.02
+    # the bound; measured: 0, for every sum has the same terms
+    torch.testing.assert_close(chunked, whole, atol=1e-4, rtol=0)
+
+
+def test_chunks_of_a_single_item_and_of_odd_lengths():
+    model = build()
+    for n_samples in (700 * 160 + 500, 700 * 160 - 99, 1000):
+        whole = vocode(model, LONG[0], n_samples, lag=16, chunk=10**6)
+        chunked = vocode(model, LONG[0], n_samples, lag=16, chunk=250)
+        assert chunked.shape == (n_samples,)
+        torch.testing.assert_close(chunked, whole, atol=1e-4, rtol=0)
+
+
+def test_a_chunk_shorter_than_what_it_needs_is_refused():
+    with pytest.raises(ValueError, match=r"chunk: got windows of 20.*expected at least"):
+        vocode(build(), LONG, chunk=20)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import methods, metrics
     from .audio import Clip, load_audio, write_wav
+    from .comparison import compare
     from .mel import MelConfig, log_mel, naive_log_mel
     from .pipeline import Reconstruction, ReconstructionPipeline
 
@@ -35,6 +36,7 @@ __all__ = [
     "MelConfig",
     "Reconstruction",
     "ReconstructionPipeline",
+    "compare",
     "load_audio",
     "log_mel",
     "methods",
@@ -44,7 +46,7 @@ __all__ = [
 ]
 
 # Public name -> module that has it. A name must not be a module's too: importing that module
-# would put it in the name's place. Hence `compare` is to come from `comparison`.
+# would put it in the name's place. Hence `compare` comes from `comparison`.
 _MODULE_OF = {
     "Clip": "audio",
     "load_audio": "audio",
@@ -54,6 +56,7 @@ _MODULE_OF = {
     "naive_log_mel": "mel",
     "Reconstruction": "pipeline",
     "ReconstructionPipeline": "pipeline",
+    "compare": "comparison",
 }
 _SUBMODULES = ("methods", "metrics")
 

@@ -150,6 +150,31 @@ def load_audio(
     ----------
     Module docstring, [1]_ and [2]_. Shown in ``notebooks/01_mel_analysis.ipynb``.
     """
+    with stream_audio(path, max_length, offset, sample_rate) as sound:
+        return Clip(np.concatenate(list(sound.blocks)), sound.sample_rate, sound.name)
+
+
+class SoundStream(NamedTuple):
+    """A sound file that is read block by block."""
+
+    name: str  # the file's stem
+    sample_rate: int  # Hz, of the blocks
+    seconds: float | None  # length of the section, where the file tells it
+    blocks: Iterator[np.ndarray]  # [n] mono float32, finite, to be read once
+
+
+@contextmanager
+def stream_audio(
+    path: str | os.PathLike[str],
+    max_length: float | None = None,
+    offset: float = 0.0,
+    sample_rate: int = SAMPLE_RATE,
+) -> Iterator[SoundStream]:
+    """Open a sound file, or a section of it, to read it in blocks: any length in flat memory.
+
+    Parameters, samples and errors are those of :func:`load_audio`. What is wrong with the file as a
+    whole is raised when it is opened, what is wrong with its data where it is met.
+    """
     if max_length is not None and not 0 < max_length < math.inf:
         raise ValueError(
             f"max_length: got {max_length!r}, expected a positive number of seconds; "
@@ -162,25 +187,52 @@ def load_audio(
 
     first = max(0, math.floor(offset) - MARGIN)
     last = None if max_length is None else math.ceil(offset + max_length) + MARGIN
-    with _open(path, first, last) as source:
-        _check_rate(source.rate, name)
-        mono = (_mix_down(block, name) for block in source.blocks)
-        pieces = list(_resample(mono, source.rate, sample_rate))
-    for note in source.notes:
-        warnings.warn(f"{name}: {note}", stacklevel=2)
-
     start = round(offset * sample_rate) - first * sample_rate
     stop = None if max_length is None else start + max(1, round(max_length * sample_rate))
-    samples = np.concatenate(pieces)[start:stop] if pieces else np.zeros(0, np.float32)
-    if not samples.size and (offset == 0 or source.seconds == 0):
+    with _open(path, first, last) as source:
+        _check_rate(source.rate, name)
+        seconds = source.seconds
+        if seconds is not None:
+            seconds = min(max(0.0, seconds - offset), max_length or math.inf)
+        blocks = _section(source, name, start, stop, offset, sample_rate)
+        yield SoundStream(_stem(path), sample_rate, seconds, blocks)
+
+
+def look_at(path: str | os.PathLike[str], max_length: float | None = None) -> float | None:
+    """Check that a file opens and begins as sound; seconds that would be read, where it tells.
+
+    Raises
+    ------
+    ValueError, OSError
+        Those of :func:`load_audio`, but for what is wrong behind the first block.
+    """
+    with stream_audio(path, max_length) as sound:
+        next(sound.blocks, None)
+        return sound.seconds
+
+
+def _section(
+    source: _Source, name: str, start: int, stop: int | None, offset: float, sample_rate: int
+) -> Iterator[np.ndarray]:
+    """Mono blocks of an open source at ``sample_rate``, from sample ``start`` to ``stop`` of it."""
+    mono = (_mix_down(block, name) for block in source.blocks)
+    here, given = 0, 0
+    for block in _resample(mono, source.rate, sample_rate):
+        piece = block[max(0, start - here) : None if stop is None else max(0, stop - here)]
+        here += len(block)
+        if len(piece):
+            given += len(piece)
+            yield piece.copy()  # not the larger block with it
+    for note in source.notes:
+        warnings.warn(f"{name}: {note}", stacklevel=2)
+    if not given and (offset == 0 or source.seconds == 0):
         raise ValueError(f"{name}: got no samples, expected at least one; is the file complete?")
-    if not samples.size:
+    if not given:
         length = "" if source.seconds is None else f" ({source.seconds:g} s)"
         raise ValueError(
             f"offset: got {offset:g} s, expected less than the length of {name}{length}; "
             "choose a smaller one"
         )
-    return Clip(samples.copy(), sample_rate, Path(path).stem)
 
 
 def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAMPLE_RATE) -> None:
@@ -205,9 +257,6 @@ def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAM
     OSError
         If the file cannot be written.
     """
-    # soundfile would write a PEAK chunk with the time of day into it
-    from scipy.io import wavfile
-
     x = _as_float32(samples)
     if x.ndim != 1:
         raise ValueError(
@@ -215,8 +264,39 @@ def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAM
             "write one clip at a time, mixed down, for example samples.mean(axis=-1)"
         )
     sample_rate = _check_rate(sample_rate, "sample_rate")
+    header = wav_header(len(x), sample_rate)
     with open(path, "wb") as file:
-        wavfile.write(file, sample_rate, x)
+        file.write(header)
+        file.write(x.astype("<f4", copy=False).data)
+
+
+def wav_header(n_samples: int, sample_rate: int = SAMPLE_RATE) -> bytes:
+    """What stands before the samples in a mono 32-bit float WAV file of known length.
+
+    Made here because soundfile would write the time of day into it (a PEAK chunk), and because a
+    long file is written as it is computed.
+
+    Raises
+    ------
+    ValueError
+        If the file would be larger than 4 GB, which WAV cannot say (18 hours at 16 kHz).
+    """
+    size = 4 * n_samples  # bytes
+    if size > 2**32 - 100:
+        raise ValueError(
+            f"samples: got {n_samples / sample_rate / 3600:.1f} hours at {sample_rate} Hz, more "
+            "than the 4 GB of a WAV file; read less with max_length (--max-length)"
+        )
+    # format 3: floats, 1 channel; bytes per second, per frame; bits; no extension
+    layout = struct.pack("<HHIIHHH", 3, 1, sample_rate, 4 * sample_rate, 4, 32, 0)
+    chunks = (
+        b"WAVE",
+        *(b"fmt ", struct.pack("<I", len(layout)), layout),
+        *(b"fact", struct.pack("<II", 4, n_samples)),
+        *(b"data", struct.pack("<I", size)),
+    )
+    head = b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(head) + size) + head
 
 
 # Reading: a source of blocks, by libsndfile or by ffmpeg
@@ -235,8 +315,10 @@ class _Source(NamedTuple):
 def _open(path: str | os.PathLike[str], first: int, last: int | None) -> Iterator[_Source]:
     """Open ``path`` to read from second ``first`` up to ``last``: libsndfile, else ffmpeg."""
     try:
-        # an absolute path, because libsndfile takes "-" for the standard input
-        sound = soundfile.SoundFile(os.path.abspath(path))
+        # an absolute path, because libsndfile takes "-" for the standard input; as bytes where
+        # names are bytes, which need not be UTF-8
+        place = os.path.abspath(path)
+        sound = soundfile.SoundFile(place if os.name == "nt" else os.fsencode(place))
         guessed = sound.format == "MP3" and not _mp3_has_length(path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: headerless .raw
         sound, guessed = None, False
@@ -414,6 +496,11 @@ def _check_rate(rate: int, name: str) -> int:
             f"{RATES[0]} to {RATES[-1]}; resample it first"
         )
     return int(rate)
+
+
+def _stem(path: str | os.PathLike[str]) -> str:
+    """The file's name without its suffix, as text that can be written and shown."""
+    return os.fsencode(Path(path).stem).decode("utf-8", errors="replace")
 
 
 def _check_file(path: str | os.PathLike[str]) -> str:

@@ -10,6 +10,14 @@ in a round trip it cancels. Multiply by ``vae.config.scaling_factor`` to hand a 
 
 The model runs in its own dtype on its own device; results are float32 on that device.
 
+Any length in flat memory: up to ``chunk`` frames (30 s) the model sees the whole; what is longer
+goes through it in windows that overlap by 2 s (see :mod:`vaerecon.chunks`). The convolutions lose
+nothing by that: the 0.72 s of context beside every fade are more than they reach. Two things are
+approximated, because in the whole they are taken over every frame at once: the statistics of the
+group normalisations and the attention in the middle of the model are those of the window. Windows
+of 30 s are nearer to the 10 s that AudioLDM2 learned from than an hour is; what the difference does
+to the mel, and whether the seams show, is measured by ``python -m benchmarks.length --vae-only``.
+
 Notebook: ``02_vae_round_trip``.
 
 References
@@ -21,12 +29,16 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, MelConfig, check_log_mel
+from vaerecon.chunks import CHUNK_SECONDS, chunking, stitched
+from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, MelConfig, Reader, check_log_mel
+
+CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
 
 
 def reduction(vae: Any) -> int:
@@ -73,7 +85,7 @@ def _overflow(model: Any) -> str:
 
 @torch.inference_mode()
 def posterior(
-    vae: Any, log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL
+    vae: Any, log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL, chunk: int = CHUNK_FRAMES
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and log-variance of the latent's normal distribution, given a log-mel.
 
@@ -86,6 +98,8 @@ def posterior(
         is padded with silence, which is ``config.log_floor`` (-11.51; 0.0 would be a loud frame).
     config
         The front-end that ``log_mel`` comes from.
+    chunk
+        Frames that the model sees at once (module docstring).
 
     Returns
     -------
@@ -103,15 +117,54 @@ def posterior(
     Module docstring, [1]_.
     """
     x = check_log_mel(log_mel, config)
-    _check_finite(x, "log-mel", "clean the samples that it was computed from")
-    single = x.ndim == 2
-    x = F.pad(x, (0, 0, 0, -x.shape[-2] % reduction(vae)), value=config.log_floor)
-    # [T, M] -> [1, 1, T, M]; [B, T, M] -> [B, 1, T, M]: a picture with one channel
-    picture = x[None, None] if single else x[:, None]
-    distribution = vae.encode(picture.to(vae.device, vae.dtype)).latent_dist
-    mean = _check_finite(distribution.mean.float(), "VAE encoder", _overflow(vae))
-    logvar = _check_finite(distribution.logvar.float(), "VAE encoder", _overflow(vae))
-    return (mean[0], logvar[0]) if single else (mean, logvar)
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        return x[..., start:stop, :]
+
+    pieces = list(posterior_pieces(vae, read, x.shape[-2], config, chunk))
+    both = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-2)
+    return both[0], both[1]
+
+
+def posterior_pieces(
+    vae: Any,
+    read: Reader,
+    n_frames: int,
+    config: MelConfig = AUDIOLDM_MEL,
+    chunk: int = CHUNK_FRAMES,
+) -> Iterator[torch.Tensor]:
+    """:func:`posterior` of a log-mel that is read in sections, piece by piece.
+
+    Parameters
+    ----------
+    read
+        ``(start, stop)`` to frames ``[stop - start, 64]`` or ``[B, stop - start, 64]``.
+    n_frames
+        Of the whole.
+
+    Yields
+    ------
+    torch.Tensor
+        Mean and log-variance, ``[2, 8, l, 16]`` or ``[2, B, 8, l, 16]``; the ``l`` add up to
+        ``ceil(n_frames / 4)``.
+    """
+    frames = reduction(vae)  # per latent position
+
+    def window(start: int, stop: int) -> torch.Tensor:
+        x = read(start * frames, min(stop * frames, n_frames))
+        _check_finite(x, "log-mel", "clean the samples that it was computed from")
+        x = F.pad(x, (0, 0, 0, -x.shape[-2] % frames), value=config.log_floor)
+        # [T, M] -> [1, 1, T, M]; [B, T, M] -> [B, 1, T, M]: a picture with one channel
+        picture = x[None, None] if x.ndim == 2 else x[:, None]
+        found = vae.encode(picture.to(vae.device, vae.dtype)).latent_dist
+        both = torch.stack([found.mean.float(), found.logvar.float()])
+        _check_finite(both, "VAE encoder", _overflow(vae))
+        return both[:, 0] if x.ndim == 2 else both
+
+    rate = config.frames_per_second
+    plan = chunking(chunk / rate, rate / frames)
+    length = -(-n_frames // frames)
+    yield from stitched(length, window, plan, axis=-2, stage="VAE encoder")
 
 
 def kl_nats(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
@@ -141,6 +194,7 @@ def encode(
     sample: bool = False,
     generator: torch.Generator | None = None,
     config: MelConfig = AUDIOLDM_MEL,
+    chunk: int = CHUNK_FRAMES,
 ) -> torch.Tensor:
     """Encode a log-mel to a latent.
 
@@ -157,6 +211,8 @@ def encode(
         Where the draw's randomness comes from; required with ``sample=True``.
     config
         The front-end that ``log_mel`` comes from.
+    chunk
+        Frames that the model sees at once (module docstring).
 
     Returns
     -------
@@ -177,9 +233,12 @@ def encode(
             "generator: got None, expected a torch.Generator with sample=True; "
             "for example torch.Generator().manual_seed(0)"
         )
-    mean, logvar = posterior(vae, log_mel, config)
-    if not sample:
-        return mean
+    mean, logvar = posterior(vae, log_mel, config, chunk)
+    return draw(mean, logvar, generator) if sample else mean
+
+
+def draw(mean: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A sample of the posterior."""
     noise = torch.randn(mean.shape, generator=generator, device=generator.device)
     return mean + (0.5 * logvar).exp() * noise.to(mean.device)
 
@@ -190,6 +249,7 @@ def decode(
     latent: ArrayLike,
     n_frames: int | None = None,
     config: MelConfig = AUDIOLDM_MEL,
+    chunk: int = CHUNK_FRAMES,
 ) -> torch.Tensor:
     """Decode a latent to a log-mel.
 
@@ -204,6 +264,8 @@ def decode(
         All by default.
     config
         The front-end that the log-mel is to fit.
+    chunk
+        Frames that the model makes at once (module docstring).
 
     Returns
     -------
@@ -228,10 +290,47 @@ def decode(
             f"n_frames: got {n_frames}, expected 1 to {frames} (the latent has "
             f"{z.shape[-2]} positions of {reduction(vae)} frames)"
         )
-    single = z.ndim == 3
-    batch = z[None] if single else z
-    picture = vae.decode(batch.to(vae.device, vae.dtype)).sample
-    # [B, 1, T, M] -> [B, T, M]: the picture's one channel goes
-    log_mel = _check_finite(picture[:, 0].float(), "VAE decoder", _overflow(vae))
-    log_mel = log_mel[:, :n_frames]
-    return log_mel[0] if single else log_mel
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        return z[..., start:stop, :]
+
+    pieces = list(decoded_pieces(vae, read, z.shape[-2], config, chunk))
+    log_mel = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-2)
+    return log_mel[..., :n_frames, :]
+
+
+def decoded_pieces(
+    vae: Any,
+    read: Reader,
+    n_positions: int,
+    config: MelConfig = AUDIOLDM_MEL,
+    chunk: int = CHUNK_FRAMES,
+) -> Iterator[torch.Tensor]:
+    """:func:`decode` of a latent that is read in sections, piece by piece.
+
+    Parameters
+    ----------
+    read
+        ``(start, stop)`` to positions ``[8, stop - start, 16]`` or ``[B, 8, stop - start, 16]``.
+    n_positions
+        Of the whole.
+
+    Yields
+    ------
+    torch.Tensor
+        ``[t, 64]`` or ``[B, t, 64]``; the ``t`` add up to ``4 n_positions``.
+    """
+    frames = reduction(vae)  # per latent position
+
+    def window(start: int, stop: int) -> torch.Tensor:
+        z = read(start, stop)
+        # the layout in memory decides how the library convolves, and so the last bits: always one
+        batch = (z[None] if z.ndim == 3 else z).contiguous()
+        picture = vae.decode(batch.to(vae.device, vae.dtype)).sample
+        # [B, 1, T, M] -> [B, T, M]: the picture's one channel goes
+        log_mel = _check_finite(picture[:, 0].float(), "VAE decoder", _overflow(vae))
+        return log_mel[0] if z.ndim == 3 else log_mel
+
+    rate = config.frames_per_second
+    plan = chunking(chunk / rate, rate / frames)
+    yield from stitched(n_positions, window, plan, unit=frames, axis=-2, stage="VAE decoder")

@@ -72,6 +72,8 @@ def librosa_mel_to_audio(
     # librosa warns below a window's length: repeat the last frame up to it
     tail = max(head, math.ceil(config.n_fft / config.hop_length) + 1 - x.shape[-2])
     start = -config.frame_center(-head, framing)  # of the clip in what librosa returns
+    # the same for every clip of a batch, which is then what it is alone
+    seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
     clips = []
     for mel in x.reshape(-1, *x.shape[-2:]).exp().cpu().numpy():
         # [T, M] -> librosa's [M, T]
@@ -85,14 +87,13 @@ def librosa_mel_to_audio(
             fmin=config.fmin,
             fmax=config.fmax,
         )
-        seed = torch.randint(2**31 - 1, (), generator=generator, device=generator.device)
         audio = librosa.griffinlim(
             magnitude,
             n_iter=n_iter,
             hop_length=config.hop_length,
             win_length=config.win_length,
             n_fft=config.n_fft,
-            random_state=int(seed),
+            random_state=seed,
         )
         clips.append(torch.from_numpy(audio[start : start + n_samples].copy()))
     return torch.stack(clips).reshape(*x.shape[:-2], n_samples).to(x.device, torch.float32)

@@ -33,13 +33,12 @@ from typing import TYPE_CHECKING, Any
 
 from vaerecon.hub import fetch_configs, fetch_weights, hub_errors
 from vaerecon.layout import (
-    OPTIONAL,
     PARTS,
     PICKLES,
-    check_configs,
     check_weights,
+    fill,
+    models_from_configs,
     no_weights,
-    read_config,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DTYPES = ("auto", "float32", "float16", "bfloat16")
+DTYPES = ("auto", "float32", "float16", "bfloat16", "mixed")
 
 _AUDIOLDM2_BYTES = 4 * (55_376_873 + 55_264_897)  # float32 weights of VAE and vocoder
 
@@ -87,7 +86,7 @@ class Checkpoint:
     source: str  # hub id or name of the folder; never a path
     revision: str | None  # commit hash on the hub; None for a folder
     licence: str | None  # None: not known here, see the model card
-    dtype: str  # of the vocoder, and of the VAE unless it asks for float32 (see `load`)
+    dtype: str  # one of DTYPES but "auto"; a VAE may ask for float32 all the same (see `load`)
     device: str
 
 
@@ -154,13 +153,11 @@ def load(
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None`` picks the first that is there of
         CUDA, MPS and CPU.
     dtype
-        ``"float32"``, ``"float16"``, ``"bfloat16"``, or ``"auto"``: on CUDA bfloat16 where the
-        card has it, else float16; on MPS and CPU float32. In float16 a VAE whose config says
-        ``force_upcast`` stays float32, because its activations overflow. Samples are float32
-        whatever the dtype. Why no bfloat16 on CPUs that have it: at AudioLDM2's size (random
-        weights, one core with avx512_bf16, one run) VAE and vocoder took 0.65 and 0.84 of the
-        time, for a mel that was off by 4 % of its variation (0.015 nepers with ``tiny``'s
-        weights). Too little gained to give results that differ between machines; ask for it.
+        ``"float32"``, ``"float16"``, ``"bfloat16"``, ``"mixed"`` (float32 with bfloat16 in the
+        wide convolutions: :func:`vaerecon.tuning.mix`), or ``"auto"``: on CUDA bfloat16 where the
+        card has it, else float16; on MPS float32; on a CPU float32, but for large models mixed
+        where :func:`vaerecon.tuning.tune` finds that quicker on this processor. In float16 a VAE
+        whose config says ``force_upcast`` stays float32, because its activations overflow.
     cache_dir
         Folder to cache downloads in, instead of the client's own.
     local_files_only
@@ -181,29 +178,39 @@ def load(
     place = _resolve(source)
     if place.folder is not None and revision is not None:
         raise ValueError(f"revision: got {revision!r} for a folder; only hub repositories have any")
+    # the client makes a path of it in its cache
+    if revision is not None and not re.fullmatch(r"(?!.*\.\.)\w[\w./@+-]*", revision):
+        raise ValueError(f"revision: got {revision!r}, expected a branch, tag or commit")
     device = _pick_device(device)
+    to_tune = dtype == "auto" and device == "cpu"
     dtype = _pick_dtype(dtype, device)
     licence = place.variant.licence if place.variant else None
     if licence and "-nc-" in licence:
         logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
     if place.folder is not None:
-        shapes = check_configs(_config_paths(place), place.name)
+        models = models_from_configs(_config_paths(place), place.name)
         files, commit = _find_weights(place), None
     else:
         cache = {"cache_dir": cache_dir, "local_files_only": local_files_only}
         with hub_errors(place.name, revision):
             configs, commit = fetch_configs(place.name, revision, cache)
-            shapes = check_configs(configs, place.name)
+            models = models_from_configs(configs, place.name)
             files = fetch_weights(place.name, commit, cache)
     for part, path in files.items():
-        check_weights(path, shapes[part], f"{place.name}: {part}/{path.name}")
-    vae, vocoder = _build(files, place.name, dtype)
+        check_weights(path, models[part], f"{place.name}: {part}/{path.name}")
+    vae, vocoder = _build(models, files, place.name, dtype)
+    from vaerecon import tuning
     from vaerecon.mel import AUDIOLDM_MEL
 
+    if to_tune:
+        vae, vocoder = tuning.tune(vae, tuning.run_vae), tuning.tune(vocoder, tuning.run_vocoder)
+        dtype = tuning.dtype_name(vae, vocoder)
+    elif dtype == "mixed":
+        vae, vocoder = tuning.mix(vae), tuning.mix(vocoder)
     return Checkpoint(
         vae=vae.to(device),
         vocoder=vocoder.to(device),
-        mel=AUDIOLDM_MEL,  # check_configs has seen to it that they fit
+        mel=AUDIOLDM_MEL,  # models_from_configs has seen to it that they fit
         variant=place.variant.name if place.variant else "custom",
         source=place.name,
         revision=commit,
@@ -281,12 +288,13 @@ def _pick_dtype(dtype: str, device: str) -> str:
         if not device.startswith("cuda"):
             return "float32"
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    parts = "bfloat16" if dtype == "mixed" else dtype
     try:
-        probe = torch.ones(1, 1, 4, dtype=getattr(torch, dtype), device=device)
+        probe = torch.ones(1, 1, 4, dtype=getattr(torch, parts), device=device)
         torch.nn.functional.conv1d(probe, probe[..., :3])
     except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"dtype: torch {torch.__version__} has no {dtype} convolution on {device} ({error}); "
+            f"dtype: torch {torch.__version__} has no {parts} convolution on {device} ({error}); "
             "use dtype='float32'"
         ) from error
     return dtype
@@ -314,33 +322,25 @@ def _find_weights(place: _Place) -> dict[str, Path]:
     return files
 
 
-def _build(files: dict[str, Path], where: str, dtype: str) -> tuple[Any, Any]:
-    """The two models from their checked weights files, in ``dtype``."""
+def _build(
+    models: dict[str, Any], files: dict[str, Path], where: str, dtype: str
+) -> tuple[Any, Any]:
+    """The two models with their checked weights, in ``dtype``."""
     import torch
-    from diffusers import AutoencoderKL
-    from transformers import SpeechT5HifiGan
 
-    wanted = getattr(torch, dtype)
-    force_upcast = read_config(files["vae"].parent / "config.json", where).get("force_upcast")
-    vae_dtype = torch.float32 if wanted == torch.float16 and force_upcast else wanted
-    options = {"use_safetensors": True, "local_files_only": True, "output_loading_info": True}
-    with _quiet_libraries():
-        vae, vae_info = AutoencoderKL.from_pretrained(
-            files["vae"].parent, torch_dtype=vae_dtype, **options
-        )
-        vocoder, vocoder_info = SpeechT5HifiGan.from_pretrained(files["vocoder"].parent, **options)
-    for part, info in (("vae", vae_info), ("vocoder", vocoder_info)):
-        # check_weights has let none through; this is for a library that renames more than it
-        if missing := sorted(set(info["missing_keys"]) - OPTIONAL):
-            raise ValueError(f"{where}: {part}: weights were not loaded: {', '.join(missing[:5])}")
-    vae.register_to_config(_name_or_path=where)  # both would remember, and save, a local path
+    vae, vocoder = models["vae"], models["vocoder"]
+    wanted = torch.float32 if dtype == "mixed" else getattr(torch, dtype)
+    upcast = wanted == torch.float16 and vae.config.force_upcast
+    fill(vae, files["vae"], torch.float32 if upcast else wanted)
+    fill(vocoder, files["vocoder"], wanted)
+    vae.register_to_config(_name_or_path=where)  # both would save a local path
     vocoder.config._name_or_path = vocoder.name_or_path = where
-    return vae.eval(), vocoder.to(wanted).eval()
+    return vae.eval(), vocoder.eval()
 
 
 @contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """No progress bars and advice about one-second loads; what matters is checked here."""
+def quiet_libraries() -> Iterator[None]:
+    """No progress bars and advice from diffusers and transformers, for what takes a second."""
     from diffusers.utils import logging as of_diffusers
     from transformers.utils import logging as of_transformers
 

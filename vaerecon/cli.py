@@ -7,16 +7,18 @@ import importlib.util
 import logging
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from vaerecon import __version__
-from vaerecon.console import run_command
+from vaerecon.console import printable, run_command
+from vaerecon.training.commands import train
 
 if TYPE_CHECKING:
-    from vaerecon.result import Reconstruction
+    from vaerecon.result import Findings
 
 # the names of vaerecon.metrics.METRICS, which imports torch; a test holds them equal
 METRIC_NAMES = (
@@ -68,15 +70,20 @@ def cli() -> None:
     """
 
 
-def _synthesis_options(command: click.decorators.FC) -> click.decorators.FC:
+cli.add_command(train)
+
+
+def _synthesis_options(
+    command: click.decorators.FC, methods: str = "vocoder,fast,griffinlim"
+) -> click.decorators.FC:
     """Options that every command which synthesizes shares."""
     options = [
-        click.option("--methods", default="vocoder,griffinlim", show_default=True,
+        click.option("--methods", default=methods, show_default=True,
                      help="Names with commas between, or 'all'."),
         click.option("--device", type=click.Choice(["cpu", "cuda", "mps"]),
                      help="Where to run. [default: the best there is]"),
         click.option("--dtype", default="auto", show_default=True,
-                     type=click.Choice(["auto", "float32", "float16", "bfloat16"])),
+                     type=click.Choice(["auto", "float32", "float16", "bfloat16", "mixed"])),
         click.option("--seed", default=0, show_default=True, help="Seed of every random draw."),
         click.option("--exclude-metric", "exclude_metrics", multiple=True,
                      type=click.Choice([n.replace("_", "-") for n in METRIC_NAMES]),
@@ -95,19 +102,21 @@ def _synthesis_options(command: click.decorators.FC) -> click.decorators.FC:
 @click.option("--max-length", type=float, help="Read at most this many seconds.")
 @click.option("--output-dir", type=click.Path(path_type=Path),
               help="[default: results/<clip>_<model>_<time>]")  # fmt: skip
+@click.option("--chunk-seconds", default=30.0, show_default=True, type=click.FloatRange(8, 3600),
+              help="Longest stretch that goes through a model at once; less takes less memory.",
+              )  # fmt: skip
 @_synthesis_options
-def reconstruct(clip, model, revision, max_length, output_dir, **options):
+def reconstruct(clip, model, revision, max_length, output_dir, chunk_seconds, **options):
     """Send CLIP through the VAE and back, measure it, and write what was heard and found.
 
-    Without CLIP, a bundled one is taken.
+    Without CLIP, a bundled one is taken. A clip may be hours long: it is read and written piece by
+    piece.
     """
-    from vaerecon.audio import load_audio
-
-    loaded = load_audio(clip or _demo_clip(), max_length=max_length)
+    clip = clip or _demo_clip()
     if output_dir is None:
         stamp = time.strftime("%Y%m%d-%H%M%S")
-        output_dir = Path("results") / f"{loaded.name}_{Path(model).name}_{stamp}"
-    _run(loaded, model, revision, output_dir, **options)
+        output_dir = Path("results") / f"{clip.stem}_{Path(model).name}_{stamp}"
+    _run(clip, max_length, model, revision, output_dir, chunk_seconds=chunk_seconds, **options)
 
 
 @cli.command()
@@ -116,9 +125,50 @@ def reconstruct(clip, model, revision, max_length, output_dir, **options):
 @_synthesis_options
 def demo(output_dir, **options):
     """Reconstruct a bundled clip with the bundled tiny model. Needs no network."""
-    from vaerecon.audio import load_audio
+    _run(_demo_clip(), None, "tiny", None, output_dir, **options)
 
-    _run(load_audio(_demo_clip()), "tiny", None, output_dir, **options)
+
+@cli.command()
+@click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path),
+              help="The table to write: a .parquet or .csv file.")  # fmt: skip
+@click.option("--model", default="tiny", show_default=True,
+              help="tiny, music, speech, large, a folder, or a hub id (owner/name).")  # fmt: skip
+@click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option("--max-length", type=float, help="Read at most this many seconds of each clip.")
+@click.option("--no-vae-free", is_flag=True,
+              help="Only what went through the VAE: half the rows, and half the time.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=0),
+              help="Processes; 1 works without any. [default: one a core]")  # fmt: skip
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1),
+              help="Of each worker. Another number rounds differently.")  # fmt: skip
+@click.option("--scheduler", metavar="tcp://HOST:PORT",
+              help="Use the workers of this Dask scheduler.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with a run that was not finished.")
+@click.option("--overwrite", is_flag=True,
+              help="Replace the table, or the unfinished run, that is there.")  # fmt: skip
+@partial(_synthesis_options, methods="all")
+def compare(clips, output, no_vae_free, exclude_metrics, **options):
+    """Measure every method on every clip of CLIPS (files and folders); write one table.
+
+    A row for each clip, method, and with or without the VAE. A clip that fails is one row with its
+    reason. What is finished outlives a kill: the same command with --resume goes on. Exit status
+    1: no clip could be measured.
+    """
+    from vaerecon.comparison import compare as run
+    from vaerecon.journal import journal_path
+
+    options["exclude_metrics"] = [name.replace("-", "_") for name in exclude_metrics]
+    try:
+        table = run(clips, output=output, without_vae=not no_vae_free, **options)
+    except (KeyboardInterrupt, OSError):
+        if journal_path(output).exists():
+            click.echo("What is finished is kept: --resume goes on with it.", err=True)
+        raise
+    _show_comparison(table, _console())
+    click.echo(f"\nWritten: {output} ({len(table)} rows)")
+    if table["method"].isna().all():
+        _stop("none of the clips could be measured", 1)
 
 
 @cli.command()
@@ -166,7 +216,7 @@ def report(clip, output, model, methods, max_length, seed, timeout):
     from vaerecon.lab.runs import NotebookError
 
     options = {"model": model, "methods": methods, "max_length": max_length, "seed": seed}
-    with _console().status(f"{name} through {model} ..."):
+    with _console().status(f"{_plain(name)} through {_plain(model)} ..."):
         try:
             write_report(clip, output, **options, timeout=timeout)
         except NotebookError as error:
@@ -267,8 +317,10 @@ def _demo_clip() -> Path:
     return demo_clips()[DEMO_CLIP]
 
 
-def _run(clip, model, revision, output_dir, methods, device, dtype, seed, exclude_metrics) -> None:
-    """Load, reconstruct, save, report. Cheap checks come first, torch after them."""
+def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, seed,
+         exclude_metrics, chunk_seconds=None) -> None:  # fmt: skip
+    """Reconstruct, save, report. Cheap checks come first, torch after them."""
+    from vaerecon.audio import look_at
     from vaerecon.checkpoints import check_source
     from vaerecon.methods import select_methods
 
@@ -278,25 +330,36 @@ def _run(clip, model, revision, output_dir, methods, device, dtype, seed, exclud
         raise NotADirectoryError(
             f"--output-dir: got {output_dir.name!r}, which is a file; name a folder"
         )
+    seconds = look_at(clip, max_length)
     console = _console()
-    console.print(f"[bold]{clip.name}[/], {clip.duration:.2f} s, through [bold]{model}[/]")
+    name, source = map(_plain, (clip.stem, model))
+    length = "" if seconds is None else f"{seconds:.2f} s, "
+    console.print(f"[bold]{name}[/], {length}through [bold]{source}[/]")
 
     from vaerecon.pipeline import ReconstructionPipeline
+    from vaerecon.tuning import use_free_cores
 
     pipe = ReconstructionPipeline.from_pretrained(
         model, revision=revision, device=device, dtype=dtype
     )
-    pipe.set_progress_bar_config(leave=False, unit="run", disable=None)  # None: only on a terminal
+    use_free_cores(pipe.vae, pipe.vocoder)
+    pipe.set_progress_bar_config(
+        leave=False,
+        disable=None,  # only on a terminal
+        bar_format="{desc}: {percentage:3.0f}% {bar} {elapsed}, {remaining} left",
+    )
+    pipe.chunk_seconds = chunk_seconds or pipe.chunk_seconds
     skipped = [name.replace("-", "_") for name in exclude_metrics]
-    result = pipe(clip, names, seed=seed, exclude_metrics=skipped)
-    files = result.save(output_dir)
+    result = pipe.reconstruct_file(
+        clip, output_dir, names, max_length=max_length, seed=seed, exclude_metrics=skipped
+    )
     _report(result, console)
-    console.print(f"\nWritten to {output_dir}:")
-    for path in files:
-        console.print(f"  {path.name}", highlight=False)
+    console.print(f"\nWritten to {printable(str(output_dir))}:", markup=False)
+    for path in result.files:
+        console.print(f"  {printable(path.name)}", highlight=False, markup=False)
 
 
-def _report(result: Reconstruction, console) -> None:
+def _report(result: Findings, console) -> None:
     """The summary table, and beneath it what each number does not tell."""
     from rich.table import Table
 
@@ -306,11 +369,10 @@ def _report(result: Reconstruction, console) -> None:
     shown = [
         n for n in SHOWN_METRICS if any(f.scores[n] is not None for f in result.methods.values())
     ]
-    mae = float((result.mel_decoded - result.mel).abs().mean())
     console.print(
-        f"VAE alone: mean log-mel difference {mae:.3f} nepers; "
-        f"latent {list(result.latent.shape)}, "
-        f"{result.mel.numel() / result.latent.numel():.2g} times fewer values than the mel\n"
+        f"VAE alone: mean log-mel difference {result.vae_mae:.3f} nepers; "
+        f"latent {result.latent_shape}, "
+        f"{result.ratio_to_mel:.2g} times fewer values than the mel\n"
     )
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("method")
@@ -331,6 +393,54 @@ def _report(result: Reconstruction, console) -> None:
                   "analysis). What each number does not tell:", style="dim")  # fmt: skip
     for name in shown:
         console.print(f"  {METRICS[name].label}: {METRICS[name].caveat}", style="dim")
+
+
+def _show_comparison(table, console) -> None:
+    """Means over the clips, then the clips that failed."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from vaerecon.comparison import summarize
+    from vaerecon.methods import get_method
+    from vaerecon.metrics import METRICS
+
+    failed = table.dropna(subset="error")
+    clips = table["file"].nunique()
+    measured = clips - len(failed)
+    console.print(f"{measured} of {clips} clips measured; means over them (in brackets: over how "
+                  "many, where a metric has no value for some)\n")  # fmt: skip
+    means = summarize(table)
+    shown = [name for name in SHOWN_METRICS if means[name, "count"].any()]
+    shape = Table(box=None, header_style="bold", pad_edge=False)
+    for head in ("method", "VAE"):
+        shape.add_column(head)
+    shape.add_column("real-time\nfactor", justify="right")
+    for name in shown:
+        metric = METRICS[name]
+        arrow = "↑" if metric.best == "higher" else "↓"
+        shape.add_column(f"{metric.label} {arrow}\n{metric.unit}", justify="right")
+    for (through_vae, method), row in means.iterrows():
+        cells = []
+        for name in shown:
+            value, count = row[name, "mean"], int(row[name, "count"])
+            some = f" ({count})" if 0 < count < measured else ""
+            cells.append(f"{value:.2f}{some}" if count else "-")
+        factor = f"{row['real_time_factor', 'mean']:.3f}"
+        label = get_method(method).label
+        shape.add_row(label, "yes" if through_vae else "no", factor, *cells)
+    if measured:
+        console.print(shape)
+    if len(failed):
+        console.print(f"\n{len(failed)} failed:")
+    for file, reason in zip(failed["file"], failed["error"], strict=True):
+        console.print(Text(f"  {printable(file)}: {printable(reason)}"))
+
+
+def _plain(text: str) -> str:
+    """A name as it is, where rich reads ``[bold]`` as an order."""
+    from rich.markup import escape
+
+    return escape(printable(text))
 
 
 def _console():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import warnings
 
 import click
 
@@ -17,11 +18,21 @@ def unwind_on_sigterm() -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+def printable(text: str) -> str:
+    """``text`` in one line, without what could command a terminal: names of files may hold it."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def run_command(command: click.Command) -> None:
     """Run a click command: status 2 and one line for bad input, 130 for an interrupt."""
     unwind_on_sigterm()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a pipe of another encoding has no arrows
+            stream.reconfigure(errors="replace")
     try:
-        command(standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            command(standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:
@@ -30,7 +41,22 @@ def run_command(command: click.Command) -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; nothing half-written is left", err=True)
         sys.exit(130)
-    except (ValueError, OSError) as error:
-        text = " ".join(str(error).split())
-        click.echo(f"error: {text}", err=True)
+    except MemoryError:
+        click.echo("error: out of memory; read less with --max-length", err=True)
         sys.exit(2)
+    except (ValueError, OSError) as error:
+        click.echo(f"error: {_one_line(error)}", err=True)
+        sys.exit(2)
+
+
+def _one_line(message: object) -> str:
+    return printable(" ".join(str(message).split()))
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    """A warning of ours in one line; a library's as Python shows it."""
+    if issubclass(category, UserWarning) and file is None:
+        click.echo(f"warning: {_one_line(message)}", err=True)
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        (file or sys.stderr).write(text)

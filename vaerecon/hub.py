@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vaerecon.layout import PARTS, PICKLES, no_weights
+from vaerecon.outputs import FULL
 
 
 def fetch_configs(
@@ -96,9 +97,21 @@ def hub_errors(repo: str, revision: str | None) -> Iterator[None]:
     except HfHubHTTPError as error:
         status = error.response.status_code
         raise OSError(f"{repo}: {endpoint} answered {status}; {log_in}, or try later") from error
-    except (OSError, ValueError):
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(
+            f"{repo}: no room for the download ({os.strerror(error.errno)}); free some, or set "
+            "HF_HOME to a folder on another disk; what is there is taken up again"
+        ) from error
+    except ValueError:
         raise
     except Exception as error:  # the client's transport errors have no common base class
+        if "Timeout" in type(error).__name__:
+            raise OSError(
+                f"{repo}: {endpoint} did not answer in time, several times; try later, or give it "
+                "more seconds with HF_HUB_DOWNLOAD_TIMEOUT=60; loading again resumes"
+            ) from error
         raise OSError(
             f"{repo}: download failed ({type(error).__name__}: {error}); load again to resume"
         ) from error

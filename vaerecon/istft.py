@@ -70,6 +70,11 @@ def add_frames(
         place.addcmul_(piece, window[k * hop : (k + 1) * hop])
 
 
+def padded_length(n_frames: int, n_fft: int, hop: int) -> int:
+    """Samples of a signal with room for the frames, in whole hops: 8 hops, then one a frame."""
+    return (n_frames + math.ceil(n_fft / hop)) * hop
+
+
 def empty_signal(
     n_items: int, n_frames: int, window: torch.Tensor, config: MelConfig
 ) -> torch.Tensor:

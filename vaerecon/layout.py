@@ -5,10 +5,11 @@ A checkpoint is ``vae/`` and ``vocoder/``, each a ``config.json`` and one safete
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +17,26 @@ PARTS = {"vae": "diffusion_pytorch_model", "vocoder": "model"}  # folder -> stem
 PICKLES = {"vae": "diffusion_pytorch_model.bin", "vocoder": "pytorch_model.bin"}
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 OPTIONAL = {"mean", "scale"}  # a vocoder's input statistics, where its config does not use them
+VAE_KEYS = (  # without these AutoencoderKL would leave out layers or compute something else
+    "block_out_channels",
+    "down_block_types",
+    "up_block_types",
+    "latent_channels",
+    "layers_per_block",
+    "norm_num_groups",
+)
+VOCODER_KEYS = (  # what SpeechT5HifiGan reads of its config
+    "model_in_dim",
+    "sampling_rate",
+    "upsample_initial_channel",
+    "upsample_rates",
+    "upsample_kernel_sizes",
+    "resblock_kernel_sizes",
+    "resblock_dilation_sizes",
+    "leaky_relu_slope",
+    "normalize_before",
+)
+FLOATS = {"F64", "F32", "F16", "BF16"}  # as a safetensors header writes them
 MAX_CONFIG_BYTES = 1_000_000  # a real one has about 1 kB
 MAX_PARAMETERS = 600_000_000  # per model, ten times AudioLDM2's
 
@@ -31,10 +52,12 @@ def no_weights(where: str, part: str, has_pickle: bool) -> ValueError:
     return ValueError(f"{where}: has no {wanted}")
 
 
-def check_configs(paths: dict[str, Path], where: str) -> dict[str, dict[str, list[int]]]:
-    """Refuse configs of another model, of an absurd size, or that do not fit the mel.
+def models_from_configs(paths: dict[str, Path], where: str) -> dict[str, Any]:
+    """VAE and vocoder as their configs describe them, on the meta device: shapes without memory.
 
-    Returns the shape of each weight by name, for both parts.
+    Configs of another model, of an absurd size, or that do not fit the mel are refused. Of a config
+    only what shapes the model is read: the libraries would also follow a ``quantization_config``
+    or set up a hundred million labels.
     """
     configs = {
         part: read_config(path, f"{where}: {part}/config.json") for part, path in paths.items()
@@ -43,9 +66,15 @@ def check_configs(paths: dict[str, Path], where: str) -> dict[str, dict[str, lis
     if vae.get("_class_name") != "AutoencoderKL":
         got = vae.get("_class_name")
         raise ValueError(f"{where}: vae is of class {got!r}, expected 'AutoencoderKL'")
-    kind = vocoder.get("architectures") or [vocoder.get("model_type")]
-    if kind[0] not in ("SpeechT5HifiGan", "speecht5_hifigan", "hifigan"):
-        raise ValueError(f"{where}: vocoder is of class {kind[0]!r}, expected 'SpeechT5HifiGan'")
+    kind = vocoder.get("architectures") or vocoder.get("model_type")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind not in ("SpeechT5HifiGan", "speecht5_hifigan", "hifigan"):
+        raise ValueError(f"{where}: vocoder is of class {kind!r}, expected 'SpeechT5HifiGan'")
+    if missing := [name for name in VAE_KEYS if name not in vae]:
+        raise ValueError(
+            f"{where}: vae/config.json has no {missing[0]!r}, without which another model would be "
+            "built; download the checkpoint again"
+        )
     for part, config in configs.items():
         _check_numbers(config, f"{where}: {part}/config.json")
 
@@ -55,14 +84,18 @@ def check_configs(paths: dict[str, Path], where: str) -> dict[str, dict[str, lis
 
     from vaerecon.mel import check_model_configs
 
+    known = set(inspect.signature(AutoencoderKL.__init__).parameters) - {"self"}
+    vae = {name: value for name, value in vae.items() if name in known}
+    vocoder = {name: value for name, value in vocoder.items() if name in VOCODER_KEYS}
     models = {}
     try:
-        with torch.device("meta"):  # shapes without memory
-            models["vae"] = AutoencoderKL.from_config(vae)
-            models["vocoder"] = SpeechT5HifiGan(SpeechT5HifiGanConfig.from_dict(vocoder))
+        with torch.device("meta"):
+            models["vae"] = AutoencoderKL(**vae)
+            models["vocoder"] = SpeechT5HifiGan(SpeechT5HifiGanConfig(**vocoder))
     except Exception as error:  # whatever a wrong value makes the constructors trip over
         part = "vocoder" if "vae" in models else "vae"
-        raise ValueError(f"{where}: {part}/config.json describes no model: {error}") from error
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{where}: {part}/config.json describes no model: {reason}") from error
     for part, model in models.items():
         count = sum(parameter.numel() for parameter in model.parameters())
         if count > MAX_PARAMETERS:
@@ -70,24 +103,24 @@ def check_configs(paths: dict[str, Path], where: str) -> dict[str, dict[str, lis
                 f"{where}: {part} would have {count:,} parameters, expected at most "
                 f"{MAX_PARAMETERS:,} (AudioLDM2's has 55 million)"
             )
-    check_model_configs(models["vae"].config, models["vocoder"].config)
-    shapes = {
-        part: {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-        for part, model in models.items()
-    }
-    if not models["vocoder"].config.normalize_before:
-        for name in OPTIONAL:
-            del shapes["vocoder"][name]
-    return shapes
+    try:
+        check_model_configs(models["vae"].config, models["vocoder"].config)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return models
 
 
 def read_config(path: Path, where: str) -> dict[str, Any]:
     size = path.stat().st_size
     if size > MAX_CONFIG_BYTES:
         raise ValueError(f"{where}: has {size:,} bytes, expected at most {MAX_CONFIG_BYTES:,}")
+
+    def no_number(name: str) -> NoReturn:
+        raise ValueError(f"{name} in it")
+
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # bad JSON or bad UTF-8
+        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=no_number)
+    except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8; nested without end
         raise ValueError(
             f"{where}: is not JSON ({error}); download the checkpoint again"
         ) from error
@@ -98,36 +131,50 @@ def read_config(path: Path, where: str) -> dict[str, Any]:
 
 def _check_numbers(config: dict[str, Any], where: str) -> None:
     """Bound what would take forever even on the meta device: numbers of layers, sizes of layers."""
-    bounds = {"layers_per_block": 16, "upsample_initial_channel": 16384, "latent_channels": 4096}
+    bounds = {
+        "layers_per_block": 16,
+        "norm_num_groups": 16384,
+        "upsample_initial_channel": 16384,
+        "latent_channels": 4096,
+    }
     lists = {
         "block_out_channels": 16384,
         "upsample_rates": 1024,
         "upsample_kernel_sizes": 4096,
         "resblock_kernel_sizes": 1024,
+        "resblock_dilation_sizes": 1024,
     }
     for name, bound in (bounds | lists).items():
         if name not in config:
             continue
         values = config[name] if name in lists else [config[name]]
         fits = isinstance(values, list) and len(values) <= 16
+        if fits and name == "resblock_dilation_sizes":  # a list for each kernel
+            fits = all(isinstance(inner, list) and len(inner) <= 16 for inner in values)
+            values = [value for inner in values for value in inner] if fits else values
         if not fits or not all(type(value) is int and 1 <= value <= bound for value in values):
             kind = "up to 16 whole numbers" if name in lists else "a whole number"
+            kind = "up to 16 lists of " + kind if name == "resblock_dilation_sizes" else kind
             raise ValueError(
                 f"{where}: {name} is {str(config[name])[:60]}, expected {kind} from 1 to {bound}"
             )
 
 
-def check_weights(path: Path, shapes: dict[str, list[int]], where: str) -> None:
+def check_weights(path: Path, model: Any, where: str) -> None:
     """Compare a safetensors header with the file's length and with the model; reads no tensor.
 
     The libraries would leave a missing weight at random, with a warning.
     """
     from safetensors import SafetensorError, safe_open
 
+    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    if not getattr(model.config, "normalize_before", True):
+        shapes = {name: shape for name, shape in shapes.items() if name not in OPTIONAL}
     try:
         with safe_open(path, framework="pt") as weights:
-            names = weights.keys()
-            found = {_new_name(name): weights.get_slice(name).get_shape() for name in names}
+            slices = {_new_name(name): weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118 (no mapping)
+            found = {name: piece.get_shape() for name, piece in slices.items()}
+            kinds = {piece.get_dtype() for piece in slices.values()}
     except SafetensorError as error:
         raise ValueError(
             f"{where}: is truncated or no safetensors file ({error}); delete it and load again"
@@ -136,6 +183,11 @@ def check_weights(path: Path, shapes: dict[str, list[int]], where: str) -> None:
         raise ValueError(
             f"{where}: was saved with weight normalisation (weight_g, weight_v); call "
             "remove_weight_norm() on the model and save it again"
+        )
+    if kinds - FLOATS:
+        raise ValueError(
+            f"{where}: has weights of type {', '.join(sorted(kinds - FLOATS))}, expected floats "
+            f"({', '.join(sorted(FLOATS))}); a quantised checkpoint does not fit"
         )
     wrong = [name for name, shape in shapes.items() if found.get(name) != shape]
     if wrong:
@@ -146,6 +198,26 @@ def check_weights(path: Path, shapes: dict[str, list[int]], where: str) -> None:
         )
     if unknown := sorted(set(found) - set(shapes) - OPTIONAL):
         logger.warning("%s: ignored unknown weights: %s", where, ", ".join(unknown[:5]))
+
+
+def fill(model: Any, path: Path, dtype: Any) -> None:
+    """Give a model of :func:`models_from_configs` its weights, which were checked, in ``dtype``.
+
+    This file is all that is read. The libraries' own loaders would also follow what else a
+    stranger's folder names: an index of shards (by any path), an adapter, a quantisation.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    weights = {_new_name(name): tensor for name, tensor in load_file(path).items()}
+    unused = {"mean": torch.zeros, "scale": torch.ones}  # OPTIONAL
+    weights |= {
+        name: unused[name](tensor.shape)
+        for name, tensor in model.state_dict().items()
+        if name not in weights
+    }
+    wanted = {name: weights[name].to(dtype) for name in model.state_dict()}
+    model.load_state_dict(wanted, assign=True)
 
 
 def _new_name(name: str) -> str:

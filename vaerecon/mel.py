@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -33,9 +34,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vaerecon.chunks import spans
+from vaerecon.cores import on_cores
+
 Framing = Literal["train", "inference"]
 ArrayLike = np.ndarray | torch.Tensor | list[float]
+Reader = Callable[[int, int], torch.Tensor]  # (start, stop) to that section of a sound
 
+BLOCK = 256  # frames computed at once: their windows stay in the cache, however long the sound is
 PEAK = 0.5  # peak of a normalised waveform; audioldm_train dataset.py, normalize_wav
 SILENCE = 1e-8  # a peak at or below this is silence; same function, its division guard
 
@@ -121,6 +127,13 @@ class Level:
 
     mean: torch.Tensor
     gain: torch.Tensor
+    silent: torch.Tensor | bool = False  # nothing but a mean: normalised to zeros
+
+    def apply(self, samples: torch.Tensor) -> torch.Tensor:
+        """Normalise ``samples``, or a section of them."""
+        normalized = (samples - self.mean) * self.gain
+        silent = torch.as_tensor(self.silent, device=samples.device)
+        return torch.where(silent, torch.zeros_like(normalized), normalized)
 
     def restore(self, normalized: torch.Tensor) -> torch.Tensor:
         """Scale ``normalized`` back to the level of the original; the mean (DC) stays removed."""
@@ -217,13 +230,33 @@ def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:
     """
     x = as_samples(samples)
     mean = x.mean(dim=-1, keepdim=x.ndim == 2)
-    centred = x - mean
-    peak = centred.abs().amax(dim=-1, keepdim=x.ndim == 2)
+    level = _level(mean, (x - mean).abs().amax(dim=-1, keepdim=x.ndim == 2))
+    return level.apply(x), level
+
+
+def measure_level(n_samples: int, read: Reader, longest: int) -> Level:
+    """The level of one clip that is read in sections of ``longest`` samples.
+
+    A clip no longer than that has the very numbers of :func:`normalize_level`; the mean of a longer
+    one is summed in float64.
+    """
+    if n_samples <= longest:
+        return normalize_level(read(0, n_samples))[1]
+    total, lowest, highest = 0.0, math.inf, -math.inf
+    for start, stop in spans(n_samples, longest):
+        x = read(start, stop)
+        total += float(x.double().sum())
+        lowest, highest = min(lowest, float(x.min())), max(highest, float(x.max()))
+    mean = torch.tensor(total / n_samples, dtype=torch.float32)
+    return _level(mean, (torch.tensor([lowest, highest]) - mean).abs().amax())
+
+
+def _level(mean: torch.Tensor, peak: torch.Tensor) -> Level:
     silent = peak <= SILENCE
     if silent.any():
-        warnings.warn("samples are silent (or constant): kept as zeros, gain 1", stacklevel=2)
+        warnings.warn("samples are silent (or constant): kept as zeros, gain 1", stacklevel=3)
     gain = torch.where(silent, torch.ones_like(peak), PEAK / peak.clamp_min(SILENCE))
-    return torch.where(silent, torch.zeros_like(centred), centred * gain), Level(mean, gain)
+    return Level(mean, gain, silent)
 
 
 @lru_cache(maxsize=16)
@@ -261,15 +294,53 @@ def stft_frames(
     The tail is reflected up to a whole hop, so that ``T = ceil(N / hop)`` frames cover every
     sample (one more for ``"inference"``).
     """
-    n_samples, padding, hop = samples.shape[-1], config.padding(framing), config.hop_length
-    # a reflection needs more samples than it copies, so very short clips get a silent tail
-    x = F.pad(samples, (0, max(0, padding + hop - n_samples)))
-    tail = padding + -x.shape[-1] % hop
+    n_samples = samples.shape[-1]
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        return samples[..., start:stop]
+
+    return stft_section(read, n_samples, 0, config.n_frames(n_samples, framing), config, framing)
+
+
+def stft_section(
+    read: Reader,
+    n_samples: int,
+    first: int,
+    last: int,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Frames ``first`` to ``last`` (not included) of :func:`stft_frames` of a long sound.
+
+    Exact: what the frames need of the samples beside them is read too, and only what lies beyond
+    the sound is reflected.
+
+    Parameters
+    ----------
+    read
+        ``(start, stop)`` to samples ``[stop - start]`` or ``[B, stop - start]``.
+    n_samples
+        Of the whole sound.
+    """
+    padding, hop = config.padding(framing), config.hop_length
+    wanted = slice(0, last - first)
+    reach = math.ceil(config.n_fft / hop)
+    if last - first <= reach:  # too few at an end for its reflection: compute more
+        wanted = slice(first - max(0, first - reach), last - max(0, first - reach))
+        first = max(0, first - reach)
+        last = min(config.n_frames(n_samples, framing), last + reach)
+    start = first * hop - padding
+    stop = (last - 1) * hop + config.n_fft - padding
+    x = read(max(0, start), min(n_samples, stop))
+    if first == 0:
+        # a reflection needs more samples than it copies, so very short clips get a silent tail
+        x = F.pad(x, (0, max(0, padding + hop - n_samples)))
     batched = x if x.ndim == 2 else x[None]
-    padded = F.pad(batched, (padding, tail), mode="reflect")
+    missing = stop - max(0, start) - x.shape[-1]
+    padded = F.pad(batched, (max(0, -start), max(0, missing)), mode="reflect")
     frames = padded.unfold(-1, config.n_fft, config.hop_length)  # a view: [B, T, n_fft]
     spectrum = torch.fft.rfft(frames * hann_window(config, str(x.device)))
-    spectrum = spectrum[:, : config.n_frames(n_samples, framing)]
+    spectrum = spectrum[:, wanted]
     return spectrum if x.ndim == 2 else spectrum[0]
 
 
@@ -316,8 +387,40 @@ def log_mel(
     ----------
     Module docstring, [1]_ and [2]_. Shown in ``notebooks/01_mel_analysis.ipynb``.
     """
-    x = normalize_level(samples)[0] if normalize else as_samples(samples)
-    return magnitude_to_log_mel(stft_frames(x, config, framing).abs(), config)
+    x = as_samples(samples)
+    if x.device.type != "cpu":
+        return _log_mel(x, config, framing, normalize)
+    clips = x if x.ndim == 2 else x[None]
+    mels = on_cores(lambda i: _log_mel(clips[i], config, framing, normalize), len(clips))
+    return torch.stack(mels) if x.ndim == 2 else mels[0]
+
+
+@torch.inference_mode()
+def _log_mel(x: torch.Tensor, config: MelConfig, framing: Framing, normalize: bool) -> torch.Tensor:
+    """Of a clip, or of a batch at once."""
+    x = normalize_level(x)[0] if normalize else x
+    n_samples = x.shape[-1]
+    pieces = [
+        log_mel_section(lambda a, b: x[..., a:b], n_samples, first, last, config, framing)
+        for first, last in spans(config.n_frames(n_samples, framing), BLOCK)
+    ]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-2)
+
+
+def log_mel_section(
+    read: Reader,
+    n_samples: int,
+    first: int,
+    last: int,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Frames ``first`` to ``last`` of the log-mel of a sound that is read in sections.
+
+    As :func:`stft_section`; the samples are taken as they are, so normalise their level first.
+    """
+    spectrum = stft_section(read, n_samples, first, last, config, framing)
+    return magnitude_to_log_mel(spectrum.abs(), config)
 
 
 def naive_log_mel(samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:

@@ -113,6 +113,18 @@ def _vocoder(
 
 
 @method(
+    "fast",
+    "Fast",
+    "the kit's own small network for magnitudes, then a few Griffin-Lim steps",
+)
+def _fast(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+    from vaerecon import istft_vocoder
+
+    network = istft_vocoder.bundled_network(str(log_mel.device))
+    return istft_vocoder.synthesize(network, log_mel, n_samples, generator)
+
+
+@method(
     "griffinlim",
     "Griffin-Lim",
     "fast Griffin-Lim held to the mel: the kit's best phase retrieval without weights",
@@ -120,7 +132,7 @@ def _vocoder(
 def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
     from vaerecon import phase
 
-    start = phase.mel_to_magnitude(log_mel)
+    start = phase.mel_to_magnitude(log_mel, n_iter=5)  # every step after it corrects it again
     return phase.griffin_lim(start, n_samples, log_mel=log_mel, generator=generator)
 
 

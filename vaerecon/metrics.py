@@ -1,9 +1,9 @@
 """Reference and estimate to numbers: how far a reconstruction is from the original.
 
 Conventions: every metric is a function ``(reference, estimate) -> float`` of one clip, ``[N]``
-samples at 16 kHz each, numpy, torch or a list, of the same length and already aligned; it runs in
-float64 on the CPU. :func:`evaluate` computes them all and never raises for an odd signal: what has
-no value there is None, and ``scores.notes`` says why. (The functions raise
+samples at 16 kHz each (numpy, torch, a list or a track), of the same length and already aligned; it
+runs in float64 on the CPU. :func:`evaluate` computes them all and never raises for an odd signal:
+what has no value there is None, and ``scores.notes`` says why. (The functions raise
 :class:`UndefinedScore` for it; an infinite value they return.) A peak at or below 1e-8 is silence.
 
 ========================= ============== ====== ===================================================
@@ -34,6 +34,10 @@ front-end does; ViSQOL, whose noise floor is absolute, gets the same. So they do
 loud the clip was recorded, and the spectral ones do see an estimate that is louder or softer than
 its reference; a gain for each would hide that.
 
+Length. Everything is summed over blocks of ten seconds, with the values of the whole to rounding
+and in the memory of a block. PESQ, STOI and ViSQOL, whose models are made for short clips, are the
+mean over pieces (:mod:`vaerecon.perceptual`).
+
 Notebook: ``04_method_comparison``.
 
 References
@@ -49,282 +53,169 @@ References
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib import import_module
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
+import torch.nn.functional as F
 
-from vaerecon.mel import AUDIOLDM_MEL, PEAK, SILENCE, ArrayLike, as_samples, log_mel, stft_frames
+from vaerecon.chunks import spans
+from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, Reader, log_mel_section
+from vaerecon.perceptual import estoi, pesq_wb, resample, stoi, visqol
+from vaerecon.signals import (
+    BLOCK,
+    Side,
+    UndefinedScore,
+    as_pair,
+    one_gain,
+    paired_blocks,
+    paired_magnitudes,
+)
 
 SAMPLE_RATE = AUDIOLDM_MEL.sample_rate  # Hz; of everything here
 LSD_FLOOR = 1e-4  # STFT magnitude at peak 0.5; about the mel's own floor (1e-5 / filter sum 0.064)
 MRSTFT = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))  # n_fft, hop, window, samples; [3]_
 MRSTFT_FLOOR = 1e-7  # power; the clamp of the published implementation of [3]_
-PESQ_LONGEST = 15 * SAMPLE_RATE  # samples; the C code has room for 50 utterances of >= 0.38 s
-STOI_SHORTEST = 6144  # samples; 30 frames with a hop of 128 at pystoi's 10 kHz, in 16 kHz
 
 
-class UndefinedScore(ValueError):
-    """The metric has no value for this pair of signals; the message says why."""
-
-
-def validate(reference: ArrayLike, estimate: ArrayLike) -> tuple[torch.Tensor, torch.Tensor]:
-    """Check a pair of signals and return both as float64 tensors ``[N]`` on the CPU.
-
-    Raises
-    ------
-    ValueError
-        If one is not ``[N]``, empty or not finite, or if the lengths differ.
-    """
-    pair = []
-    for name, samples in (("reference", reference), ("estimate", estimate)):
-        try:
-            x = as_samples(samples)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-        if x.ndim != 1:
-            raise ValueError(
-                f"{name}: got shape {list(x.shape)}, expected [N]: metrics score one clip; "
-                "call evaluate once for each and summarise with mean_scores"
-            )
-        pair.append(x.detach().cpu().double())
-    if len(pair[0]) != len(pair[1]):
-        raise ValueError(
-            f"lengths differ: got reference [{len(pair[0])}] and estimate [{len(pair[1])}], "
-            "expected the same number of samples; cut or pad both to one length after aligning them"
-        )
-    return pair[0], pair[1]
-
-
-def _is_silent(x: torch.Tensor, centred: bool = True) -> bool:
-    return bool((x - x.mean() if centred else x).abs().max() <= SILENCE)
-
-
-def _require_sound(x: torch.Tensor, name: str, centred: bool = True) -> None:
-    if _is_silent(x, centred):
-        raise UndefinedScore(f"the {name} is silent" + (" (or constant)" if centred else ""))
-
-
-def _power_ratio_db(signal: torch.Tensor, error: torch.Tensor) -> float:
-    """Energy of ``signal`` over that of ``error`` in dB; infinite where one of them is nothing."""
-    above, below = float(signal.square().sum()), float(error.square().sum())
+def _ratio_db(above: float, below: float) -> float:
+    """One energy over another in dB; infinite where one of them is nothing."""
     if below == 0:
         return math.inf
     return 10 * math.log10(above / below) if above > 0 else -math.inf
 
 
-def _one_gain(reference: ArrayLike, estimate: ArrayLike) -> tuple[torch.Tensor, torch.Tensor]:
-    """Remove each mean; scale both by the gain that brings the reference's peak to 0.5."""
-    ref, est = validate(reference, estimate)
-    _require_sound(ref, "reference")
-    ref, est = ref - ref.mean(), est - est.mean()
-    gain = PEAK / ref.abs().max()
-    return ref * gain, est * gain
+def _sum(values: Iterable[torch.Tensor]) -> float:
+    """The sum of everything in all blocks."""
+    return sum(float(x.sum()) for x in values)
 
 
-def _magnitudes(reference: ArrayLike, estimate: ArrayLike) -> tuple[torch.Tensor, torch.Tensor]:
-    """STFT magnitudes ``[T, 513]`` of both on the mel's frame grid (1024 samples every 160)."""
-    ref, est = _one_gain(reference, estimate)
-    return stft_frames(ref).abs(), stft_frames(est).abs()
-
-
-def snr_db(reference: ArrayLike, estimate: ArrayLike) -> float:
+def snr_db(reference: Side, estimate: Side) -> float:
     """Signal-to-noise ratio, ``10 log10(sum ref^2 / sum (ref - est)^2)``, in dB; no scaling."""
-    ref, est = validate(reference, estimate)
-    _require_sound(ref, "reference", centred=False)
-    return _power_ratio_db(ref, ref - est)
+    ref, est = as_pair(reference, estimate)
+    ref.require_sound(centred=False)
+    return _ratio_db(ref.energy, _sum((r - e).square() for r, e in paired_blocks(ref, est)))
 
 
-def si_sdr_db(reference: ArrayLike, estimate: ArrayLike, zero_mean: bool = False) -> float:
+def si_sdr_db(reference: Side, estimate: Side, zero_mean: bool = False) -> float:
     """Scale-invariant signal-to-distortion ratio [1]_, in dB.
 
     The SNR after the reference has been scaled to fit the estimate best. ``zero_mean`` removes
     both means first (the default, as in most published code, does not).
     """
-    ref, est = validate(reference, estimate)
-    if zero_mean:
-        ref, est = ref - ref.mean(), est - est.mean()
-    _require_sound(ref, "reference", centred=False)
-    _require_sound(est, "estimate", centred=False)
-    target = ref * (ref.dot(est) / ref.dot(ref))
-    return _power_ratio_db(target, est - target)
+    ref, est = as_pair(reference, estimate)
+    ref.require_sound(centred=zero_mean)
+    est.require_sound(centred=zero_mean)
+    shift = (ref.mean, est.mean) if zero_mean else (0.0, 0.0)
+
+    def blocks() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return ((r - shift[0], e - shift[1]) for r, e in paired_blocks(ref, est))
+
+    energy = _sum(r.square() for r, _ in blocks())
+    scale = _sum(r * e for r, e in blocks()) / energy
+    # the error itself, not a difference of energies: near a perfect estimate that is only rounding
+    return _ratio_db(scale**2 * energy, _sum((e - scale * r).square() for r, e in blocks()))
 
 
-def correlation(reference: ArrayLike, estimate: ArrayLike) -> float:
+def correlation(reference: Side, estimate: Side) -> float:
     """Pearson's correlation of the samples, -1..1."""
-    ref, est = validate(reference, estimate)
-    _require_sound(ref, "reference")
-    _require_sound(est, "estimate")
-    ref, est = ref - ref.mean(), est - est.mean()
-    return float((ref.dot(est) / (ref.norm() * est.norm())).clamp(-1, 1))  # clamp: rounding
+    ref, est = as_pair(reference, estimate)
+    ref.require_sound()
+    est.require_sound()
+    product = above = below = 0.0
+    for r, e in paired_blocks(ref, est):
+        r, e = r - ref.mean, e - est.mean
+        product += float(r.dot(e))
+        above, below = above + float(r.dot(r)), below + float(e.dot(e))
+    return min(1.0, max(-1.0, product / math.sqrt(above * below)))  # beyond only by rounding
 
 
-def rmse(reference: ArrayLike, estimate: ArrayLike) -> float:
+def rmse(reference: Side, estimate: Side) -> float:
     """Root mean square error of the samples, in their own unit."""
-    ref, est = validate(reference, estimate)
-    return float((ref - est).square().mean().sqrt())
+    ref, est = as_pair(reference, estimate)
+    return math.sqrt(_sum((r - e).square() for r, e in paired_blocks(ref, est)) / len(ref))
 
 
-def log_mel_mae(reference: ArrayLike, estimate: ArrayLike) -> float:
+def log_mel_mae(reference: Side, estimate: Side) -> float:
     """Mean absolute difference of :func:`vaerecon.mel.log_mel`, in nepers, with one gain."""
-    ref, est = _one_gain(reference, estimate)
-    difference = log_mel(ref, normalize=False) - log_mel(est, normalize=False)
-    return float(difference.double().abs().mean())
+    ref, est = as_pair(reference, estimate)
+    # in float32, as the front-end computes
+    readers = [lambda a, b, r=r: r(a, b).float() for r in one_gain(ref, est)]
+    n_samples, total = len(ref), 0.0
+    n_frames = AUDIOLDM_MEL.n_frames(n_samples)
+    for first, last in spans(n_frames, BLOCK // AUDIOLDM_MEL.hop_length):
+        one, other = (log_mel_section(read, n_samples, first, last) for read in readers)
+        total += float((one - other).double().abs().sum())
+    return total / (n_frames * AUDIOLDM_MEL.n_mels)
 
 
-def lsd_db(reference: ArrayLike, estimate: ArrayLike) -> float:
+def lsd_db(reference: Side, estimate: Side) -> float:
     """Log-spectral distance [2]_, in dB: the RMS over bins of the difference of the levels
     (``20 log10`` of the magnitude), averaged over frames.
 
     Magnitudes below ``LSD_FLOOR`` are raised to it, so that digital silence, which has no level,
     does not rule the mean: what the mel cannot hold is not compared either.
     """
-    ref, est = (20 * x.clamp_min(LSD_FLOOR).log10() for x in _magnitudes(reference, estimate))
-    return float((ref - est).square().mean(dim=-1).sqrt().mean())
+    pair = as_pair(reference, estimate)
+    total, frames = 0.0, 0
+    for magnitudes in paired_magnitudes(*pair):
+        one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in magnitudes)
+        total += float((one - other).square().mean(dim=-1).sqrt().sum())
+        frames += len(one)
+    return total / frames
 
 
-def spectral_convergence_db(reference: ArrayLike, estimate: ArrayLike) -> float:
+def spectral_convergence_db(reference: Side, estimate: Side) -> float:
     """``20 log10(|| |S| - |S^| || / || |S| ||)``, Frobenius norms of STFT magnitudes, in dB."""
-    ref, est = _magnitudes(reference, estimate)
-    return _power_ratio_db(ref - est, ref)
+    above = below = 0.0
+    for one, other in paired_magnitudes(*as_pair(reference, estimate)):
+        above += float((one - other).square().sum())
+        below += float(one.square().sum())
+    return _ratio_db(above, below)
 
 
-def mrstft(reference: ArrayLike, estimate: ArrayLike) -> float:
+def mrstft(reference: Side, estimate: Side) -> float:
     """Multi-resolution STFT distance [3]_: the mean over three resolutions of spectral
     convergence (a ratio, not in dB) plus the mean absolute difference of log magnitudes (nepers).
 
     Frames at the ends are padded with zeros, so that clips of any length have a value.
     """
-    pair = _one_gain(reference, estimate)
+    ref, est = as_pair(reference, estimate)
+    readers = one_gain(ref, est)
     total = 0.0
     for n_fft, hop, win in MRSTFT:
-        window = torch.hann_window(win, dtype=torch.float64)
-        ref, est = (
-            torch.stft(x, n_fft, hop, win, window, pad_mode="constant", return_complex=True)
-            .abs()
-            .clamp_min(math.sqrt(MRSTFT_FLOOR))
-            for x in pair
-        )
-        total += float((ref - est).norm() / ref.norm() + (ref.log() - est.log()).abs().mean())
+        error = energy = difference = 0.0
+        count = 0
+        for first, last in spans(len(ref) // hop + 1, BLOCK // hop):
+            one, other = (
+                _plain_magnitudes(read, len(ref), first, last, n_fft, hop, win) for read in readers
+            )
+            error += float((one - other).square().sum())
+            energy += float(one.square().sum())
+            difference += float((one.log() - other.log()).abs().sum())
+            count += one.numel()
+        total += math.sqrt(error / energy) + difference / count
     return total / len(MRSTFT)
 
 
-def pesq_wb(reference: ArrayLike, estimate: ArrayLike) -> float:
-    """PESQ, wide band [4]_, as MOS-LQO.
-
-    A clip over 15 s gets the mean over its equal pieces of at most that, those without an
-    utterance left out: PESQ is made for single utterances, and with more than 50 of them (25 s of
-    syllables suffice) the C code writes past its arrays and ends the process.
-    """
-    ref, est = validate(reference, estimate)
-    package = _installed("pesq")
-    pesq, PesqError = package.pesq, package.PesqError
-    _require_sound(ref, "reference")
-    _require_sound(est, "estimate")
-    values, pieces = [], math.ceil(len(ref) / PESQ_LONGEST)
-    for one, other in zip(ref.tensor_split(pieces), est.tensor_split(pieces), strict=True):
-        if _is_silent(one):
-            continue
-        value = pesq(
-            SAMPLE_RATE, one.numpy(), other.numpy(), "wb", on_error=PesqError.RETURN_VALUES
-        )
-        if value == PesqError.BUFFER_TOO_SHORT:
-            raise UndefinedScore("PESQ needs a quarter of a second at least")
-        if math.isnan(value):
-            raise UndefinedScore("PESQ gave no number: the estimate is silent there")
-        if value != PesqError.NO_UTTERANCES_DETECTED:
-            values.append(float(value))
-    if not values:
-        raise UndefinedScore("PESQ found no utterance (0.2 s of steady activity) in the reference")
-    return sum(values) / len(values)
-
-
-def _stoi(reference: ArrayLike, estimate: ArrayLike, extended: bool) -> float:
-    from pystoi import stoi
-
-    ref, est = validate(reference, estimate)
-    _require_sound(ref, "reference")
-    too_short = "less than 0.41 s of the reference is within 40 dB of its loudest frame"
-    if len(ref) < STOI_SHORTEST:
-        raise UndefinedScore(too_short)
-    # pystoi adds a trace of noise from numpy's global generator: fixed, so that the same signals
-    # give the same number, and put back, so that the caller's random numbers stay as they were
-    state = np.random.get_state()  # noqa: NPY002
-    np.random.seed(0)  # noqa: NPY002
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", RuntimeWarning)  # pystoi warns and returns 1e-5
-            value = float(stoi(ref.numpy(), est.numpy(), SAMPLE_RATE, extended=extended))
-    except RuntimeWarning as warning:
-        reason = too_short if "Not enough" in str(warning) else f"pystoi: {warning}"
-        raise UndefinedScore(reason) from warning
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
-    # ESTOI of silence would be the score of that trace of noise
-    return 0.0 if _is_silent(est) else value
-
-
-def stoi(reference: ArrayLike, estimate: ArrayLike) -> float:
-    """Short-time objective intelligibility [5]_, about 0..1."""
-    return _stoi(reference, estimate, extended=False)
-
-
-def estoi(reference: ArrayLike, estimate: ArrayLike) -> float:
-    """Extended short-time objective intelligibility [5]_, about 0..1."""
-    return _stoi(reference, estimate, extended=True)
-
-
-def _installed(package: str) -> Any:
-    """Import a package that is not there on every machine: its wheels need a C compiler."""
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise UndefinedScore(f"the package {package!r} is not installed here") from error
-
-
-@lru_cache(maxsize=1)
-def _visqol_api() -> Any:
-    api = _installed("visqol").VisqolApi()
-    api.create(mode="audio")
-    return api
-
-
-def visqol(reference: ArrayLike, estimate: ArrayLike) -> float:
-    """ViSQOL in audio mode [6]_, as MOS-LQO, at one gain and resampled to the 48 kHz it needs.
-
-    Slow: a fifth of a second for each second of a short clip, more than that for long ones (a
-    minute takes half of one); the very first call compiles for about 10 s.
-    """
-    # ViSQOL gives full marks for a silent reference, and near-full ones for a faint recording
-    # (its noise floor is absolute), so the reference is brought to the level of all clips first
-    ref, est = _one_gain(reference, estimate)
-    _require_sound(est, "estimate")
-    pair = (_resample(x, SAMPLE_RATE, 48000) for x in (ref, est))
-    try:
-        value = float(_visqol_api().measure_from_arrays(*pair, 48000).moslqo)
-    except ValueError as error:  # shorter than a patch: about a second
-        raise UndefinedScore(f"the clip is too short for ViSQOL: {error}") from error
-    if math.isnan(value):
-        raise UndefinedScore("ViSQOL gave no number: a band of a signal is empty")
-    return value
-
-
-def _resample(x: torch.Tensor, source: int, target: int) -> np.ndarray:
-    import soxr
-
-    return soxr.resample(x.numpy(), source, target)
+def _plain_magnitudes(
+    read: Reader, n_samples: int, first: int, last: int, n_fft: int, hop: int, win: int
+) -> torch.Tensor:
+    """Magnitudes of frames ``first`` to ``last`` of ``torch.stft``, centred, zeros at the ends."""
+    start, stop = first * hop - n_fft // 2, (last - 1) * hop + n_fft // 2
+    x = read(max(0, start), min(n_samples, stop))
+    x = F.pad(x, (max(0, -start), max(0, stop - n_samples)))
+    window = torch.hann_window(win, dtype=torch.float64)
+    spectrum = torch.stft(x, n_fft, hop, win, window, center=False, return_complex=True)
+    return spectrum.abs().clamp_min(math.sqrt(MRSTFT_FLOOR))
 
 
 @dataclass(frozen=True)
 class Metric:
     """One metric, and what a table or a plot needs to say about it."""
 
-    function: Callable[[ArrayLike, ArrayLike], float]
+    function: Callable[[Side, Side], float]
     label: str  # for axes and column heads
     unit: str  # "" where there is none
     best: Literal["higher", "lower"]
@@ -333,7 +224,7 @@ class Metric:
 
 
 _PHASE = "sees phase: for incoherent sound it measures loudness, and silence beats it"
-_SPEECH = "made for speech: intelligibility, not quality"
+_SPEECH = "made for speech: intelligibility, not quality; over 30 s a mean of pieces"
 # fmt: off
 METRICS: dict[str, Metric] = {
     "snr_db": Metric(snr_db, "SNR", "dB", "higher", "-inf..inf", _PHASE),
@@ -351,11 +242,11 @@ METRICS: dict[str, Metric] = {
     "mrstft": Metric(mrstft, "MR-STFT", "", "lower", "0..inf",
         "a training loss: favours what was trained on it"),
     "pesq_wb": Metric(pesq_wb, "PESQ-WB", "MOS-LQO", "higher", "1..4.64",
-        "made for speech: on music and noise it only ranks, roughly"),
+        "made for speech: on music and noise it only ranks, roughly; over 15 s a mean of pieces"),
     "stoi": Metric(stoi, "STOI", "", "higher", "0..1", _SPEECH),
     "estoi": Metric(estoi, "ESTOI", "", "higher", "0..1", _SPEECH + "; stricter than STOI"),
     "visqol": Metric(visqol, "ViSQOL", "MOS-LQO", "higher", "1..4.73",
-        "audio mode saturates near its top: never the only judge"),
+        "audio mode saturates near its top: never the only judge; over 30 s a mean of pieces"),
 }
 # fmt: on
 
@@ -369,12 +260,13 @@ class Scores(dict[str, "float | None"]):
 
 
 def evaluate(
-    reference: ArrayLike,
-    estimate: ArrayLike,
+    reference: Side,
+    estimate: Side,
     sample_rate: int = SAMPLE_RATE,
     *,
     metrics: Iterable[str] | None = None,
     exclude: Iterable[str] = (),
+    on_metric: Callable[[str], None] | None = None,
 ) -> Scores:
     """Compute the metrics of one estimate.
 
@@ -389,6 +281,8 @@ def evaluate(
         Names of those wanted; all of ``METRICS`` by default. The result has these keys.
     exclude
         Names of those to skip, for example ``("visqol",)``: None in the result, and noted.
+    on_metric
+        Called with the name of each before it is computed, to show what takes the time.
 
     Returns
     -------
@@ -398,18 +292,22 @@ def evaluate(
     Raises
     ------
     ValueError
-        For signals that :func:`validate` refuses, an unknown name or an impossible rate.
+        For signals that :class:`vaerecon.signals.Signal` refuses, an unknown name or an impossible
+        rate.
     """
-    wanted = list(METRICS) if metrics is None else _names("metrics", metrics)
-    skipped = _names("exclude", exclude)
+    wanted = list(METRICS) if metrics is None else metric_names("metrics", metrics)
+    skipped = metric_names("exclude", exclude)
     if sample_rate <= 0:
         raise ValueError(f"sample_rate: got {sample_rate}, expected Hz above 0, such as 16000")
-    pair = validate(reference, estimate)
+    pair = as_pair(reference, estimate)
     if sample_rate != SAMPLE_RATE:
-        pair = validate(*(_resample(x, sample_rate, SAMPLE_RATE) for x in pair))
+        whole = (side.read(0, len(side)) for side in pair)
+        pair = as_pair(*(resample(x, sample_rate, SAMPLE_RATE) for x in whole))
     scores = Scores({})
     for name in [name for name in METRICS if name in wanted]:
         scores[name] = None
+        if on_metric is not None:
+            on_metric(name)
         if name in skipped:
             scores.notes[name] = "left out, as asked"
             continue
@@ -427,7 +325,8 @@ def evaluate(
     return scores
 
 
-def _names(argument: str, names: Iterable[str]) -> list[str]:
+def metric_names(argument: str, names: Iterable[str]) -> list[str]:
+    """``names`` (or one name) as a list; a ValueError names what is unknown."""
     chosen = [names] if isinstance(names, str) else list(names)
     unknown = [name for name in chosen if name not in METRICS]
     if unknown:
@@ -459,7 +358,7 @@ def estimate_lag(reference: ArrayLike, estimate: ArrayLike, max_lag: int = 400) 
     A diagnostic: shift by a lag that is known of the method, never by the one found for a clip,
     which flatters. For incoherent sound the peak means little.
     """
-    ref, est = validate(reference, estimate)
+    ref, est = (side.read(0, len(side)) for side in as_pair(reference, estimate))
     max_lag = min(max_lag, len(ref) - 1)
     size = 2 * len(ref)  # room for every lag without wrapping round
     spectrum = torch.fft.rfft(est, size) * torch.fft.rfft(ref, size).conj()

@@ -8,6 +8,7 @@ replaces are kept aside until the last rename and put back if one fails.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -15,6 +16,30 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: the disk, a quota, a limit on files
+LONGEST_STEM = 200  # bytes; file systems allow 255 for a name, and the longest ending has 36
+
+
+def check_stem(stem: str) -> str:
+    """Return ``stem`` if files in one folder can be named after it.
+
+    Raises
+    ------
+    ValueError
+        If it holds a separator (it would lead to another folder), is empty or too long.
+    """
+    if not stem or any(character in stem for character in "/\\\0"):
+        raise ValueError(
+            f"stem: got {stem!r}, expected a name without slashes; rename the clip, or pass stem"
+        )
+    size = len(stem.encode("utf-8", errors="replace"))
+    if size > LONGEST_STEM:
+        raise ValueError(
+            f"stem: got a name of {size} bytes ({stem[:30]!r}...), expected at most "
+            f"{LONGEST_STEM}; rename the clip, or pass a shorter stem"
+        )
+    return stem
 
 
 @contextlib.contextmanager
@@ -50,17 +75,27 @@ def whole_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
                 "choose another folder"
             ) from None
         new = scratch / "new"
-        new.mkdir()
-        yield new
-        with _signals_held():
-            _move_in(new, target, scratch / "old")
+        try:
+            new.mkdir()
+            yield new
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            raise OSError(
+                f"output folder: no room to write to {target.name!r} ({os.strerror(error.errno)}); "
+                "free some or choose another disk"
+            ) from error
+        if not _became(new, target):
+            with _one_at_a_time(target), _signals_held():
+                _move_in(new, target, scratch / "old")
         made = []
     finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
-        for folder in made:  # only after a failure; leaves what somebody else has filled
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        with _signals_held():  # a second Ctrl-C must not stop the cleaning up after the first
+            if scratch is not None:
+                shutil.rmtree(scratch, ignore_errors=True)
+            for folder in made:  # only after a failure; leaves what somebody else has filled
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -82,11 +117,38 @@ def _make_folders(folder: Path) -> list[Path]:
     return missing
 
 
+def _became(new: Path, target: Path) -> bool:
+    """Rename ``new`` to ``target`` if there is none yet, nor has another program just made it."""
+    if target.exists():
+        return False
+    try:
+        os.rename(new, target)
+    except OSError:
+        if not target.is_dir():
+            raise
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait while another program moves its files into ``folder``: never files of both mixed."""
+    try:
+        import fcntl
+    except ImportError:  # Windows, which cannot lock a folder
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)  # and the lock goes with it
+
+
 def _move_in(new: Path, target: Path, old: Path) -> None:
     """Move all files of ``new`` into ``target``; on failure put back what was there."""
-    if not target.exists():
-        os.rename(new, target)
-        return
     old.mkdir()
     moved: list[str] = []
     try:
@@ -97,10 +159,18 @@ def _move_in(new: Path, target: Path, old: Path) -> None:
             moved.append(path.name)
     except BaseException:
         for name in moved:
-            (target / name).unlink(missing_ok=True)
+            _remove(target / name)
         for path in old.iterdir():
             os.replace(path, target / path.name)
         raise
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -1,21 +1,21 @@
-"""Log-mel to samples without learned weights: mel inversion and the Griffin-Lim family.
+"""Samples with a given magnitude or mel, without learned weights: the Griffin-Lim family.
 
 A log-mel has lost two things: which of the 513 STFT bins a mel bin's energy came from, and every
-phase. :func:`mel_to_magnitude` spreads the energy over the bins again (expectation maximisation),
-:func:`griffin_lim` and :func:`admm` look for a phase with which those magnitudes are the STFT of
-some sound. Given ``log_mel`` too, both correct the magnitude at every step instead of keeping the
-first guess: the mel is what is known, the 513 magnitudes are not, and the sound at hand says more
-about them than a smooth guess does. Mel to audio on 12 clips of 6 s, 32 iterations: PESQ 2.2
-without and 2.4 with, STOI .86 and .90, log-mel error 0.09 and 0.05 nepers; half as many iterations
-with are as quick as 32 without, and better.
+phase. :mod:`vaerecon.mel_inversion` spreads the energy over the bins again, :func:`griffin_lim` and
+:func:`admm` look for a phase with which those magnitudes are the STFT of some sound. Given
+``log_mel`` too, both correct the magnitude at every step instead of keeping the first guess: the
+mel is what is known, the 513 magnitudes are not, and the sound at hand says more about them than a
+smooth guess does.
 
 All work on the padded signal, whose edges (``config.padding`` samples on each side) are free; only
-the result is cut to N samples. Everything is batched torch on any device, in float32. The level is
-that of :func:`vaerecon.mel.normalize_level` (peak 0.5), in and out.
+the result is cut to N samples. Everything is torch on any device, in float32. On a CPU each clip of
+a batch stays on one core (:mod:`vaerecon.cores`), so a batch gives the digits of its clips alone;
+on a GPU the batch is one array. The level is that of :func:`vaerecon.mel.normalize_level` (peak
+0.5), in and out.
 
 Conventions as in :mod:`vaerecon.mel`: ``[N]`` or ``[B, N]``, ``[T, 64]`` or ``[B, T, 64]``; STFT
-magnitudes and spectra are ``[T, 513]`` or ``[B, T, 513]``. :func:`mel_to_magnitude` and
-:func:`vaerecon.istft.istft_frames` let gradients through.
+magnitudes and spectra are ``[T, 513]`` or ``[B, T, 513]``. What each choice here is worth, in
+quality and in time, is printed by ``python -m benchmarks.phase``.
 
 Notebook: ``04_method_comparison``.
 
@@ -26,10 +26,8 @@ References
 .. [2] N. Perraudin, P. Balazs and P. Søndergaard, "A fast Griffin-Lim algorithm", WASPAA 2013.
 .. [3] Y. Masuyama, K. Yatabe and Y. Oikawa, "Griffin-Lim like phase recovery via alternating
    direction method of multipliers", IEEE Signal Processing Letters 2019.
-.. [4] W. Richardson, "Bayesian-based iterative method of image restoration", JOSA 1972; L. Lucy,
-   "An iterative technique for the rectification of observed distributions", Astron. J. 1974.
-.. [5] G. Beauregard, M. Harish and L. Wyse, "Single pass spectrogram inversion", DSP 2015.
-.. [6] Y. Masuyama et al., "Joint mel spectrogram inversion", arXiv:2501.05557, 2025: magnitude and
+.. [4] G. Beauregard, M. Harish and L. Wyse, "Single pass spectrogram inversion", DSP 2015.
+.. [5] Y. Masuyama et al., "Joint mel spectrogram inversion", arXiv:2501.05557, 2025: magnitude and
    phase found together, by another algorithm than the one here.
 """
 
@@ -40,7 +38,8 @@ from collections.abc import Callable
 
 import torch
 
-from vaerecon.istft import add_frames, check_frames, check_n_samples, empty_signal, inverse_overlap
+from vaerecon.cores import on_cores
+from vaerecon.istft import check_frames, check_n_samples
 from vaerecon.mel import (
     AUDIOLDM_MEL,
     ArrayLike,
@@ -48,184 +47,102 @@ from vaerecon.mel import (
     MelConfig,
     as_samples,
     check_log_mel,
-    hann_window,
-    mel_filters,
     stft_frames,
 )
+from vaerecon.mel_inversion import TINY, hold_to_mel, linear_mel, mel_to_magnitude
+from vaerecon.projections import Comb, Projection, Spectra
 
-SILENT = 1e-4  # nepers above the floor that still count as the floor: float32 rounding of log(1e-5)
-TINY = 1e-15  # keeps 0 / 0 at 0; far below any magnitude that float32 samples give
-BLOCK = 256  # frames at a time on a CPU: 1 MB of windows
-TRUST = 0.9  # of the magnitude at hand against the first guess, in a step that corrects it
+__all__ = ["admm", "griffin_lim", "hold_to_mel", "mel_to_magnitude", "refine"]
 
-
-# ------------------------------------------------------------------ mel to magnitude
+COMBS = 2  # an iteration of griffin_lim takes every second frame, then the others
 
 
-def mel_to_magnitude(
-    log_mel: ArrayLike,
-    config: MelConfig = AUDIOLDM_MEL,
-    n_iter: int = 10,
-    start: torch.Tensor | None = None,
+def _prepare(
+    magnitude: torch.Tensor,
+    log_mel: ArrayLike | None,
+    init: ArrayLike | None,
+    n_samples: int,
+    config: MelConfig,
+    framing: Framing,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """Magnitude, linear mel and spectrum: checked, as batches, on the magnitude's device."""
+    magnitude = torch.as_tensor(magnitude)
+    check_frames(magnitude, n_samples, config, framing)
+    if magnitude.is_complex():
+        raise ValueError(
+            "magnitude: got complex values, expected real ones; "
+            "use spectrum.abs(), and init=spectrum to start from its phase"
+        )
+    device, batch = magnitude.device, (-1, *magnitude.shape[-2:])
+    mel = spectrum = None
+    if log_mel is not None:
+        mel = linear_mel(log_mel, config).to(device)
+        if mel.shape[:-1] != magnitude.shape[:-1]:
+            raise ValueError(
+                f"log-mel: got shape {list(mel.shape)}, expected the frames of the "
+                f"magnitude, {[*magnitude.shape[:-1], config.n_mels]}"
+            )
+        mel = mel.reshape(-1, *mel.shape[-2:])
+    if init is not None:
+        spectrum = _spectrum(init, n_samples, device, config, framing)
+        if spectrum.shape != magnitude.shape:
+            raise ValueError(
+                f"init: got a spectrum of shape {list(spectrum.shape)}, "
+                f"expected {list(magnitude.shape)}"
+            )
+        spectrum = spectrum.reshape(batch)
+    return magnitude.to(torch.float32).reshape(batch), mel, spectrum
+
+
+def _spectrum(
+    init: ArrayLike, n_samples: int, device: torch.device, config: MelConfig, framing: Framing
 ) -> torch.Tensor:
-    """STFT magnitudes whose mel is ``log_mel``, by expectation maximisation [4]_.
-
-    Each step multiplies every bin by how far its mel bins are off,
-    ``A <- A * W'(m / (W A)) / W'1`` from ``A = W'm / W'1``; magnitudes never become negative.
-
-    Parameters
-    ----------
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers. A bin at the floor is silence: magnitude 0.
-    n_iter
-        Steps; ten leave 0.005 nepers of difference on music and speech.
-    start
-        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``: magnitudes to start from, which give the result its
-        detail. A tenth of the default start goes in, so that no bin is stuck at zero.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``. Bins that no filter sees (0 Hz, 8 kHz) are 0.
-
-    Raises
-    ------
-    ValueError
-        For another layout.
-    """
-    mel = _linear_mel(log_mel, config)
-    spread = _spread(config, mel.device)
-    magnitude = mel @ spread
-    if start is not None:
-        if start.shape != magnitude.shape:
-            raise ValueError(
-                f"start: got shape {list(start.shape)}, expected {list(magnitude.shape)}"
-            )
-        magnitude = torch.lerp(magnitude, start, TRUST)
-    for _ in range(n_iter):
-        magnitude = magnitude * _mel_correction(magnitude, mel, spread, config)
-    return magnitude
+    """The spectrum of ``init``, which may be samples; without zeros."""
+    spectrum = torch.as_tensor(init)
+    if not spectrum.is_complex():
+        samples = as_samples(init).to(device)
+        if samples.shape[-1] != n_samples:
+            raise ValueError(f"init: got {samples.shape[-1]} samples, expected {n_samples}")
+        spectrum = stft_frames(samples, config, framing)
+    spectrum = spectrum.to(device, torch.complex64)
+    # zero has no phase and would stay zero: take it as 0 radians
+    return torch.where(spectrum == 0, TINY**0.5, spectrum)
 
 
-def _linear_mel(log_mel: ArrayLike, config: MelConfig) -> torch.Tensor:
-    """Nepers to magnitudes; the floor to 0."""
-    x = check_log_mel(log_mel, config)
-    return torch.where(x <= config.log_floor + SILENT, 0.0, x.exp())
-
-
-def _spread(config: MelConfig, device: torch.device) -> torch.Tensor:
-    """``W' / W'1``, ``[n_mels, n_fft/2 + 1]``: each bin the weighted mean of its mel bins."""
-    filters = mel_filters(config, str(device))
-    # [n_fft/2 + 1, n_mels] -> [n_mels, n_fft/2 + 1], back from mel to frequency
-    return (filters / filters.sum(dim=1, keepdim=True).clamp_min(TINY)).T.contiguous()
-
-
-def _mel_correction(
-    magnitude: torch.Tensor, mel: torch.Tensor, spread: torch.Tensor, config: MelConfig
+def _solve(
+    solver: Callable[[Projection, Spectra], torch.Tensor],
+    magnitude: torch.Tensor,
+    n_samples: int,
+    log_mel: ArrayLike | None,
+    init: ArrayLike | None,
+    generator: torch.Generator | None,
+    config: MelConfig,
+    framing: Framing,
 ) -> torch.Tensor:
-    """The factor of an EM step, ``[B, T, n_fft/2 + 1]``."""
-    estimate = magnitude @ mel_filters(config, str(magnitude.device))
-    return (mel / estimate.clamp_min(TINY)) @ spread
+    """Check the inputs, run ``solver`` on each clip and cut its padded signals to the samples.
 
-
-# ------------------------------------------------------------------ phase retrieval
-
-
-class _Projection:
-    """What the whole family does to one batch: onto the known magnitudes, then onto a sound.
-
-    Works through the frames in blocks. Arrays of a whole clip would leave the processor's cache,
-    and asking the system for their memory at every step can take longer than the arithmetic.
+    ``solver`` gets the projections and the spectra to start from, and gives ``[B, L]``.
     """
+    batch, mel, spectrum = _prepare(magnitude, log_mel, init, n_samples, config, framing)
+    generator = default_generator(generator)
+    first = torch.rand(batch.shape[-1], generator=generator, device=generator.device)
+    first = first.to(batch.device)
 
-    def __init__(
-        self,
-        magnitude: torch.Tensor,
-        log_mel: ArrayLike | None,
-        n_samples: int,
-        config: MelConfig,
-        framing: Framing,
-    ):
-        magnitude = torch.as_tensor(magnitude)
-        check_frames(magnitude, n_samples, config, framing)
-        if magnitude.is_complex():
-            raise ValueError(
-                "magnitude: got complex values, expected real ones; "
-                "use spectrum.abs(), and init=spectrum to start from its phase"
-            )
-        self.config, self.framing, self.n_samples = config, framing, n_samples
-        self.single = magnitude.ndim == 2
-        self.magnitude = magnitude.to(torch.float32).reshape(-1, *magnitude.shape[-2:])
-        self.n_items, self.n_frames = self.magnitude.shape[:2]
-        self.device = self.magnitude.device
-        self.window = hann_window(config, str(self.device))
-        self.inverse_overlap = inverse_overlap(self.n_frames, self.window, config)
-        size = max(1, BLOCK // self.n_items) if self.device.type == "cpu" else self.n_frames
-        self.blocks = [slice(i, i + size) for i in range(0, self.n_frames, size)]
-        self.mel = None
-        if log_mel is not None:
-            mel = _linear_mel(log_mel, config).to(self.device)
-            if mel.shape[:-1] != magnitude.shape[:-1]:
-                raise ValueError(
-                    f"log-mel: got shape {list(mel.shape)}, expected the frames of the "
-                    f"magnitude, {[*magnitude.shape[:-1], config.n_mels]}"
-                )
-            self.mel = mel.reshape(-1, *mel.shape[-2:])
-            self.spread = _spread(config, self.device)
+    @torch.inference_mode()
+    def solve(clips: slice) -> torch.Tensor:
+        onto = Projection(batch[clips], None if mel is None else mel[clips], config)
+        if spectrum is None:
+            return solver(onto, _sinusoids(batch[clips], first, config))
+        return solver(onto, lambda frames: spectrum[clips, frames].clone())
 
-    def start(self, init: ArrayLike | None, generator: torch.Generator | None) -> torch.Tensor:
-        """The spectrum to start from, ``[B, T, n_fft/2 + 1]``: that of ``init``, or sinusoids."""
-        if init is None:
-            return _sinusoids(self.magnitude, generator, self.config)
-        spectrum = torch.as_tensor(init)
-        if not spectrum.is_complex():
-            samples = as_samples(init).to(self.device)
-            if samples.shape[-1] != self.n_samples:
-                raise ValueError(
-                    f"init: got {samples.shape[-1]} samples, expected {self.n_samples}"
-                )
-            spectrum = stft_frames(samples, self.config, self.framing)
-        expected = self.magnitude.shape[1:] if self.single else self.magnitude.shape
-        if spectrum.shape != expected:
-            raise ValueError(
-                f"init: got a spectrum of shape {list(spectrum.shape)}, expected {list(expected)}"
-            )
-        spectrum = spectrum.to(self.device, torch.complex64).reshape(self.magnitude.shape)
-        # zero has no phase and would stay zero: take it as 0 radians
-        return torch.where(spectrum == 0, TINY**0.5, spectrum)
-
-    def impose(self, spectrum: torch.Tensor, block: slice) -> torch.Tensor:
-        """Give ``spectrum`` (changed in place) the magnitude that is known of these frames."""
-        scale = spectrum.real.square().add_(spectrum.imag.square())
-        if self.mel is None:
-            # keeps the phase without knowing it: a reciprocal root instead of an angle
-            scale = scale.add_(TINY**2).rsqrt_().mul_(self.magnitude[:, block])
-        else:
-            own = scale.sqrt_()
-            # with a tenth of the guess in it, which has the mel, no factor is above ten
-            wanted = torch.lerp(self.magnitude[:, block], own, TRUST)
-            wanted *= _mel_correction(wanted, self.mel[:, block], self.spread, self.config)
-            scale = wanted.div_(own.add_(TINY))
-        return spectrum.mul_(scale)
-
-    def synthesize(self, spectra: Callable[[slice], torch.Tensor]) -> torch.Tensor:
-        """The padded signal nearest to the spectrum that ``spectra`` gives block by block."""
-        signal = empty_signal(self.n_items, self.n_frames, self.window, self.config)
-        for block in self.blocks:
-            frames = torch.fft.irfft(spectra(block), n=self.config.n_fft)
-            add_frames(signal, frames, self.window, block.start)
-        return signal.mul_(self.inverse_overlap).flatten(1)
-
-    def analyze(self, signal: torch.Tensor, block: slice) -> torch.Tensor:
-        """The spectrum of some frames of the padded signal."""
-        frames = signal.unfold(-1, self.config.n_fft, self.config.hop_length)  # a view
-        return torch.fft.rfft(frames[:, block] * self.window)
-
-    def cut(self, signal: torch.Tensor) -> torch.Tensor:
-        """The clip in the middle of the padded signal: ``[N]`` or ``[B, N]``."""
-        start = self.config.padding(self.framing)
-        samples = signal[:, start : start + self.n_samples].contiguous()
-        return samples[0] if self.single else samples
+    if batch.device.type == "cpu":
+        signals = on_cores(lambda i: solve(slice(i, i + 1)), len(batch))
+        signal = signals[0] if len(signals) == 1 else torch.cat(signals)
+    else:
+        signal = solve(slice(None))
+    padding = config.padding(framing)
+    samples = signal[:, padding : padding + n_samples].contiguous()
+    return samples[0] if magnitude.ndim == 2 else samples
 
 
 def default_generator(generator: torch.Generator | None) -> torch.Generator:
@@ -233,27 +150,31 @@ def default_generator(generator: torch.Generator | None) -> torch.Generator:
     return torch.Generator().manual_seed(0) if generator is None else generator
 
 
-def _sinusoids(
-    magnitude: torch.Tensor, generator: torch.Generator | None, config: MelConfig
-) -> torch.Tensor:
-    """A spectrum of steady sinusoids under the peaks of ``magnitude`` [5]_.
+def _sinusoids(magnitude: torch.Tensor, first: torch.Tensor, config: MelConfig) -> Spectra:
+    """Spectra of steady sinusoids under the peaks of ``magnitude`` [4]_; to be asked for in order.
 
     From frame to frame the phase of a bin advances by the frequency of the peak it belongs to: that
     of the parabola through it and its neighbours, or where that is far or none, 1.5 bins uphill.
-    Where it begins is drawn from ``generator``, the same for every item of a batch.
+    It begins at ``first`` (``[n_fft/2 + 1]``, cycles), the same for every item of a batch.
     """
-    below, above = magnitude.roll(1, dims=-1), magnitude.roll(-1, dims=-1)
-    curvature = (below - 2 * magnitude + above).clamp_max_(-TINY)
-    uphill = (below - above).mul_(0.5).div_(curvature).clamp_(-1.5, 1.5)
     bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
-    cycles = (bins + uphill).mul_(config.hop_length / config.n_fft)
-    generator = default_generator(generator)
-    first = torch.rand(len(bins), generator=generator, device=generator.device)
     # frames start half a window before their centre, so neighbours have opposite signs
-    first = first.to(magnitude.device) + bins % 2 / 2
-    # only the fraction of a cycle counts, and keeps the sum small
-    phase = cycles.sub_(cycles.round()).cumsum_(dim=1).add_(first).mul_(2 * math.pi)
-    return torch.complex(magnitude * phase.cos(), magnitude * phase.sin())  # quicker than polar
+    reached = first + bins % 2 / 2  # cycles, at the last frame so far
+
+    def spectra(frames: slice) -> torch.Tensor:
+        nonlocal reached
+        now = magnitude[:, frames]
+        below, above = now.roll(1, dims=-1), now.roll(-1, dims=-1)
+        curvature = (below + above).sub_(now, alpha=2).clamp_max_(-TINY)
+        uphill = below.sub_(above).mul_(0.5).div_(curvature).clamp_(-1.5, 1.5)
+        cycles = uphill.add_(bins).mul_(config.hop_length / config.n_fft)
+        # only the fraction of a cycle counts, and keeps the sum small
+        cycles = cycles.sub_(cycles.round()).cumsum_(dim=1).add_(reached)
+        reached = cycles[:, -1:].frac()
+        phase = cycles.mul_(2 * math.pi)
+        return torch.complex(now * phase.cos(), now * phase.sin())  # quicker than polar
+
+    return spectra
 
 
 @torch.inference_mode()
@@ -263,7 +184,7 @@ def griffin_lim(
     *,
     log_mel: ArrayLike | None = None,
     n_iter: int = 32,
-    momentum: float = 0.99,
+    momentum: float = 0.95,
     init: ArrayLike | None = None,
     generator: torch.Generator | None = None,
     config: MelConfig = AUDIOLDM_MEL,
@@ -275,6 +196,11 @@ def griffin_lim(
     steps ahead by ``momentum`` times the last change. The STFT is linear, so the step ahead is
     taken on samples, where it costs a sixth.
 
+    An iteration takes every second frame and makes a sound of those alone, then does the same with
+    the frames between. Frames overlap by 84 %, so either half knows the whole sound; the second
+    starts from what the first has found, and for the same arithmetic gets further than all frames
+    at once.
+
     Parameters
     ----------
     magnitude
@@ -283,17 +209,16 @@ def griffin_lim(
         Samples wanted, N; must be a length that has ``T`` frames.
     log_mel
         ``[T, 64]`` or ``[B, T, 64]``, nepers: hold the sound to this mel instead of to
-        ``magnitude``, which becomes the first guess. At each step the magnitude at hand, with a
-        tenth of the guess, takes one step of :func:`mel_to_magnitude`'s towards the mel.
+        ``magnitude``, which becomes the first guess. At each step the magnitude at hand, with
+        a thirtieth of the guess, takes one step of :func:`mel_to_magnitude`'s towards the mel.
     n_iter
         Iterations. 0 gives the start.
     momentum
         0 is plain Griffin-Lim [1]_; above 1 it may not converge.
     init
         Start from the phase of these samples (``[N]`` or ``[B, N]``) or of this complex spectrum
-        (shape of ``magnitude``). Default: sinusoids under the peaks of ``magnitude``. Against
-        random phase, PESQ on 12 clips is 2.14 instead of 2.07 after 8 iterations and 2.21 instead
-        of 2.18 after 32; with original magnitudes 3.73 instead of 3.55. (Seeds differ by 0.03.)
+        (shape of ``magnitude``). Default: sinusoids under the peaks of ``magnitude``, better than
+        random phase.
     generator
         Where the default start begins; default: seed 0, so the same result each time.
 
@@ -307,17 +232,26 @@ def griffin_lim(
     ValueError
         If shapes or ``n_samples`` do not fit each other.
     """
-    onto = _Projection(magnitude, log_mel, n_samples, config, framing)
-    spectrum = onto.start(init, generator)
-    signal = previous = onto.synthesize(lambda block: onto.impose(spectrum[:, block], block))
 
-    def step(block: slice) -> torch.Tensor:
-        return onto.impose(onto.analyze(ahead, block), block)
+    def solve(onto: Projection, start: Spectra) -> torch.Tensor:
+        signal = onto.synthesize(lambda f: onto.impose(start(f), f), onto.comb())
+        n_frames = onto.magnitude.shape[1]
+        combs = [onto.comb(first, COMBS) for first in range(min(COMBS, n_frames))]
+        previous = signal
+        for comb in combs * n_iter:
+            ahead = torch.lerp(previous, signal, 1 + momentum)
+            previous, signal = signal, _step(onto, ahead, comb)
+        return signal
 
-    for _ in range(n_iter):
-        ahead = torch.lerp(previous, signal, 1 + momentum)
-        previous, signal = signal, onto.synthesize(step)
-    return onto.cut(signal)
+    return _solve(solve, magnitude, n_samples, log_mel, init, generator, config, framing)
+
+
+def _step(onto: Projection, signal: torch.Tensor, comb: Comb) -> torch.Tensor:
+    """Both projections with the frames of one comb; what those do not reach stays."""
+    found = onto.synthesize(lambda f: onto.impose(onto.analyze(signal, f, comb), f), comb)
+    for end in comb.ends:
+        found[:, end] = signal[:, end]
+    return found
 
 
 @torch.inference_mode()
@@ -336,26 +270,29 @@ def admm(
     """Samples with given STFT magnitudes, by ADMM [3]_; interface of :func:`griffin_lim`.
 
     The magnitude holds exactly, consistency in the least-squares sense weighted by ``1 / rho``
-    (0: exactly too), and what the two could not agree on is carried to the next iteration.
-    Dearer than :func:`griffin_lim` by a third to a half. On 12 clips it sounds no better or worse
-    (PESQ 2.3 and 2.4, without and with ``log_mel``); its mel error is 0.01 nepers higher without,
-    0.005 lower with.
+    (0: exactly too), and what the two could not agree on is carried to the next iteration. All
+    frames take part in each. Dearer than :func:`griffin_lim`, and no better.
     """
-    onto = _Projection(magnitude, log_mel, n_samples, config, framing)
-    total = onto.start(init, generator)  # x + u in [3]: what is known, and the disagreement so far
-    signal = onto.synthesize(lambda block: onto.impose(total[:, block], block))
 
-    def agreed(block: slice) -> torch.Tensor:  # z: between a sound's spectrum and the total
-        return onto.analyze(signal, block).add_(total[:, block], alpha=rho).div_(1 + rho)
+    def solve(onto: Projection, start: Spectra) -> torch.Tensor:
+        comb = onto.comb()
+        # x + u in [3]: what is known, and the disagreement so far
+        total = torch.cat([start(frames) for _, frames in comb.blocks(onto.size)], dim=1)
+        signal = onto.synthesize(lambda f: onto.impose(total[:, f], f), comb)
 
-    def step(block: slice) -> torch.Tensor:
-        z, y = agreed(block), total[:, block]
-        known = onto.impose((2 * z).sub_(y), block)  # x, from z - u, where u = y - z
-        return y.sub_(z).add_(known)  # in place: the next total
+        def agreed(f: slice) -> torch.Tensor:  # z: between a sound's spectrum and the total
+            return onto.analyze(signal, f, comb).add_(total[:, f], alpha=rho).div_(1 + rho)
 
-    for _ in range(n_iter):
-        signal = onto.synthesize(step)
-    return onto.cut(onto.synthesize(lambda block: onto.impose(agreed(block), block)))
+        def step(f: slice) -> torch.Tensor:
+            z, y = agreed(f), total[:, f]
+            known = onto.impose((2 * z).sub_(y), f)  # x, from z - u, where u = y - z
+            return y.sub_(z).add_(known)  # in place: the next total
+
+        for _ in range(n_iter):
+            signal = onto.synthesize(step, comb)
+        return onto.synthesize(lambda f: onto.impose(agreed(f), f), comb)
+
+    return _solve(solve, magnitude, n_samples, log_mel, init, generator, config, framing)
 
 
 @torch.inference_mode()

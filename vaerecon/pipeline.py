@@ -7,20 +7,25 @@
 
 Level: the front-end removes the mean and scales the peak to 0.5; what comes out is scaled back to
 the clip's level. Time: N samples in, N out, aligned. Randomness: every synthesis starts from a
-fresh generator with the same seed, so results do not depend on the order of the methods.
+fresh generator with the same seed, so results do not depend on the order of the methods. Length:
+what is longer than ``chunk_seconds`` (30) goes through in windows, whose memory is all that is
+needed; :meth:`ReconstructionPipeline.reconstruct_file` reads and writes files as it goes.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import DiffusionPipeline
 
-from vaerecon import autoencoder, checkpoints, metrics
-from vaerecon.audio import Clip
+from vaerecon import autoencoder, checkpoints, flow
+from vaerecon.audio import Clip, stream_audio
+from vaerecon.chunks import CHUNK_SECONDS, chunking
 from vaerecon.mel import (
     AUDIOLDM_MEL,
     ArrayLike,
@@ -28,18 +33,20 @@ from vaerecon.mel import (
     as_samples,
     check_log_mel,
     check_model_configs,
-    log_mel,
-    normalize_level,
 )
-from vaerecon.methods import get_method, select_methods
-from vaerecon.result import MethodResult, ModelFacts, Reconstruction
+from vaerecon.methods import Method, get_method, select_methods
+from vaerecon.metrics import metric_names
+from vaerecon.outputs import check_stem, whole_folder
+from vaerecon.result import Findings, ModelFacts, Reconstruction
+from vaerecon.tracks import FolderShelf, MemoryShelf, MemoryTrack
+from vaerecon.tuning import dtype_name
 from vaerecon.vocoder import measure_lag
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
     from transformers import SpeechT5HifiGan
 
-DEFAULT_METHODS = ("vocoder", "griffinlim")
+DEFAULT_METHODS = ("vocoder", "fast", "griffinlim")
 
 
 class ReconstructionPipeline(DiffusionPipeline):
@@ -69,6 +76,7 @@ class ReconstructionPipeline(DiffusionPipeline):
         self.register_modules(vae=vae, vocoder=vocoder)
         self.variant, self.source, self.revision = "custom", "memory", None
         self._lag: int | None = None
+        self.chunk_seconds = CHUNK_SECONDS  # longest stretch that goes through a model at once
 
     @classmethod
     def from_pretrained(cls, source: str = "tiny", **options: Any) -> ReconstructionPipeline:
@@ -111,10 +119,14 @@ class ReconstructionPipeline(DiffusionPipeline):
             source=self.source,
             revision=self.revision,
             device=str(self.device),
-            dtype=str(self.vocoder.dtype).removeprefix("torch."),  # a VAE may insist on float32
+            dtype=dtype_name(self.vae, self.vocoder),  # a VAE may insist on float32
             vae_parameters=sum(p.numel() for p in self.vae.parameters()),
             vocoder_parameters=sum(p.numel() for p in self.vocoder.parameters()),
         )
+
+    @property
+    def _chunk_frames(self) -> int:
+        return chunking(self.chunk_seconds, self.mel_config.frames_per_second).longest
 
     def encode(
         self,
@@ -123,11 +135,19 @@ class ReconstructionPipeline(DiffusionPipeline):
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
         """``[T, 64]`` to latent ``[8, ceil(T/4), 16]``; see :func:`vaerecon.autoencoder.encode`."""
-        return autoencoder.encode(self.vae, log_mel, sample=sample, generator=generator)
+        return autoencoder.encode(
+            self.vae, log_mel, sample=sample, generator=generator, chunk=self._chunk_frames
+        )
 
     def decode(self, latent: ArrayLike, n_frames: int | None = None) -> torch.Tensor:
         """Latent to ``[T, 64]``; see :func:`vaerecon.autoencoder.decode`."""
-        return autoencoder.decode(self.vae, latent, n_frames=n_frames)
+        return autoencoder.decode(self.vae, latent, n_frames=n_frames, chunk=self._chunk_frames)
+
+    def needs_of(self, method: Method) -> dict[str, Any]:
+        """What a method needs of this checkpoint, as its keyword arguments."""
+        if "vocoder" in method.needs:
+            return {"vocoder": self.vocoder, "lag": self.lag}
+        return {}
 
     @torch.inference_mode()
     def synthesize(
@@ -166,27 +186,37 @@ class ReconstructionPipeline(DiffusionPipeline):
         """
         chosen = get_method(method)
         mel = check_log_mel(log_mel, self.mel_config).to(self.device)
+        if not torch.isfinite(mel).all():  # or a method would be blamed for it
+            raise ValueError(
+                "log-mel: got NaN or infinite values, expected finite ones; clean what it was "
+                "computed from"
+            )
         if n_samples is None:
             n_samples = mel.shape[-2] * self.mel_config.hop_length
+            if original is not None:  # which may end within the last hop
+                n_samples = min(n_samples, as_samples(original).shape[-1])
         if generator is None:
             generator = torch.Generator().manual_seed(0)
-        needs: dict[str, Any] = {}
-        if "vocoder" in chosen.needs:
-            needs |= {"vocoder": self.vocoder, "lag": self.lag}
         if "original" in chosen.needs:
             if original is None:
                 raise ValueError(
                     f"original: got None, but {method!r} is a ceiling that needs the original's "
                     "normalised samples; pass original=vaerecon.mel.normalize_level(samples)[0]"
                 )
-            needs["original"] = as_samples(original).to(self.device)
-        samples = chosen.function(mel, n_samples, generator, **needs)
-        if not torch.isfinite(samples).all():
-            raise ValueError(
-                f"{method}: got NaN or infinite samples from a finite log-mel; "
-                f"the model ran in {self.dtype}: load it with dtype='float32'"
+            original = MemoryTrack(as_samples(original)).read
+        pieces = list(
+            flow.synthesized(
+                self,
+                chosen,
+                MemoryTrack(mel, -2).read,
+                mel.shape[-2],
+                n_samples,
+                generator,
+                original,
+                self._chunk_frames,
             )
-        return samples
+        )
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
 
     @torch.inference_mode()
     def __call__(
@@ -228,63 +258,71 @@ class ReconstructionPipeline(DiffusionPipeline):
         """
         if not isinstance(clip, Clip):
             clip = Clip(as_samples(clip).cpu().numpy(), self.mel_config.sample_rate, "clip")
-        names = select_methods(methods)
-        normalized, level = normalize_level(clip.samples)
-        mel = log_mel(normalized.to(self.device), self.mel_config, normalize=False)
-        latent = self.encode(mel, sample, torch.Generator().manual_seed(seed))
-        decoded = self.decode(latent, n_frames=mel.shape[0])
+        request = self._request(methods, without_vae, sample, seed, exclude_metrics)
+        samples = MemoryTrack(as_samples(clip.samples))
+        return flow.reconstruct(self, clip, samples, MemoryShelf(), request, clip.name)
 
-        reference = level.restore(normalized)
-        sources = {True: decoded} | ({False: mel} if without_vae else {})
-        results: dict[bool, dict[str, MethodResult]] = {True: {}, False: {}}
-        names = list(dict.fromkeys([*names, "silence"]))
-        self._warm_up(names, mel, normalized)
-        jobs = [(through_vae, name) for through_vae in sources for name in names]
-        for through_vae, name in self._with_progress(jobs):
-            if not through_vae and not get_method(name).uses_mel:
-                results[False][name] = results[True][name]  # the VAE cannot change it
-                continue
-            started = time.perf_counter()
-            samples = self.synthesize(
-                sources[through_vae],
-                name,
-                n_samples=len(normalized),
-                generator=torch.Generator().manual_seed(seed),
-                original=normalized,
-            ).cpu()
-            seconds = time.perf_counter() - started
-            samples = level.restore(samples)
-            results[through_vae][name] = MethodResult(
-                samples=samples,
-                seconds=seconds,
-                lag=self.lag if "vocoder" in get_method(name).needs else 0,
-                gain=1.0 / float(level.gain),
-                scores=metrics.evaluate(
-                    reference, samples, self.mel_config.sample_rate, exclude=exclude_metrics
-                ),
-            )
-        return Reconstruction(
-            clip=clip,
-            reference=reference,
-            mel=mel.cpu(),
-            latent=latent.cpu(),
-            mel_decoded=decoded.cpu(),
-            methods=results[True],
-            without_vae=results[False],
-            model=self.describe(),
+    def _request(self, methods, without_vae, sample, seed, exclude_metrics) -> flow.Request:
+        return flow.Request(
+            methods=tuple(select_methods(methods)),
+            without_vae=without_vae,
+            sample=sample,
             seed=seed,
+            exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
+            chunk=self._chunk_frames,
         )
 
-    def _warm_up(self, names: list[str], mel: torch.Tensor, original: torch.Tensor) -> None:
-        """Run each method on a few frames: what only a first call costs is not a method's time."""
-        mel = mel[:16]
-        original = original[: len(mel) * self.mel_config.hop_length]
-        for name in names:
-            self.synthesize(mel, name, n_samples=len(original), original=original)
+    @torch.inference_mode()
+    def reconstruct_file(
+        self,
+        path: str | os.PathLike[str],
+        output_dir: str | os.PathLike[str],
+        methods: str | Iterable[str] = DEFAULT_METHODS,
+        *,
+        max_length: float | None = None,
+        offset: float = 0.0,
+        without_vae: bool = True,
+        sample: bool = False,
+        seed: int = 0,
+        exclude_metrics: Iterable[str] = (),
+    ) -> Findings:
+        """Send a sound file through the whole flow and write what was heard and found.
 
-    def _with_progress(self, jobs: list[tuple[bool, str]]) -> Iterator[tuple[bool, str]]:
-        with self.progress_bar(total=len(jobs)) as bar:
-            for through_vae, name in jobs:
-                bar.set_description(name if through_vae else f"{name}, without VAE")
-                yield through_vae, name
-                bar.update()
+        The same as ``pipe(load_audio(path)).save(output_dir)``, in memory that does not grow with
+        the file: it is read, computed and written piece by piece. The temporary files stand beside
+        the results until all is done.
+
+        Parameters
+        ----------
+        path
+            A sound file; see :func:`vaerecon.load_audio`, also for ``max_length`` and ``offset``.
+        output_dir
+            Folder for the results, created if need be; files of the same name are replaced.
+        methods, without_vae, sample, seed, exclude_metrics
+            As in :meth:`__call__`.
+
+        Returns
+        -------
+        Findings
+            All numbers (``table``, ``analysis``) and ``files``, what was written.
+
+        Raises
+        ------
+        ValueError, OSError
+            Those of :func:`vaerecon.load_audio` and of :meth:`__call__`; also if the folder cannot
+            be written. Then, as after an interrupt, nothing is left and an earlier result is kept.
+        """
+        request = self._request(methods, without_vae, sample, seed, exclude_metrics)
+        check_stem(Path(path).stem)  # the files are named after it
+        output_dir = Path(output_dir)
+        with whole_folder(output_dir) as folder:
+            scratch = folder.parent / "tracks"
+            scratch.mkdir()
+            with FolderShelf(folder, scratch) as shelf:
+                with stream_audio(path, max_length, offset, self.mel_config.sample_rate) as sound:
+                    clip, samples = flow.spool(sound, shelf)
+                result = flow.reconstruct(self, clip, samples, shelf, request, clip.name)
+                result.write_findings(folder, clip.name)
+                findings = result.findings
+            names = sorted(p.name for p in folder.iterdir())
+        return replace(findings, files=tuple(output_dir / name for name in names))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaerecon.audio import Clip, write_wav
+from vaerecon.chunks import spans
 from vaerecon.mel import AUDIOLDM_MEL
-from vaerecon.outputs import whole_folder
+from vaerecon.outputs import check_stem, whole_folder
+from vaerecon.tracks import FileTrack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +23,12 @@ if TYPE_CHECKING:
 
     from vaerecon.metrics import Scores
 
+    # a result in memory holds tensors; one that is being written to files holds those
+    Array = torch.Tensor | FileTrack
+
 SCHEMA = 1  # of analysis.json; changes when a key changes its meaning
+PICTURE_SECONDS = 30  # s; of a longer clip the picture shows its loudest stretch of that length
+BLOCK = 3000  # frames that are read at once
 LIBRARIES = ("vaerecon", "torch", "diffusers", "transformers", "librosa", "numpy", "pesq", "pystoi")
 
 
@@ -39,10 +46,30 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class MethodResult:
-    """One method's sound and how it scored."""
+class ClipFacts:
+    """What a result says of its clip, without the samples."""
 
-    samples: torch.Tensor  # [N] float32, at the clip's level
+    name: str
+    sample_rate: int  # Hz
+    n_samples: int
+    sha256: str  # of the samples as little-endian float32
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return self.n_samples / self.sample_rate
+
+    @classmethod
+    def of(cls, clip: Clip) -> ClipFacts:
+        """Those of a clip in memory."""
+        digest = hashlib.sha256(clip.samples.astype("<f4").tobytes()).hexdigest()
+        return cls(clip.name, clip.sample_rate, len(clip.samples), digest)
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """How one method did."""
+
     seconds: float  # wall-clock time of log-mel to samples
     lag: int  # samples by which the output was late and was moved back
     gain: float  # factor from the model's level (peak 0.5) to the clip's
@@ -50,23 +77,36 @@ class MethodResult:
 
 
 @dataclass(frozen=True)
-class Reconstruction:
-    """A clip that went through the VAE and came back by several methods."""
+class MethodResult(MethodFacts):
+    """One method's sound and how it scored."""
 
-    clip: Clip
-    reference: torch.Tensor  # [N] float32: the clip with its mean removed; what is compared
-    mel: torch.Tensor  # [T, 64] nepers, of the clip
-    latent: torch.Tensor  # [8, ceil(T/4), 16]
-    mel_decoded: torch.Tensor  # [T, 64] nepers, as the VAE returned it
-    methods: dict[str, MethodResult]  # from mel_decoded
-    without_vae: dict[str, MethodResult]  # from mel; empty if not asked for
+    samples: Array  # [N] float32, at the clip's level
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that was measured of one clip: a reconstruction without its arrays."""
+
+    clip: ClipFacts
+    frames: int  # of the mel, T
+    vae_mae: float  # nepers; mean difference between the clip's mel and the VAE's
+    latent_shape: list[int]  # [8, ceil(T/4), 16]
+    methods: dict[str, MethodFacts]  # through the VAE
+    without_vae: dict[str, MethodFacts]  # from the original mel; empty if not asked for
     model: ModelFacts
     seed: int
+    files: tuple[Path, ...] = ()  # what was written
 
     @property
-    def audio(self) -> dict[str, torch.Tensor]:
-        """Method name to samples ``[N]``, float32, at the clip's level."""
-        return {name: found.samples for name, found in self.methods.items()}
+    def latent_values(self) -> int:
+        """Numbers in the latent."""
+        channels, positions, width = self.latent_shape
+        return channels * positions * width
+
+    @property
+    def ratio_to_mel(self) -> float:
+        """Numbers in the mel for each one in the latent."""
+        return self.frames * AUDIOLDM_MEL.n_mels / self.latent_values
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -87,31 +127,26 @@ class Reconstruction:
         return pd.DataFrame(rows).set_index(["method", "vae"]).astype(float)
 
     def analysis(self, stem: str) -> dict[str, Any]:
-        """Everything that was measured, as in ``<stem>_analysis.json`` (schema 1).
+        """Everything, as in ``<stem>_analysis.json`` (schema 1).
 
         A number that could not be computed is None; ``"notes"`` beside it says why.
         """
-        n_latent, n_samples = self.latent.numel(), len(self.reference)
-        frames = self.mel.shape[0]
-        seconds = frames * AUDIOLDM_MEL.hop_length / self.clip.sample_rate
+        seconds = self.frames * AUDIOLDM_MEL.hop_length / self.clip.sample_rate
         return {
             "schema": SCHEMA,
             "clip": {
                 "name": self.clip.name,
                 "duration_s": self.clip.duration,
                 "sample_rate": self.clip.sample_rate,
-                "sha256": hashlib.sha256(self.clip.samples.astype("<f4").tobytes()).hexdigest(),
+                "sha256": self.clip.sha256,
             },
             "model": asdict(self.model),
-            "mel": {
-                "frames": frames,
-                "vae_mae_nepers": float((self.mel_decoded - self.mel).abs().mean()),
-            },
+            "mel": {"frames": self.frames, "vae_mae_nepers": self.vae_mae},
             "latent": {
-                "shape": list(self.latent.shape),
-                "values_per_second": n_latent / seconds,
-                "ratio_to_samples": n_samples / n_latent,
-                "ratio_to_mel": self.mel.numel() / n_latent,
+                "shape": self.latent_shape,
+                "values_per_second": self.latent_values / seconds,
+                "ratio_to_samples": self.clip.n_samples / self.latent_values,
+                "ratio_to_mel": self.ratio_to_mel,
             },
             "methods": {
                 name: self._method_entry(found, wav_name(stem, name) if name != "silence" else None)
@@ -124,7 +159,7 @@ class Reconstruction:
             "seed": self.seed,
         }
 
-    def _method_entry(self, found: MethodResult, file: str | None) -> dict[str, Any]:
+    def _method_entry(self, found: MethodFacts, file: str | None) -> dict[str, Any]:
         notes = dict(found.scores.notes)
         if file is None:
             notes["file"] = "not written: only methods through the VAE are, and not silence"
@@ -137,6 +172,94 @@ class Reconstruction:
             "metrics": dict(found.scores),
             "notes": notes,
         }
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A clip that went through the VAE and came back by several methods."""
+
+    clip: Clip | ClipFacts
+    reference: Array  # [N] float32: the clip with its mean removed; what is compared
+    mel: Array  # [T, 64] nepers, of the clip
+    latent: Array  # [8, ceil(T/4), 16]
+    mel_decoded: Array  # [T, 64] nepers, as the VAE returned it
+    methods: dict[str, MethodResult]  # from mel_decoded
+    without_vae: dict[str, MethodResult]  # from mel; empty if not asked for
+    model: ModelFacts
+    seed: int
+
+    @property
+    def audio(self) -> dict[str, torch.Tensor]:
+        """Method name to samples ``[N]``, float32, at the clip's level."""
+        return {name: found.samples for name, found in self.methods.items()}
+
+    @cached_property
+    def findings(self) -> Findings:
+        """What was measured, without the arrays."""
+        frames = self.mel.shape[0]
+        mae = 0.0
+        for start, stop in spans(frames, BLOCK):
+            pair = (section(x, -2, start, stop) for x in (self.mel_decoded, self.mel))
+            mae += _mean_difference(*pair) * ((stop - start) / frames)
+        return Findings(
+            clip=ClipFacts.of(self.clip) if isinstance(self.clip, Clip) else self.clip,
+            frames=frames,
+            vae_mae=mae,
+            latent_shape=list(self.latent.shape),
+            methods=_facts(self.methods),
+            without_vae=_facts(self.without_vae),
+            model=self.model,
+            seed=self.seed,
+        )
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a method and source (``vae`` True: through the VAE), one column a number."""
+        return self.findings.table
+
+    def analysis(self, stem: str) -> dict[str, Any]:
+        """Everything that was measured; see :meth:`Findings.analysis`."""
+        return self.findings.analysis(stem)
+
+    def excerpt(self, seconds: int = PICTURE_SECONDS) -> Reconstruction:
+        """In memory: all of a clip up to ``seconds``; of a longer one its loudest ``seconds``.
+
+        The name then says which they are, and there are no scores, which are the whole clip's.
+        """
+        rate, hop = self.clip.sample_rate, AUDIOLDM_MEL.hop_length
+        n_samples, n_frames = self.reference.shape[-1], self.mel.shape[0]
+        whole = n_samples <= seconds * rate
+        start = 0 if whole else rate * self._loudest(seconds)
+        stop = n_samples if whole else start + seconds * rate
+        frames = start // hop, n_frames if whole else stop // hop
+        ratio = -(-n_frames // self.latent.shape[-2])
+        name = f"{self.clip.name} (its loudest {seconds} s, from {start // rate} s on)"
+
+        def heard(found: MethodResult) -> MethodResult:
+            samples = section(found.samples, -1, start, stop)
+            scores = found.scores if whole else type(found.scores)({})
+            return replace(found, samples=samples, scores=scores)
+
+        return replace(
+            self,
+            clip=self.clip if whole else ClipFacts(name, rate, stop - start, ""),
+            reference=section(self.reference, -1, start, stop),
+            mel=section(self.mel, -2, *frames),
+            latent=section(self.latent, -2, frames[0] // ratio, -(-frames[1] // ratio)),
+            mel_decoded=section(self.mel_decoded, -2, *frames),
+            methods={name: heard(found) for name, found in self.methods.items()},
+            without_vae={},
+        )
+
+    def _loudest(self, seconds: int) -> int:
+        """Whole second at which the stretch with the most energy begins."""
+        rate = self.clip.sample_rate
+        energy = [
+            float(section(self.reference, -1, i * rate, (i + 1) * rate).double().square().sum())
+            for i in range(self.reference.shape[-1] // rate)
+        ]
+        sums = [sum(energy[i : i + seconds]) for i in range(len(energy) - seconds + 1)]
+        return sums.index(max(sums))
 
     def save(self, folder: str | Path, stem: str | None = None) -> list[Path]:
         """Write wav files, ``analysis.json`` and the picture: all of them, or nothing.
@@ -159,20 +282,42 @@ class Reconstruction:
             If the folder cannot be written or the disk is full; nothing is left behind, and an
             earlier result is as it was.
         """
-        from vaerecon.lab.plots import plot_reconstruction, save_figure
-
-        stem = stem or self.clip.name
+        stem = check_stem(stem or self.clip.name)
         folder = Path(folder)
         with whole_folder(folder) as scratch:
-            write_wav(scratch / f"{stem}_original.wav", self.reference, self.clip.sample_rate)
+            write_wav(scratch / original_name(stem), self.reference, self.clip.sample_rate)
             for name, found in self.methods.items():
                 if name != "silence":
                     write_wav(scratch / wav_name(stem, name), found.samples, self.clip.sample_rate)
-            text = json.dumps(self.analysis(stem), indent=2, allow_nan=False, ensure_ascii=False)
-            (scratch / f"{stem}_analysis.json").write_text(text + "\n", encoding="utf-8")
-            save_figure(plot_reconstruction(self)[0], scratch / f"{stem}_spectrograms.png")
+            self.write_findings(scratch, stem)
             names = sorted(p.name for p in scratch.iterdir())
         return [folder / name for name in names]
+
+    def write_findings(self, folder: Path, stem: str) -> None:
+        """Write ``analysis.json`` and the picture into ``folder``."""
+        from vaerecon.lab.plots import plot_reconstruction, save_figure
+
+        text = json.dumps(self.analysis(stem), indent=2, allow_nan=False, ensure_ascii=False)
+        (folder / f"{stem}_analysis.json").write_text(text + "\n", encoding="utf-8")
+        save_figure(plot_reconstruction(self.excerpt())[0], folder / f"{stem}_spectrograms.png")
+
+
+def section(array: Array, axis: int, start: int, stop: int) -> torch.Tensor:
+    """Part of a tensor, or of a track in a file."""
+    if isinstance(array, FileTrack):
+        return array.read(start, stop)
+    return array.narrow(axis, start, stop - start)
+
+
+def _mean_difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    return float((one - other).abs().mean())
+
+
+def _facts(results: dict[str, MethodResult]) -> dict[str, MethodFacts]:
+    return {
+        name: MethodFacts(found.seconds, found.lag, found.gain, found.scores)
+        for name, found in results.items()
+    }
 
 
 def _version(package: str) -> str | None:
@@ -181,6 +326,11 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def original_name(stem: str) -> str:
+    """File name of what was compared."""
+    return f"{stem}_original.wav"
 
 
 def wav_name(stem: str, method: str) -> str:

@@ -32,8 +32,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from vaerecon.chunks import CHUNK_SECONDS, Chunking, stitched
 from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, check_log_mel, log_mel
 
+CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
 PROBE_FRAMES = 17  # mel frames of a lag probe: 8 of silence or fading sound around the middle one
 PROBE_WIDTH = 80.0  # samples; standard deviation of the probe's Gaussian envelope (5 ms)
 
@@ -52,9 +54,35 @@ def n_samples_out(vocoder: Any, n_frames: int) -> int:
     return n
 
 
+def receptive_field(vocoder: Any) -> int:
+    """Mel frames beyond its own, to either side, that a sample can depend on (23 for AudioLDM2).
+
+    From the config, backwards from the first and the last sample of a frame: every convolution
+    widens the range by half its dilated kernel, every transposed one divides it by its stride.
+    """
+    config = vocoder.config
+    sizes = zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
+    # in each residual block one dilated and one plain convolution for every dilation
+    block = max(sum((k - 1) // 2 * (d + 1) for d in dilations) for k, dilations in sizes)
+    first, last = 0, math.prod(config.upsample_rates) - 1  # samples of frame 0
+    first, last = first - 3, last + 3  # conv_post, 7 taps
+    upsamplers = list(zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True))
+    for stride, kernel in reversed(upsamplers):
+        first, last = first - block, last + block
+        # input i reaches outputs i * stride - padding + 0 ... kernel - 1
+        padding = (kernel - stride) // 2
+        first = math.ceil((first + padding - kernel + 1) / stride)
+        last = math.floor((last + padding) / stride)
+    return max(-(first - 3), last + 3)  # conv_pre, 7 taps
+
+
 @torch.inference_mode()
 def vocode(
-    vocoder: Any, log_mel: ArrayLike, n_samples: int | None = None, lag: int = 0
+    vocoder: Any,
+    log_mel: ArrayLike,
+    n_samples: int | None = None,
+    lag: int = 0,
+    chunk: int = CHUNK_FRAMES,
 ) -> torch.Tensor:
     """Turn a log-mel into samples.
 
@@ -70,6 +98,10 @@ def vocode(
     lag
         Samples by which the model is late, as :func:`measure_lag` gives it: removed from the
         front (zeros are put there if it is negative).
+    chunk
+        Frames computed at once. A longer mel goes through the model in windows that overlap by
+        what a sample can depend on (:func:`receptive_field`) and are cut there: the same samples
+        up to rounding, in memory that follows the window.
 
     Returns
     -------
@@ -80,7 +112,8 @@ def vocode(
     Raises
     ------
     ValueError
-        For another layout, ``n_samples`` below 1, or if the input or the result is not finite.
+        For another layout, ``n_samples`` below 1, ``chunk`` below eight receptive fields, or if
+        the input or the result is not finite.
 
     References
     ----------
@@ -93,8 +126,27 @@ def vocode(
         n_samples = math.prod(vocoder.config.upsample_rates) * x.shape[-2]
     if n_samples < 1:
         raise ValueError(f"n_samples: got {n_samples}, expected at least 1")
-    single = x.ndim == 2
-    batch = x[None] if single else x  # always a batch: [B, T, M] in, [B, N] out
+    hop = math.prod(vocoder.config.upsample_rates)
+    n_frames = x.shape[-2]
+
+    def samples_of(start: int, stop: int) -> torch.Tensor:
+        own = _run(vocoder, x[..., start:stop, :])
+        # a negative pad cuts: lag samples off the front, and behind what the next window gives
+        end = own.shape[-1] - lag if stop == n_frames else (stop - start) * hop
+        return F.pad(own, (-lag, end + lag - own.shape[-1]))
+
+    reach = receptive_field(vocoder) + math.ceil(abs(lag) / hop)
+    longest = chunk if n_frames > chunk else max(chunk, 8 * reach)
+    plan = Chunking(longest, 2 * reach, 0, AUDIOLDM_MEL.frames_per_second)
+    pieces = list(stitched(n_frames, samples_of, plan, unit=hop, stage="vocoder"))
+    samples = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
+    return F.pad(samples, (0, n_samples - samples.shape[-1]))
+
+
+def _run(vocoder: Any, mel: torch.Tensor) -> torch.Tensor:
+    """What the model makes of ``mel``, uncut, checked to be finite."""
+    single = mel.ndim == 2
+    batch = mel[None] if single else mel  # always a batch: [B, T, M] in, [B, N] out
     samples = vocoder(batch.to(vocoder.device, vocoder.dtype)).to(torch.float32)
     if not torch.isfinite(samples).all():
         cause = (
@@ -103,8 +155,6 @@ def vocode(
             else "are its weights intact?"
         )
         raise ValueError(f"vocoder: gave NaN or infinite samples; {cause}")
-    # a negative pad cuts: lag samples off the front, the rest to length
-    samples = F.pad(samples, (-lag, n_samples + lag - samples.shape[-1]))
     return samples[0] if single else samples
 
 

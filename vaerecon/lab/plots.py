@@ -26,6 +26,7 @@ TICKS_HZ = (125, 500, 1000, 2000, 4000, 7000)
 # one colour a method everywhere (seaborn's colourblind palette); grey for what is only compared
 METHOD_COLORS = {
     "vocoder": "#0173b2",
+    "fast": "#6a3d9a",
     "griffinlim": "#de8f05",
     "hybrid": "#029e73",
     "admm": "#d55e00",

@@ -1,53 +1,74 @@
-"""Folders of audio as an endless stream of augmented training crops.
+"""Folders of audio, of any size and rate, as an endless stream of augmented training crops.
 
-Every file is decoded once to 16 kHz mono and kept in memory as 16-bit integers (about 115 MB an
-hour). A crop is drawn from a file with probability proportional to its length, then changed:
-speed (and with it pitch), a spectral tilt, a second source mixed in, polarity and level. Each
-change is drawn anew, so one hour of audio serves many passes.
+What fits into memory is decoded once to 16 kHz mono and kept as 16-bit integers (about 115 MB an
+hour). A larger collection stays on disk and each crop is read where it lies, which costs some
+milliseconds a crop; both roads give the same crops for the same random draws, up to the rounding
+to 16 bits.
+
+A crop is drawn from a file with probability proportional to its length, then changed: speed (and
+with it pitch), spectrum, a second source mixed in, polarity and level. Each change is drawn anew,
+so one hour of audio serves many passes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import soundfile
 import torch
 from tqdm.auto import tqdm
 
 from vaerecon.audio import load_audio
+from vaerecon.training.augmentation import USUAL_AUGMENTATION, Augmentation, colour, to_full_scale
 
 logger = logging.getLogger(__name__)
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".mp3", ".m4a"}
+AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aiff", ".aif"}
+MEMORY_LIMIT = 2.0  # GB; a larger collection is read from disk crop by crop
+SILENT = 1e-4  # peak below which a file is left out: an empty take teaches nothing
 
 
-@dataclass(frozen=True)
-class Augmentation:
-    """How far a crop may be changed. Probabilities are per crop."""
-
-    speed: float = 0.35  # probability of resampling by a random factor
-    speed_range: tuple[float, float] = (0.8, 1.25)  # factor; above 1 is faster and higher
-    tilt: float = 0.3  # probability of a spectral tilt
-    tilt_db: float = 9.0  # dB; largest change between 0 and 8 kHz
-    mix: float = 0.2  # probability of a second source
-    mix_db: tuple[float, float] = (-20.0, 0.0)  # dB; level of the second source
-    gain: float = 0.7  # probability of a level below full (quiet passages of a clip)
-    gain_db: tuple[float, float] = (-30.0, 0.0)  # dB; level of the crop's peak
-
-
-NO_AUGMENTATION = Augmentation(speed=0, tilt=0, mix=0, gain=0)
+def hash_share(name: str) -> float:
+    """A number in 0..1 that belongs to ``name`` and looks random."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
 
 
 def held_out(name: str, share: float = 0.06) -> bool:
     """Whether the file called ``name`` belongs to the validation part, decided by its hash."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return int.from_bytes(digest[:4], "big") / 2**32 < share
+    return hash_share(name) < share
 
 
-def find_audio(folders: list[Path]) -> list[Path]:
+def split(files: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Training and validation files: by :func:`held_out`, but neither part is ever empty.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two files.
+    """
+    if len(files) < 2:
+        raise ValueError(
+            "training data: got one file, expected at least two (one is kept for validation); "
+            "cut it in two, or add more"
+        )
+    names = {f.name for f in files}
+    chosen = {name for name in names if held_out(name)}
+    if not chosen or chosen == names:
+        chosen = {min(names, key=hash_share)}
+    if chosen == names:
+        raise ValueError(
+            f"training data: all files are called {files[0].name!r}, expected different names "
+            "(they decide which are kept for validation)"
+        )
+    return [f for f in files if f.name not in chosen], [f for f in files if f.name in chosen]
+
+
+def find_audio(folders: Sequence[Path]) -> list[Path]:
     """Audio files below ``folders``, sorted by name.
 
     Raises
@@ -67,8 +88,56 @@ def find_audio(folders: list[Path]) -> list[Path]:
     return files
 
 
+class _Source(Protocol):
+    """A file's samples at the corpus's rate."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, stop: int) -> np.ndarray: ...  # float32, perhaps shorter
+
+
+class InMemory:
+    """A decoded file as 16-bit integers, scaled so that its peak uses them all."""
+
+    def __init__(self, samples: np.ndarray):
+        self.peak = float(np.abs(samples).max())
+        self.samples = np.round(samples / max(self.peak, 1e-9) * 32767).astype(np.int16)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Samples ``start`` to ``stop``."""
+        return self.samples[start:stop].astype(np.float32) * np.float32(self.peak / 32767)
+
+
+class OnDisk:
+    """A file that is decoded where a crop needs it, and nowhere else."""
+
+    def __init__(self, path: Path, sample_rate: int):
+        self.path, self.sample_rate = path, sample_rate
+        try:
+            info = soundfile.info(str(path))
+            self.length = round(info.frames * sample_rate / info.samplerate)
+        except soundfile.LibsndfileError:  # ffmpeg's business: no other way to know its length
+            self.length = len(load_audio(path, sample_rate=sample_rate).samples)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Samples ``start`` to ``stop``; none of a file that can no longer be read there."""
+        rate = self.sample_rate
+        try:
+            clip = load_audio(self.path, (stop - start) / rate, start / rate, sample_rate=rate)
+        except (ValueError, OSError) as error:
+            logger.warning("%s: left out of a crop: %s", self.path.name, error)
+            return np.zeros(0, np.float32)
+        return clip.samples
+
+
 class Corpus:
-    """Audio in memory, and random crops of it.
+    """Audio, and random crops of it.
 
     Parameters
     ----------
@@ -76,26 +145,59 @@ class Corpus:
         Searched recursively for audio.
     part
         ``"train"`` or ``"validation"`` (about 6 % of the files, chosen by a hash of their names,
-        so that the split survives new files).
+        so that the split survives new files; at least one).
+    memory_limit
+        GB of 16-bit samples to keep in memory; more stays on disk.
+    progress
+        Show a bar while files are read, where there is somebody to see it.
+
+    Raises
+    ------
+    ValueError
+        If there are not enough files, or none can be read.
     """
 
-    def __init__(self, folders: list[Path], part: str = "train", sample_rate: int = 16000):
-        files = [f for f in find_audio(folders) if held_out(f.name) == (part == "validation")]
-        if not files:
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        part: str = "train",
+        sample_rate: int = 16000,
+        memory_limit: float = MEMORY_LIMIT,
+        progress: bool = True,
+    ):
+        files = split(find_audio(folders))[part == "validation"]
+        self.sample_rate, self.progress = sample_rate, progress
+        # headers only: what does not fit is never decoded as a whole
+        found = self._open(files, f"measuring {part} audio", OnDisk)
+        size = 2 * sum(len(source) for source in found.values()) / 1e9
+        self.streaming = size > memory_limit
+        if not self.streaming:
+            found = self._open(list(found), f"reading {part} audio", _decode)
+        self.clips: list[_Source] = list(found.values())
+        lengths = np.array([len(clip) for clip in self.clips], dtype=np.float64)
+        if not lengths.sum():
             raise ValueError(
-                f"training data: no file falls into the {part} part; add more (about 20 are enough)"
+                f"training data: no file of the {part} part could be read or has any sound; "
+                "see the warnings above"
             )
-        self.sample_rate = sample_rate
-        self.clips: list[np.ndarray] = []
-        for path in tqdm(files, desc=f"reading {part} audio", unit="file", leave=False):
-            samples = load_audio(path, sample_rate=sample_rate).samples
-            peak = float(np.abs(samples).max())
-            if peak > 1e-4:  # an empty take teaches nothing
-                self.clips.append(np.round(samples / peak * 32767).astype(np.int16))
-        lengths = np.array([len(c) for c in self.clips], dtype=np.float64)
         self.seconds = float(lengths.sum()) / sample_rate
-        self.weights = lengths / lengths.sum()
-        logger.info("%s: %d files, %.1f min", part, len(self.clips), self.seconds / 60)
+        self._until = np.cumsum(lengths) / lengths.sum()  # share of the total up to each file's end
+        place = "on disk" if self.streaming else "in memory"
+        logger.info("%s: %d files, %.1f min, %s", part, len(self.clips), self.seconds / 60, place)
+
+    def _open(self, files: list[Path], label: str, opened) -> dict[Path, _Source]:
+        """Each file that can be read and is not silent; a warning for each of the others."""
+        found = {}
+        hidden = None if self.progress else True  # None: only on a terminal and in notebooks
+        for path in tqdm(files, desc=label, unit="file", leave=False, disable=hidden):
+            try:
+                source = opened(path, self.sample_rate)
+            except (ValueError, OSError) as error:
+                logger.warning("%s: left out: %s", path.name, error)
+                continue
+            if source is not None and len(source):
+                found[path] = source
+        return found
 
     def crop(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
         """One crop ``[n_samples]``, float32, peak at most 0.5."""
@@ -103,38 +205,39 @@ class Corpus:
         if rng.random() < augment.mix:
             level = 10 ** (rng.uniform(*augment.mix_db) / 20)
             x = x + level * self._cut(n_samples, rng, augment)
-        if rng.random() < augment.tilt:
-            x = _tilt(x, rng.uniform(-augment.tilt_db, augment.tilt_db))
+        x = colour(x, rng, augment, self.sample_rate)
         x = x - x.mean()
         gain_db = rng.uniform(*augment.gain_db) if rng.random() < augment.gain else 0.0
-        scale = 0.5 * 10 ** (gain_db / 20) / max(float(np.abs(x).max()), 1e-3)
-        return (x * scale * rng.choice((-1.0, 1.0))).astype(np.float32)
+        scale = 0.5 * 10 ** (gain_db / 20) * rng.choice((-1.0, 1.0))
+        return (to_full_scale(x) * scale).astype(np.float32)
 
     def _cut(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
         """A random piece of a random file, perhaps at another speed; short files are padded."""
-        clip = self.clips[rng.choice(len(self.clips), p=self.weights)]
+        index = np.searchsorted(self._until, rng.random(), side="right")
+        clip = self.clips[min(index, len(self.clips) - 1)]
         factor = rng.uniform(*augment.speed_range) if rng.random() < augment.speed else 1.0
         wanted = round(n_samples * factor)
-        start = rng.integers(0, max(1, len(clip) - wanted + 1))
-        x = clip[start : start + wanted].astype(np.float32) / 32767
-        if factor != 1.0:
+        start = int(rng.integers(0, max(1, len(clip) - wanted + 1)))
+        x = clip.read(start, start + wanted)
+        if factor != 1.0 and len(x):
             import soxr
 
             x = soxr.resample(x, factor * self.sample_rate, self.sample_rate, quality="MQ")
-        return np.pad(x[:n_samples], (0, max(0, n_samples - len(x))))
+        x = np.pad(x[:n_samples], (0, max(0, n_samples - len(x))))
+        return to_full_scale(x)
 
     def batch(
         self,
         size: int,
         n_samples: int,
         rng: np.random.Generator,
-        augment: Augmentation = Augmentation(),
+        augment: Augmentation = USUAL_AUGMENTATION,
     ) -> torch.Tensor:
         """``[size, n_samples]`` float32 crops."""
         return torch.from_numpy(np.stack([self.crop(n_samples, rng, augment) for _ in range(size)]))
 
 
-def _tilt(x: np.ndarray, db: float) -> np.ndarray:
-    """Raise or lower the spectrum linearly in dB from 0 Hz to half the sample rate."""
-    spectrum = np.fft.rfft(x)
-    return np.fft.irfft(spectrum * 10 ** (np.linspace(-db / 2, db / 2, len(spectrum)) / 20), len(x))
+def _decode(path: Path, sample_rate: int) -> InMemory | None:
+    """A whole file; None if there is no sound in it."""
+    samples = InMemory(load_audio(path, sample_rate=sample_rate).samples)
+    return samples if samples.peak > SILENT else None

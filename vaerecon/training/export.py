@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
-from transformers import SpeechT5HifiGan
 
 from vaerecon.outputs import whole_folder
+from vaerecon.training.initial import FILES, load_part
+from vaerecon.training.loop import read_checkpoint, read_curve
+from vaerecon.training.quiet import quiet_libraries
 
-WEIGHTS = {
-    "vae": "diffusion_pytorch_model.safetensors",
-    "vocoder": "model.safetensors",
-}
+REQUIRED = ("vae", "vocoder")  # without them it is no model; `fast` is there or not
 
 
 def export(run: Path, target: Path) -> dict[str, str]:
-    """Write ``target/vae`` and ``target/vocoder`` in float16, ``target/training.json`` beside them.
+    """Write each trained part to ``target`` in float16, ``target/training.json`` beside them.
+
+    All of it appears together or not at all; the same run gives the same bytes.
 
     Parameters
     ----------
     run
-        Output folder of the trainings, with ``vae/`` and ``vocoder/`` and their ``*_run/`` folders.
+        Output folder of the trainings, with ``vae/``, ``vocoder/``, perhaps ``fast/``, and their
+        ``*_run/`` folders.
     target
         For example ``vaerecon/bundled/tiny``.
 
@@ -39,37 +39,40 @@ def export(run: Path, target: Path) -> dict[str, str]:
     ValueError
         If a part has not been trained to its end.
     """
-    models = {"vae": AutoencoderKL, "vocoder": SpeechT5HifiGan}
-    for part in models:
+    run = Path(run)
+    for part in REQUIRED:
         if not (run / part / "config.json").exists():
             raise ValueError(f"run: {run.name!r} has no {part}/; train it first")
+    parts = [part for part in FILES if (run / part / "config.json").exists()]
     record: dict[str, dict] = {"sha256": {}}
-    for part, model_class in models.items():
-        model = model_class.from_pretrained(run / part).to(torch.float16)
-        with whole_folder(target / part) as folder:
-            model.save_pretrained(folder)
-            (folder / WEIGHTS[part]).chmod(0o644)  # safetensors makes it private
-            config = json.loads((folder / "config.json").read_text())
-            config.pop("_name_or_path", None)  # a path of this machine
-            (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-            digest = hashlib.sha256((folder / WEIGHTS[part]).read_bytes()).hexdigest()
-        record["sha256"][f"{part}/{WEIGHTS[part]}"] = digest
-        record[part] = {
-            "parameters": sum(p.numel() for p in model.parameters()),
-            **_run_record(run / f"{part}_run"),
-        }
     with whole_folder(target) as folder:
+        for part in parts:
+            with quiet_libraries():
+                model = load_part(part, run / part).to(torch.float16)
+                model.save_pretrained(folder / part)
+            weights = folder / part / FILES[part]
+            weights.chmod(0o644)  # safetensors makes it private
+            config_file = folder / part / "config.json"
+            config = json.loads(config_file.read_text())
+            config.pop("_name_or_path", None)  # a path of this machine
+            config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+            record["sha256"][f"{part}/{FILES[part]}"] = hashlib.sha256(
+                weights.read_bytes()
+            ).hexdigest()
+            record[part] = {
+                "parameters": sum(p.numel() for p in model.parameters()),
+                **_run_record(run / f"{part}_run"),
+            }
         (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
     return record["sha256"]
 
 
 def _run_record(folder: Path) -> dict:
     """Settings, time and curve of one training."""
-    state = torch.load(folder / "checkpoint.pt", weights_only=True)
-    with (folder / "curve.csv").open(newline="") as handle:
-        curve = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(handle)]
+    state = read_checkpoint(folder / "checkpoint.pt")
     return {
-        "config": state["config"],
+        "config": state["config"] | {"steps": state["steps"]},
+        "objective": state["objective"],
         "seconds": round(state["seconds"]),
-        "curve": curve,
+        "curve": read_curve(folder / "curve.csv"),
     }

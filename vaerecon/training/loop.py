@@ -1,80 +1,96 @@
-"""The loop that every training shares: schedule, moving average, curves, checkpoints, resume."""
+"""The loop that every training shares: schedule, average, judges, curves, checkpoints, resume."""
 
 from __future__ import annotations
 
 import csv
 import logging
-import math
 import os
+import pickle
+import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from vaerecon.training.average import WeightAverage
+from vaerecon.training.batches import Batches
+from vaerecon.training.losses import adversarial_loss, discriminator_loss, feature_matching_loss
+from vaerecon.training.part import Batch, Part
+from vaerecon.training.settings import LoopConfig, learning_rate
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class LoopConfig:
-    """Settings of a training run."""
-
-    steps: int  # optimiser steps in all; the schedule is a function of step / steps
-    batch_size: int = 16  # crops
-    learning_rate: float = 1.5e-3  # peak of the schedule
-    betas: tuple[float, float] = (0.9, 0.99)  # AdamW
-    weight_decay: float = 1e-3  # AdamW
-    warmup: float = 0.1  # share of the steps in which the rate rises
-    clip_norm: float = 1.0  # largest gradient norm
-    ema: float = 0.995  # decay of the moving average of the weights, which is what is saved
-    save_every: int = 200  # steps between checkpoints
-    seed: int = 0
-
-
-def learning_rate(step: int, config: LoopConfig) -> float:
-    """One cycle: linear warm-up, then half a cosine down to a hundredth of the peak."""
-    progress = min(1.0, step / max(1, config.steps))
-    if progress < config.warmup:
-        return config.learning_rate * (0.04 + 0.96 * progress / config.warmup)
-    fall = (progress - config.warmup) / (1 - config.warmup)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fall)))
+PLAN_AFTER = 12  # steps that are timed before the number of steps is chosen
+UNTIMED = 3  # of those, the first: they also fill caches
+MARGIN = 0.97  # share of the time left that is planned for steps
+LATE = 0.1  # share of the budget by which the end may be off before the plan is made anew
+DRAW_AHEAD = 4  # threads that draw batches where a GPU trains
 
 
 class TrainingLoop:
-    """Runs ``losses(model, rng)`` until ``config.steps``, saving what it needs to go on.
+    """Trains a part to its last step, saving what it needs to go on.
+
+    Every draw of a step is seeded by the step's number, so a run that goes on from a checkpoint
+    takes the very steps that an uninterrupted one would have taken: on a CPU with the same number
+    of threads, bit by bit.
+
+    With ``config.minutes`` the first steps are timed, at the lowest rate; then the number of steps
+    is chosen, and with it the schedule, and both are stored. They are chosen anew at a checkpoint
+    only if the end would be off by more than a tenth of the budget, because the machine got busy.
 
     Parameters
     ----------
-    model
-        Trained in place; :attr:`average` holds the moving average of its weights.
-    losses
-        Function ``(model, rng) -> dict`` of named scalar losses; ``"loss"`` is minimised, the rest
-        goes into the curves. Every random draw must come from ``rng``, a numpy generator, or from
-        torch's global generator: both are part of a checkpoint, so that a resumed run takes the
-        very steps that an uninterrupted one would have taken.
+    part
+        What is trained; :attr:`average` holds the moving average of its model's weights.
+    config
+        Settings.
     folder
-        Receives ``checkpoint.pt`` (replaced atomically) and ``curve.csv``.
+        Receives ``checkpoint.pt`` (replaced atomically), ``curve.csv`` and ``samples/``.
+    accelerator
+        From :func:`vaerecon.training.devices.make_accelerator`.
+    started
+        ``time.perf_counter()`` when the work began that ``config.minutes`` pays for.
     """
 
     def __init__(
         self,
-        model: torch.nn.Module,
-        losses: Callable[[torch.nn.Module, np.random.Generator], dict[str, torch.Tensor]],
+        part: Part,
         config: LoopConfig,
         folder: Path,
+        accelerator: Accelerator,
+        started: float | None = None,
     ):
-        self.model, self.losses, self.config, self.folder = model, losses, config, Path(folder)
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), betas=config.betas, weight_decay=config.weight_decay
+        self.part, self.config, self.folder = part, config, Path(folder)
+        self.accelerator = accelerator
+        part.to(accelerator.device)
+        self.step, self.steps, self.earlier = 0, config.steps, 0.0
+        self.started = time.perf_counter() if started is None else started
+        self.average = WeightAverage(part.model, config.ema)
+        trained = [p for p in part.network.parameters() if p.requires_grad]
+        optimizer = torch.optim.AdamW(
+            trained, lr=0.0, betas=config.betas, weight_decay=config.weight_decay
         )
-        self.average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        self.rng = np.random.default_rng(config.seed)
-        self.step, self.seconds = 0, 0.0
-        torch.manual_seed(config.seed)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.network, self.optimizer = accelerator.prepare(part.network, optimizer)
+        self.trained = trained
+        self.judge = None  # made when it is needed: by a step, or by a checkpoint that has one
+        on_cpu = accelerator.device.type == "cpu"
+        self.batches = Batches(
+            part.draw, config.seed, accelerator.process_index, 0 if on_cpu else DRAW_AHEAD
+        )
+
+    # ---------------------------------------------------------------------------- state
+
+    @property
+    def seconds(self) -> float:
+        """Time spent so far, in this process and before a resume."""
+        return self.earlier + time.perf_counter() - self.started
 
     @property
     def checkpoint(self) -> Path:
@@ -85,88 +101,286 @@ class TrainingLoop:
         """Write the whole state, replacing the earlier one only when complete."""
         state = {
             "step": self.step,
+            "steps": self.steps,
             "seconds": self.seconds,
             "config": asdict(self.config),
-            "model": self.model.state_dict(),
-            "average": self.average,
+            "objective": asdict(self.part.objective),
+            "model": self.part.model.state_dict(),
+            "average": self.average.weights,
             "optimizer": self.optimizer.state_dict(),
-            "rng": self.rng.bit_generator.state,
-            "torch_rng": torch.get_rng_state(),
         }
-        part = self.checkpoint.with_suffix(".part")
-        torch.save(state, part)
-        os.replace(part, self.checkpoint)
+        if self.judge is not None:
+            state["judge"] = self.accelerator.unwrap_model(self.judge).state_dict()
+            state["judge_optimizer"] = self.judge_optimizer.state_dict()
+        if self.accelerator.scaler is not None:
+            state["scaler"] = self.accelerator.scaler.state_dict()
+        partial = self.checkpoint.with_suffix(".part")
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
 
     def resume(self) -> bool:
         """Go on from the checkpoint, if there is one; says whether there was."""
         if not self.checkpoint.exists():
             return False
-        state = torch.load(self.checkpoint, weights_only=True)
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.model.load_state_dict(state["model"])
-        self.average = state["average"]
+        state = read_checkpoint(self.checkpoint)
+        self.step, self.steps = state["step"], state["steps"]
+        self.earlier = state["seconds"]
+        self.part.model.load_state_dict(state["model"])
+        for name, value in state["average"].items():
+            self.average.weights[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
-        self.rng.bit_generator.state = state["rng"]
-        torch.set_rng_state(state["torch_rng"])
+        if "judge" in state:
+            self._add_judge()
+            self.accelerator.unwrap_model(self.judge).load_state_dict(state["judge"])
+            self.judge_optimizer.load_state_dict(state["judge_optimizer"])
+        if "scaler" in state and self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        if self.accelerator.is_main_process:
+            _cut_curve(self.folder / "curve.csv", self.step)
         logger.info("resumed at step %d", self.step)
         return True
 
-    def run(self, validate: Callable[[], dict[str, float]] | None = None) -> None:
-        """Train to the end; ``validate`` is called at checkpoints, with the averaged weights."""
-        with tqdm(total=self.config.steps, initial=self.step, unit="step") as bar:
-            sums: dict[str, float] = {}
-            count, started = 0, time.perf_counter()
-            while self.step < self.config.steps:
-                values = self._one_step()
-                for name, value in values.items():
-                    sums[name] = sums.get(name, 0.0) + value
-                count += 1
-                bar.update()
-                bar.set_postfix({k: f"{v / count:.3f}" for k, v in sums.items()}, refresh=False)
-                if self.step % self.config.save_every == 0 or self.step == self.config.steps:
-                    self.seconds += time.perf_counter() - started
-                    row = {k: v / count for k, v in sums.items()}
-                    if validate is not None:
-                        row |= self._with_average(validate)
+    # ---------------------------------------------------------------------------- running
+
+    def run(self, progress: bool = True) -> None:
+        """Train to the last step; validation and samples are made of the averaged weights."""
+        shown = progress and self.accelerator.is_main_process
+        if self.accelerator.is_main_process:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self.accelerator.wait_for_everyone()
+        bar = tqdm(
+            total=self.steps or None,
+            initial=self.step,
+            unit="step",
+            desc=self.part.name,
+            disable=None if shown else True,  # None: only on a terminal and in notebooks
+        )
+        try:
+            with bar:
+                self._run(bar)
+        finally:
+            self.batches.close()
+
+    def _run(self, bar: tqdm) -> None:
+        sums, times, shown, since = _Means(), [], 0.0, self.seconds
+        while self.steps == 0 or self.step < self.steps:
+            began = time.perf_counter()
+            sums.add(self._one_step())
+            if self.steps == 0:
+                times.append(time.perf_counter() - began)
+            bar.update()
+            if time.perf_counter() - shown > 1.0 and not bar.disable:  # reading waits for a GPU
+                shown = time.perf_counter()
+                means = {k: f"{v:.3f}" for k, v in sums.means().items()}
+                bar.set_postfix(means, refresh=False)
+            planning = self.steps == 0 and self.step == PLAN_AFTER
+            if planning or self.step % self.config.save_every == 0 or self.step == self.steps:
+                began = time.perf_counter()
+                row, count = sums.means(), sums.steps
+                row |= self._checked()
+                if planning:
+                    check = time.perf_counter() - began
+                    self._plan(float(np.median(times[UNTIMED:])), check)
+                elif self.config.minutes is not None and self.step < self.steps:
+                    self._keep_to_plan((self.seconds - since) / count)
+                bar.total = self.steps
+                if self.accelerator.is_main_process:
                     self._log(row)
                     self.save()
-                    sums, count, started = {}, 0, time.perf_counter()
+                self.accelerator.wait_for_everyone()
+                sums, since = _Means(), self.seconds
 
-    def _one_step(self) -> dict[str, float]:
+    def _checked(self) -> dict[str, float]:
+        """Validation and samples at a checkpoint, by the first process."""
+        if not self.accelerator.is_main_process:
+            return {}
+        with self.average.applied(), torch.no_grad():
+            if self.config.samples:
+                from vaerecon.training.pictures import write_samples
+
+                count = min(self.config.samples, self.config.validation_crops)
+                write_samples(self.folder / "samples", self.step, self.part.samples(count))
+            return self.part.validate()
+
+    # ---------------------------------------------------------------------------- a step
+
+    def _one_step(self) -> dict[str, torch.Tensor]:
+        rate = learning_rate(self.step, self.steps or sys.maxsize, self.config)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, self.config)
-        values = self.losses(self.model, self.rng)
-        self.optimizer.zero_grad(set_to_none=True)
-        values["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.optimizer.step()
+            group["lr"] = rate
+        device = self.accelerator.device
+        batch = {
+            name: value.to(device, non_blocking=True) if torch.is_tensor(value) else value
+            for name, value in self.batches[self.step].items()
+        }
+        torch.manual_seed(self.batches.torch_seed(self.step))
+        batch = self.part.with_mel(batch)
+        made = self.network(batch)
+        values = self.part.losses(batch, made)
+        if self._is_judged():
+            values |= self._judged(batch, made, values["loss"])
+        self._descend(self.optimizer, values["loss"], self.trained)
         self.step += 1
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))  # quick at the start
-        for name, value in self.model.state_dict().items():
-            self.average[name].lerp_(value, 1 - decay)
-        return {name: float(value.detach()) for name, value in values.items()}
+        self.average.update(self.step)
+        return {name: value.detach() for name, value in values.items()}
 
-    def _with_average(self, function: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """Call ``function`` while the model holds the averaged weights."""
-        current = {k: v.clone() for k, v in self.model.state_dict().items()}
-        self.load_average()
-        try:
-            return function()
-        finally:
-            self.model.load_state_dict(current)
+    def _is_judged(self) -> bool:
+        """Whether discriminators have a say in this step."""
+        start = self.config.adversarial_from
+        if start is None:
+            return False
+        if 0 < start < 1:  # a share; not before the number of steps is known
+            return self.steps > 0 and self.step >= start * self.steps
+        return self.step >= start
 
-    def load_average(self) -> None:
-        """Put the averaged weights into the model."""
-        self.model.load_state_dict(self.average)
+    def _descend(self, optimizer: Any, loss: torch.Tensor, parameters: list) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(parameters, self.config.clip_norm)
+        optimizer.step()
+
+    def _judged(self, batch: Batch, made: Batch, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Train the discriminator on this batch, then add its opinion to the loss."""
+        if self.judge is None:
+            self._add_judge()
+        real, fake = self.part.judged(batch, made)
+        both = self.judge(torch.cat([real, fake.detach()]))
+        verdict = discriminator_loss(*_halves(both))
+        self._descend(self.judge_optimizer, verdict, list(self.judge.parameters()))
+
+        judge = self.accelerator.unwrap_model(self.judge)
+        judge.requires_grad_(False)  # the gradient passes through it, and stays out of it
+        with self.accelerator.autocast():
+            with torch.no_grad():
+                seen_real = judge(real)
+            seen_fake = judge(fake)
+        judge.requires_grad_(True)
+        seen_real, seen_fake = _float(seen_real), _float(seen_fake)
+        opinion, matching = adversarial_loss(seen_fake), feature_matching_loss(seen_real, seen_fake)
+        total = (
+            loss + self.config.adversarial_weight * opinion + self.config.matching_weight * matching
+        )
+        return {"loss": total, "judge": verdict, "adversarial": opinion, "matching": matching}
+
+    def _add_judge(self) -> None:
+        torch.manual_seed(self.config.seed)
+        judge = self.part.discriminator()
+        optimizer = torch.optim.AdamW(
+            judge.parameters(), lr=self.config.discriminator_rate, betas=(0.8, 0.99)
+        )
+        self.judge, self.judge_optimizer = self.accelerator.prepare(judge, optimizer)
+
+    # ---------------------------------------------------------------------------- the budget
+
+    def _plan(self, step_seconds: float, check_seconds: float) -> None:
+        """Choose the number of steps that fit into what is left of the budget."""
+        left = self.config.minutes * 60 - self.seconds - check_seconds
+        each = step_seconds + check_seconds / self.config.save_every
+        self._set_steps(self.step + max(1, int(MARGIN * left / each)))
+        logger.info("%.2f s a step: %d steps in all", step_seconds, self.steps)
+
+    def _keep_to_plan(self, step_seconds: float) -> None:
+        """Choose the number anew if the end would be off by too much."""
+        budget, steps = self.config.minutes * 60, self.steps
+        left = budget - self.seconds
+        if abs((steps - self.step) * step_seconds - left) > LATE * budget:
+            steps = self.step + max(1, int(MARGIN * left / step_seconds))
+            logger.info("%.2f s a step by now: %d steps in all", step_seconds, steps)
+        self._set_steps(steps)
+
+    def _set_steps(self, steps: int) -> None:
+        """The first process decides for all."""
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import broadcast_object_list
+
+            (steps,) = broadcast_object_list([steps])
+        self.steps = steps
+
+    # ---------------------------------------------------------------------------- the curve
 
     def _log(self, row: dict[str, float]) -> None:
-        """Append a row to the curve."""
+        """Append a row to the curve; a column that is new stands at the end, empty before."""
         path = self.folder / "curve.csv"
-        fresh = not path.exists()
         row = {"step": self.step, "seconds": round(self.seconds, 1)} | row
-        with path.open("a", newline="") as handle:
-            writer = csv.DictWriter(handle, fieldnames=list(row))
-            if fresh:
-                writer.writeheader()
-            writer.writerow({k: round(v, 5) for k, v in row.items()})
+        row = {k: round(v, 5) for k, v in row.items()}
+        rows = read_curve(path)
+        names = list(dict.fromkeys([*(rows[0] if rows else row), *row]))
+        _write_curve(path, names, [*rows, row])
         logger.info(" ".join(f"{k}={v:.4g}" for k, v in row.items()))
+
+
+class _Means:
+    """Means of named values over the steps that had them; read from the device only when asked."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.sums: dict[str, torch.Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, values: dict[str, torch.Tensor]) -> None:
+        self.steps += 1
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, float]:
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint; only data is read, never code.
+
+    Raises
+    ------
+    ValueError
+        If it is not one.
+    """
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        wanted = {"step", "steps", "seconds", "config", "model", "average", "optimizer"}
+        if not isinstance(state, dict) or not wanted <= state.keys():
+            raise ValueError("it was written by another program or version")
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{path.parent.name}/{path.name}: got no training checkpoint ({reason}); "
+            "start again without --resume, in another folder"
+        ) from None
+    return state
+
+
+def read_curve(path: Path) -> list[dict[str, float]]:
+    """Rows of a ``curve.csv``, each with what it has; none if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as handle:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(handle)]
+
+
+def _write_curve(path: Path, names: list[str], rows: list[dict[str, float]]) -> None:
+    partial = path.with_suffix(".part")
+    with partial.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, fieldnames=names, restval="")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(row | {"step": int(row["step"])})
+    os.replace(partial, path)
+
+
+def _cut_curve(path: Path, step: int) -> None:
+    """Drop rows that a killed run wrote after its last checkpoint."""
+    rows = read_curve(path)
+    if rows and rows[-1]["step"] > step:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        _write_curve(path, names, [row for row in rows if row["step"] <= step])
+
+
+def _halves(panel: list[list[torch.Tensor]]) -> tuple[list, list]:
+    """What was judged as one batch, as its first and second half."""
+    real = [[x.chunk(2)[0] for x in seen] for seen in panel]
+    fake = [[x.chunk(2)[1] for x in seen] for seen in panel]
+    return real, fake
+
+
+def _float(panel: list[list[torch.Tensor]]) -> list[list[torch.Tensor]]:
+    return [[x.float() for x in seen] for seen in panel]

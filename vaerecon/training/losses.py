@@ -1,13 +1,18 @@
-"""Losses on samples: spectra compared at several resolutions, and the mel itself.
+"""Losses on samples and mels: spectra at several resolutions, the mel, and what judges can add.
 
 References
 ----------
 .. [1] R. Yamamoto et al., "Parallel WaveGAN", ICASSP 2020: the multi-resolution STFT loss.
+.. [2] X. Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017.
+.. [3] K. Kumar et al., "MelGAN", NeurIPS 2019: feature matching; hinge losses of J. Lim, J. Ye,
+   "Geometric GAN", 2017.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +21,10 @@ from vaerecon.mel import AUDIOLDM_MEL, magnitude_to_log_mel, stft_frames
 
 # n_fft, hop in samples at 16 kHz: 16, 32, 64 and 128 ms
 RESOLUTIONS = ((256, 64), (512, 128), (1024, 256), (2048, 512))
+# n_fft, hop, mel bins: attacks show in short windows, single partials of low notes in long ones
+MEL_SCALES = ((256, 64, 32), (2048, 512, 96))
+
+Kind = Literal["lsgan", "hinge"]
 
 
 def stft_magnitude(samples: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
@@ -51,14 +60,88 @@ def log_mel_loss(
     return F.l1_loss(magnitude_to_log_mel(_magnitude(estimate, config), config), log_mel)
 
 
-def fine_log_mel_loss(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """Log-mel L1 with short windows (256 samples), where attacks show. ``[B, N]`` each."""
-    config = replace(AUDIOLDM_MEL, n_fft=256, win_length=256, hop_length=64, n_mels=32)
-    want = magnitude_to_log_mel(stft_frames(reference, config).abs(), config)
-    return F.l1_loss(magnitude_to_log_mel(_magnitude(estimate, config), config), want)
+def multi_scale_log_mel_loss(
+    estimate: torch.Tensor, reference: torch.Tensor, scales=MEL_SCALES
+) -> torch.Tensor:
+    """Mean absolute log-mel difference with shorter and longer windows. ``[B, N]`` each, nepers."""
+    total = estimate.new_zeros(())
+    for n_fft, hop, bins in scales:
+        config = replace(AUDIOLDM_MEL, n_fft=n_fft, win_length=n_fft, hop_length=hop, n_mels=bins)
+        want = magnitude_to_log_mel(stft_frames(reference, config).abs(), config)
+        total = total + log_mel_loss(estimate, want, config)
+    return total / len(scales)
+
+
+def log_magnitude_loss(log_estimate: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of log magnitudes, nepers; ``[B, T, F]`` each.
+
+    Below 1e-5 the magnitude counts as 1e-5: there is nothing to hear.
+    """
+    return F.l1_loss(log_estimate, magnitude.clamp_min(1e-5).log())
+
+
+def root_magnitude_loss(log_estimate: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of root magnitudes, relative to the mean root of each clip."""
+    root = magnitude.sqrt()
+    error = ((log_estimate / 2).exp() - root).abs()
+    return (error / (root.mean(dim=(1, 2), keepdim=True) + 1e-3)).mean()
 
 
 def _magnitude(samples: torch.Tensor, config) -> torch.Tensor:
     """STFT magnitude with a gradient that stays finite at zero."""
     spectrum = stft_frames(samples, config)
     return (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
+
+
+def detail_energy_loss(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """How far the energy of fine detail is off, patch by patch; ``[B, 1, T, 64]`` nepers each.
+
+    Detail is what a 3 x 3 mean leaves over; its energy is compared as a log ratio over patches of
+    16 frames and 8 bins. A mean absolute error is content with the average of what a detail may
+    be, which has less energy; this asks for the energy without saying where it belongs.
+    """
+
+    def energy(x: torch.Tensor) -> torch.Tensor:
+        detail = x - F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+        return F.avg_pool2d(detail.square(), (16, 8)) + 1e-3  # (0.03 nepers)^2: nothing to hear
+
+    return (energy(estimate).log() - energy(reference).log()).abs().mean()
+
+
+# What discriminators add. A judge gives its verdict as the last of a list of feature maps, so a
+# panel of them gives a list of lists.
+Panel = Sequence[Sequence[torch.Tensor]]
+
+
+def discriminator_loss(real: Panel, fake: Panel, kind: Kind = "lsgan") -> torch.Tensor:
+    """What a discriminator minimises: real things near 1 and made ones near 0 [2]_, or apart by a
+    margin of 2 (``"hinge"``, [3]_). Mean over the panel; 0 where all are told apart."""
+    total = real[0][-1].new_zeros(())
+    for true, made in zip(real, fake, strict=True):
+        if kind == "lsgan":
+            total = total + (true[-1] - 1).square().mean() + made[-1].square().mean()
+        else:
+            total = total + F.relu(1 - true[-1]).mean() + F.relu(1 + made[-1]).mean()
+    return total / len(real)
+
+
+def adversarial_loss(fake: Panel, kind: Kind = "lsgan") -> torch.Tensor:
+    """What a generator minimises: that what it made be taken for real. Mean over the panel."""
+    total = fake[0][-1].new_zeros(())
+    for made in fake:
+        total = total + ((made[-1] - 1).square().mean() if kind == "lsgan" else -made[-1].mean())
+    return total / len(fake)
+
+
+def feature_matching_loss(real: Panel, fake: Panel) -> torch.Tensor:
+    """Mean absolute difference of what the discriminators' layers see [3]_, relative to its size.
+
+    The verdicts themselves are left out. Relative, because a layer's scale is its own affair.
+    """
+    total, count = real[0][-1].new_zeros(()), 0
+    for true, made in zip(real, fake, strict=True):
+        for want, got in zip(true[:-1], made[:-1], strict=True):
+            want = want.detach()
+            total = total + F.l1_loss(got, want) / want.abs().mean().clamp_min(1e-4)
+            count += 1
+    return total / count

@@ -242,7 +242,7 @@ def write_corpus(
 def program_version(program: str) -> str:
     """First line of what ``program --version`` says."""
     command = [find_program(program, program), "--version"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 (our own command)
     line = done.stdout.splitlines()[0].strip()
     return line.split("  Data at:")[0]  # espeak-ng goes on with a path
 

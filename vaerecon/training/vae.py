@@ -1,27 +1,27 @@
 """Train an ``AutoencoderKL`` in AudioLDM2's layout on log-mels.
 
-The loss is the L1 distance in standard deviations of the log-mel plus ``kl_weight`` times the KL
-divergence per latent value. The model takes and returns raw log-mel, as AudioLDM2's does: the
-standardisation is folded into the first and last convolution before training starts.
+The loss is the L1 distance in standard deviations of the log-mel, plus ``kl_weight`` times the KL
+divergence per latent value, plus a little for fine detail whose energy is off: an L1 alone blurs.
+The model takes and returns raw log-mel, as AudioLDM2's does: the standardisation is folded into the
+first and last convolution before training starts.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
+from torch import nn
 
 from vaerecon.autoencoder import kl_nats
-from vaerecon.mel import AUDIOLDM_MEL, log_mel
-from vaerecon.training.corpus import NO_AUGMENTATION, Corpus
-from vaerecon.training.loop import LoopConfig, TrainingLoop
-
-logger = logging.getLogger(__name__)
+from vaerecon.training.discriminators import PatchDiscriminator
+from vaerecon.training.initial import load_part
+from vaerecon.training.losses import detail_energy_loss
+from vaerecon.training.part import Batch, Data, Part, Sample
+from vaerecon.training.settings import LoopConfig
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ class VaeObjective:
     """What is minimised."""
 
     frames: int = 128  # mel frames in a crop (1.28 s)
-    kl_weight: float = 1e-3  # per latent value, against the L1 in standard deviations
+    kl_weight: float = 1.3e-3  # per latent value, against the L1 in standard deviations
+    detail_weight: float = (
+        0.02  # of the difference in fine detail's energy, which an L1 alone blurs
+    )
 
 
 def build_vae(size: VaeSize, mean: float, deviation: float) -> AutoencoderKL:
@@ -64,65 +67,99 @@ def build_vae(size: VaeSize, mean: float, deviation: float) -> AutoencoderKL:
     return vae
 
 
-def log_mel_statistics(corpus: Corpus, seed: int = 0) -> tuple[float, float]:
-    """Mean and standard deviation over all values of 256 training crops, in nepers."""
-    mels = log_mel(corpus.batch(256, 16000, np.random.default_rng(seed)), normalize=False)
-    return float(mels.mean()), float(mels.std())
+class VaeNetwork(nn.Module):
+    """Mel to posterior to mel. A frozen encoder is run without keeping what gradients need."""
+
+    def __init__(self, vae: AutoencoderKL, freeze_encoder: bool):
+        super().__init__()
+        self.vae, self.freeze_encoder = vae, freeze_encoder
+        if freeze_encoder:
+            for module in (vae.encoder, vae.quant_conv):
+                module.requires_grad_(False)
+
+    def forward(self, batch: Batch) -> Batch:
+        # [B, T, 64] -> [B, 1, T, 64]: a picture with one channel
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
+            posterior = self.vae.encode(batch["mel"][:, None]).latent_dist
+        latent = posterior.sample() if torch.is_grad_enabled() else posterior.mode()
+        mel = self.vae.decode(latent).sample[:, 0]
+        return {"mel": mel, "mean": posterior.mean, "logvar": posterior.logvar}
 
 
-def train_vae(
-    data: list[Path],
-    output: Path,
-    loop_config: LoopConfig,
-    size: VaeSize = VaeSize(),
-    objective: VaeObjective = VaeObjective(),
-    resume: bool = False,
-) -> None:
-    """Train, and write ``output/vae`` (config and safetensors).
+class VaePart(Part):
+    """The VAE in training.
 
     Parameters
     ----------
-    data
-        Folders of audio; about 6 % of the files are held out for validation.
-    output
-        Receives ``vae/``, and ``vae_run/`` with the checkpoint and the curve.
-    resume
-        Go on from ``output/vae_run/checkpoint.pt``.
+    data, config, objective
+        As for every :class:`vaerecon.training.part.Part`.
+    size
+        Of a fresh model.
+    init
+        Start from these weights (:func:`vaerecon.training.initial.load_part`) instead of fresh
+        ones.
+    freeze_encoder
+        Train the decoder only, so that latents keep their meaning: what a diffusion model has
+        learned to make stays valid. ``None``: yes if ``init`` is given, unless it is ``"tiny"``.
     """
-    corpus = Corpus(data)
-    validation = Corpus(data, part="validation")
-    torch.manual_seed(loop_config.seed)
-    mean, deviation = log_mel_statistics(corpus)
-    logger.info("log-mel mean %.3f, deviation %.3f nepers", mean, deviation)
-    vae = build_vae(size, mean, deviation)
-    n_samples = objective.frames * AUDIOLDM_MEL.hop_length
 
-    def mels(samples: torch.Tensor) -> torch.Tensor:
-        # [B, T, 64] -> [B, 1, T, 64]; the clone leaves inference mode, so that gradients can flow
-        return log_mel(samples, normalize=False).clone()[:, None]
+    name = "vae"
 
-    def losses(model: AutoencoderKL, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        x = mels(corpus.batch(loop_config.batch_size, n_samples, rng))
-        posterior = model.encode(x).latent_dist
-        returned = model.decode(posterior.sample()).sample
-        l1 = F.l1_loss(returned, x)
-        kl = kl_nats(posterior.mean, posterior.logvar).mean()
-        return {"loss": l1 / deviation + objective.kl_weight * kl, "mae": l1, "kl": kl}
+    def __init__(
+        self,
+        data: Data,
+        config: LoopConfig,
+        objective: VaeObjective = VaeObjective(),
+        size: VaeSize = VaeSize(),
+        init: str | Path | None = None,
+        freeze_encoder: bool | None = None,
+    ):
+        super().__init__(data, config, objective)
+        self.model = (
+            build_vae(size, data.mean, data.deviation) if init is None else load_part("vae", init)
+        )
+        if freeze_encoder is None:
+            freeze_encoder = init is not None and str(init) != "tiny"
+        self.network = VaeNetwork(self.model, freeze_encoder)
 
-    held_out = mels(validation.batch(32, 2 * n_samples, np.random.default_rng(1), NO_AUGMENTATION))
+    def losses(self, batch: Batch, made: Batch) -> dict[str, torch.Tensor]:
+        objective = self.objective
+        l1 = F.l1_loss(made["mel"], batch["mel"])
+        kl = kl_nats(made["mean"], made["logvar"]).mean()
+        detail = detail_energy_loss(made["mel"][:, None], batch["mel"][:, None])
+        loss = l1 / self.data.deviation + objective.kl_weight * kl
+        return {"loss": loss + objective.detail_weight * detail, "mae": l1, "kl": kl,
+                "detail": detail}  # fmt: skip
+
+    def discriminator(self) -> nn.Module:
+        return PatchDiscriminator(self.data.mean, self.data.deviation)
+
+    def judged(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        return batch["mel"][:, None], made["mel"][:, None]
 
     @torch.no_grad()
-    def validate() -> dict[str, float]:
-        posterior = vae.encode(held_out).latent_dist
-        mae = F.l1_loss(vae.decode(posterior.mode()).sample, held_out)
-        return {
-            "validation_mae": float(mae),
-            "validation_kl": float(kl_nats(posterior.mean, posterior.logvar).mean()),
-        }
+    def validate(self) -> dict[str, float]:
+        mae = kl = 0.0
+        for batch in self.chunks():
+            made = self.network(batch)
+            mae += float((made["mel"] - batch["mel"]).abs().mean(dim=(1, 2)).sum())
+            kl += float(kl_nats(made["mean"], made["logvar"]).sum())
+        count = len(self.held_out["mel"])
+        return {"validation_mae": mae / count, "validation_kl": kl / count}
 
-    loop = TrainingLoop(vae, losses, loop_config, Path(output) / "vae_run")
-    if resume:
-        loop.resume()
-    loop.run(validate)
-    loop.load_average()
-    vae.save_pretrained(Path(output) / "vae")
+    @torch.no_grad()
+    def samples(self, count: int) -> list[Sample]:
+        """Sound by the kit's Griffin-Lim, which adds the same to each checkpoint."""
+        from vaerecon.methods import get_method
+
+        batch = {name: value[:count] for name, value in self.held_out.items()}
+        made = self.network(batch)["mel"].float()
+        generator = torch.Generator().manual_seed(0)
+        synthesize = get_method("griffinlim").function
+        sounds = synthesize(made.cpu(), batch["samples"].shape[1], generator)
+        return [
+            Sample(*crop) for crop in zip(batch["mel"], made, batch["samples"], sounds, strict=True)
+        ]
+
+    def save(self, folder: Path) -> None:
+        self.model.save_pretrained(folder)

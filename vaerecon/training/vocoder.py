@@ -7,33 +7,35 @@ only narrow ones at the higher rates. That is what makes a HiFi-GAN trainable on
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from vaerecon.mel import AUDIOLDM_MEL, log_mel
-from vaerecon.training.corpus import NO_AUGMENTATION, Corpus
-from vaerecon.training.loop import LoopConfig, TrainingLoop
-from vaerecon.training.losses import fine_log_mel_loss, log_mel_loss, multi_resolution_stft_loss
-from vaerecon.training.vae import log_mel_statistics
-
-logger = logging.getLogger(__name__)
+from vaerecon.mel import AUDIOLDM_MEL
+from vaerecon.training.initial import load_part
+from vaerecon.training.losses import (
+    log_mel_loss,
+    multi_resolution_stft_loss,
+    multi_scale_log_mel_loss,
+)
+from vaerecon.training.part import Batch, Data
+from vaerecon.training.settings import LoopConfig
+from vaerecon.training.synthesizer import SynthesizerPart
+from vaerecon.vocoder import measure_lag
 
 
 @dataclass(frozen=True)
 class VocoderSize:
     """The sizes in which the tiny vocoder differs from AudioLDM2's.
 
-    Channels halve at every level: 384 and 192 at 100 Hz, 96 at 400 Hz, 48 at 2 kHz, 24 at 16 kHz.
+    Channels halve at every level: 256 and 128 at 100 Hz, 64 at 400 Hz, 32 at 2 kHz, 16 at 16 kHz.
     """
 
-    upsample_initial_channel: int = 768  # AudioLDM2: 1024
+    upsample_initial_channel: int = 512  # AudioLDM2: 1024
     upsample_rates: tuple[int, ...] = (1, 1, 4, 5, 8)  # AudioLDM2: (5, 4, 2, 2, 2)
     upsample_kernel_sizes: tuple[int, ...] = (1, 3, 8, 11, 16)  # AudioLDM2: (16, 16, 8, 4, 4)
     resblock_kernel_sizes: tuple[int, ...] = (3,)  # AudioLDM2: (3, 7, 11)
@@ -42,12 +44,13 @@ class VocoderSize:
 
 @dataclass(frozen=True)
 class VocoderObjective:
-    """What is minimised: spectra at several resolutions, and the mel itself."""
+    """What is minimised: spectra at several resolutions, and mels."""
 
     frames: int = 64  # mel frames in a crop (0.64 s)
     stft_weight: float = 1.0
-    mel_weight: float = 1.0
-    fine_mel_weight: float = 0.5
+    mel_weight: float = 1.0  # of the front-end's own mel
+    scales_weight: float = 0.5  # of mels with shorter and longer windows
+    vae_share: float = 1 / 3  # of the batches, whose mels a VAE returned
 
 
 def build_vocoder(size: VocoderSize, mean: float, deviation: float) -> SpeechT5HifiGan:
@@ -88,52 +91,63 @@ def build_vocoder(size: VocoderSize, mean: float, deviation: float) -> SpeechT5H
     return vocoder
 
 
-def train_vocoder(
-    data: list[Path],
-    output: Path,
-    loop_config: LoopConfig,
-    size: VocoderSize = VocoderSize(),
-    objective: VocoderObjective = VocoderObjective(),
-    resume: bool = False,
-) -> None:
-    """Train on true mels, and write ``output/vocoder`` (config and safetensors).
+class VocoderNetwork(nn.Module):
+    """Mel to samples, without the lag that the model came with, so that it keeps it."""
 
-    Parameters are those of :func:`vaerecon.training.vae.train_vae`; the checkpoint and the curve
-    go to ``output/vocoder_run``.
+    def __init__(self, vocoder: SpeechT5HifiGan, lag: int):
+        super().__init__()
+        self.vocoder, self.lag = vocoder, max(0, lag)
+
+    def forward(self, batch: Batch) -> Batch:
+        wanted = batch["samples"].shape[-1]
+        samples = self.vocoder(batch["mel_in"])[:, self.lag : self.lag + wanted]
+        return {"samples": F.pad(samples, (0, wanted - samples.shape[-1]))}
+
+
+class VocoderPart(SynthesizerPart):
+    """The vocoder in training.
+
+    Parameters
+    ----------
+    data, config, objective, vae
+        As for every :class:`vaerecon.training.synthesizer.SynthesizerPart`.
+    size
+        Of a fresh model.
+    init
+        Start from these weights (:func:`vaerecon.training.initial.load_part`) instead of fresh
+        ones.
     """
-    corpus = Corpus(data)
-    validation = Corpus(data, part="validation")
-    torch.manual_seed(loop_config.seed)
-    vocoder = build_vocoder(size, *log_mel_statistics(corpus))
-    n_samples = objective.frames * AUDIOLDM_MEL.hop_length
 
-    def losses(model: SpeechT5HifiGan, rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        samples = corpus.batch(loop_config.batch_size, n_samples, rng)
-        mel = log_mel(samples, normalize=False).clone()
-        estimate = model(mel)[:, :n_samples]
-        stft = multi_resolution_stft_loss(estimate, samples)
-        mae = log_mel_loss(estimate, mel)
-        fine = fine_log_mel_loss(estimate, samples)
+    name = "vocoder"
+
+    def __init__(
+        self,
+        data: Data,
+        config: LoopConfig,
+        objective: VocoderObjective = VocoderObjective(),
+        size: VocoderSize = VocoderSize(),
+        init: str | Path | None = None,
+        vae: str | Path | None = "tiny",
+    ):
+        super().__init__(data, config, objective, vae)
+        if init is None:
+            self.model, lag = build_vocoder(size, data.mean, data.deviation), 0
+        else:
+            self.model = load_part("vocoder", init)
+            lag = measure_lag(self.model)
+        self.network = VocoderNetwork(self.model, lag)
+
+    def losses(self, batch: Batch, made: Batch) -> dict[str, torch.Tensor]:
+        objective, samples = self.objective, batch["samples"]
+        stft = multi_resolution_stft_loss(made["samples"], samples)
+        mae = log_mel_loss(made["samples"], batch["mel"])
+        scales = multi_scale_log_mel_loss(made["samples"], samples)
         loss = (
             objective.stft_weight * stft
             + objective.mel_weight * mae
-            + objective.fine_mel_weight * fine
+            + objective.scales_weight * scales
         )
-        return {"loss": loss, "stft": stft, "mae": mae, "fine": fine}
+        return {"loss": loss, "stft": stft, "mae": mae, "scales": scales}
 
-    held_out = validation.batch(32, 2 * n_samples, np.random.default_rng(1), NO_AUGMENTATION)
-    held_out_mel = log_mel(held_out, normalize=False).clone()
-
-    @torch.no_grad()
-    def validate() -> dict[str, float]:
-        estimate = vocoder(held_out_mel)[:, : held_out.shape[1]]
-        stft = multi_resolution_stft_loss(estimate, held_out)
-        mae = F.l1_loss(log_mel(estimate, normalize=False), held_out_mel)
-        return {"validation_stft": float(stft), "validation_mae": float(mae)}
-
-    loop = TrainingLoop(vocoder, losses, loop_config, Path(output) / "vocoder_run")
-    if resume:
-        loop.resume()
-    loop.run(validate)
-    loop.load_average()
-    vocoder.save_pretrained(Path(output) / "vocoder")
+    def save(self, folder: Path) -> None:
+        self.model.save_pretrained(folder)

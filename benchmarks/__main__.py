@@ -1,0 +1,64 @@
+"""All benchmarks, one after another, to one page.
+
+python -m benchmarks [--quick] [--only mel,phase] [--output benchmarks/RESULTS.md]
+                     [--json results/benchmarks.json]
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import time
+from pathlib import Path
+
+import click
+
+from benchmarks.common import machine, table, write_json
+from vaerecon.console import run_command
+
+# in this order on the page; `quality` needs a folder of clips and is called by itself
+NAMES = ("mel", "phase", "tiny", "full_size", "startup", "length", "compare", "gpu")
+
+
+def page(parts: list[str], facts: dict, quick: bool) -> str:
+    """The whole page."""
+    command = "python -m benchmarks" + (" --quick" if quick else "")
+    rows = [[key.replace("_", " "), str(value)] for key, value in facts.items()]
+    head = (
+        f"# Benchmarks\n\nMade by `{command}`; do not edit. Medians of repeats in turns; the "
+        "spread is slowest less fastest over the median, ratios are the median over the turns "
+        "(least to most). Timings on busy cores mean little: look at the load.\n\n"
+    )
+    return head + table(["machine", ""], rows) + "\n\n" + "\n".join(parts)
+
+
+@click.command()
+@click.option("--quick", is_flag=True, help="Fewer repeats and shorter clips.")
+@click.option("--only", help="Names with commas between: " + ", ".join(NAMES) + ".")
+@click.option("--output", type=click.Path(path_type=Path), default="benchmarks/RESULTS.md")
+@click.option("--json", "json_path", type=click.Path(path_type=Path),
+              default="results/benchmarks.json")  # fmt: skip
+def main(quick: bool, only: str | None, output: Path, json_path: Path) -> None:
+    """Run every benchmark and write one page of Markdown and one file of numbers."""
+    names = [name.strip() for name in only.split(",")] if only else list(NAMES)
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        raise click.UsageError(f"--only: got {unknown[0]!r}, expected some of {', '.join(NAMES)}")
+    facts = machine()  # before the load is ours
+    sections = {}
+    for name in names:
+        if importlib.util.find_spec(f"benchmarks.{name}") is None:
+            continue
+        started = time.perf_counter()
+        sections[name] = importlib.import_module(f"benchmarks.{name}").run(quick)
+        click.echo(sections[name].markdown())
+        click.echo(f"({name}: {time.perf_counter() - started:.0f} s)\n", err=True)
+    text = page([section.markdown() for section in sections.values()], facts, quick)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text, encoding="utf-8")
+    write_json(json_path, sections)
+    click.echo(f"Written: {output}, {json_path}", err=True)
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,54 @@
+"""The table of promises in ``tests/README.md`` names tests that exist, and counts them right."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+ROW = re.compile(r"^\| .*\| `(test_\w+\.py::test_\w+)` \| (\d+) \|$", re.MULTILINE)
+
+
+def test_every_promise_has_its_test_and_its_count():
+    stated = {name: int(count) for name, count in ROW.findall(readme())}
+    assert len(stated) > 60
+    files = sorted({TESTS / name.split("::")[0] for name in stated})
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-o", "addopts="]
+    done = subprocess.run(
+        [*command, *map(str, files)], cwd=TESTS.parent, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    lines = [line.removeprefix("tests/") for line in done.stdout.splitlines() if "::" in line]
+    collected = Counter(re.sub(r"\[.*", "", line) for line in lines)
+    wrong = {
+        name: f"stated {count}, collected {collected[name]}"
+        for name, count in stated.items()
+        if collected[name] != count
+    }
+    assert wrong == {}
+
+
+def test_every_test_of_trust_stands_in_the_table():
+    named = {name for name, _ in ROW.findall(readme())}
+    missing = []
+    for path in sorted(TESTS.glob("test_trust_*.py")):
+        if path.name != Path(__file__).name:
+            for test in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.M):
+                if f"{path.name}::{test}" not in named:
+                    missing.append(f"{path.name}::{test}")
+    helpers = {"test_trust_supply.py::test_the_search_lets_pass"}
+    helpers |= {"test_trust_supply.py::test_no_rule_is_switched_off_for_a_whole_file_or_for_all"}
+    assert set(missing) <= helpers
+
+
+def test_every_row_of_the_table_is_read():
+    rows = [line for line in readme().splitlines() if line.startswith("|")]
+    titles = [row for row in rows if re.fullmatch(r"\| \*\*[\w ]+\*\* \| \| \|", row)]
+    assert len(rows) == len(ROW.findall(readme())) + len(titles) + 2  # and the head
+
+
+def readme() -> str:
+    return (TESTS / "README.md").read_text(encoding="utf-8")

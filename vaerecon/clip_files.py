@@ -1,0 +1,116 @@
+"""Which sound files there are to be measured, and in what portions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+# suffixes of what is taken from a folder; a file that is named itself may have any
+SOUNDS = frozenset(
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf",
+     ".w64", ".m4a", ".aac", ".wma"}
+)  # fmt: skip
+BATCH = 10.0  # s of sound that a worker gets at once: what a kill loses, and the cost of asking
+OVERHEAD = 0.5  # s of sound; what a clip costs however short it is
+SHARES = 4  # batches that a worker gets at least, so that all end at about the same time
+
+Source = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class SoundFile:
+    """A clip to measure."""
+
+    key: str  # its path below the folder that holds all clips: what it is called in the table
+    path: str  # absolute, since a worker may run elsewhere
+    size: int  # bytes; with mtime_ns it tells whether the file has changed since
+    mtime_ns: int
+    seconds: float  # as the header says, else a guess
+
+
+def find_clips(
+    clips: Source | Iterable[Source], max_length: float | None = None
+) -> list[SoundFile]:
+    """The files in ``clips``, folders searched, each once, with their lengths.
+
+    Raises
+    ------
+    FileNotFoundError
+        If one is not there.
+    ValueError
+        If there are none.
+    """
+    given = [clips] if isinstance(clips, str | os.PathLike) else list(clips)
+    paths: dict[Path, None] = {}  # a set that keeps the order
+    bases = []
+    for one in (Path(os.path.abspath(item)) for item in given):
+        if not one.exists():
+            raise FileNotFoundError(
+                f"clips: got {one.name!r}, expected a sound file or a folder; there is none: "
+                "check the name and the folder"
+            )
+        bases.append(one if one.is_dir() else one.parent)
+        paths |= dict.fromkeys(_sounds_below(one) if one.is_dir() else [one])
+    if not paths:
+        names = ", ".join(repr(Path(item).name) for item in given) or "none"
+        raise ValueError(
+            f"clips: got {names} without any sound, expected files or folders with "
+            f"{' '.join(sorted(SOUNDS))}"
+        )
+    base = os.path.commonpath(bases)
+    files = []
+    for path in paths:
+        status = path.stat()
+        seconds = min(_seconds(path, status.st_size), max_length or float("inf"))
+        key = plain_text(path.relative_to(base).as_posix())
+        files.append(SoundFile(key, str(path), status.st_size, status.st_mtime_ns, seconds))
+    return files
+
+
+def _sounds_below(folder: Path) -> list[Path]:
+    """Sounds in a folder and those in it, in the order of their names; not what is hidden."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        found += [
+            Path(place, name)
+            for name in sorted(names)
+            if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS
+        ]
+    return found
+
+
+def _seconds(path: Path, size: int) -> float:
+    """Length of a clip by its header; by its size where only ffmpeg, or nothing, can read it."""
+    import soundfile
+
+    try:
+        # as bytes, because soundfile encodes a name strictly
+        return soundfile.info(path if os.name == "nt" else os.fsencode(path)).duration
+    except (soundfile.LibsndfileError, TypeError, OSError):  # TypeError: headerless .raw
+        return size / 16000  # 128 kbit/s
+
+
+def make_batches(files: list[SoundFile], width: int) -> list[list[SoundFile]]:
+    """Clips of about the same length together; the longest first, so that none is left for last.
+
+    ``width`` is the number of workers; one alone gets every clip by itself.
+    """
+    costs = {file.key: file.seconds + OVERHEAD for file in files}
+    most = min(BATCH, sum(costs.values()) / (SHARES * width)) if width > 1 else 0.0
+    batches: list[list[SoundFile]] = []
+    room = 0.0
+    for file in sorted(files, key=lambda file: -file.seconds):
+        if not batches or costs[file.key] > room:
+            batches.append([])
+            room = most
+        batches[-1].append(file)
+        room -= costs[file.key]
+    return batches
+
+
+def plain_text(text: str) -> str:
+    """Without the bytes of a file name that are no UTF-8, which no table could hold."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,96 @@
+"""Solutions to the exercises of ``05_fine_tuning``, and the checks behind its last cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from vaerecon.lab.setup import check_answers
+
+
+def moving_average(values: Sequence[float], decay: float) -> list[float]:
+    """Exercise 1: the average after each value; it begins at the first one."""
+    average, averages = values[0], []
+    for value in values:
+        average = decay * average + (1 - decay) * value
+        averages.append(average)
+    return averages
+
+
+def one_cycle(step: int, steps: int, peak: float) -> float:
+    """Exercise 2: a tenth of the steps linearly from 0 to the peak, then half a cosine to 0."""
+    warmup = 0.1 * steps
+    if step < warmup:
+        return peak * step / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+
+
+def best_share(own: Sequence[float], other: Sequence[float], most: float) -> int:
+    """Exercise 3: the index of the least own error whose other error grew by at most ``most``.
+
+    ``most`` is a factor; the first entry is before the training.
+    """
+    allowed = [i for i, value in enumerate(other) if value <= most * other[0]]
+    return min(allowed, key=lambda i: own[i])
+
+
+def _require(correct: bool, message: str) -> None:
+    if not correct:
+        raise ValueError(message)
+
+
+def check_moving_average(answer: Callable) -> bool:
+    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+    found = answer([1.0, 1.0], 0.9)
+    if found is None:
+        return False
+    _require(len(found) == 2, f"got {len(found)} averages of 2 values: give one after each")
+    _require(
+        math.isclose(found[0], 1.0), "the average of equal values is that value: begin at the first"
+    )
+    values = [2.0, 0.0, 4.0]
+    for got, want in zip(answer(values, 0.5), moving_average(values, 0.5), strict=True):
+        _require(
+            math.isclose(got, want, abs_tol=1e-9),
+            f"for 2, 0, 4 and a decay of 0.5 you have {got:.4g}, expected {want:.4g}: the decay is "
+            "what the old average keeps",
+        )
+    return True
+
+
+def check_one_cycle(answer: Callable) -> bool:
+    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+    if answer(50, 100, 1.0) is None:
+        return False
+    for step in (0, 5, 10, 55, 100):
+        got, want = answer(step, 100, 2.0), one_cycle(step, 100, 2.0)
+        _require(
+            math.isclose(got, want, abs_tol=1e-6),
+            f"step {step} of 100 with a peak of 2: you have {got:.4g}, expected {want:.4g}",
+        )
+    return True
+
+
+def check_best_share(answer: Callable) -> bool:
+    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+    own, other = [0.3, 0.2, 0.15, 0.16], [0.20, 0.21, 0.25, 0.31]
+    if answer(own, other, 2.0) is None:
+        return False
+    for most in (1.0, 1.1, 1.3, 2.0):
+        got, want = answer(own, other, most), best_share(own, other, most)
+        _require(
+            got == want,
+            f"own {own}, other {other}, at most {most} times: you have {got}, expected {want}",
+        )
+    return True
+
+
+CHECKS = {
+    "moving_average": check_moving_average,
+    "one_cycle": check_one_cycle,
+    "best_share": check_best_share,
+}
+
+
+check_exercises = partial(check_answers, CHECKS)

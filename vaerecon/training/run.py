@@ -1,0 +1,258 @@
+"""From folders of audio to trained parts: the road that the command line and notebooks share."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from vaerecon.outputs import whole_folder
+from vaerecon.training.corpus import MEMORY_LIMIT
+from vaerecon.training.devices import make_accelerator
+from vaerecon.training.loop import TrainingLoop, read_checkpoint
+from vaerecon.training.part import Data, Part
+from vaerecon.training.quiet import quiet_libraries
+from vaerecon.training.settings import (
+    DEFAULTS,
+    FINE_TUNING_RATE,
+    FINE_TUNING_STEPS,
+    GPU_JUDGED_FROM,
+    PARTS,
+    LoopConfig,
+)
+
+logger = logging.getLogger(__name__)
+
+CLASSES = {
+    "fast": ("vaerecon.training.fast", "Fast"),
+    "vae": ("vaerecon.training.vae", "Vae"),
+    "vocoder": ("vaerecon.training.vocoder", "Vocoder"),
+}
+FREE = {"save_every", "samples"}  # settings that do not change what is learned
+
+
+def part_class(part: str, kind: str = "Part") -> Any:
+    """``VaePart``, ``VaeObjective`` or ``VaeSize``, and so for the others; imported when asked."""
+    module, stem = CLASSES[part]
+    return getattr(importlib.import_module(module), stem + kind)
+
+
+def train(
+    part: str,
+    data: Sequence[Path] | Data,
+    output: Path,
+    config: LoopConfig,
+    *,
+    resume: bool = False,
+    device: str | None = "cpu",
+    precision: str = "no",
+    memory_limit: float = MEMORY_LIMIT,
+    started: float | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> TrainingLoop:
+    """Train one part, and write ``output/<part>`` (config and safetensors).
+
+    Parameters
+    ----------
+    part
+        ``"vae"``, ``"vocoder"`` or ``"fast"``.
+    data
+        Folders of audio, of which about 6 % of the files are held out for validation; or what
+        :meth:`vaerecon.training.part.Data.read` made of them.
+    output
+        Receives the part's folder, and ``<part>_run/`` with checkpoint, curve and samples.
+    config
+        The loop's settings.
+    resume
+        Go on from ``output/<part>_run/checkpoint.pt`` if it is there.
+    device, precision
+        As :func:`vaerecon.training.devices.make_accelerator` takes them.
+    memory_limit
+        GB of audio to keep in memory; a larger collection is read from disk.
+    started
+        ``time.perf_counter()`` of when ``config.minutes`` began to count; by default now.
+    progress
+        Show bars, where there is somebody to see them.
+    **options
+        The part's own: ``size``, ``objective``, ``init``, ``vae``, ``freeze_encoder``.
+
+    Returns
+    -------
+    TrainingLoop
+        At its end, with the averaged weights in ``part.model``.
+
+    Raises
+    ------
+    ValueError
+        For data, settings or weights that will not do, an output that holds another training, or
+        a checkpoint of other settings.
+    """
+    started = time.perf_counter() if started is None else started
+    folder = Path(output) / f"{part}_run"
+    check_output(folder, resume)
+    if not isinstance(data, Data):
+        check_apart(data, output)
+    accelerator = make_accelerator(device, precision)
+    objective = options.pop("objective", None) or part_class(part, "Objective")()
+    if resume and (folder / "checkpoint.pt").exists():
+        check_same(read_checkpoint(folder / "checkpoint.pt"), config, objective, folder)
+    if not isinstance(data, Data):
+        data = Data.read(data, config.seed, memory_limit, progress)
+    import torch
+
+    torch.manual_seed(config.seed)  # fresh weights
+    model: Part = part_class(part)(data, config, objective, **options)
+    loop = TrainingLoop(model, config, folder, accelerator, started)
+    if resume:
+        loop.resume()
+    loop.run(progress)
+    loop.average.load()
+    if accelerator.is_main_process:
+        with quiet_libraries(), whole_folder(Path(output) / part) as new:
+            model.save(new)
+    accelerator.wait_for_everyone()
+    return loop
+
+
+def check_output(folder: Path, resume: bool) -> None:
+    """Refuse to write a new training over another one."""
+    if not resume and (folder / "checkpoint.pt").exists():
+        raise ValueError(
+            f"output: {folder.parent.name} holds a training ({folder.name}/checkpoint.pt); "
+            "go on with --resume (resume=True), or name another folder"
+        )
+
+
+def check_apart(data: Sequence[Path], output: Path) -> None:
+    """Refuse an output within the data: what a checkpoint sounds like would be trained on."""
+    for folder in data:
+        if Path(output).resolve().is_relative_to(Path(folder).resolve()):
+            raise ValueError(
+                f"output: {Path(output).name} lies within the training data; sounds are written "
+                "there, which would be trained on: name a folder beside the data"
+            )
+
+
+def check_same(state: dict, config: LoopConfig, objective: Any, folder: Path) -> None:
+    """Refuse to go on with other settings than those that a checkpoint began with."""
+    wanted = asdict(config) | asdict(objective)
+    known = state["config"] | state["objective"]
+    for name, value in known.items():
+        got = wanted.get(name, value)
+        if name not in FREE and got != value:
+            raise ValueError(
+                f"resume: {folder.name} began with {name} = {value}, got {got}; resume with the "
+                f"same settings, or begin anew from its weights: another output, and "
+                f"--init {folder.parent.name}"
+            )
+
+
+def loop_config(
+    part: str,
+    output: Path,
+    given: dict[str, Any],
+    resume: bool = False,
+    fine_tuning: bool = False,
+    device: str | None = None,
+) -> LoopConfig:
+    """Settings from what was given, the checkpoint's where a run goes on, and the defaults.
+
+    Parameters
+    ----------
+    part
+        Whose defaults.
+    output
+        Where the checkpoint may be.
+    given
+        Fields of :class:`LoopConfig` that were named; None means not named.
+    fine_tuning
+        Whether training starts from trained weights: lower rate, fewer steps.
+    device
+        On a GPU, discriminators join by default.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    path = Path(output) / f"{part}_run" / "checkpoint.pt"
+    if resume and path.exists():
+        state = read_checkpoint(path)
+        known = LoopConfig(**(state["config"] | {"betas": tuple(state["config"]["betas"])}))
+        if "minutes" in given and given["minutes"] != known.minutes:
+            given.setdefault("steps", 0)
+        if "steps" in given:
+            given.setdefault("minutes", None)
+        return replace(known, **given)
+    defaults = DEFAULTS[part]
+    rate = defaults.learning_rate * (FINE_TUNING_RATE if fine_tuning else 1)
+    steps = FINE_TUNING_STEPS if fine_tuning else defaults.steps
+    if "minutes" in given:
+        steps = 0
+    config = LoopConfig(**({"learning_rate": rate, "steps": steps} | given))
+    if config.adversarial_from is None and device == "cuda":
+        config = replace(config, adversarial_from=GPU_JUDGED_FROM)
+    return config
+
+
+def train_all(
+    data: Sequence[Path],
+    output: Path,
+    minutes: float,
+    given: dict[str, Any],
+    *,
+    resume: bool = False,
+    device: str | None = "cpu",
+    precision: str = "no",
+    memory_limit: float = MEMORY_LIMIT,
+    parts: Sequence[str] = PARTS,
+    options: dict[str, dict[str, Any]] | None = None,
+) -> None:
+    """Train all parts from one data folder into one output folder within ``minutes``.
+
+    The time that is left, after reading the audio once for all, is shared out as in
+    :data:`vaerecon.training.settings.DEFAULTS`; what a part leaves goes to the next ones. The
+    vocoder learns from the mels of the VAE that was trained just before it.
+
+    Parameters
+    ----------
+    minutes
+        Wall time for everything, from now; with ``resume``, time spent before counts.
+    given
+        Fields of :class:`LoopConfig` that hold for all parts.
+    options
+        By part, what :func:`train` takes for it.
+
+    Other parameters and errors are those of :func:`train`.
+    """
+    started, options, output = time.perf_counter(), options or {}, Path(output)
+    done, spent = set(), 0.0
+    for part in parts:
+        check_output(output / f"{part}_run", resume)
+        path = output / f"{part}_run" / "checkpoint.pt"
+        if path.exists():
+            state = read_checkpoint(path)
+            spent += state["seconds"]
+            if state["step"] == state["steps"] and (output / part).exists():
+                done.add(part)
+    check_apart(data, output)
+    todo = [part for part in parts if part not in done]
+    if not todo:
+        logger.info("all parts are trained")
+        return
+    read = Data.read(data, given.get("seed") or 0, memory_limit)
+    for part in todo:
+        path = output / f"{part}_run" / "checkpoint.pt"
+        if resume and path.exists():  # it has its own share
+            config = loop_config(part, output, {}, resume=True)
+        else:
+            left = minutes * 60 - spent - (time.perf_counter() - started)
+            share = DEFAULTS[part].share / sum(DEFAULTS[p].share for p in todo[todo.index(part) :])
+            own = {"minutes": max(left * share, 1.0) / 60}
+            config = loop_config(part, output, given | own, device=device)
+        extra = dict(options.get(part, {}))
+        if part == "vocoder" and (output / "vae").exists():
+            extra.setdefault("vae", output / "vae")
+        train(part, read, output, config, resume=resume, device=device, precision=precision,
+              **extra)  # fmt: skip

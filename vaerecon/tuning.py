@@ -1,0 +1,253 @@
+"""How a large model runs best on this machine's processor: measured once, then remembered.
+
+Some processors multiply bfloat16 numbers twice as fast as float32 ones, others only pretend to and
+are far slower; and a model's digits suffer where the wrong parts are shortened. So:
+
+- :func:`mix` shortens what is heavy and forgiving, the wide convolutions, and leaves the rest in
+  float32: the first and last layer (log-mels of -11 would be rounded by up to 0.03 nepers), sums,
+  normalisations and attention. "mixed" is this.
+- :func:`tune` times a model as it is and mixed, on two thirds of a second of sound, and takes
+  the quicker. The answer is kept in a small file in the user's cache folder, by processor, threads,
+  torch version and architecture.
+- :func:`pick_threads` finds out whether all cores are free at the moment.
+
+Small models are left alone: they are quick enough, and in float32 give the same digits everywhere.
+
+To overrule: ``dtype="float32"`` or ``"mixed"`` (``--dtype``); ``VAERECON_DTYPE`` with the same
+values, for ``"auto"``; ``VAERECON_THREADS``, or torch's own ``OMP_NUM_THREADS``; ``VAERECON_CACHE``
+for another folder. :func:`forget` removes what was measured.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+LARGE = 20_000_000  # parameters; AudioLDM2's VAE and vocoder have 55 million each, tiny's 5 at most
+WIDE = 64  # channels; narrower convolutions are bound by memory, not by arithmetic
+FRAMES = 64  # of the mel that a model is timed on
+REPEATS = 3
+GAIN = 1.1  # times faster that a change must be to be worth other digits
+CHOICES = ("float32", "mixed")
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d)
+
+
+def mix(model: nn.Module) -> nn.Module:
+    """Give ``model`` (changed in place) bfloat16 weights in its wide convolutions; returns it.
+
+    Each of them takes and gives float32 all the same; saved, the weights stay bfloat16.
+    """
+    first = next(module for module in model.modules() if isinstance(module, CONVOLUTIONS))
+    for module in model.modules():
+        if (
+            isinstance(module, CONVOLUTIONS)
+            and module is not first
+            and min(module.in_channels, module.out_channels) >= WIDE
+        ):
+            module.to(torch.bfloat16)
+            module.forward = MethodType(_forward_in_own_dtype, module)
+    return model.to(memory_format=torch.channels_last)  # what bfloat16 kernels work in
+
+
+def _forward_in_own_dtype(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return type(self).forward(self, x.to(self.weight.dtype)).to(x.dtype)
+
+
+def dtype_name(*models: nn.Module) -> str:
+    """What the last of ``models`` is in; ``"mixed"`` if one of them has more than one dtype."""
+    names = [{str(p.dtype).removeprefix("torch.") for p in model.parameters()} for model in models]
+    return "mixed" if any(len(own) > 1 for own in names) else names[-1].pop()
+
+
+def tune(model: nn.Module, run: Callable[[nn.Module], object]) -> nn.Module:
+    """``model``, or its mixed form where it is large and that is quicker on this processor.
+
+    Parameters
+    ----------
+    model
+        In float32 on the CPU.
+    run
+        Runs the model that it is given on :data:`FRAMES` frames.
+
+    Raises
+    ------
+    ValueError
+        If ``VAERECON_DTYPE`` is neither ``float32`` nor ``mixed``.
+    """
+    if sum(p.numel() for p in model.parameters()) < LARGE:
+        return model
+    chosen = os.environ.get("VAERECON_DTYPE", "")
+    if chosen not in ("", "auto", *CHOICES):
+        raise ValueError(
+            f"VAERECON_DTYPE: got {chosen!r}, expected 'auto' or one of {', '.join(CHOICES)}"
+        )
+    if chosen in CHOICES:
+        return mix(model) if chosen == "mixed" else model
+    key = _key(model)
+    known = _read()
+    mixed = None
+    if key not in known:
+        mixed = mix(copy.deepcopy(model))
+        seconds = dict(zip(CHOICES, _time(run, model, mixed), strict=True))
+        faster = seconds["float32"] > GAIN * seconds["mixed"]
+        known[key] = {"dtype": "mixed" if faster else "float32", "seconds": seconds}
+        _write(known)
+        logger.info("%s: measured %s", key, known[key])
+    if known[key]["dtype"] == "float32":
+        return model
+    return mixed if mixed is not None else mix(model)
+
+
+@torch.inference_mode()
+def _time(run: Callable[[nn.Module], object], *models: nn.Module) -> list[float]:
+    """The quickest of some runs of each, in turns, after one that does not count."""
+    seconds: list[list[float]] = [[] for _ in models]
+    for turn in range(1 + REPEATS):
+        for model, own in zip(models, seconds, strict=True):
+            started = time.perf_counter()
+            run(model)
+            if turn:
+                own.append(time.perf_counter() - started)
+    return [round(min(own), 5) for own in seconds]
+
+
+def run_vae(vae: Any) -> None:
+    """Encode and decode :data:`FRAMES` frames, for :func:`tune`."""
+    mel = torch.linspace(-11.5, 1.0, FRAMES * 64).reshape(1, 1, FRAMES, 64)
+    vae.decode(vae.encode(mel).latent_dist.mode())
+
+
+def run_vocoder(vocoder: Any) -> None:
+    """Make the samples of :data:`FRAMES` frames, for :func:`tune`."""
+    vocoder(torch.linspace(-11.5, 1.0, FRAMES * 64).reshape(1, FRAMES, 64))
+
+
+def pick_threads() -> int:
+    """Threads that torch had better use for large models at the moment; sets nothing.
+
+    All that it may use, if a product of matrices is quicker with them than with one, which is not
+    so while other processes keep the cores busy. ``VAERECON_THREADS`` overrules it, and where
+    ``OMP_NUM_THREADS`` is set, that is taken.
+
+    Raises
+    ------
+    ValueError
+        If ``VAERECON_THREADS`` is no whole number of at least 1.
+    """
+    wanted = os.environ.get("VAERECON_THREADS", "")
+    if wanted:
+        if not wanted.isdecimal() or int(wanted) < 1:
+            raise ValueError(f"VAERECON_THREADS: got {wanted!r}, expected a number of at least 1")
+        return int(wanted)
+    every = torch.get_num_threads()
+    if every == 1 or "OMP_NUM_THREADS" in os.environ:
+        return every
+    matrix = torch.ones(384, 384)
+    seconds = {}
+    try:
+        for threads in (every, 1, every, 1, every, 1):
+            torch.set_num_threads(threads)
+            started = time.perf_counter()
+            for _ in range(20):  # some milliseconds: longer than a scheduler's turn
+                matrix @ matrix
+            took = time.perf_counter() - started
+            # the slowest: what counts is whether waiting for a busy core spoils it
+            seconds[threads] = max(took, seconds.get(threads, 0.0))
+    finally:
+        torch.set_num_threads(every)
+    return every if seconds[every] < seconds[1] else 1
+
+
+def use_free_cores(*models: nn.Module) -> None:
+    """Set torch's threads to :func:`pick_threads` if one of ``models`` is large and on the CPU.
+
+    For a program's start, not for libraries: the setting is the whole process's.
+    """
+    for model in models:
+        parameters = list(model.parameters())
+        if parameters[0].device.type == "cpu" and sum(p.numel() for p in parameters) >= LARGE:
+            torch.set_num_threads(pick_threads())
+            return
+
+
+def cache_file() -> Path:
+    """Where measurements are kept: ``tuning.json`` in the user's cache folder."""
+    if folder := os.environ.get("VAERECON_CACHE"):
+        return Path(folder) / "tuning.json"
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "vaerecon" / "tuning.json"
+
+
+def forget() -> None:
+    """Remove what was measured, so that it is measured again."""
+    cache_file().unlink(missing_ok=True)
+
+
+def _key(model: nn.Module) -> str:
+    parameters = sum(p.numel() for p in model.parameters())
+    return (
+        f"{type(model).__name__} of {parameters:,} parameters, {_processor()}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+
+
+def _processor() -> str:
+    """Name of the processor, and what torch finds in it."""
+    name = ""
+    if sys.platform == "linux":
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError:
+            lines = []
+        # two machines can share a name ("AMD EPYC") and differ in what they can do
+        known = {"avx512_bf16", "amx_bf16", "bf16"}
+        fields = dict(line.split(":", 1) for line in lines if ":" in line)
+        fields = {key.strip(): value.strip() for key, value in fields.items()}
+        flags = known & set((fields.get("flags") or fields.get("Features") or "").split())
+        name = " ".join([fields.get("model name", ""), *sorted(flags)]).strip()
+    name = name or platform.processor() or platform.machine()
+    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _read() -> dict[str, Any]:
+    """What is known; nothing if there is no file, or none that this version can read."""
+    try:
+        known = json.loads(cache_file().read_text(encoding="utf-8"))
+        fits = all(entry["dtype"] in CHOICES for entry in known.values())
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return {}
+    return known if fits else {}
+
+
+def _write(known: dict[str, Any]) -> None:
+    """Keep what is known; a folder that cannot be written only costs the next measurement."""
+    path = cache_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
+        ) as file:
+            json.dump(known, file, indent=1)
+        os.replace(file.name, path)  # whole or not at all, also beside another process
+    except OSError as error:
+        logger.info("tuning: not kept (%s)", error.strerror)
