@@ -44,7 +44,7 @@ from torch import nn
 from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, check_log_mel, mel_filters
 from vaerecon.phase import griffin_lim, hold_to_mel
 
-N_ITER = 12  # Griffin-Lim steps
+N_ITER = 16  # Griffin-Lim steps
 FAINT = 1e-7  # magnitude below which nothing is heard; keeps the logarithm finite
 
 

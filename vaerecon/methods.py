@@ -45,6 +45,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {}
+GRIFFIN_LIM_STEPS = 22  # of `griffinlim`; more gain little (python -m benchmarks.phase)
 
 
 def method(
@@ -133,7 +134,9 @@ def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generato
     from vaerecon import phase
 
     start = phase.mel_to_magnitude(log_mel, n_iter=5)  # every step after it corrects it again
-    return phase.griffin_lim(start, n_samples, log_mel=log_mel, generator=generator)
+    return phase.griffin_lim(
+        start, n_samples, log_mel=log_mel, n_iter=GRIFFIN_LIM_STEPS, generator=generator
+    )
 
 
 @method(
