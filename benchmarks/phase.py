@@ -20,7 +20,7 @@ from vaerecon import mel_inversion, metrics, phase
 from vaerecon.audio import load_audio
 from vaerecon.bundled import demo_clips
 from vaerecon.mel import log_mel, normalize_level
-from vaerecon.methods import METHODS
+from vaerecon.methods import GRIFFIN_LIM_STEPS, METHODS
 
 SECONDS = 10
 BATCH = 16
@@ -63,15 +63,16 @@ def variants() -> dict[str, Way]:
 
     def usual(x: torch.Tensor, mel: torch.Tensor) -> torch.Tensor:
         with all_frames_at_once():
-            return phase.griffin_lim(start(mel), x.shape[-1], log_mel=mel, momentum=0.99)
+            return with_options(momentum=0.99)(x, mel)
 
     def random(x: torch.Tensor, mel: torch.Tensor) -> torch.Tensor:
         magnitude = start(mel)
         turns = torch.rand(magnitude.shape, generator=torch.Generator().manual_seed(0))
         spectrum = torch.polar(magnitude, 2 * torch.pi * turns)
-        return phase.griffin_lim(magnitude, x.shape[-1], log_mel=mel, init=spectrum)
+        return with_options(init=spectrum)(x, mel)
 
     def with_options(**options) -> Way:
+        options = {"n_iter": GRIFFIN_LIM_STEPS} | options
         return lambda x, mel: phase.griffin_lim(start(mel), x.shape[-1], log_mel=mel, **options)
 
     return {
@@ -82,7 +83,7 @@ def variants() -> dict[str, Way]:
         "... 64 iterations": with_options(n_iter=64),
         "... from random phase": random,
         "... magnitude as first guessed": lambda x, mel: phase.griffin_lim(
-            mel_inversion.mel_to_magnitude(mel), x.shape[-1]
+            mel_inversion.mel_to_magnitude(mel), x.shape[-1], n_iter=GRIFFIN_LIM_STEPS
         ),
         "admm": by_method("admm"),
         "librosa, from the kit's mel": by_method("librosa"),

@@ -169,6 +169,7 @@ def halfway_table(pipe: ReconstructionPipeline, results: list[Reconstruction]) -
 def main(folder, model, methods, max_length, excluded, json_path):
     """Measure METHODS on every clip of FOLDER and print the means as Markdown."""
     pipe = ReconstructionPipeline.from_pretrained(model)
+    pipe.set_progress_bar_config(disable=None)  # shown on a terminal only
     paths = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES]
     if not paths:
         raise click.UsageError(f"got {folder.name!r} without audio, expected {sorted(SUFFIXES)}")

@@ -55,7 +55,7 @@ def test_is_the_model_with_its_channel_axis(vae, mel):
     """The unscaled latent and the picture are AutoencoderKL's own, nothing scaled or moved."""
     with torch.no_grad():
         latent = vae.encode(mel[:, None]).latent_dist.mode()
-        picture = vae.decode(latent).sample
+        picture = vae.decode(latent.contiguous()).sample
     torch.testing.assert_close(encode(vae, mel), latent, atol=0, rtol=0)
     torch.testing.assert_close(decode(vae, latent), picture[:, 0], atol=0, rtol=0)
 

@@ -6,6 +6,7 @@ import difflib
 import re
 import runpy
 import shlex
+import shutil
 import unicodedata
 from dataclasses import dataclass
 from importlib import import_module
@@ -17,6 +18,7 @@ import pytest
 import soundfile as sf
 import yaml
 
+from vaerecon.bundled import TINY
 from vaerecon.checkpoints import VARIANTS, cached, check_source
 from vaerecon.cli import cli
 from vaerecon.methods import METHODS, select_methods
@@ -254,13 +256,19 @@ def find_command(words: list[str]) -> tuple[click.Command, list[str]] | None:
     return import_module(words[2] + ".__main__" * bool(is_package)).main, words[3:]
 
 
+def subcommands(command: click.Command) -> list[click.Command]:
+    """All below a command: `train`, and `train vae` below that."""
+    below = list(getattr(command, "commands", {}).values())
+    return below + [each for group in below for each in subcommands(group)]
+
+
 def parse(words: list[str], monkeypatch) -> dict | None:
     """What click makes of a command line, down to the subcommand, which does not run."""
     if (found := find_command(words)) is None:
         return None
     command, arguments = found
     taken: list[dict] = []
-    for each in [command, *getattr(command, "commands", {}).values()]:
+    for each in [command, *subcommands(command)]:
         monkeypatch.setattr(each, "callback", lambda **options: taken.append(options))
     try:
         command.main(arguments, standalone_mode=False)
@@ -273,7 +281,9 @@ def parse(words: list[str], monkeypatch) -> dict | None:
 def test_commands_are_ones_that_the_program_takes(words, monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(ROOT)  # benchmarks is not installed; the README starts it from here
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "FOLDER").mkdir()
+    for folder in ("FOLDER", "clips"):
+        (tmp_path / folder).mkdir()
+    shutil.copytree(TINY, tmp_path / "my_model")  # which `train export` writes
     options = parse(words, monkeypatch)
     if words[0] == "vaerecon":
         assert options is not None
@@ -299,7 +309,7 @@ def test_a_wrong_command_is_noticed(monkeypatch):
 def test_options_named_in_the_text_exist(span):
     """As in `--dtype auto` or `--device cpu|cuda|mps`: the name, and each value."""
     name, *values = span.split()
-    known = [p for command in cli.commands.values() for p in command.params if name in p.opts]
+    known = [p for command in subcommands(cli) for p in command.params if name in p.opts]
     assert known, f"{ENGLISH} names {name}, which no command of vaerecon has"
     for value in values[0].split("|") if values else []:
         known[0].type.convert(value, known[0], None)
@@ -391,10 +401,10 @@ def test_the_python_example_runs_and_gives_what_its_comments_say(tmp_path, monke
     assert found["latent"].shape == (8, frames // 4, 16)
     assert found["audio"].ndim == 1
     assert set(found["scores"]) == set(METRICS)
-    methods = ["vocoder", "griffinlim", "silence"]
+    methods = ["vocoder", "fast", "griffinlim", "silence"]
     assert sorted(result.table.index) == sorted((m, vae) for m in methods for vae in (True, False))
     assert result.audio["vocoder"].shape == clip.samples.shape
 
     patterns = [row[0].strip("`").replace("<clip>", clip.name) for row in read_table("file")]
-    expected = {p.replace("<method>", m) for p in patterns for m in ("vocoder", "griffinlim")}
+    expected = {p.replace("<method>", m) for p in patterns for m in methods[:-1]}
     assert {path.name for path in (tmp_path / "my_results").iterdir()} == expected

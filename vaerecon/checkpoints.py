@@ -88,6 +88,7 @@ class Checkpoint:
     licence: str | None  # None: not known here, see the model card
     dtype: str  # one of DTYPES but "auto"; a VAE may ask for float32 all the same (see `load`)
     device: str
+    fast: Path | None = None  # folder of its own network for the method `fast`, if it has one
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,16 @@ def load(
         licence=licence,
         dtype=dtype,
         device=device,
+        fast=_own_fast(place),
     )
+
+
+def _own_fast(place: _Place) -> Path | None:
+    """``fast/`` of a folder that a user trained; all else goes with the bundled network."""
+    if place.folder is None or place.variant is not None:
+        return None
+    folder = place.folder / "fast"
+    return folder if (folder / "config.json").is_file() else None
 
 
 def cached(variant: str, cache_dir: str | os.PathLike[str] | None = None) -> int:
@@ -228,14 +238,14 @@ def cached(variant: str, cache_dir: str | os.PathLike[str] | None = None) -> int
     from huggingface_hub import try_to_load_from_cache
 
     place = _resolve(variant)
+    if place.folder is not None:
+        names = ("config.json", "*.safetensors")
+        return sum(p.stat().st_size for name in names for p in place.folder.glob(f"*/{name}"))
     total = 0
     for part, stem in PARTS.items():
         for name in ("config.json", f"{stem}.safetensors"):
-            if place.folder is not None:
-                path = place.folder / part / name
-            else:
-                found = try_to_load_from_cache(place.name, f"{part}/{name}", cache_dir)
-                path = Path(found if isinstance(found, str) else os.devnull)
+            found = try_to_load_from_cache(place.name, f"{part}/{name}", cache_dir)
+            path = Path(found if isinstance(found, str) else os.devnull)
             total += path.stat().st_size if path.is_file() else 0
     return total
 

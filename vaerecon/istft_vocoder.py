@@ -34,6 +34,7 @@ References
 from __future__ import annotations
 
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +46,8 @@ from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, check_log_mel, mel_filters
 from vaerecon.phase import griffin_lim, hold_to_mel
 
 N_ITER = 16  # Griffin-Lim steps
+# Sizes above these are no network of this kind; refused before memory is taken for them.
+LARGEST = {"channels": 4096, "hidden": 16384, "layers": 64, "kernel": 63}
 FAINT = 1e-7  # magnitude below which nothing is heard; keeps the logarithm finite
 
 
@@ -93,6 +96,10 @@ class MagnitudeNetwork(ModelMixin, ConfigMixin):
         mel_deviation: float = 2.5,
     ):
         super().__init__()
+        sizes = {"channels": channels, "hidden": hidden, "layers": layers, "kernel": kernel}
+        for name, size in sizes.items():
+            if not isinstance(size, int) or not 1 <= size <= LARGEST[name]:
+                raise ValueError(f"{name}: got {size!r}, expected 1 to {LARGEST[name]}")
         n_mels, bins = AUDIOLDM_MEL.n_mels, AUDIOLDM_MEL.n_fft // 2 + 1
         self.embed = nn.Conv1d(n_mels, channels, kernel, padding=kernel // 2)
         self.first_norm = nn.LayerNorm(channels)
@@ -122,13 +129,33 @@ class MagnitudeNetwork(ModelMixin, ConfigMixin):
         return smooth + self.head(self.last_norm(x))
 
 
+def load_network(folder: Path) -> MagnitudeNetwork:
+    """The network in ``folder``, as ``vaerecon train fast`` writes it; float32, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or it is damaged or of another kind.
+    """
+    try:
+        network = MagnitudeNetwork.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
+        )
+    except Exception as error:  # whatever a config or weights of another kind trip over
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"{folder.parent.name}/{folder.name}: got no network for the method 'fast' ({reason}); "
+            "`vaerecon train fast` makes one, and without the folder the bundled one is taken"
+        ) from error
+    return network.eval().requires_grad_(False)
+
+
 @lru_cache(maxsize=4)
 def bundled_network(device: str = "cpu") -> MagnitudeNetwork:
-    """The network that comes with the package, in float32 on ``device``; loaded once."""
+    """The network that comes with the package, on ``device``; loaded once."""
     from vaerecon.bundled import TINY
 
-    network = MagnitudeNetwork.from_pretrained(TINY / "fast", torch_dtype=torch.float32)
-    return network.to(device).eval().requires_grad_(False)
+    return load_network(TINY / "fast").to(device)
 
 
 @torch.inference_mode()

@@ -139,7 +139,7 @@ def _banded_correction(
 @lru_cache(maxsize=16)
 def _bands(config: MelConfig) -> list[tuple[slice, slice, torch.Tensor, torch.Tensor]]:
     """Parts of the spectrum: their bins, the mel bins that see them, and the two matrices."""
-    filters, back = mel_filters(config), spread(config, "cpu")
+    filters, back = mel_filters(config, "cpu"), spread(config, "cpu")
     bands = []
     for first, last in pairwise(round(len(filters) * part) for part in BANDS):
         seen = filters[first:last].any(dim=0).nonzero().flatten().tolist()

@@ -3,7 +3,8 @@
 A method is a function ``(log_mel, n_samples, generator) -> samples``: ``[T, 64]`` or
 ``[B, T, 64]`` nepers in training framing to ``[N]`` or ``[B, N]`` float32 at the front-end's level
 (peak 0.5). What else it needs, it names as keyword arguments when it registers: ``vocoder`` and
-``lag`` (the checkpoint's), or ``original`` (the normalised samples, which only a ceiling may see).
+``lag`` (the checkpoint's), ``network`` (for ``fast``, where a checkpoint has its own), or
+``original`` (the normalised samples, which only a ceiling may see).
 
 Adding a method is adding a function::
 
@@ -117,11 +118,15 @@ def _vocoder(
     "fast",
     "Fast",
     "the kit's own small network for magnitudes, then a few Griffin-Lim steps",
+    needs=("network",),
 )
-def _fast(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+def _fast(
+    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, network: Any = None
+) -> torch.Tensor:
     from vaerecon import istft_vocoder
 
-    network = istft_vocoder.bundled_network(str(log_mel.device))
+    if network is None:
+        network = istft_vocoder.bundled_network(str(log_mel.device))
     return istft_vocoder.synthesize(network, log_mel, n_samples, generator)
 
 

@@ -26,6 +26,7 @@ from diffusers import DiffusionPipeline
 from vaerecon import autoencoder, checkpoints, flow
 from vaerecon.audio import Clip, stream_audio
 from vaerecon.chunks import CHUNK_SECONDS, chunking
+from vaerecon.istft_vocoder import MagnitudeNetwork, bundled_network, load_network
 from vaerecon.mel import (
     AUDIOLDM_MEL,
     ArrayLike,
@@ -75,7 +76,9 @@ class ReconstructionPipeline(DiffusionPipeline):
         check_model_configs(vae.config, vocoder.config)
         self.register_modules(vae=vae, vocoder=vocoder)
         self.variant, self.source, self.revision = "custom", "memory", None
+        self.fast_folder: Path | None = None  # of the checkpoint's own network for `fast`
         self._lag: int | None = None
+        self._network: MagnitudeNetwork | None = None
         self.chunk_seconds = CHUNK_SECONDS  # longest stretch that goes through a model at once
 
     @classmethod
@@ -98,6 +101,7 @@ class ReconstructionPipeline(DiffusionPipeline):
         loaded = checkpoints.load(source, **options)
         pipe = cls(vae=loaded.vae, vocoder=loaded.vocoder)
         pipe.variant, pipe.source, pipe.revision = loaded.variant, loaded.source, loaded.revision
+        pipe.fast_folder = loaded.fast
         return pipe
 
     @property
@@ -147,7 +151,17 @@ class ReconstructionPipeline(DiffusionPipeline):
         """What a method needs of this checkpoint, as its keyword arguments."""
         if "vocoder" in method.needs:
             return {"vocoder": self.vocoder, "lag": self.lag}
+        if "network" in method.needs:
+            return {"network": self._fast_network()}
         return {}
+
+    def _fast_network(self) -> MagnitudeNetwork:
+        """The checkpoint's own, or the bundled one, which fits all of them."""
+        if self.fast_folder is None:
+            return bundled_network(str(self.device))
+        if self._network is None:
+            self._network = load_network(self.fast_folder)
+        return self._network.to(self.device)
 
     @torch.inference_mode()
     def synthesize(
