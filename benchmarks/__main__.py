@@ -32,9 +32,15 @@ def page(parts: list[str], facts: dict, quick: bool) -> str:
     return head + table(["machine", ""], rows) + "\n\n" + "\n".join(parts)
 
 
+def earlier_parts(output: Path) -> dict[str, str]:
+    """The sections of an earlier page by title, which `--only` leaves as they are."""
+    parts = output.read_text(encoding="utf-8").split("\n## ")[1:]
+    return {part.split("\n", 1)[0]: f"## {part.rstrip()}\n" for part in parts}
+
+
 @click.command()
 @click.option("--quick", is_flag=True, help="Fewer repeats and shorter clips.")
-@click.option("--only", help="Names with commas between: " + ", ".join(NAMES) + ".")
+@click.option("--only", help="Renew these sections of the page: " + ", ".join(NAMES) + ".")
 @click.option("--output", type=click.Path(path_type=Path), default="benchmarks/RESULTS.md")
 @click.option("--json", "json_path", type=click.Path(path_type=Path),
               default="results/benchmarks.json")  # fmt: skip
@@ -53,7 +59,10 @@ def main(quick: bool, only: str | None, output: Path, json_path: Path) -> None:
         sections[name] = importlib.import_module(f"benchmarks.{name}").run(quick)
         click.echo(sections[name].markdown())
         click.echo(f"({name}: {time.perf_counter() - started:.0f} s)\n", err=True)
-    text = page([section.markdown() for section in sections.values()], facts, quick)
+    parts = {section.title: section.markdown() for section in sections.values()}
+    if only and output.exists():
+        parts = earlier_parts(output) | parts
+    text = page(list(parts.values()), facts, quick)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(text, encoding="utf-8")
     write_json(json_path, sections)
