@@ -150,19 +150,6 @@ def stages(tiny, mels, sound) -> dict:
     } | {name: (call, [mels, originals]) for name, call in synthesis.items()}
 
 
-# What is not bit-equal between batch sizes, and by how much it may differ: the networks. The
-# library's convolutions and products cut batches of other sizes into other blocks, whose float32
-# sums round differently. Ten times what was measured, in nepers, latent values, samples of 0.5.
-# Everything else (the mel, all phase retrieval) is bit-equal.
-TOLERANCES = {
-    "encode": 3e-5,
-    "decode": 4e-5,
-    "vocoder": 2e-5,
-    "fast": 4e-4,
-    "hybrid": 4e-3,  # carries on what the vocoder begins
-}
-
-
 @pytest.mark.parametrize("stage", ["log_mel", "encode", "decode", *METHODS])
 def test_a_batch_gives_what_its_clips_give_alone(tiny, mels, sound, stage):
     call, inputs = stages(tiny, mels, sound)[stage]
@@ -172,8 +159,7 @@ def test_a_batch_gives_what_its_clips_give_alone(tiny, mels, sound, stage):
         alone = call(*(x[i] for x in inputs))
         of_one = call(*(x[i : i + 1] for x in inputs))[0]
         assert torch.equal(alone, of_one)  # a batch of one is the clip itself
-        difference = float((together[i] - alone).abs().max())
-        assert difference <= TOLERANCES.get(stage, 0.0), (i, difference)
+        assert torch.equal(together[i], alone), i
 
 
 def test_the_company_in_a_batch_of_one_size_changes_no_bit(tiny, mels):

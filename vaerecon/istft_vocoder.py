@@ -42,6 +42,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from vaerecon.cores import one_by_one
 from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, check_log_mel, mel_filters
 from vaerecon.phase import griffin_lim, hold_to_mel
 
@@ -179,7 +180,7 @@ def predict_magnitude(network: MagnitudeNetwork, log_mel: ArrayLike) -> torch.Te
     """
     mel = check_log_mel(log_mel).to(network.device)
     batch = mel if mel.ndim == 3 else mel[None]
-    magnitude = network(batch).exp()
+    magnitude = one_by_one(network, batch).exp()
     return hold_to_mel(magnitude if mel.ndim == 3 else magnitude[0], mel)
 
 

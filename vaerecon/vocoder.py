@@ -33,6 +33,7 @@ import torch
 import torch.nn.functional as F
 
 from vaerecon.chunks import CHUNK_SECONDS, Chunking, stitched
+from vaerecon.cores import one_by_one
 from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, check_log_mel, log_mel
 
 CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
@@ -147,7 +148,7 @@ def _run(vocoder: Any, mel: torch.Tensor) -> torch.Tensor:
     """What the model makes of ``mel``, uncut, checked to be finite."""
     single = mel.ndim == 2
     batch = mel[None] if single else mel  # always a batch: [B, T, M] in, [B, N] out
-    samples = vocoder(batch.to(vocoder.device, vocoder.dtype)).to(torch.float32)
+    samples = one_by_one(vocoder, batch.to(vocoder.device, vocoder.dtype)).to(torch.float32)
     if not torch.isfinite(samples).all():
         cause = (
             "float16 overflowed: load with dtype='float32' or 'bfloat16'"
