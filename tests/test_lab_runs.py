@@ -656,7 +656,7 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.slow
 def test_report_is_one_page_that_stands_alone(tmp_path, sound):
-    song = tmp_path / "my <img src=x> & *song*.wav"
+    song = tmp_path / "<script>my <img src=x> & *song*.wav"
     sf.write(song, sound, 16000)
     args = ["--output", "out/page.html", "--methods", "vocoder,griffinlim", "--max-length", "0.9"]
     done = vaerecon("report", song.name, *args, cwd=tmp_path)
@@ -667,7 +667,7 @@ def test_report_is_one_page_that_stands_alone(tmp_path, sound):
     page = (tmp_path / "out" / "page.html").read_text(encoding="utf-8")
     assert loads_from_elsewhere(page) == []
     assert machine_paths(page, tmp_path, ROOT) == []
-    assert "my &lt;img src=x&gt; &amp; *song*" in page
+    assert "&lt;script&gt;my &lt;img src=x&gt; &amp; *song*" in page
     assert page.count('src="data:audio/wav;base64,') >= 4  # the original and three more
     assert page.count('src="data:image/png;base64,') >= 4
     assert 'class="highlight' not in page.partition("<body>")[2]  # no code
