@@ -62,7 +62,7 @@ def test_bfloat16_is_near(on_gpu, sound):
 
 def test_a_run_on_the_device_has_all_its_numbers(on_gpu, sound):
     result = on_gpu(sound, ["vocoder", "fast", "griffinlim"], exclude_metrics=["visqol"])
-    assert result.model.device.startswith("cuda")
+    assert on_gpu.describe().device.startswith("cuda")
     for found in result.methods.values():
         assert found.seconds > 0
     assert all(torch.isfinite(samples).all() for samples in result.audio.values())
