@@ -65,7 +65,10 @@ def assert_same_numbers(one: pd.DataFrame, other: pd.DataFrame) -> None:
 
 
 def start(*args, cwd, **options) -> subprocess.Popen:
-    command = [sys.executable, "-m", "vaerecon", "compare", *map(str, args)]
+    # a shell's background job ignores Ctrl-C, and so would what it starts
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; from vaerecon.cli import main; main()"
+    command = [sys.executable, "-c", code, "compare", *map(str, args)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=cwd, **pipes, **options)
 

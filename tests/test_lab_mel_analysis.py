@@ -92,7 +92,8 @@ def test_empty_filters_are_counted_in_silence() -> None:
 @pytest.mark.parametrize("length", [16000, 15999, 15841, 1100])
 def test_the_two_ends_of_the_choices_are_the_two_front_ends(sound, length) -> None:
     x = sound[:length]
-    assert torch.equal(ma.log_mel_with(x), log_mel(x))
+    # the same steps, but for how a magnitude is rounded
+    torch.testing.assert_close(ma.log_mel_with(x), log_mel(x), atol=1e-5, rtol=0)
     # float32, in another order; quiet bins are small differences of large numbers
     torch.testing.assert_close(ma.log_mel_with(x, ma.NAIVE), naive_log_mel(x), atol=1e-4, rtol=0)
 
