@@ -70,7 +70,7 @@ def plot_blend(errors: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Ax
 def explorer_blend(tuning: Tuning, mels: dict[str, torch.Tensor]) -> widgets.VBox:
     """A slider along the way, and what comes back of a clip there."""
     share = widgets.FloatSlider(
-        1.0, min=0, max=1, step=0.05, description="share", continuous_update=False
+        0.5, min=0, max=1, step=0.05, description="share", continuous_update=False
     )
     clip = widgets.Dropdown(options=list(mels), description="clip")
     status, image = widgets.HTML(), widgets.Image(format="png")
