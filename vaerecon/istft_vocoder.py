@@ -43,8 +43,9 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from vaerecon.cores import one_by_one
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, check_log_mel, mel_filters
-from vaerecon.phase import griffin_lim, hold_to_mel
+from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, check_log_mel
+from vaerecon.mel_inversion import hold_to_mel, spread
+from vaerecon.phase import griffin_lim
 
 N_ITER = 16  # Griffin-Lim steps
 # Sizes above these are no network of this kind; refused before memory is taken for them.
@@ -123,10 +124,8 @@ class MagnitudeNetwork(ModelMixin, ConfigMixin):
         x = self.first_norm(self.embed(x.transpose(1, 2)).transpose(1, 2))
         for block in self.blocks:
             x = block(x)
-        filters = mel_filters(AUDIOLDM_MEL, str(log_mel.device))
-        # [513, 64] -> [64, 513]: each bin the weighted mean of its mel bins
-        spread = (filters / filters.sum(dim=1, keepdim=True).clamp_min(1e-9)).T
-        smooth = (log_mel.exp() @ spread).clamp_min(FAINT).log()
+        back = spread(AUDIOLDM_MEL, str(log_mel.device))
+        smooth = (log_mel.exp() @ back).clamp_min(FAINT).log()
         return smooth + self.head(self.last_norm(x))
 
 

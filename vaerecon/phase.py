@@ -49,10 +49,10 @@ from vaerecon.mel import (
     check_log_mel,
     stft_frames,
 )
-from vaerecon.mel_inversion import TINY, hold_to_mel, linear_mel, mel_to_magnitude
+from vaerecon.mel_inversion import TINY, linear_mel, mel_to_magnitude
 from vaerecon.projections import Comb, Projection, Spectra
 
-__all__ = ["admm", "griffin_lim", "hold_to_mel", "mel_to_magnitude", "refine"]
+__all__ = ["admm", "griffin_lim", "mel_to_magnitude", "refine"]
 
 COMBS = 2  # an iteration of griffin_lim takes every second frame, then the others
 
@@ -306,11 +306,8 @@ def refine(
 ) -> torch.Tensor:
     """Bring a waveform, such as a vocoder's, nearer to its mel by some Griffin-Lim steps.
 
-    Starts from its phase and from its own magnitude, corrected to the mel. That beat the smooth
-    magnitude of the mel alone, and a magnitude that stays as it was at first, for a vocoder after
-    1,000 steps of training and for sounds with 1.4 and 2.2 radians of phase noise. It pays where
-    the phase is better than chance: from that young vocoder :func:`griffin_lim` from scratch is as
-    good.
+    Starts from its phase and from its own magnitude, corrected to the mel. It pays where the phase
+    is better than chance: otherwise :func:`griffin_lim` from scratch is as good.
 
     Parameters
     ----------
