@@ -81,7 +81,8 @@ def test_mixed_keeps_what_it_must():
     assert tuning.dtype_name(make_vae()) == "float32"
     short = {name for name, p in vae.named_parameters() if p.dtype == torch.bfloat16}
     assert "encoder.down_blocks.0.resnets.0.conv1.weight" in short
-    for part in ("conv_in", "conv_out", "norm", "attentions", "quant_conv"):
+    assert "encoder.mid_block.attentions.0.to_q.weight" in short
+    for part in ("conv_in", "conv_out", "norm", "quant_conv"):
         assert not [name for name in short if part in name], part
     assert vocoder.conv_pre.weight.dtype == vocoder.conv_post.weight.dtype == torch.float32
 
@@ -96,6 +97,20 @@ def test_mixed_models_are_copied_and_moved_like_others():
     assert torch.equal(other.encode(picture).latent_dist.mode(), expected)
     assert other.to(torch.float32).encode(picture).latent_dist.mode().dtype == torch.float32
     assert tuning.dtype_name(other) == "float32"
+
+
+@torch.inference_mode()
+def test_mixed_models_are_saved_and_loaded(tmp_path):
+    mel = torch.zeros(1, 16, 64)
+    mixed = tuning.mix(make_vocoder())
+    expected = mixed(mel)
+    mixed.save_pretrained(tmp_path / "vocoder")
+    loaded = SpeechT5HifiGan.from_pretrained(tmp_path / "vocoder", dtype=torch.float32)
+    for name, weight in loaded.state_dict().items():
+        assert torch.equal(weight, mixed.state_dict()[name].float()), name
+    assert torch.equal(tuning.mix(loaded)(mel), expected)
+    tuning.mix(make_vae()).save_pretrained(tmp_path / "vae")
+    assert AutoencoderKL.from_pretrained(tmp_path / "vae").dtype == torch.float32
 
 
 # ------------------------------------------------------------------ the choice

@@ -3,9 +3,9 @@
 Some processors multiply bfloat16 numbers twice as fast as float32 ones, others only pretend to and
 are far slower; and a model's digits suffer where the wrong parts are shortened. So:
 
-- :func:`mix` shortens what is heavy and forgiving, the wide convolutions, and leaves the rest in
-  float32: the first and last layer (log-mels of -11 would be rounded by up to 0.03 nepers), sums,
-  normalisations and attention. "mixed" is this.
+- :func:`mix` shortens what is heavy and forgiving, the wide convolutions and linear layers, and
+  leaves the rest in float32: the first and last layer (log-mels of -11 would be rounded by up to
+  0.03 nepers), sums, normalisations and attention itself. "mixed" is this.
 - :func:`tune` times a model as it is and mixed, on two thirds of a second of sound, and takes
   the quicker. The answer is kept in a small file in the user's cache folder, by processor, threads,
   torch version and architecture.
@@ -25,6 +25,7 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
@@ -34,38 +35,69 @@ from types import MethodType
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 logger = logging.getLogger(__name__)
 
 LARGE = 20_000_000  # parameters; AudioLDM2's VAE and vocoder have 55 million each, tiny's 5 at most
-WIDE = 64  # channels; narrower convolutions are bound by memory, not by arithmetic
+WIDE = 32  # channels; narrower layers are bound by memory, not by arithmetic
 FRAMES = 64  # of the mel that a model is timed on
 REPEATS = 3
 GAIN = 1.1  # times faster that a change must be to be worth other digits
 CHOICES = ("float32", "mixed")
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose1d)
+SEQUENCES = (nn.Conv1d, nn.ConvTranspose1d)
+HEAVY = (*SEQUENCES, nn.Conv2d, nn.Linear)  # what a model spends its time in
+# the first of two convolutions of a branch: diffusers' ResnetBlock2D, HifiGanResidualBlock's lists
+INSIDE_BRANCH = re.compile(r"\bresnets\.\d+\.conv1$|\bconvs1\.\d+$")
 
 
 def mix(model: nn.Module) -> nn.Module:
-    """Give ``model`` (changed in place) bfloat16 weights in its wide convolutions; returns it.
+    """Give ``model`` (changed in place) bfloat16 weights in its wide layers; returns it.
 
-    Each of them takes and gives float32 all the same; saved, the weights stay bfloat16.
+    Between layers all is float32, but for what the first convolution of a residual branch hands to
+    the second. Saved, the weights stay bfloat16.
     """
-    first = next(module for module in model.modules() if isinstance(module, CONVOLUTIONS))
-    for module in model.modules():
-        if (
-            isinstance(module, CONVOLUTIONS)
-            and module is not first
-            and min(module.in_channels, module.out_channels) >= WIDE
-        ):
+    first = next(module for module in model.modules() if isinstance(module, HEAVY))
+    for name, module in model.named_modules():
+        if isinstance(module, HEAVY) and module is not first and _width(module) >= WIDE:
             module.to(torch.bfloat16)
+            module.keeps_dtype = not INSIDE_BRANCH.search(name)
             module.forward = MethodType(_forward_in_own_dtype, module)
+            if isinstance(module, SEQUENCES):
+                # [., ., kernel] -> the kernel's places before the channels in memory
+                weight = module.weight.detach().transpose(1, 2).contiguous().transpose(1, 2)
+                module.weight = nn.Parameter(weight, requires_grad=False)
     return model.to(memory_format=torch.channels_last)  # what bfloat16 kernels work in
 
 
+def _width(module: nn.Module) -> int:
+    if isinstance(module, nn.Linear):
+        return min(module.in_features, module.out_features)
+    return min(module.in_channels, module.out_channels)
+
+
 def _forward_in_own_dtype(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    return type(self).forward(self, x.to(self.weight.dtype)).to(x.dtype)
+    plain = _as_picture if isinstance(self, SEQUENCES) else type(self).forward
+    y = plain(self, x.to(self.weight.dtype))
+    return y.to(x.dtype) if self.keeps_dtype else y
+
+
+def _as_picture(self: nn.Conv1d | nn.ConvTranspose1d, x: torch.Tensor) -> torch.Tensor:
+    """Convolve ``[B, C, L]`` as a picture of height 1, whose channels may come last in memory.
+
+    For sequences the library has no such kernels, and takes up to twice the time.
+    """
+    picture, kernels = x.unsqueeze(2), self.weight.unsqueeze(2)
+    stride, padding, dilation = (1, *self.stride), (0, *self.padding), (1, *self.dilation)
+    if isinstance(self, nn.Conv1d):
+        y = F.conv2d(picture, kernels, self.bias, stride, padding, dilation, self.groups)
+    else:
+        more = (0, *self.output_padding)
+        y = F.conv_transpose2d(
+            picture, kernels, self.bias, stride, padding, more, self.groups, dilation
+        )
+    return y.squeeze(2)
 
 
 def dtype_name(*models: nn.Module) -> str:
