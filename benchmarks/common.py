@@ -29,6 +29,8 @@ from typing import Any
 
 import click
 
+SHORT = 0.05  # s; calls below it are timed several at once
+PAUSE = 0.1  # s before each timed call: pools of threads spin for a while after their work
 PACKAGES = ("torch", "numpy", "librosa", "diffusers", "transformers")
 
 
@@ -66,22 +68,34 @@ class Section:
 def measure(
     calls: dict[str, Callable[[], object]], repeats: int = 5, warm_up: bool = True
 ) -> dict[str, Timing]:
-    """Time every call ``repeats`` times, in turns, after one call of each that does not count.
+    """Time every call ``repeats`` times, in turns, after one call or two that do not count.
 
-    On a GPU a call must wait for its own result (:func:`synchronized`).
+    Calls that take less than :data:`SHORT` are made several times in their turn, the first of them
+    uncounted, and their mean is taken, as ``timeit`` does: a clock, a cache and a core that slept
+    cost as much as they. On a GPU a call must wait for its own result (:func:`synchronized`).
     """
     if repeats < 1:
         raise ValueError(f"repeats: got {repeats}, expected at least 1")
+    times = dict.fromkeys(calls, 1)  # calls in a turn
     if warm_up:
-        for call in calls.values():
-            call()
+        for name, call in calls.items():
+            if _seconds(call) < SHORT:
+                times[name] = max(1, round(SHORT / _seconds(call)))
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
-            started = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - started)
+            time.sleep(PAUSE)
+            if times[name] > 1:
+                call()
+            seconds[name].append(_seconds(call, times[name]))
     return {name: Timing(tuple(values)) for name, values in seconds.items()}
+
+
+def _seconds(call: Callable[[], object], times: int = 1) -> float:
+    started = time.perf_counter()
+    for _ in range(times):
+        call()
+    return (time.perf_counter() - started) / times
 
 
 def ratio(slow: Timing, fast: Timing) -> tuple[float, float, float]:

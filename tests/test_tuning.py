@@ -203,11 +203,11 @@ def test_on_cores_keeps_order_and_puts_threads_back():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        seen = on_cores(lambda i: (i, torch.get_num_threads()), 5)
-        assert seen == [(i, 1) for i in range(5)]
+        seen = on_cores(lambda i: torch.tensor([i, torch.get_num_threads()]), 5)
+        assert seen.tolist() == [[i, 1] for i in range(5)]
         assert torch.get_num_threads() == 2
 
-        def fail(i: int) -> None:
+        def fail(i: int) -> torch.Tensor:
             raise ValueError(f"clip {i}")
 
         with pytest.raises(ValueError, match="clip 0"):

@@ -8,13 +8,15 @@ one core waits for nobody, and its result does not depend on how many cores ther
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from functools import cache
 
 import torch
 
-Result = TypeVar("Result")
+KEPT = 32 * 2**20 - 2**16  # bytes; glibc's largest threshold is 32 MB, with its own header
 
 
 def one_by_one(
@@ -25,23 +27,54 @@ def one_by_one(
     The library's convolutions and products cut batches of other sizes into other blocks, whose sums
     round differently. A CPU is no slower for it; on a GPU the batch stays one.
     """
+    if batch.device.type == "cpu":
+        keep_freed_memory()
     if batch.device.type != "cpu" or len(batch) < 2:
         return network(batch)
     return torch.cat([network(batch[i : i + 1]) for i in range(len(batch))])
 
 
-def on_cores(function: Callable[[int], Result], count: int) -> list[Result]:
-    """``[function(0), ..., function(count - 1)]``, each in one thread, several at a time.
+def on_cores(function: Callable[[int], torch.Tensor], count: int) -> torch.Tensor:
+    """``torch.stack([function(0), ..., function(count - 1)])``, each in one thread, several at once.
 
-    As many at a time as torch may use threads (``torch.set_num_threads``, ``OMP_NUM_THREADS``).
-    ``function`` must enter ``torch.inference_mode`` itself: that is a setting of a thread.
+    As many at once as torch may use threads (``torch.set_num_threads``, ``OMP_NUM_THREADS``).
+    ``function`` must turn gradients off itself: that is a setting of a thread.
     """
+    keep_freed_memory()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # also for threads that start from here on
     try:
-        if min(count, threads) < 2:
-            return [function(i) for i in range(count)]
-        with ThreadPoolExecutor(min(count, threads)) as pool:
-            return list(pool.map(function, range(count)))
+        if count == 1:
+            return function(0)[None]
+        if threads == 1:
+            return torch.stack([function(i) for i in range(count)])
+        # by one thread as well: several would keep the cores busy a little longer, in wait for more
+        return torch.stack(list(_pool(threads).map(function, range(count))))
     finally:
         torch.set_num_threads(threads)
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: what the libraries set up in a new one takes longer than a log-mel.
+
+    Work for them that calls :func:`on_cores` itself does not wait for itself: torch has one thread
+    there, so all of it is done on the spot.
+    """
+    return ThreadPoolExecutor(threads, thread_name_prefix="vaerecon")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has no such threads
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Have the C library reuse freed blocks of up to 32 MB, instead of handing each back.
+
+    For arrays of some megabytes, which come and go at every step, having the system map their pages
+    again can take longer than the arithmetic, and the more so the more threads there are. Linux's
+    malloc keeps blocks as large as the largest that has been freed (mallopt(3) on M_MMAP_THRESHOLD):
+    so one is freed that was never written to, which costs nothing. Elsewhere this does nothing.
+    """
+    torch.empty(KEPT, dtype=torch.uint8)

@@ -14,16 +14,26 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from itertools import pairwise
 
 import torch
 
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, MelConfig, check_log_mel, mel_filters
+from vaerecon.chunks import spans
+from vaerecon.cores import on_cores
+from vaerecon.mel import (
+    AUDIOLDM_MEL,
+    BLOCK,
+    ArrayLike,
+    MelConfig,
+    bands,
+    check_log_mel,
+    mel_filters,
+    sum_bands,
+)
 
 SILENT = 1e-4  # nepers above the floor that still count as the floor: float32 rounding of log(1e-5)
 TINY = 1e-15  # keeps 0 / 0 at 0; far below any magnitude that float32 samples give
-BANDS = (0, 1 / 8, 1 / 4, 1 / 2, 3 / 4, 1)  # mel bins are narrow at low frequencies
 DETAIL = 0.9  # of the magnitude to start from, against the smooth one of the mel alone
 
 
@@ -57,15 +67,19 @@ def mel_to_magnitude(
     ValueError
         For another layout.
     """
-    mel = linear_mel(log_mel, config)
-    magnitude = mel @ spread(config, str(mel.device))
-    if start is not None:
-        if start.shape != magnitude.shape:
-            raise ValueError(
-                f"start: got shape {list(start.shape)}, expected {list(magnitude.shape)}"
-            )
-        magnitude = torch.lerp(magnitude, start, DETAIL)
-    return hold_to_mel(magnitude, log_mel, config, n_iter)
+    mel = check_log_mel(log_mel, config)
+    expected = [*mel.shape[:-1], config.n_fft // 2 + 1]
+    if start is not None and list(start.shape) != expected:
+        raise ValueError(f"start: got shape {list(start.shape)}, expected {expected}")
+
+    def invert(log_mel: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
+        mel = linear_mel(log_mel, config)
+        magnitude = mel @ spread(config, str(mel.device))
+        if start is not None:
+            magnitude = torch.lerp(magnitude, start, DETAIL)
+        return _maximize(magnitude, mel, config, n_iter)
+
+    return _in_blocks(invert, mel) if start is None else _in_blocks(invert, mel, start)
 
 
 def hold_to_mel(
@@ -91,10 +105,36 @@ def hold_to_mel(
     torch.Tensor
         Shape of ``magnitude``.
     """
-    mel = linear_mel(log_mel, config)
+    def hold(magnitude: torch.Tensor, log_mel: torch.Tensor) -> torch.Tensor:
+        return _maximize(magnitude, linear_mel(log_mel, config), config, n_iter)
+
+    return _in_blocks(hold, magnitude, check_log_mel(log_mel, config))
+
+
+def _maximize(
+    magnitude: torch.Tensor, mel: torch.Tensor, config: MelConfig, n_iter: int
+) -> torch.Tensor:
     for _ in range(n_iter):
         magnitude = magnitude * correction(magnitude, mel, config)
     return magnitude
+
+
+def _in_blocks(function: Callable[..., torch.Tensor], *arrays: torch.Tensor) -> torch.Tensor:
+    """``function`` of arrays ``[T, ...]`` or ``[B, T, ...]``, whose frames do not see each other.
+
+    On a CPU some frames at a time, whose magnitudes fit its cache, and each clip on one core.
+    """
+    if arrays[0].device.type != "cpu" or torch.is_grad_enabled():
+        return function(*arrays)
+    clips = [x if x.ndim == 3 else x[None] for x in arrays]
+
+    @torch.no_grad()
+    def of_clip(i: int) -> torch.Tensor:
+        blocks = spans(clips[0].shape[1], BLOCK)
+        return torch.cat([function(*(x[i, a:b] for x in clips)) for a, b in blocks])
+
+    found = on_cores(of_clip, len(clips[0]))
+    return found if arrays[0].ndim == 3 else found[0]
 
 
 def linear_mel(log_mel: ArrayLike, config: MelConfig) -> torch.Tensor:
@@ -114,39 +154,19 @@ def spread(config: MelConfig, device: str) -> torch.Tensor:
 
 def correction(magnitude: torch.Tensor, mel: torch.Tensor, config: MelConfig) -> torch.Tensor:
     """The factor of one step, ``[..., n_fft/2 + 1]``, for magnitudes and linear mels."""
-    if magnitude.device.type == "cpu" and not torch.is_grad_enabled():
-        return _banded_correction(magnitude, mel, config)
-    device = str(magnitude.device)
-    estimate = magnitude @ mel_filters(config, device)
-    return (mel / estimate.clamp_min(TINY)) @ spread(config, device)
-
-
-def _banded_correction(
-    magnitude: torch.Tensor, mel: torch.Tensor, config: MelConfig
-) -> torch.Tensor:
-    """The same in half the time: each part of the spectrum with the mel bins that see it only."""
-    rows = magnitude.reshape(-1, magnitude.shape[-1])
-    estimate = rows.new_zeros(len(rows), config.n_mels)
-    for bins, mels, filters, _ in _bands(config):
-        estimate[:, mels].addmm_(rows[:, bins], filters)
-    ratio = mel.reshape(estimate.shape) / estimate.clamp_min_(TINY)
-    factor = torch.empty_like(rows, memory_format=torch.contiguous_format)
-    for bins, mels, _, back in _bands(config):
-        torch.mm(ratio[:, mels], back, out=factor[:, bins])
+    ratio = mel / sum_bands(magnitude, config).clamp_min(TINY)
+    if ratio.device.type != "cpu" or torch.is_grad_enabled():
+        return ratio @ spread(config, str(ratio.device))
+    rows = ratio.reshape(-1, config.n_mels)
+    factor = rows.new_empty(len(rows), magnitude.shape[-1])
+    for band, back in zip(bands(config), _spread_bands(config), strict=True):
+        torch.mm(rows[:, band.mels], back, out=factor[:, band.bins])
     return factor.reshape(magnitude.shape)
 
 
 @lru_cache(maxsize=16)
-def _bands(config: MelConfig) -> list[tuple[slice, slice, torch.Tensor, torch.Tensor]]:
-    """Parts of the spectrum: their bins, the mel bins that see them, and the two matrices."""
-    filters, back = mel_filters(config, "cpu"), spread(config, "cpu")
-    bands = []
-    for first, last in pairwise(round(len(filters) * part) for part in BANDS):
-        seen = filters[first:last].any(dim=0).nonzero().flatten().tolist()
-        mels = slice(seen[0], seen[-1] + 1) if seen else slice(0, 0)
-        bins = slice(first, last)
-        with torch.inference_mode(False):
-            bands.append(
-                (bins, mels, filters[bins, mels].contiguous(), back[mels, bins].contiguous())
-            )
-    return bands
+def _spread_bands(config: MelConfig) -> list[torch.Tensor]:
+    """:func:`spread` in the pieces of :func:`vaerecon.mel.bands`."""
+    back = spread(config, "cpu")
+    with torch.inference_mode(False):
+        return [back[band.mels, band.bins].contiguous() for band in bands(config)]

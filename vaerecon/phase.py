@@ -47,6 +47,7 @@ from vaerecon.mel import (
     MelConfig,
     as_samples,
     check_log_mel,
+    magnitudes,
     stft_frames,
 )
 from vaerecon.mel_inversion import TINY, linear_mel, mel_to_magnitude
@@ -128,20 +129,21 @@ def _solve(
     first = torch.rand(batch.shape[-1], generator=generator, device=generator.device)
     first = first.to(batch.device)
 
+    padding = config.padding(framing)
+
     @torch.inference_mode()
     def solve(clips: slice) -> torch.Tensor:
         onto = Projection(batch[clips], None if mel is None else mel[clips], config)
         if spectrum is None:
-            return solver(onto, _sinusoids(batch[clips], first, config))
-        return solver(onto, lambda frames: spectrum[clips, frames].clone())
+            signal = solver(onto, _sinusoids(batch[clips], first, config))
+        else:
+            signal = solver(onto, lambda frames: spectrum[clips, frames].clone())
+        return signal[:, padding : padding + n_samples].contiguous()
 
     if batch.device.type == "cpu":
-        signals = on_cores(lambda i: solve(slice(i, i + 1)), len(batch))
-        signal = signals[0] if len(signals) == 1 else torch.cat(signals)
+        samples = on_cores(lambda i: solve(slice(i, i + 1))[0], len(batch))
     else:
-        signal = solve(slice(None))
-    padding = config.padding(framing)
-    samples = signal[:, padding : padding + n_samples].contiguous()
+        samples = solve(slice(None))
     return samples[0] if magnitude.ndim == 2 else samples
 
 
@@ -331,7 +333,7 @@ def refine(
     waveform = as_samples(samples)
     mel = check_log_mel(log_mel, config).to(waveform.device)
     check_n_samples(mel.shape[-2], waveform.shape[-1], config, framing)
-    own = stft_frames(waveform, config, framing).abs()
+    own = magnitudes(stft_frames(waveform, config, framing))
     return griffin_lim(
         mel_to_magnitude(mel, config, start=own),
         waveform.shape[-1],

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from vaerecon.istft import add_frames, padded_length
-from vaerecon.mel import MelConfig, hann_window
+from vaerecon.mel import MelConfig, hann_window, magnitudes
 from vaerecon.mel_inversion import TINY, correction
 
 BLOCK = 256  # frames at a time on a CPU: 1 MB of windows
@@ -38,8 +38,9 @@ class Comb:
         # where the windows hardly reach, at the very ends, a division would only raise noise
         known = overlap > (1e-8 if step == 1 else 1e-3)
         self.inverse = torch.where(known, 1 / overlap, 0.0)
-        inside = known[0].nonzero().flatten().tolist()
-        self.ends = slice(0, inside[0]), slice(inside[-1] + 1, None)  # samples it does not know
+        inside = known[0].nonzero()
+        # samples it does not know
+        self.ends = slice(0, int(inside[0])), slice(int(inside[-1]) + 1, None)
 
     def blocks(self, size: int) -> Iterator[tuple[int, slice]]:
         """Up to ``size`` frames at a time: the comb's own first, and their places among all."""
@@ -81,17 +82,12 @@ class Projection:
 
     def impose(self, spectrum: torch.Tensor, frames: slice) -> torch.Tensor:
         """Give ``spectrum`` (changed in place) the magnitude that is known of these frames."""
-        scale = spectrum.real.square().add_(spectrum.imag.square())
-        if self.mel is None:
-            # keeps the phase without knowing it: a reciprocal root instead of an angle
-            scale = scale.add_(TINY**2).rsqrt_().mul_(self.magnitude[:, frames])
-        else:
-            own = scale.sqrt_()
+        own, wanted = magnitudes(spectrum), self.magnitude[:, frames]
+        if self.mel is not None:
             # with a part of the guess in it, which has the mel, no factor becomes very large
-            wanted = torch.lerp(self.magnitude[:, frames], own, TRUST)
+            wanted = torch.lerp(wanted, own, TRUST)
             wanted.mul_(correction(wanted, self.mel[:, frames], self.config))
-            scale = wanted.div_(own.add_(TINY))
-        return spectrum.mul_(scale)
+        return spectrum.mul_(wanted / own.add_(TINY))  # keeps the phase without knowing it
 
     def synthesize(self, spectra: Spectra, comb: Comb) -> torch.Tensor:
         """The padded signal ``[B, L]`` nearest to the spectra of a comb's frames, block by block.
