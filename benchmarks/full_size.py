@@ -93,7 +93,8 @@ def tiny_differences() -> tuple[str, dict]:
         x, _ = normalize_level(load_audio(path).samples)
         mel = log_mel(x, normalize=False)
         one, other = (
-            autoencoder.decode(vae, autoencoder.encode(vae, mel), len(mel)) for vae in (plain, mixed)
+            autoencoder.decode(vae, autoencoder.encode(vae, mel), len(mel))
+            for vae in (plain, mixed)
         )
         errors.append(float((other - one).abs().mean()))
         # another last digit leads Griffin-Lim to another sound: only the mean of many says anything

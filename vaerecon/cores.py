@@ -9,9 +9,8 @@ one core waits for nobody, and its result does not depend on how many cores ther
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -35,7 +34,7 @@ def one_by_one(
 
 
 def on_cores(function: Callable[[int], torch.Tensor], count: int) -> torch.Tensor:
-    """``torch.stack([function(0), ..., function(count - 1)])``, each in one thread, several at once.
+    """``function(0)`` to ``function(count - 1)``, stacked; each in one thread, several at once.
 
     As many at once as torch may use threads (``torch.set_num_threads``, ``OMP_NUM_THREADS``).
     ``function`` must turn gradients off itself: that is a setting of a thread.
@@ -74,7 +73,7 @@ def keep_freed_memory() -> None:
 
     For arrays of some megabytes, which come and go at every step, having the system map their pages
     again can take longer than the arithmetic, and the more so the more threads there are. Linux's
-    malloc keeps blocks as large as the largest that has been freed (mallopt(3) on M_MMAP_THRESHOLD):
+    malloc keeps blocks as large as the largest that has been freed (mallopt(3), M_MMAP_THRESHOLD),
     so one is freed that was never written to, which costs nothing. Elsewhere this does nothing.
     """
     torch.empty(KEPT, dtype=torch.uint8)

@@ -105,6 +105,7 @@ def hold_to_mel(
     torch.Tensor
         Shape of ``magnitude``.
     """
+
     def hold(magnitude: torch.Tensor, log_mel: torch.Tensor) -> torch.Tensor:
         return _maximize(magnitude, linear_mel(log_mel, config), config, n_iter)
 
