@@ -34,8 +34,9 @@ from benchmarks.length import FULL_VAE, FULL_VOCODER
 from vaerecon import autoencoder, metrics, tuning
 from vaerecon.audio import load_audio
 from vaerecon.bundled import demo_clips
-from vaerecon.mel import log_mel, normalize_level
+from vaerecon.mel import log_mel
 from vaerecon.methods import METHODS
+from vaerecon.samples import normalize_level
 from vaerecon.vocoder import vocode
 
 SECONDS = 5

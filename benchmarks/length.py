@@ -184,7 +184,8 @@ def measure_vae(paths: list[Path], chunks: tuple[float, ...] = (30, 15, 8)) -> l
 
     from vaerecon.autoencoder import decode, encode, reduction
     from vaerecon.chunks import chunking
-    from vaerecon.mel import AUDIOLDM_MEL, log_mel
+    from vaerecon.mel import log_mel
+    from vaerecon.mel_config import AUDIOLDM_MEL
 
     pipe = load_pipeline(full_size=False)
     n_samples = VAE_SECONDS * SAMPLE_RATE

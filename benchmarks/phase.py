@@ -19,8 +19,9 @@ from benchmarks.common import Section, main, measure, ratio, ratio_text, seconds
 from vaerecon import mel_inversion, metrics, phase
 from vaerecon.audio import load_audio
 from vaerecon.bundled import demo_clips
-from vaerecon.mel import log_mel, normalize_level
+from vaerecon.mel import log_mel
 from vaerecon.methods import GRIFFIN_LIM_STEPS, METHODS
+from vaerecon.samples import normalize_level
 
 SECONDS = 10
 BATCH = 16

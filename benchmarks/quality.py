@@ -20,7 +20,7 @@ from vaerecon import __version__
 from vaerecon.audio import load_audio
 from vaerecon.autoencoder import kl_nats, posterior
 from vaerecon.console import run_command
-from vaerecon.mel import AUDIOLDM_MEL
+from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.methods import METHODS, select_methods
 from vaerecon.metrics import METRICS, mean_scores
 from vaerecon.pipeline import ReconstructionPipeline

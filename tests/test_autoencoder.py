@@ -8,7 +8,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from vaerecon.autoencoder import check_latent, decode, encode, kl_nats, posterior, reduction
-from vaerecon.mel import AUDIOLDM_MEL
+from vaerecon.mel_config import AUDIOLDM_MEL
 
 SILENCE = AUDIOLDM_MEL.log_floor
 

@@ -12,8 +12,9 @@ from safetensors import safe_open
 from vaerecon.audio import load_audio
 from vaerecon.bundled import TINY, demo_clips
 from vaerecon.istft_vocoder import bundled_network
-from vaerecon.mel import log_mel, normalize_level
+from vaerecon.mel import log_mel
 from vaerecon.metrics import evaluate
+from vaerecon.samples import normalize_level
 
 RECORD = json.loads((TINY / "training.json").read_text())
 WEIGHTS = list(RECORD["sha256"])

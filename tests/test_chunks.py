@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vaerecon.chunks import Chunking, chunking, crossfade, spans, stitched
-from vaerecon.mel import AUDIOLDM_MEL, log_mel, normalize_level
+from vaerecon.mel import log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.phase import griffin_lim, mel_to_magnitude
+from vaerecon.samples import normalize_level
 from vaerecon.seams import sound_join
 
 PLAN = Chunking(longest=40, overlap=8, fade=2, rate=100.0)

@@ -18,10 +18,12 @@ from vaerecon.istft_vocoder import (
     predict_magnitude,
     synthesize,
 )
-from vaerecon.mel import AUDIOLDM_MEL, log_mel, magnitude_to_log_mel, normalize_level
+from vaerecon.mel import log_mel, magnitude_to_log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.methods import METHODS
 from vaerecon.metrics import evaluate
 from vaerecon.pipeline import ReconstructionPipeline
+from vaerecon.samples import normalize_level
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,9 @@ from vaerecon.lab import dimension_fix as fix
 from vaerecon.lab import dimension_fix_plots as plots
 from vaerecon.lab import solutions_03
 from vaerecon.lab.input_check import check_vocoder_input, loop_error, possible_range
-from vaerecon.mel import AUDIOLDM_MEL, log_mel, naive_log_mel, normalize_level
+from vaerecon.mel import log_mel, naive_log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL
+from vaerecon.samples import normalize_level
 from vaerecon.vocoder import measure_lag, n_samples_out, vocode
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "03_vocoder_dimension_fix.ipynb"

@@ -19,8 +19,10 @@ from vaerecon.lab import mel_explorer, solutions_01
 from vaerecon.lab import mel_plots as plots
 from vaerecon.lab import mel_recovery as mr
 from vaerecon.lab.setup import png
-from vaerecon.mel import AUDIOLDM_MEL, log_mel, naive_log_mel, normalize_level, stft_frames
+from vaerecon.mel import log_mel, naive_log_mel, stft_frames
+from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.phase import mel_to_magnitude
+from vaerecon.samples import normalize_level
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from vaerecon.lab import round_trip_explorers as explorers
 from vaerecon.lab import round_trip_plots as plots
 from vaerecon.lab import solutions_02
 from vaerecon.lab.widgets import read_upload
-from vaerecon.mel import AUDIOLDM_MEL
+from vaerecon.mel_config import AUDIOLDM_MEL
 
 FLOOR = AUDIOLDM_MEL.log_floor
 

@@ -20,8 +20,9 @@ from conftest import make_sound
 
 from vaerecon.audio import Clip, load_audio, stream_audio, wav_header, write_wav
 from vaerecon.bundled import demo_clips
-from vaerecon.mel import log_mel, log_mel_section, measure_level, normalize_level
+from vaerecon.mel import log_mel, log_mel_section
 from vaerecon.metrics import METRICS, UndefinedScore, evaluate
+from vaerecon.samples import measure_level, normalize_level
 from vaerecon.tracks import FileTrack, MemoryTrack
 
 SLOW = ("visqol", "pesq_wb")

@@ -14,20 +14,17 @@ import soundfile
 import torch
 from transformers import SpeechT5HifiGanConfig
 
+from vaerecon.filterbank import mel_filters
 from vaerecon.mel import (
-    AUDIOLDM_MEL,
-    MelConfig,
-    as_samples,
     check_log_mel,
-    check_model_configs,
     hann_window,
     log_mel,
     magnitude_to_log_mel,
-    mel_filters,
     naive_log_mel,
-    normalize_level,
     stft_frames,
 )
+from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig, check_model_configs
+from vaerecon.samples import as_samples, normalize_level
 
 DATA = Path(__file__).parent / "data"
 FRAMINGS = ("train", "inference")

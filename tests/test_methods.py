@@ -8,8 +8,9 @@ import sys
 import pytest
 import torch
 
-from vaerecon.mel import log_mel, normalize_level
+from vaerecon.mel import log_mel
 from vaerecon.methods import METHODS, get_method, method, select_methods
+from vaerecon.samples import normalize_level
 
 
 def test_the_names_of_the_design():

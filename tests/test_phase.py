@@ -11,13 +11,9 @@ import torch
 
 from vaerecon import ceilings, mel_inversion, phase, projections
 from vaerecon.istft import istft_frames
-from vaerecon.mel import (
-    AUDIOLDM_MEL,
-    log_mel,
-    magnitude_to_log_mel,
-    normalize_level,
-    stft_frames,
-)
+from vaerecon.mel import log_mel, magnitude_to_log_mel, stft_frames
+from vaerecon.mel_config import AUDIOLDM_MEL
+from vaerecon.samples import normalize_level
 
 DATA = Path(__file__).parent / "data"
 FRAMINGS = ("train", "inference")

@@ -138,7 +138,7 @@ def test_the_global_random_state_changes_no_bit(tiny, sound):
 def stages(tiny, mels, sound) -> dict:
     """Each stage as a function of a batch ``[B, ...]``, with the batch."""
     samples = torch.stack([torch.tensor(sound[i : i + 48 * 160]) for i in (0, 3000, 6000)])
-    originals = vr.mel.normalize_level(samples)[0]
+    originals = vr.samples.normalize_level(samples)[0]
     synthesis = {
         name: (lambda mel, original, name=name: tiny.synthesize(mel, name, original=original))
         for name in METHODS

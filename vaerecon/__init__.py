@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from . import methods, metrics
     from .audio import Clip, load_audio, write_wav
     from .comparison import compare
-    from .mel import MelConfig, log_mel, naive_log_mel
+    from .mel import log_mel, naive_log_mel
+    from .mel_config import MelConfig
     from .pipeline import Reconstruction, ReconstructionPipeline
 
 __version__ = "0.1.0"  # setuptools reads it here for the package metadata
@@ -51,7 +52,7 @@ _MODULE_OF = {
     "Clip": "audio",
     "load_audio": "audio",
     "write_wav": "audio",
-    "MelConfig": "mel",
+    "MelConfig": "mel_config",
     "log_mel": "mel",
     "naive_log_mel": "mel",
     "Reconstruction": "pipeline",

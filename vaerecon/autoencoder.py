@@ -37,7 +37,9 @@ import torch.nn.functional as F
 
 from vaerecon.chunks import CHUNK_SECONDS, chunking, stitched
 from vaerecon.cores import one_by_one
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, MelConfig, Reader, check_log_mel
+from vaerecon.mel import check_log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
+from vaerecon.samples import ArrayLike, Reader
 
 CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
 

@@ -14,16 +14,10 @@ import numpy as np
 import torch
 
 from vaerecon.istft import check_n_samples
-from vaerecon.mel import (
-    AUDIOLDM_MEL,
-    ArrayLike,
-    Framing,
-    MelConfig,
-    as_samples,
-    check_log_mel,
-    stft_frames,
-)
+from vaerecon.mel import check_log_mel, stft_frames
+from vaerecon.mel_config import AUDIOLDM_MEL, Framing, MelConfig
 from vaerecon.phase import default_generator, griffin_lim, mel_to_magnitude
+from vaerecon.samples import ArrayLike, as_samples
 
 
 @torch.inference_mode()

@@ -40,7 +40,7 @@ from vaerecon.layout import (
 )
 
 if TYPE_CHECKING:
-    from vaerecon.mel import MelConfig
+    from vaerecon.mel_config import MelConfig
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ def load(
         check_weights(path, models[part], f"{place.name}: {part}/{path.name}")
     vae, vocoder = _build(models, files, place.name, dtype)
     from vaerecon import tuning
-    from vaerecon.mel import AUDIOLDM_MEL
+    from vaerecon.mel_config import AUDIOLDM_MEL
 
     if to_tune:
         vae, vocoder = tuning.tune(vae, tuning.run_vae), tuning.tune(vocoder, tuning.run_vocoder)

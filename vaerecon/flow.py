@@ -19,9 +19,11 @@ import torch
 from vaerecon import autoencoder, metrics
 from vaerecon.audio import Clip, SoundStream
 from vaerecon.chunks import Chunking, chunking, spans, stitched
-from vaerecon.mel import MelConfig, Reader, log_mel_section, measure_level
+from vaerecon.mel import log_mel_section
+from vaerecon.mel_config import MelConfig
 from vaerecon.methods import Method, get_method
 from vaerecon.result import ClipFacts, MethodResult, Reconstruction, original_name, wav_name
+from vaerecon.samples import Reader, measure_level
 from vaerecon.seams import sound_join
 from vaerecon.tracks import FolderShelf, Shelf, Track
 

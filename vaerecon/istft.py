@@ -15,7 +15,8 @@ import math
 
 import torch
 
-from vaerecon.mel import AUDIOLDM_MEL, Framing, MelConfig, hann_window
+from vaerecon.mel import hann_window
+from vaerecon.mel_config import AUDIOLDM_MEL, Framing, MelConfig
 
 
 def istft_frames(

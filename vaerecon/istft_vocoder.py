@@ -43,9 +43,11 @@ from diffusers.configuration_utils import register_to_config
 from torch import nn
 
 from vaerecon.cores import one_by_one
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, check_log_mel
+from vaerecon.mel import check_log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.mel_inversion import hold_to_mel, spread
 from vaerecon.phase import griffin_lim
+from vaerecon.samples import ArrayLike
 
 N_ITER = 16  # Griffin-Lim steps
 # Sizes above these are no network of this kind; refused before memory is taken for them.

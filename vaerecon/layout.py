@@ -82,7 +82,7 @@ def models_from_configs(paths: dict[str, Path], where: str) -> dict[str, Any]:
     from diffusers import AutoencoderKL
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-    from vaerecon.mel import check_model_configs
+    from vaerecon.mel_config import check_model_configs
 
     known = set(inspect.signature(AutoencoderKL.__init__).parameters) - {"self"}
     vae = {name: value for name, value in vae.items() if name in known}

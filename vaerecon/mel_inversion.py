@@ -21,16 +21,10 @@ import torch
 
 from vaerecon.chunks import spans
 from vaerecon.cores import on_cores
-from vaerecon.mel import (
-    AUDIOLDM_MEL,
-    BLOCK,
-    ArrayLike,
-    MelConfig,
-    bands,
-    check_log_mel,
-    mel_filters,
-    sum_bands,
-)
+from vaerecon.filterbank import bands, mel_filters, sum_bands
+from vaerecon.mel import BLOCK, check_log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
+from vaerecon.samples import ArrayLike
 
 SILENT = 1e-4  # nepers above the floor that still count as the floor: float32 rounding of log(1e-5)
 TINY = 1e-15  # keeps 0 / 0 at 0; far below any magnitude that float32 samples give
@@ -167,7 +161,7 @@ def correction(magnitude: torch.Tensor, mel: torch.Tensor, config: MelConfig) ->
 
 @lru_cache(maxsize=16)
 def _spread_bands(config: MelConfig) -> list[torch.Tensor]:
-    """:func:`spread` in the pieces of :func:`vaerecon.mel.bands`."""
+    """:func:`spread` in the pieces of :func:`vaerecon.filterbank.bands`."""
     back = spread(config, "cpu")
     with torch.inference_mode(False):
         return [back[band.mels, band.bins].contiguous() for band in bands(config)]

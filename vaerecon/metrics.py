@@ -61,8 +61,10 @@ import torch
 import torch.nn.functional as F
 
 from vaerecon.chunks import spans
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, Reader, log_mel_section
+from vaerecon.mel import log_mel_section
+from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.perceptual import estoi, pesq_wb, resample, stoi, visqol
+from vaerecon.samples import ArrayLike, Reader
 from vaerecon.signals import (
     BLOCK,
     Side,

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vaerecon.mel import AUDIOLDM_MEL, SILENCE
+from vaerecon.mel_config import AUDIOLDM_MEL
+from vaerecon.samples import SILENCE
 from vaerecon.signals import Side, UndefinedScore, as_pair, one_gain, pieces_of
 
 SAMPLE_RATE = AUDIOLDM_MEL.sample_rate  # Hz

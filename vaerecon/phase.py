@@ -10,7 +10,7 @@ smooth guess does.
 All work on the padded signal, whose edges (``config.padding`` samples on each side) are free; only
 the result is cut to N samples. Everything is torch on any device, in float32. On a CPU each clip of
 a batch stays on one core (:mod:`vaerecon.cores`), so a batch gives the digits of its clips alone;
-on a GPU the batch is one array. The level is that of :func:`vaerecon.mel.normalize_level` (peak
+on a GPU the batch is one array. The level is that of :func:`vaerecon.samples.normalize_level` (peak
 0.5), in and out.
 
 Conventions as in :mod:`vaerecon.mel`: ``[N]`` or ``[B, N]``, ``[T, 64]`` or ``[B, T, 64]``; STFT
@@ -40,18 +40,11 @@ import torch
 
 from vaerecon.cores import on_cores
 from vaerecon.istft import check_frames, check_n_samples
-from vaerecon.mel import (
-    AUDIOLDM_MEL,
-    ArrayLike,
-    Framing,
-    MelConfig,
-    as_samples,
-    check_log_mel,
-    magnitudes,
-    stft_frames,
-)
+from vaerecon.mel import check_log_mel, magnitudes, stft_frames
+from vaerecon.mel_config import AUDIOLDM_MEL, Framing, MelConfig
 from vaerecon.mel_inversion import TINY, linear_mel, mel_to_magnitude
 from vaerecon.projections import Comb, Projection, Spectra
+from vaerecon.samples import ArrayLike, as_samples
 
 __all__ = ["admm", "griffin_lim", "mel_to_magnitude", "refine"]
 

@@ -27,18 +27,13 @@ from vaerecon import autoencoder, checkpoints, flow
 from vaerecon.audio import Clip, stream_audio
 from vaerecon.chunks import CHUNK_SECONDS, chunking
 from vaerecon.istft_vocoder import MagnitudeNetwork, bundled_network, load_network
-from vaerecon.mel import (
-    AUDIOLDM_MEL,
-    ArrayLike,
-    MelConfig,
-    as_samples,
-    check_log_mel,
-    check_model_configs,
-)
+from vaerecon.mel import check_log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig, check_model_configs
 from vaerecon.methods import Method, get_method, select_methods
 from vaerecon.metrics import metric_names
 from vaerecon.outputs import check_stem, whole_folder
 from vaerecon.result import Findings, ModelFacts, Reconstruction
+from vaerecon.samples import ArrayLike, as_samples
 from vaerecon.tracks import FolderShelf, MemoryShelf, MemoryTrack
 from vaerecon.tuning import dtype_name
 from vaerecon.vocoder import measure_lag
@@ -215,7 +210,7 @@ class ReconstructionPipeline(DiffusionPipeline):
             if original is None:
                 raise ValueError(
                     f"original: got None, but {method!r} is a ceiling that needs the original's "
-                    "normalised samples; pass original=vaerecon.mel.normalize_level(samples)[0]"
+                    "normalised samples; pass original=vaerecon.samples.normalize_level(samples)[0]"
                 )
             original = MemoryTrack(as_samples(original)).read
         pieces = list(

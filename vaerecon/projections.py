@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterator
 import torch
 
 from vaerecon.istft import add_frames, padded_length
-from vaerecon.mel import MelConfig, hann_window, magnitudes
+from vaerecon.mel import hann_window, magnitudes
+from vaerecon.mel_config import MelConfig
 from vaerecon.mel_inversion import TINY, correction
 
 BLOCK = 256  # frames at a time on a CPU: 1 MB of windows

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaerecon.audio import Clip, write_wav
 from vaerecon.chunks import spans
-from vaerecon.mel import AUDIOLDM_MEL
+from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.outputs import check_stem, whole_folder
 from vaerecon.tracks import FileTrack
 

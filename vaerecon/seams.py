@@ -17,7 +17,8 @@ from functools import partial
 import torch
 
 from vaerecon.chunks import Chunking, Join, crossfade
-from vaerecon.mel import AUDIOLDM_MEL, magnitude_to_log_mel, stft_frames
+from vaerecon.mel import magnitude_to_log_mel, stft_frames
+from vaerecon.mel_config import AUDIOLDM_MEL
 
 ALIKE = 0.01  # energy of the difference over that of the sound: below it (-20 dB) they agree
 STEPS = 32  # of Griffin-Lim

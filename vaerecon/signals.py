@@ -15,7 +15,9 @@ from typing import NamedTuple
 import torch
 
 from vaerecon.chunks import spans
-from vaerecon.mel import AUDIOLDM_MEL, PEAK, SILENCE, ArrayLike, Reader, as_samples, stft_section
+from vaerecon.mel import stft_section
+from vaerecon.mel_config import AUDIOLDM_MEL
+from vaerecon.samples import PEAK, SILENCE, ArrayLike, Reader, as_samples
 from vaerecon.tracks import FileTrack, MemoryTrack, Track
 
 BLOCK = 10 * AUDIOLDM_MEL.sample_rate  # samples at once

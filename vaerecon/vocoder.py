@@ -34,7 +34,9 @@ import torch.nn.functional as F
 
 from vaerecon.chunks import CHUNK_SECONDS, Chunking, stitched
 from vaerecon.cores import one_by_one
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, check_log_mel, log_mel
+from vaerecon.mel import check_log_mel, log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL
+from vaerecon.samples import ArrayLike
 
 CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
 PROBE_FRAMES = 17  # mel frames of a lag probe: 8 of silence or fading sound around the middle one

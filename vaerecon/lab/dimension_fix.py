@@ -22,16 +22,10 @@ import torch
 import torch.nn.functional as F
 
 from vaerecon import metrics
-from vaerecon.mel import (
-    AUDIOLDM_MEL,
-    ArrayLike,
-    MelConfig,
-    as_samples,
-    log_mel,
-    mel_filters,
-    naive_log_mel,
-    stft_frames,
-)
+from vaerecon.filterbank import mel_filters
+from vaerecon.mel import log_mel, naive_log_mel, stft_frames
+from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
+from vaerecon.samples import ArrayLike, as_samples
 
 SCALES = ("ln magnitude", "ln power", "log10 magnitude", "dB below the maximum", "dB as 0..1")
 LAYOUTS = ("[T, 64]", "[64, T]", "[64, T] in squares")

@@ -22,7 +22,9 @@ from vaerecon.lab.input_check import possible_range
 from vaerecon.lab.plots import METHOD_COLORS, RANGE_NEPERS, plot_log_mel
 from vaerecon.lab.setup import png
 from vaerecon.lab.sounds import audio_table, match_levels
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, as_samples, log_mel
+from vaerecon.mel import log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL
+from vaerecon.samples import ArrayLike, as_samples
 
 if TYPE_CHECKING:
     from ipywidgets import VBox

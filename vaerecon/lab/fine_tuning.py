@@ -20,8 +20,9 @@ import torch
 
 from vaerecon.audio import SAMPLE_RATE, Clip, load_audio, write_wav
 from vaerecon.autoencoder import decode, encode
-from vaerecon.mel import log_mel, normalize_level
+from vaerecon.mel import log_mel
 from vaerecon.methods import get_method
+from vaerecon.samples import normalize_level
 from vaerecon.training import sounds
 from vaerecon.training.corpus import find_audio, split
 from vaerecon.training.loop import read_curve

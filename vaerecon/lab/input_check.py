@@ -17,7 +17,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from vaerecon.mel import AUDIOLDM_MEL, PEAK, MelConfig, hann_window, log_mel, mel_filters
+from vaerecon.filterbank import mel_filters
+from vaerecon.mel import hann_window, log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
+from vaerecon.samples import PEAK
 from vaerecon.vocoder import n_samples_out, vocode
 
 MARGIN = 1.0  # nepers; how far a VAE may overshoot what is possible before it counts as wrong

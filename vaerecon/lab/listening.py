@@ -43,7 +43,7 @@ import numpy as np
 
 from vaerecon.lab.plots import METHOD_COLORS
 from vaerecon.lab.sounds import Matched, match_levels
-from vaerecon.mel import ArrayLike, as_samples
+from vaerecon.samples import ArrayLike, as_samples
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -28,7 +28,7 @@ from vaerecon.lab.listening import (
 )
 from vaerecon.lab.player import ABPlayer
 from vaerecon.lab.sounds import append_rows, audio_table, blind_labels, match_levels
-from vaerecon.mel import ArrayLike
+from vaerecon.samples import ArrayLike
 
 
 class _ListeningTest(ipywidgets.VBox):

@@ -27,17 +27,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vaerecon.mel import (
-    AUDIOLDM_MEL,
-    ArrayLike,
-    Framing,
-    MelConfig,
-    as_samples,
-    log_mel,
-    mel_filters,
-    normalize_level,
-    stft_frames,
-)
+from vaerecon.filterbank import mel_filters
+from vaerecon.mel import log_mel, stft_frames
+from vaerecon.mel_config import AUDIOLDM_MEL, Framing, MelConfig
+from vaerecon.samples import ArrayLike, as_samples, normalize_level
 
 if TYPE_CHECKING:
     import pandas as pd

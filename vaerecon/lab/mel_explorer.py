@@ -24,7 +24,9 @@ from vaerecon.lab.player import ABPlayer
 from vaerecon.lab.setup import png
 from vaerecon.lab.sounds import match_levels
 from vaerecon.lab.widgets import read_upload, reported
-from vaerecon.mel import AUDIOLDM_MEL, MelConfig, log_mel, normalize_level
+from vaerecon.mel import log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
+from vaerecon.samples import normalize_level
 
 ITERATIONS = 8  # of Griffin-Lim; most of the way, see the curve in the notebook
 LONGEST = 10.0  # s, of an uploaded clip

@@ -16,6 +16,7 @@ import torch
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from vaerecon.filterbank import mel_filters
 from vaerecon.lab.mel_analysis import NEPER_DB, AffineMap, filter_edges
 from vaerecon.lab.plots import (
     LEVEL_MAP,
@@ -25,7 +26,8 @@ from vaerecon.lab.plots import (
     mel_bin,
     plot_log_mel,
 )
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, MelConfig, mel_filters
+from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
+from vaerecon.samples import ArrayLike
 
 if TYPE_CHECKING:
     import pandas as pd

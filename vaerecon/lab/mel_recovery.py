@@ -18,7 +18,9 @@ import torch.nn.functional as F
 
 from vaerecon import ceilings, metrics, phase
 from vaerecon.lab.mel_analysis import settings
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, MelConfig, as_samples, log_mel, stft_frames
+from vaerecon.mel import log_mel, stft_frames
+from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
+from vaerecon.samples import ArrayLike, as_samples
 
 if TYPE_CHECKING:
     import pandas as pd

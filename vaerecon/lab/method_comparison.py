@@ -29,9 +29,10 @@ import torch
 from vaerecon.audio import Clip
 from vaerecon.bundled import demo_clips
 from vaerecon.lab.setup import demo_clip
-from vaerecon.mel import SILENCE, ArrayLike, log_mel, normalize_level
+from vaerecon.mel import log_mel
 from vaerecon.methods import METHODS, select_methods
 from vaerecon.metrics import METRICS, Mean, Scores, evaluate, mean_scores, snr_db
+from vaerecon.samples import SILENCE, ArrayLike, normalize_level
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -50,7 +50,9 @@ from vaerecon.lab.sounds import (
     match_levels,
     pcm16,
 )
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, MelConfig, log_mel
+from vaerecon.mel import log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
+from vaerecon.samples import ArrayLike
 
 PICTURE_FRAMES = 4000  # mel frames drawn of a track at most; 40 s, then every second one, ...
 PREFERENCE_COLUMNS = ("timestamp", "title", "order", "choice", "rating", "blind")

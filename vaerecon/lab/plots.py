@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from vaerecon.mel import AUDIOLDM_MEL, ArrayLike, MelConfig, check_log_mel, log_mel
+from vaerecon.mel import check_log_mel, log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
 from vaerecon.methods import get_method
+from vaerecon.samples import ArrayLike
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -28,7 +28,9 @@ import torch
 
 from vaerecon import autoencoder
 from vaerecon.audio import Clip
-from vaerecon.mel import AUDIOLDM_MEL, log_mel, normalize_level
+from vaerecon.mel import log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL
+from vaerecon.samples import normalize_level
 
 if TYPE_CHECKING:
     import pandas as pd

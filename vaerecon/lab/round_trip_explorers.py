@@ -25,11 +25,11 @@ from vaerecon.lab.round_trip_plots import plot_edit
 from vaerecon.lab.setup import demo_clip, png
 from vaerecon.lab.sounds import match_levels
 from vaerecon.lab.widgets import read_upload, reported
-from vaerecon.mel import ArrayLike
 from vaerecon.methods import METHODS
 from vaerecon.metrics import METRICS
 from vaerecon.pipeline import ReconstructionPipeline
 from vaerecon.result import Reconstruction
+from vaerecon.samples import ArrayLike
 
 WIDE = {"description_width": "8em"}
 

@@ -16,7 +16,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from vaerecon.lab.plots import DIFFERENCE_MAP, RANGE_NEPERS, TICKS_HZ, mel_bin, plot_log_mel
-from vaerecon.mel import AUDIOLDM_MEL
+from vaerecon.mel_config import AUDIOLDM_MEL
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,8 @@ import torch
 
 from vaerecon.lab.mel_analysis import NEPER_DB, filter_edges
 from vaerecon.lab.setup import check_answers
-from vaerecon.mel import AUDIOLDM_MEL, log_mel
+from vaerecon.mel import log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL
 
 
 def frame_time(frame: int, framing: str = "train") -> float:

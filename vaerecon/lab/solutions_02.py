@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from vaerecon.autoencoder import kl_nats
 from vaerecon.lab.setup import check_answers
-from vaerecon.mel import AUDIOLDM_MEL
+from vaerecon.mel_config import AUDIOLDM_MEL
 
 
 def bits_per_second(mean: torch.Tensor, logvar: torch.Tensor, seconds: float) -> float:

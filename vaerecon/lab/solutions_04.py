@@ -10,8 +10,9 @@ import torch
 
 from vaerecon import phase
 from vaerecon.lab.setup import check_answers
-from vaerecon.mel import log_mel, normalize_level
+from vaerecon.mel import log_mel
 from vaerecon.metrics import log_mel_mae
+from vaerecon.samples import normalize_level
 
 
 def best_snr_db(correlation: float) -> float:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from vaerecon.istft_vocoder import MagnitudeNetwork, synthesize
-from vaerecon.mel import AUDIOLDM_MEL, stft_frames
+from vaerecon.mel import stft_frames
+from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.training.discriminators import PatchDiscriminator
 from vaerecon.training.initial import load_part
 from vaerecon.training.losses import log_magnitude_loss, root_magnitude_loss

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from vaerecon.mel import AUDIOLDM_MEL, log_mel
+from vaerecon.mel import log_mel
+from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.training.augmentation import NO_AUGMENTATION
 from vaerecon.training.corpus import MEMORY_LIMIT, Corpus
 from vaerecon.training.settings import LoopConfig

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from vaerecon.mel import AUDIOLDM_MEL
+from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.training.initial import load_part
 from vaerecon.training.losses import (
     log_mel_loss,
