@@ -164,6 +164,33 @@ def percent_of_limit(macs: int, seconds: float, dtype: str = "float32", device: 
     return f"{macs / matmul_rate(dtype, device) / seconds:.0%}"
 
 
+@cache
+def fft_seconds(frames: int = 256, n_fft: int = 1024) -> tuple[float, float]:
+    """Seconds a frame of the real FFT and of its inverse, at best: one thread, in the cache.
+
+    The limit of what transforms every frame once and spends its time on nothing else.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            x = torch.randn(frames, n_fft)
+            spectrum = torch.fft.rfft(x)
+            times = measure(
+                {
+                    "forward": lambda: torch.fft.rfft(x),
+                    "inverse": lambda: torch.fft.irfft(spectrum, n=n_fft),
+                },
+                repeats=10,
+            )
+    finally:
+        torch.set_num_threads(threads)
+    forward, inverse = (min(timing.seconds) / frames for timing in times.values())
+    return forward, inverse
+
+
 def synchronized(call: Callable[[], object], device: str) -> Callable[[], object]:
     """``call``, returning only when the device has finished."""
     if not device.startswith("cuda"):

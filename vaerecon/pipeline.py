@@ -74,6 +74,7 @@ class ReconstructionPipeline(DiffusionPipeline):
         self.fast_folder: Path | None = None  # of the checkpoint's own network for `fast`
         self._lag: int | None = None
         self._network: MagnitudeNetwork | None = None
+        self.warm: set[str] = set()  # methods that have run here before (vaerecon.flow)
         self.chunk_seconds = CHUNK_SECONDS  # longest stretch that goes through a model at once
 
     @classmethod

@@ -21,6 +21,8 @@ from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, TypeVar
 
+from vaerecon.console import spare_collector
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -167,6 +169,7 @@ def _ctrl_c_blocked() -> Iterator[None]:
 
 def _begin(leash: Any, threads: int) -> None:
     """First thing in a worker process."""
+    spare_collector()
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
     threading.Thread(target=_follow, args=(leash,), daemon=True).start()
