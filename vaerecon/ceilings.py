@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from vaerecon.istft import check_n_samples
-from vaerecon.mel import check_log_mel, stft_frames
+from vaerecon.mel import check_log_mel, magnitudes, stft_frames
 from vaerecon.mel_config import AUDIOLDM_MEL, Framing, MelConfig
 from vaerecon.phase import default_generator, griffin_lim, mel_to_magnitude
 from vaerecon.samples import ArrayLike, as_samples
@@ -123,7 +123,7 @@ def oracle_magnitude(
 ) -> torch.Tensor:
     """Ceiling: the magnitude of the original with the phase of :func:`griffin_lim`."""
     samples = as_samples(original)
-    magnitude = stft_frames(samples, config, framing).abs()
+    magnitude = magnitudes(stft_frames(samples, config, framing))
     return griffin_lim(
         magnitude,
         samples.shape[-1],

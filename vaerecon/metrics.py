@@ -61,7 +61,7 @@ import torch
 import torch.nn.functional as F
 
 from vaerecon.chunks import spans
-from vaerecon.mel import log_mel_section
+from vaerecon.mel import log_mel_section, magnitudes
 from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.perceptual import estoi, pesq_wb, resample, stoi, visqol
 from vaerecon.samples import ArrayLike, Reader
@@ -161,8 +161,8 @@ def lsd_db(reference: Side, estimate: Side) -> float:
     """
     pair = as_pair(reference, estimate)
     total, frames = 0.0, 0
-    for magnitudes in paired_magnitudes(*pair):
-        one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in magnitudes)
+    for levels in paired_magnitudes(*pair):
+        one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in levels)
         total += float((one - other).square().mean(dim=-1).sqrt().sum())
         frames += len(one)
     return total / frames
@@ -210,7 +210,7 @@ def _plain_magnitudes(
     x = F.pad(x, (max(0, -start), max(0, stop - n_samples)))
     window = torch.hann_window(win, dtype=torch.float64)
     spectrum = torch.stft(x, n_fft, hop, win, window, center=False, return_complex=True)
-    return spectrum.abs().clamp_min(math.sqrt(MRSTFT_FLOOR))
+    return magnitudes(spectrum).clamp_min(math.sqrt(MRSTFT_FLOOR))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from functools import partial
 import torch
 
 from vaerecon.chunks import Chunking, Join, crossfade
-from vaerecon.mel import magnitude_to_log_mel, stft_frames
+from vaerecon.mel import magnitude_to_log_mel, magnitudes, stft_frames
 from vaerecon.mel_config import AUDIOLDM_MEL
 
 ALIKE = 0.01  # energy of the difference over that of the sound: below it (-20 dB) they agree
@@ -53,7 +53,7 @@ def _mended(before: torch.Tensor, after: torch.Tensor, plan: Chunking, unit: int
     ramp = ramp.to(before.device)
     angle = ramp * (math.pi / 2)
     start = before * angle.cos() + after * angle.sin()
-    spectra = stft_frames(before).abs(), stft_frames(after).abs()
+    spectra = magnitudes(stft_frames(before)), magnitudes(stft_frames(after))
     n_frames = spectra[0].shape[-2]
     centres = [AUDIOLDM_MEL.frame_center(i) for i in range(n_frames)]
     weights = ramp[torch.tensor(centres).clamp_max(n_samples - 1)][:, None].to(before.device)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 
 from vaerecon.chunks import spans
-from vaerecon.mel import stft_section
+from vaerecon.mel import magnitudes, stft_section
 from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.samples import PEAK, SILENCE, ArrayLike, Reader, as_samples
 from vaerecon.tracks import FileTrack, MemoryTrack, Track
@@ -166,7 +166,7 @@ def paired_magnitudes(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, 
     readers = one_gain(ref, est)
     n_samples = len(ref)
     for first, last in spans(AUDIOLDM_MEL.n_frames(n_samples), BLOCK // AUDIOLDM_MEL.hop_length):
-        yield tuple(stft_section(read, n_samples, first, last).abs() for read in readers)
+        yield tuple(magnitudes(stft_section(read, n_samples, first, last)) for read in readers)
 
 
 def pieces_of(n_samples: int, longest: int) -> list[tuple[int, int]]:
