@@ -14,12 +14,13 @@ import soundfile
 import torch
 from transformers import SpeechT5HifiGanConfig
 
-from vaerecon.filterbank import mel_filters
+from vaerecon.filterbank import mel_filters, sum_bands
 from vaerecon.mel import (
     check_log_mel,
     hann_window,
     log_mel,
     magnitude_to_log_mel,
+    magnitudes,
     naive_log_mel,
     stft_frames,
 )
@@ -73,6 +74,35 @@ def test_framings_are_different(reference: np.ndarray) -> None:
 def test_filters_are_librosas() -> None:
     expected = librosa.filters.mel(sr=16000, n_fft=1024, n_mels=64, fmin=0, fmax=8000)
     assert np.array_equal(mel_filters().numpy(), expected.T)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"n_mels": 1}, {"n_mels": 5}, {"n_mels": 100, "fmin": 50.0, "fmax": 7000.0},
+     {"n_fft": 256, "win_length": 256, "n_mels": 128}, {"fmin": 5000.0, "fmax": 6000.0}],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:Empty filters")  # librosa's, of more bins than frequencies
+def test_summing_in_bands_is_the_product_with_the_filters(settings) -> None:
+    config = MelConfig(**settings)
+    bins = config.n_fft // 2 + 1
+    magnitude = torch.rand(2, 3, bins, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        mel = sum_bands(magnitude, config)
+    torch.testing.assert_close(mel, magnitude @ mel_filters(config))
+    assert torch.equal(mel > 0, magnitude @ mel_filters(config) > 0)
+
+
+def test_magnitudes_are_absolute_values() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spectrum = torch.complex(
+        torch.randn(7, 513, generator=generator), torch.randn(7, 513, generator=generator)
+    )
+    spectrum[0, :3] = torch.tensor([0j, 1e-30 + 0j, 3 + 4j])
+    for values in (spectrum, spectrum[:, ::2], spectrum.to(torch.complex128)):
+        torch.testing.assert_close(magnitudes(values), values.abs())
+        learned = values.clone().requires_grad_()
+        magnitudes(learned).sum().backward()
+        assert learned.grad is not None
 
 
 def test_window_is_the_periodic_hann_window() -> None:
@@ -222,6 +252,11 @@ def test_refused_samples(samples: object, message: str) -> None:
     for function in (as_samples, normalize_level, log_mel, naive_log_mel):
         with pytest.raises(ValueError, match=message):
             function(samples)
+
+
+def test_samples_whose_sum_is_not_finite_may_be() -> None:
+    loud = [3e38, 3e38, -1.0]
+    assert as_samples(loud).tolist() == pytest.approx(loud)
 
 
 def test_refused_framing() -> None:

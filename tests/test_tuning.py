@@ -199,6 +199,20 @@ def test_threads_by_environment(monkeypatch):
     assert torch.get_num_threads() == before
 
 
+def test_on_cores_within_on_cores_does_not_wait_for_itself():
+    """More pieces than threads, each of which has pieces of its own."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+
+        def row(i: int) -> torch.Tensor:
+            return on_cores(lambda j: torch.tensor(10 * i + j), 3)
+
+        assert on_cores(row, 4).tolist() == [[10 * i + j for j in range(3)] for i in range(4)]
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_on_cores_keeps_order_and_puts_threads_back():
     before = torch.get_num_threads()
     try:
