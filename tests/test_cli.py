@@ -10,8 +10,9 @@ import pytest
 import soundfile as sf
 
 from vaerecon.bundled import DEMO_CLIP, demo_clips
-from vaerecon.cli import METRIC_NAMES, SHOWN_METRICS
+from vaerecon.cli import METRIC_NAMES
 from vaerecon.metrics import METRICS
+from vaerecon.terminal import SHOWN_METRICS
 
 QUICK = ["--exclude-metric", "visqol", "--methods", "vocoder"]
 

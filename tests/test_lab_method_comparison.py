@@ -16,7 +16,11 @@ from vaerecon import metrics
 from vaerecon.audio import Clip, write_wav
 from vaerecon.lab import method_choice as choice
 from vaerecon.lab import method_comparison as comparison
+from vaerecon.lab import method_comparison_explorer as explorers
 from vaerecon.lab import method_comparison_plots as plots
+from vaerecon.lab import metric_validity as validity
+from vaerecon.lab import metric_validity_plots as validity_plots
+from vaerecon.lab import score_tables as tables
 from vaerecon.lab import solutions_04
 from vaerecon.lab.plots import METHOD_COLORS
 from vaerecon.metrics import METRICS
@@ -34,7 +38,7 @@ def results(tiny):
 
 @pytest.fixture(scope="module")
 def scores(results) -> pd.DataFrame:
-    return comparison.score_table(results)
+    return tables.score_table(results)
 
 
 def made_up(values: dict[str, list[dict[str, float]]], cost: dict[str, float]) -> pd.DataFrame:
@@ -68,7 +72,7 @@ def test_clips_of_one_name_get_different_ones(tmp_path, sound):
 
 def test_references_are_always_run_and_never_chosen(results, scores):
     assert list(results[0].methods) == [*METHODS, *comparison.REFERENCES]
-    assert comparison.candidates(scores) == list(METHODS)
+    assert tables.candidates(scores) == list(METHODS)
 
 
 def test_references_alone_are_refused(tiny, clip):
@@ -99,18 +103,18 @@ def test_the_description_names_clips_and_methods(results):
 def test_the_table_has_a_row_a_sound_and_no_metric_that_nobody_computed(scores):
     assert len(scores) == 2 * 2 * (len(METHODS) + 3)
     assert "visqol" not in scores
-    assert comparison.scored_metrics(scores) == [m for m in METRICS if m != "visqol"]
+    assert tables.scored_metrics(scores) == [m for m in METRICS if m != "visqol"]
 
 
 def test_means_say_how_many_clips_were_scored(results):
-    table = comparison.mean_table(results, through_vae=True)
+    table = tables.mean_table(results, through_vae=True)
     assert all(text.endswith("(1 of 2)") for text in table.loc[["Vocoder"], "PESQ-WB (MOS-LQO) ↑"])
     assert "of" not in table.loc["Vocoder", "LSD (dB) ↓"]
     assert table.loc["Silence", "Correlation ↑"] == "no value"
 
 
 def test_the_best_candidate_is_bold_and_a_ceiling_never(results, scores):
-    column = comparison.mean_table(results, True, ["lsd_db"])["LSD (dB) ↓"]
+    column = tables.mean_table(results, True, ["lsd_db"])["LSD (dB) ↓"]
     means = scores[scores["vae"]].groupby("method")["lsd_db"].mean()
     assert means["oracle_magnitude"] < means[list(METHODS)].min()
     assert not column["Oracle magnitude"].startswith("**")
@@ -120,8 +124,8 @@ def test_the_best_candidate_is_bold_and_a_ceiling_never(results, scores):
 
 def test_markdown_survives_a_bar_in_a_name():
     table = pd.DataFrame({"a|b": [1]}, index=pd.Index(["x|y"], name="clip"))
-    assert comparison.as_markdown(table).splitlines()[0] == r"| clip | a\|b |"
-    assert comparison.as_markdown(table).splitlines()[2] == r"| x\|y | 1 |"
+    assert tables.as_markdown(table).splitlines()[0] == r"| clip | a\|b |"
+    assert tables.as_markdown(table).splitlines()[2] == r"| x\|y | 1 |"
 
 
 def test_the_listening_set_begins_with_the_original_and_has_one_length(results):
@@ -136,8 +140,8 @@ def test_the_listening_set_begins_with_the_original_and_has_one_length(results):
 
 def test_silence_beats_every_method_by_snr_and_none_by_log_mel(scores):
     with pytest.raises(ValueError, match=r"Vocoder .*0\.00 dB of digital silence"):
-        comparison.check_beats_silence(scores, "snr_db")
-    comparison.check_beats_silence(scores, "log_mel_mae")
+        validity.check_beats_silence(scores, "snr_db")
+    validity.check_beats_silence(scores, "log_mel_mae")
 
 
 @pytest.mark.parametrize("gain_db", [-20.0, 0.0, 8.0])
@@ -147,43 +151,43 @@ def test_loudness_follows_from_snr_and_correlation(gain_db):
     noise *= np.std(reference) / np.std(noise) * 10 ** (gain_db / 20)
     snr = metrics.snr_db(reference, noise)
     assert snr < 0
-    found = comparison.implied_gain_db(snr, metrics.correlation(reference, noise))
+    found = validity.implied_gain_db(snr, metrics.correlation(reference, noise))
     # the identity is exact; what is left is float32 input to both metrics
     assert found == pytest.approx(gain_db, abs=1e-3)
 
 
 def test_loudness_has_no_single_answer_from_0_db_on():
     with pytest.raises(ValueError, match="two gains fit"):
-        comparison.implied_gain_db(1.5, 0.8)
+        validity.implied_gain_db(1.5, 0.8)
 
 
 def test_the_guide_compared_loudness(results):
-    table = comparison.guide_table(results)
+    table = validity.guide_table(results)
     assert list(table.loc["Griffin-Lim, in the guide"])[:3] == ["-0.01", "-0.0063", "0.147"]
     assert table.loc["Silence, here", "loudness"] == "silent"
     assert "librosa, here" not in table.index  # it was not run
     # RMSE * 10^(SNR/20) is the RMS of the original, the same in both rows of the guide
-    levels = [e * 10 ** (s / 20) for s, _, e, _ in comparison.GUIDE.values()]
+    levels = [e * 10 ** (s / 20) for s, _, e, _ in validity.GUIDE.values()]
     assert levels[0] == pytest.approx(levels[1], rel=0.005)  # they are printed with three digits
 
 
 def test_snr_tends_to_that_of_silence_as_the_volume_goes_down(results):
     sound = results[0].methods["griffinlim"].samples
-    turned = comparison.snr_at_gains(results[0].reference, sound, [-120, 0])
+    turned = validity.snr_at_gains(results[0].reference, sound, [-120, 0])
     assert turned[0] == pytest.approx(0, abs=1e-4)  # an amplitude of 1e-6
     assert turned[1] == pytest.approx(results[0].methods["griffinlim"].scores["snr_db"], abs=1e-3)
 
 
 def test_another_seed_moves_griffin_lim_and_not_the_vocoder(tiny, clip):
-    moved = comparison.seed_spread(tiny, clip, n_seeds=2)
-    still = comparison.seed_spread(tiny, clip, "vocoder", n_seeds=2)
+    moved = validity.seed_spread(tiny, clip, n_seeds=2)
+    still = validity.seed_spread(tiny, clip, "vocoder", n_seeds=2)
     assert moved["si_sdr_db"] > 0.01
     assert still["si_sdr_db"] == 0
     assert "visqol" not in moved
 
 
 def test_notes_tell_what_silence_scores(scores):
-    notes = comparison.metric_notes(scores, {"lsd_db": 0.0123})
+    notes = validity.metric_notes(scores, {"lsd_db": 0.0123})
     assert notes.loc["SNR (dB) ↑", "silence"] == "0.00"
     assert notes.loc["SI-SDR (dB) ↑", "silence"] == "no value"
     assert notes.loc["LSD (dB) ↓", "another seed: ±"] == "0.012"
@@ -197,10 +201,10 @@ def test_rank_correlation_turns_metrics_so_that_more_is_better():
         {m: [{"lsd_db": i, "estoi": -i, "snr_db": i}] for i, m in zip(n, names, strict=True)},
         dict.fromkeys(names, 0.1),
     )
-    found = comparison.rank_correlation(table)
+    found = validity.rank_correlation(table)
     assert found.loc["lsd_db", "estoi"] == pytest.approx(1)
     assert found.loc["lsd_db", "snr_db"] == pytest.approx(-1)
-    few = comparison.rank_correlation(table[table["method"].isin(names[:3])])
+    few = validity.rank_correlation(table[table["method"].isin(names[:3])])
     assert few.isna().all(axis=None)
 
 
@@ -359,7 +363,7 @@ def test_a_difference_that_nobody_hears_does_not_fill_an_axis(scores):
 
 
 def test_volume_curves_end_at_silence(results):
-    _, ax = plots.plot_snr_against_volume(results[0])
+    _, ax = validity_plots.plot_snr_against_volume(results[0])
     assert [t.get_text() for t in ax.get_legend().get_texts()][-2:] == ["Oracle phase", "Silence"]
     for line in ax.lines[: len(METHODS)]:
         # 40 dB down the SNR of an incoherent sound is within 20 log10(1 + 0.01 c) of 0
@@ -367,10 +371,10 @@ def test_volume_curves_end_at_silence(results):
 
 
 def test_too_few_methods_to_rank_are_said_to_be(scores):
-    one = comparison.rank_correlation(scores[scores["method"] == "vocoder"])
-    _, ax = plots.plot_rank_correlation(one)
+    one = validity.rank_correlation(scores[scores["method"] == "vocoder"])
+    _, ax = validity_plots.plot_rank_correlation(one)
     assert ax.texts[0].get_text() == "too few methods to rank"
-    _, ax = plots.plot_rank_correlation(comparison.rank_correlation(scores))
+    _, ax = validity_plots.plot_rank_correlation(validity.rank_correlation(scores))
     assert ax.get_xticklabels()[0].get_text() == "SNR"
 
 
@@ -379,7 +383,7 @@ def test_too_few_methods_to_rank_are_said_to_be(scores):
 
 @pytest.fixture
 def explorer(tiny, results):
-    box = plots.explorer_comparison(tiny, results, max_length=0.6)
+    box = explorers.explorer_comparison(tiny, results, max_length=0.6)
     (metric, upload, note), source, picture = box.children[0].children, *box.children[1:]
     return metric, upload, note, source, picture
 
@@ -436,7 +440,7 @@ def test_solutions_pass_and_nothing_counts_as_not_tried():
 def test_the_best_volume_is_the_best(results):
     reference, sound = results[0].reference, results[0].methods["oracle_phase"].samples
     sound = sound - sound.mean()
-    turned = comparison.snr_at_gains(reference, sound, np.linspace(-10, 10, 401))
+    turned = validity.snr_at_gains(reference, sound, np.linspace(-10, 10, 401))
     wanted = solutions_04.best_snr_db(metrics.correlation(reference, sound))
     assert max(turned) == pytest.approx(wanted, abs=0.01)  # steps of 0.05 dB around the top
 

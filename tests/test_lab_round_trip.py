@@ -13,10 +13,11 @@ import torch
 
 from vaerecon.audio import Clip, write_wav
 from vaerecon.autoencoder import kl_nats
+from vaerecon.lab import latent_edits as edits
+from vaerecon.lab import rate_distortion, solutions_02
 from vaerecon.lab import round_trip as rt
 from vaerecon.lab import round_trip_explorers as explorers
 from vaerecon.lab import round_trip_plots as plots
-from vaerecon.lab import solutions_02
 from vaerecon.lab.widgets import read_upload
 from vaerecon.mel_config import AUDIOLDM_MEL
 
@@ -68,7 +69,7 @@ def test_swapped_axes_raise_nothing_and_are_worse(tiny, trip):
 
 
 def test_bit_rates_are_arithmetic(trip):
-    table = rt.bit_rates(trip)
+    table = rate_distortion.bit_rates(trip)
     assert table.loc["samples, 16-bit PCM"].tolist() == [256.0, 1.0]
     assert table.loc["latent, float32"].tolist() == [102.4, 2.5]
     # one second of sound: the whole latent's KL is a second's
@@ -78,13 +79,13 @@ def test_bit_rates_are_arithmetic(trip):
 
 def test_statistics_of_the_prior_itself_cost_nothing():
     zeros = torch.zeros(8, 5, 16)
-    table = rt.channel_statistics(zeros, zeros)
+    table = rate_distortion.channel_statistics(zeros, zeros)
     assert table["sigma"].tolist() == [1.0] * 8
     assert table[["mean", "std", "kl", "information"]].abs().to_numpy().max() == 0
 
 
 def test_a_fitted_prior_is_never_dearer(trip):
-    table = rt.channel_statistics(trip.mean, trip.logvar)
+    table = rate_distortion.channel_statistics(trip.mean, trip.logvar)
     assert (table["information"] <= table["kl"] + 1e-6).all()  # equal but for rounding at worst
     assert (table["information"] >= 0).all()
     kl = float(kl_nats(trip.mean, trip.logvar))
@@ -93,19 +94,19 @@ def test_a_fitted_prior_is_never_dearer(trip):
 
 def test_information_does_not_see_a_shift(latent):
     logvar = torch.full_like(latent, -2.0)
-    here, there = (rt.channel_statistics(x, logvar) for x in (latent, latent + 3))
+    here, there = (rate_distortion.channel_statistics(x, logvar) for x in (latent, latent + 3))
     # a variance around 3 loses about four of float32's seven digits to cancellation at worst
     assert there["information"].tolist() == pytest.approx(here["information"].tolist(), rel=1e-3)
     assert (there["kl"] > here["kl"] + 1).all()
 
 
 def test_entropy():
-    assert rt.entropy_bits(torch.arange(4).repeat(5)) == pytest.approx(2.0)
-    assert rt.entropy_bits(torch.zeros(9)) == 0
+    assert rate_distortion.entropy_bits(torch.arange(4).repeat(5)) == pytest.approx(2.0)
+    assert rate_distortion.entropy_bits(torch.zeros(9)) == 0
 
 
 def test_rounding_costs_fewer_bits_and_more_error(tiny, trip):
-    curve = rt.rate_curve(tiny, trip, steps=(2.0, 0.5))
+    curve = rate_distortion.rate_curve(tiny, trip, steps=(2.0, 0.5))
     for what in ("latent", "log-mel"):
         coarse, fine = (
             curve[(curve["what"] == what) & (curve["step"] == step)].iloc[0] for step in (2.0, 0.5)
@@ -144,21 +145,21 @@ def test_synthesize_keeps_the_length(tiny, other):
 
 
 def test_draws_repeat_by_seed_and_narrow_to_the_mode(tiny, other):
-    draws = rt.draw_mels(tiny, other, 2, seed=1)
+    draws = edits.draw_mels(tiny, other, 2, seed=1)
     assert draws.shape == (2, *other.mel.shape)
-    torch.testing.assert_close(draws, rt.draw_mels(tiny, other, 2, seed=1), atol=0, rtol=0)
+    torch.testing.assert_close(draws, edits.draw_mels(tiny, other, 2, seed=1), atol=0, rtol=0)
     assert not torch.equal(draws[0], draws[1])
-    assert not torch.equal(draws, rt.draw_mels(tiny, other, 2, seed=2))
+    assert not torch.equal(draws, edits.draw_mels(tiny, other, 2, seed=2))
     sure = dataclasses.replace(other, logvar=torch.full_like(other.logvar, -200.0))
-    torch.testing.assert_close(rt.draw_mels(tiny, sure, 2)[0], other.decoded, atol=0, rtol=0)
+    torch.testing.assert_close(edits.draw_mels(tiny, sure, 2)[0], other.decoded, atol=0, rtol=0)
     with pytest.raises(ValueError, match="at least 2"):
-        rt.draw_mels(tiny, other, 1)
+        edits.draw_mels(tiny, other, 1)
 
 
 def test_silence_channel(latent):
     before = latent.clone()
-    zero = rt.silence_channel(latent, 3)
-    still = rt.silence_channel(latent, 3, "mean")
+    zero = edits.silence_channel(latent, 3)
+    still = edits.silence_channel(latent, 3, "mean")
     assert torch.equal(latent, before)
     assert not zero[3].any()
     torch.testing.assert_close(still[3].mean(dim=0), latent[3].mean(dim=0))
@@ -169,7 +170,7 @@ def test_silence_channel(latent):
 
 
 def test_walk_channel(latent):
-    walked = rt.walk_channel(latent, 2, -1.5)
+    walked = edits.walk_channel(latent, 2, -1.5)
     torch.testing.assert_close(walked[2] - latent[2], (-1.5 * latent[2].std()).expand(6, 16))
     assert torch.equal(walked[[0, 1, 3]], latent[[0, 1, 3]])
 
@@ -177,31 +178,31 @@ def test_walk_channel(latent):
 @pytest.mark.parametrize("channel", [-1, 8])
 def test_channels_that_are_not_there(latent, channel):
     with pytest.raises(ValueError, match="expected 0 to 7"):
-        rt.walk_channel(latent, channel, 1.0)
+        edits.walk_channel(latent, channel, 1.0)
     with pytest.raises(ValueError, match="expected 0 to 7"):
-        rt.silence_channel(latent, channel)
+        edits.silence_channel(latent, channel)
 
 
 def test_silence_in_no_known_way(latent):
     with pytest.raises(ValueError, match="'zero' or 'mean'"):
-        rt.silence_channel(latent, 0, "median")
+        edits.silence_channel(latent, 0, "median")
 
 
 def test_interpolate(latent):
     longer = torch.cat([latent + 1, latent], dim=1)
-    torch.testing.assert_close(rt.interpolate(latent, longer, 0.25), latent + 0.25)
-    glide = rt.interpolate(longer, latent, torch.linspace(0, 1, 6))
+    torch.testing.assert_close(edits.interpolate(latent, longer, 0.25), latent + 0.25)
+    glide = edits.interpolate(longer, latent, torch.linspace(0, 1, 6))
     torch.testing.assert_close(glide[:, 0], longer[:, 0])
     torch.testing.assert_close(glide[:, -1], latent[:, -1])
     with pytest.raises(ValueError, match=r"got \[3\], expected a number or \[6\]"):
-        rt.interpolate(latent, longer, torch.ones(3))
+        edits.interpolate(latent, longer, torch.ones(3))
 
 
 def test_mixtures_end_at_the_clips(tiny, trip, other):
-    mixed = rt.mixtures(tiny, trip, other, weight=0.0)
+    mixed = edits.mixtures(tiny, trip, other, weight=0.0)
     assert {tuple(mel.shape) for mel in mixed.values()} == {tuple(other.mel.shape)}
     torch.testing.assert_close(mixed["log-mels mixed"], trip.mel[: len(other.mel)])
-    mixed = rt.mixtures(tiny, trip, other, weight=1.0)
+    mixed = edits.mixtures(tiny, trip, other, weight=1.0)
     # the latent is the other's, so only float32 rounding of the mix is between them
     torch.testing.assert_close(
         mixed["latents mixed"], mixed["second clip, decoded"], atol=1e-3, rtol=0
@@ -210,9 +211,9 @@ def test_mixtures_end_at_the_clips(tiny, trip, other):
 
 
 def test_importance_is_of_each_channel(tiny, other):
-    table = rt.channel_importance(tiny, other)
+    table = edits.channel_importance(tiny, other)
     assert table.index.tolist() == list(range(8))
-    silenced = tiny.decode(rt.silence_channel(other.mean, 5), len(other.mel))
+    silenced = tiny.decode(edits.silence_channel(other.mean, 5), len(other.mel))
     assert table.loc[5, "zero"] == pytest.approx(rt.mel_distance(silenced, other.mel))
     assert (table["change"] > 0).all()
 
@@ -272,11 +273,13 @@ def test_curves_show_the_numbers(trip):
 
 
 def test_every_picture_draws(tiny, other):
-    statistics = rt.channel_statistics(other.mean, other.logvar)
+    statistics = rate_distortion.channel_statistics(other.mean, other.logvar)
     pictures = [
-        plots.plot_rate(rt.rate_curve(tiny, other, (1.0,)), rt.bit_rates(other)),
+        plots.plot_rate(
+            rate_distortion.rate_curve(tiny, other, (1.0,)), rate_distortion.bit_rates(other)
+        ),
         plots.plot_statistics(statistics),
-        plots.plot_importance(rt.channel_importance(tiny, other), other.mae, statistics["kl"]),
+        plots.plot_importance(edits.channel_importance(tiny, other), other.mae, statistics["kl"]),
         plots.plot_spread(torch.rand(44, 64), other.mel),
         plots.plot_edit(other.mel, other.decoded),
     ]

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import logging
-import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from vaerecon import __version__
 from vaerecon.console import printable, run_command
+from vaerecon.lab.commands import check, report
+from vaerecon.terminal import new_console, plain, show_comparison, show_scores, stop
 from vaerecon.training.commands import train
-
-if TYPE_CHECKING:
-    from vaerecon.result import Findings
 
 # the names of vaerecon.metrics.METRICS, which imports torch; a test holds them equal
 METRIC_NAMES = (
@@ -35,8 +31,6 @@ METRIC_NAMES = (
     "estoi",
     "visqol",
 )
-# what fits a terminal; everything is in analysis.json
-SHOWN_METRICS = ("snr_db", "si_sdr_db", "log_mel_mae", "lsd_db", "pesq_wb", "stoi", "visqol")
 
 
 class DefaultGroup(click.Group):
@@ -70,6 +64,8 @@ def cli() -> None:
     """
 
 
+cli.add_command(check)
+cli.add_command(report)
 cli.add_command(train)
 
 
@@ -165,10 +161,10 @@ def compare(clips, output, no_vae_free, exclude_metrics, **options):
         if journal_path(output).exists():
             click.echo("What is finished is kept: --resume goes on with it.", err=True)
         raise
-    _show_comparison(table, _console())
+    show_comparison(table, new_console())
     click.echo(f"\nWritten: {output} ({len(table)} rows)")
     if table["method"].isna().all():
-        _stop("none of the clips could be measured", 1)
+        stop("none of the clips could be measured", 1)
 
 
 @cli.command()
@@ -181,134 +177,7 @@ def models() -> None:
     table = Table("variant", "source", "for", "download", "cached", "licence", box=None)
     for row in describe():
         table.add_row(*row)
-    _console().print(table)
-
-
-@cli.command()
-@click.argument("clip", required=False, type=click.Path(path_type=Path))
-@click.option("--output", default=Path("report.html"), show_default=True,
-              type=click.Path(path_type=Path), help="The page to write.")  # fmt: skip
-@click.option("--model", default="tiny", show_default=True,
-              help="tiny, music, speech, large, a folder, or a hub id (owner/name).")  # fmt: skip
-@click.option("--methods", default="all", show_default=True,
-              help="Names with commas between, or 'all'.")  # fmt: skip
-@click.option("--max-length", type=float,
-              help="Read at most this many seconds. [default: as the notebook says]")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Seed of every random draw.")
-@click.option("--timeout", default=1800.0, show_default=True, type=click.FloatRange(min=1),
-              help="Seconds that it may take.")  # fmt: skip
-def report(clip, output, model, methods, max_length, seed, timeout):
-    """Compare methods on CLIP and write one HTML page, sounds in it, that needs no network.
-
-    It is the notebook 04_method_comparison with its code hidden. Exit status 3: it did not run to
-    its end, and what there was stands in <output>.failed.html.
-    """
-    from vaerecon.audio import load_audio
-    from vaerecon.checkpoints import check_source
-    from vaerecon.methods import select_methods
-
-    select_methods(methods)
-    check_source(model)
-    clip = clip or _demo_clip()
-    name = load_audio(clip, max_length=max_length).name
-    _need_notebook_packages()
-    from vaerecon.lab.report import write_report
-    from vaerecon.lab.runs import NotebookError
-
-    options = {"model": model, "methods": methods, "max_length": max_length, "seed": seed}
-    with _console().status(f"{_plain(name)} through {_plain(model)} ..."):
-        try:
-            write_report(clip, output, **options, timeout=timeout)
-        except NotebookError as error:
-            _stop(str(error), 3)
-    click.echo(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
-
-
-@cli.command()
-@click.argument("notebooks", nargs=-1)
-@click.option("--update", is_flag=True, help="Take what is measured now as the new baseline.")
-@click.option("--notebooks-dir", default=Path("notebooks"), show_default=True,
-              type=click.Path(path_type=Path), help="With a checks.yaml in it.")  # fmt: skip
-@click.option("--baselines", default=Path("tests/baselines"), show_default=True,
-              type=click.Path(path_type=Path), help="One JSON a notebook.")  # fmt: skip
-@click.option("--output-dir", default=Path("reports"), show_default=True,
-              type=click.Path(path_type=Path), help="For the executed notebooks.")  # fmt: skip
-def check(notebooks, update, notebooks_dir, baselines, output_dir):
-    """Run NOTEBOOKS (default: all) and compare what they measure with the baselines.
-
-    Exit status 1: a number moved by more than its tolerance. 3: a notebook did not run to its end.
-    """
-    from vaerecon.lab import baselines as known
-
-    _need_notebook_packages()
-    checks = known.read_checks(notebooks_dir, notebooks)
-    before = {entry.name: known.read_baseline(baselines, entry.name) for entry in checks}
-    runs, failures = _run_checks(checks, output_dir)
-    if update and not failures:
-        renewed = {name: known.renew(before[name], run) for name, run in runs.items()}
-        known.write_baselines(baselines, renewed)
-        click.echo(f"Written to {baselines}: {', '.join(f'{name}.json' for name in renewed)}")
-        return
-    drifted = 0
-    for name, run in runs.items():
-        drifts = known.compare(before[name], run)
-        drifted += len(drifts)
-        if drifts:
-            _show_drifts(name, drifts, known.other_libraries(before[name], run))
-    if failures:
-        kept = "; no baseline was changed" if update else ""
-        _stop(f"did not run to their end: {', '.join(failures)}{kept}", 3)
-    if drifted:
-        _stop(f"{drifted} not as in the baselines; if that is meant: vaerecon check --update", 1)
-    click.echo("All as in the baselines.")
-
-
-def _run_checks(checks, output_dir):
-    """Run each; name to run of those that ended, and names of the others."""
-    from vaerecon.lab.runs import NotebookError, run_notebook
-
-    runs, failures = {}, []
-    for entry in checks:
-        try:
-            with _console().status(f"{entry.name} ..."):
-                run = run_notebook(entry.path, entry.parameters, output_dir,
-                                   timeout=entry.timeout, files=entry.files, cpu=True)  # fmt: skip
-        except NotebookError as error:
-            failures.append(entry.name)
-            click.echo(f"error: {error}", err=True)
-            continue
-        runs[entry.name] = run
-        click.echo(f"{entry.name}: {len(run.records)} numbers, {run.stamp['seconds']:.0f} s")
-    return runs, failures
-
-
-def _show_drifts(name, drifts, differences) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, title=f"\n{name}: not as in the baseline", title_justify="left")
-    for column in ("number", "baseline", "now", "moved by", "allowed", "because"):
-        table.add_column(column, no_wrap=column == "number")
-    for drift in drifts:
-        row = (drift.metric, drift.was, drift.now, drift.moved, drift.allowed, drift.reason)
-        table.add_row(*map(Text, row))  # as they are, no markup
-    _console().print(table)
-    if differences:
-        click.echo(f"The baseline was made with {'; '.join(differences)}.")
-
-
-def _need_notebook_packages() -> None:
-    """Say at once what is missing, before anything is loaded."""
-    if any(importlib.util.find_spec(name) is None for name in ("papermill", "nbconvert")):
-        raise click.UsageError(
-            "this command runs notebooks, and papermill or nbconvert is not installed: "
-            "pip install 'vaerecon[notebooks]'"
-        )
-
-
-def _stop(message: str, status: int) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(status)
+    new_console().print(table)
 
 
 def _demo_clip() -> Path:
@@ -331,8 +200,8 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
             f"--output-dir: got {output_dir.name!r}, which is a file; name a folder"
         )
     seconds = look_at(clip, max_length)
-    console = _console()
-    name, source = map(_plain, (clip.stem, model))
+    console = new_console()
+    name, source = map(plain, (clip.stem, model))
     length = "" if seconds is None else f"{seconds:.2f} s, "
     console.print(f"[bold]{name}[/], {length}through [bold]{source}[/]")
 
@@ -353,101 +222,10 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
     result = pipe.reconstruct_file(
         clip, output_dir, names, max_length=max_length, seed=seed, exclude_metrics=skipped
     )
-    _report(result, console)
+    show_scores(result, console)
     console.print(f"\nWritten to {printable(str(output_dir))}:", markup=False)
     for path in result.files:
         console.print(f"  {printable(path.name)}", highlight=False, markup=False)
-
-
-def _report(result: Findings, console) -> None:
-    """The summary table, and beneath it what each number does not tell."""
-    from rich.table import Table
-
-    from vaerecon.methods import get_method
-    from vaerecon.metrics import METRICS
-
-    shown = [
-        n for n in SHOWN_METRICS if any(f.scores[n] is not None for f in result.methods.values())
-    ]
-    console.print(
-        f"VAE alone: mean log-mel difference {result.vae_mae:.3f} nepers; "
-        f"latent {result.latent_shape}, "
-        f"{result.ratio_to_mel:.2g} times fewer values than the mel\n"
-    )
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("method")
-    table.add_column("VAE")
-    table.add_column("time\ns", justify="right")
-    for name in shown:
-        metric = METRICS[name]
-        arrow = "↑" if metric.best == "higher" else "↓"
-        table.add_column(f"{metric.label} {arrow}\n{metric.unit}", justify="right")
-    for through, group in (("yes", result.methods), ("no", result.without_vae)):
-        for name, found in group.items():
-            values = [found.scores[n] for n in shown]
-            cells = ["-" if v is None else f"{v:.2f}" for v in values]
-            table.add_row(get_method(name).label, through, f"{found.seconds:.2f}", *cells)
-        table.add_section()
-    console.print(table)
-    console.print("\n↑ higher is better, ↓ lower is better, - not computable (see the notes in the "
-                  "analysis). What each number does not tell:", style="dim")  # fmt: skip
-    for name in shown:
-        console.print(f"  {METRICS[name].label}: {METRICS[name].caveat}", style="dim")
-
-
-def _show_comparison(table, console) -> None:
-    """Means over the clips, then the clips that failed."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from vaerecon.comparison import summarize
-    from vaerecon.methods import get_method
-    from vaerecon.metrics import METRICS
-
-    failed = table.dropna(subset="error")
-    clips = table["file"].nunique()
-    measured = clips - len(failed)
-    console.print(f"{measured} of {clips} clips measured; means over them (in brackets: over how "
-                  "many, where a metric has no value for some)\n")  # fmt: skip
-    means = summarize(table)
-    shown = [name for name in SHOWN_METRICS if means[name, "count"].any()]
-    shape = Table(box=None, header_style="bold", pad_edge=False)
-    for head in ("method", "VAE"):
-        shape.add_column(head)
-    shape.add_column("real-time\nfactor", justify="right")
-    for name in shown:
-        metric = METRICS[name]
-        arrow = "↑" if metric.best == "higher" else "↓"
-        shape.add_column(f"{metric.label} {arrow}\n{metric.unit}", justify="right")
-    for (through_vae, method), row in means.iterrows():
-        cells = []
-        for name in shown:
-            value, count = row[name, "mean"], int(row[name, "count"])
-            some = f" ({count})" if 0 < count < measured else ""
-            cells.append(f"{value:.2f}{some}" if count else "-")
-        factor = f"{row['real_time_factor', 'mean']:.3f}"
-        label = get_method(method).label
-        shape.add_row(label, "yes" if through_vae else "no", factor, *cells)
-    if measured:
-        console.print(shape)
-    if len(failed):
-        console.print(f"\n{len(failed)} failed:")
-    for file, reason in zip(failed["file"], failed["error"], strict=True):
-        console.print(Text(f"  {printable(file)}: {printable(reason)}"))
-
-
-def _plain(text: str) -> str:
-    """A name as it is, where rich reads ``[bold]`` as an order."""
-    from rich.markup import escape
-
-    return escape(printable(text))
-
-
-def _console():
-    from rich.console import Console
-
-    # a table in a pipe or a log is not bound to 80 columns
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 
 def main() -> None:

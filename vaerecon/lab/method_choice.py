@@ -1,7 +1,8 @@
 """Which method to take: where the loss comes from, ranks over clips, and a choice by stated rules.
 
-What it works on comes from :mod:`vaerecon.lab.method_comparison`. Nothing here knows which method
-is good: the choice follows from the scores, and says when they cannot carry it.
+What it works on comes from :mod:`vaerecon.lab.method_comparison` and
+:mod:`vaerecon.lab.score_tables`. Nothing here knows which method is good: the choice follows from
+the scores, and says when they cannot carry it.
 
 Notebook: ``04_method_comparison``.
 
@@ -19,13 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaerecon.lab.method_comparison import (
-    candidates,
-    count,
-    rank_correlation,
-    score_table,
-    scored_metrics,
-)
+from vaerecon.lab.metric_validity import rank_correlation
+from vaerecon.lab.score_tables import candidates, count, score_table, scored_metrics
 from vaerecon.methods import METHODS
 from vaerecon.metrics import METRICS
 

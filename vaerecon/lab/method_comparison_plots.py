@@ -1,18 +1,14 @@
-"""Pictures of the comparison, and its explorer.
+"""Pictures of the comparison: its scores, the error budget, quality against cost.
 
 Filled marks are through the VAE, hollow ones from the original mel; a method keeps its colour. The
-numbers come from :mod:`vaerecon.lab.method_comparison` and :mod:`vaerecon.lab.method_choice`.
+numbers come from :mod:`vaerecon.lab.score_tables` and :mod:`vaerecon.lab.method_choice`.
 
 Notebook: ``04_method_comparison``.
 """
 
 from __future__ import annotations
 
-import html
-import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,26 +17,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from vaerecon.audio import Clip, load_audio
 from vaerecon.lab.method_choice import error_budget, pareto
-from vaerecon.lab.method_comparison import (
-    candidates,
-    heading,
-    run_comparison,
-    score_table,
-    scored_metrics,
-    snr_at_gains,
-)
 from vaerecon.lab.plots import METHOD_COLORS
-from vaerecon.lab.setup import png
+from vaerecon.lab.score_tables import candidates, heading, scored_metrics
 from vaerecon.methods import METHODS
 from vaerecon.metrics import METRICS
 
 if TYPE_CHECKING:
     import pandas as pd
-    from ipywidgets import VBox
 
-    from vaerecon.pipeline import ReconstructionPipeline
     from vaerecon.result import Reconstruction
 
 SPREAD = ("log_mel_mae", "lsd_db", "mrstft", "pesq_wb", "estoi", "visqol", "snr_db")
@@ -52,8 +37,6 @@ LEAST_SPAN = {
     "visqol": 0.5, "snr_db": 1.0, "si_sdr_db": 10.0, "spectral_convergence_db": 1.0,
     "correlation": 0.1, "rmse": 0.01,
 }  # fmt: skip
-SOURCES = {"both": (True, False), "through the VAE": (True,), "from the original mel": (False,)}
-UPLOADED = ("vocoder", "griffinlim", "hybrid", "admm")  # an upload should not wait for librosa
 
 
 def _colors(names: Iterable[str]) -> dict[str, str]:
@@ -261,53 +244,6 @@ def plot_cost(
     return figure, axes
 
 
-def plot_snr_against_volume(result: Reconstruction) -> tuple[Figure, Any]:
-    """What the SNR of each candidate, and of the oracle phase, does as its volume is turned."""
-    figure = Figure(figsize=(8.5, 3.8), layout="constrained")
-    ax = figure.subplots()
-    gains = np.linspace(-40, 12, 27)
-    names = [n for n in result.methods if not METHODS[n].reference_only]
-    for name in [*names, "oracle_phase"]:
-        snr = snr_at_gains(result.reference, result.methods[name].samples, gains)
-        style = "--" if name == "oracle_phase" else "-"
-        color = METHOD_COLORS.get(name, OTHER_COLOR)
-        ax.plot(gains, snr, color=color, ls=style, lw=2, label=METHODS[name].label)
-    ax.axhline(0, color=METHOD_COLORS["silence"], lw=1.5, label="Silence")
-    ax.axvline(0, color="0.4", lw=0.8)
-    ax.set(xlabel="volume turned by (dB)", ylabel=heading("snr_db"), xlim=(-40, 12))
-    ax.set_title(f"{result.clip.name}, through the VAE")
-    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    ax.grid(alpha=0.3)
-    return figure, ax
-
-
-def plot_rank_correlation(table: pd.DataFrame) -> tuple[Figure, Any]:
-    """The heat map of :func:`vaerecon.lab.method_comparison.rank_correlation`."""
-    import seaborn as sns
-
-    empty = table.isna().all(axis=None)
-    figure = Figure(figsize=(7.6, 0.6 if empty else 6.2), layout="constrained")
-    ax = figure.subplots()
-    if empty:
-        ax.text(0.5, 0.5, "too few methods to rank", ha="center", va="center")
-        ax.set_axis_off()
-        return figure, ax
-    labels = [METRICS[m].label for m in table]
-    sns.heatmap(
-        table.round(1) + 0.0, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".1f",
-        annot_kws={"size": 9}, square=True, linewidths=0.5, xticklabels=labels,
-        yticklabels=labels, ax=ax, cbar_kws={"label": "rank correlation", "shrink": 0.8},
-    )  # fmt: skip
-    ax.set(xlabel="", ylabel="")
-    ax.tick_params(axis="x", rotation=40)
-    for text in ax.get_xticklabels():
-        text.set_horizontalalignment("right")
-    return figure, ax
-
-
-# ------------------------------------------------------------------ the explorer
-
-
 def plot_clips(
     scores: pd.DataFrame, metric: str = "lsd_db", sources: Sequence[bool] = (True, False)
 ) -> tuple[Figure, Any]:
@@ -330,58 +266,3 @@ def plot_clips(
     ]
     figure.legend(handles=[*key, *_source_key(sources)], loc="outside right upper", frameon=False)
     return figure, ax
-
-
-def explorer_comparison(
-    pipe: ReconstructionPipeline,
-    results: Sequence[Reconstruction],
-    *,
-    max_length: float = 4.0,
-    seed: int = 0,
-) -> VBox:
-    """Choose a metric and a source; add a clip of one's own, which is run by the quick methods.
-
-    ``results`` stays as it is: what is added lives in the explorer.
-    """
-    import ipywidgets as w
-
-    table = score_table(results)
-    known, quick = list(results), [n for n in UPLOADED if n in candidates(table)]
-    able = quick or candidates(table)  # whatever the notebook ran
-    options = [(METRICS[m].label, m) for m in scored_metrics(table)]
-    metric = w.Dropdown(options=options, value=scored_metrics(table)[-1], description="metric")
-    source = w.ToggleButtons(options=list(SOURCES), description="source")
-    upload = w.FileUpload(accept="audio/*", description="add a clip")
-    picture, note = w.Image(format="png"), w.HTML()
-
-    def redraw(_: Any = None) -> None:
-        figure, _ax = plot_clips(score_table(known), metric.value, SOURCES[source.value])
-        picture.value = png(figure)
-
-    def add(_: Any) -> None:
-        for file in upload.value:
-            note.value = "working ..."
-            try:
-                clip = _uploaded(file, max_length, {r.clip.name for r in known})
-                known.extend(run_comparison(pipe, [clip], able, seed=seed))
-                redraw()
-                note.value = f"added, {clip.duration:.1f} s: {html.escape(clip.name)}"
-            except (ValueError, OSError, RuntimeError) as error:
-                note.value = f"<b>Not added.</b> {html.escape(str(error))}"
-
-    metric.observe(redraw, "value")
-    source.observe(redraw, "value")
-    upload.observe(add, "value")
-    redraw()
-    return w.VBox([w.HBox([metric, upload, note]), source, picture])
-
-
-def _uploaded(file: dict[str, Any], max_length: float, taken: set[str]) -> Clip:
-    """A file of the upload button as a clip, with a name that is not in the table yet."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(file["name"]).name
-        path.write_bytes(bytes(file["content"]))
-        clip = load_audio(path, max_length=max_length)
-    while clip.name in taken:
-        clip = replace(clip, name=f"{clip.name} (again)")
-    return clip

@@ -1,25 +1,16 @@
-"""What the VAE keeps: a clip's way through the latent and back, measured and taken apart.
+"""What the VAE keeps: a clip's way through the latent and back, its error, and two traps.
 
 Every function takes a :class:`RoundTrip` or plain tensors and returns tensors or a pandas table;
 the pictures are in :mod:`vaerecon.lab.round_trip_plots`. Log-mels are ``[T, 64]`` in nepers,
-latents ``[8, L, 16]`` with ``L = ceil(T / 4)``, samples ``[N]`` at the front-end's level.
-
-Bits. A latent value has no natural size in bits: it is a real number. Three sizes are given here.
-What a file would take (16 or 32 bits a value). The KL divergence of the posterior from a prior,
-which is what a posterior's sample costs if sender and receiver agree on that prior [1]_; a theory's
-bound, not a file. And the entropy of the latent rounded to steps, which a real coder comes near.
+latents ``[8, L, 16]`` with ``L = ceil(T / 4)``, samples ``[N]`` at the front-end's level. What a
+latent costs in bits is in :mod:`vaerecon.lab.rate_distortion`, what can be done to one in
+:mod:`vaerecon.lab.latent_edits`.
 
 Notebook: ``02_vae_round_trip``.
-
-References
-----------
-.. [1] G. Hinton and D. van Camp, "Keeping the neural networks simple by minimizing the description
-   length of the weights", COLT 1993: the bits-back argument.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,8 +28,6 @@ if TYPE_CHECKING:
 
     from vaerecon.pipeline import ReconstructionPipeline
 
-PCM_BITS = 16  # a sample on a CD, or in a wav file
-STEPS = (4.0, 2.0, 1.0, 0.5, 0.25)  # to round a latent or a log-mel to, in its own unit
 MEL_RATE = 64 * AUDIOLDM_MEL.frames_per_second  # log-mel values a second
 LATENT_RATE = 8 * 16 * AUDIOLDM_MEL.frames_per_second / 4  # latent values a second
 
@@ -74,9 +63,6 @@ def round_trip(pipe: ReconstructionPipeline, clip: Clip) -> RoundTrip:
     return RoundTrip(clip, samples, mel, mean, logvar, decoded)
 
 
-# ------------------------------------------------------------------ shapes and bits
-
-
 def shapes(trip: RoundTrip) -> pd.DataFrame:
     """What each stage is, how many values it has, and how many of them a second takes."""
     import pandas as pd
@@ -92,106 +78,6 @@ def shapes(trip: RoundTrip) -> pd.DataFrame:
         for stage, (x, rate) in stages.items()
     ]
     return pd.DataFrame(rows).set_index("stage")
-
-
-def channel_statistics(mean: torch.Tensor, logvar: torch.Tensor) -> pd.DataFrame:
-    """One row a latent channel: how its values lie, how sure the encoder is, what it costs.
-
-    Parameters
-    ----------
-    mean, logvar
-        ``[8, L, 16]`` each, as from :func:`vaerecon.autoencoder.posterior`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``mean`` and ``std`` of the posterior's means over the clip; ``sigma``, the posterior's own
-        standard deviation (root mean square); ``kl``, from the standard normal, nats per value;
-        ``information``, the same from the normal that fits this channel best, nats per value.
-    """
-    import pandas as pd
-
-    def over_clip(x: torch.Tensor) -> torch.Tensor:
-        return x.mean(dim=(-2, -1))
-
-    variance = over_clip(logvar.exp())
-    spread = mean.var(dim=(-2, -1), correction=0)
-    # KL from N(m, v), averaged, with v = spread + variance: only the logarithms are left
-    information = 0.5 * ((spread + variance).log() - over_clip(logvar))
-    columns = {
-        "mean": over_clip(mean),
-        "std": spread.sqrt(),
-        "sigma": variance.sqrt(),
-        "kl": over_clip(0.5 * (mean**2 + logvar.exp() - 1 - logvar)),
-        "information": information,
-    }
-    return pd.DataFrame(
-        {name: x.tolist() for name, x in columns.items()},
-        index=pd.RangeIndex(len(mean), name="channel"),
-    )
-
-
-def bit_rates(trip: RoundTrip) -> pd.DataFrame:
-    """The size of a second of sound, by what is stored and how: kbit/s, and the ratio to PCM.
-
-    Notes
-    -----
-    The last two rows are KL divergences, in bits: bounds from theory (module docstring). The first
-    of them assumes the prior that the VAE was trained against, the standard normal; the second a
-    normal with the mean and variance that each channel has in this clip.
-    """
-    import pandas as pd
-
-    information = channel_statistics(trip.mean, trip.logvar)["information"].mean()
-    kl = float(autoencoder.kl_nats(trip.mean, trip.logvar))
-    rows = {
-        "samples, 16-bit PCM": AUDIOLDM_MEL.sample_rate * PCM_BITS,
-        "log-mel, float32": MEL_RATE * 32,
-        "latent, float32": LATENT_RATE * 32,
-        "latent, float16": LATENT_RATE * 16,
-        "latent, KL from N(0, 1)": LATENT_RATE * kl / math.log(2),
-        "latent, KL from a fitted normal": LATENT_RATE * information / math.log(2),
-    }
-    table = pd.DataFrame({"kbit/s": pd.Series(rows) / 1000})
-    table["PCM is larger by"] = table["kbit/s"].iloc[0] / table["kbit/s"]
-    return table
-
-
-def entropy_bits(symbols: torch.Tensor) -> float:
-    """Entropy of whole numbers of any shape, bits each, from how often each one occurs."""
-    share = symbols.unique(return_counts=True)[1].double() / symbols.numel()
-    return float(-(share * share.log2()).sum())
-
-
-def rate_curve(
-    pipe: ReconstructionPipeline, trip: RoundTrip, steps: Sequence[float] = STEPS
-) -> pd.DataFrame:
-    """Round the latent, or the log-mel itself, to steps: bits a second against error.
-
-    The coder knows how often each symbol occurs, separately for each latent channel and for each
-    group of four mel bins, but no context. Few symbols against many values, so keep the steps
-    coarse: the entropy of a short clip comes out too low otherwise.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``what`` ("latent", "log-mel"), ``step``, ``kbit/s``, ``error`` (nepers).
-    """
-    import pandas as pd
-
-    rows = []
-    # [T, 64] -> [16, T, 4]: sixteen groups of as many values as a latent channel has
-    groups = trip.mel.unflatten(-1, (16, 4)).movedim(-2, 0)
-    for step in steps:
-        latent, mel = (trip.mean / step).round(), (groups / step).round()
-        decoded = pipe.decode(latent * step, n_frames=len(trip.mel)).cpu()
-        for what, symbols, rate, error in (
-            ("latent", latent, LATENT_RATE, mel_distance(decoded, trip.mel)),
-            ("log-mel", mel, MEL_RATE, mel_distance(mel * step, groups)),
-        ):
-            bits = sum(entropy_bits(x) for x in symbols) / len(symbols)
-            rows.append({"what": what, "step": step, "kbit/s": rate * bits / 1000, "error": error})
-    return pd.DataFrame(rows)
 
 
 # ------------------------------------------------------------------ where the error is
@@ -248,135 +134,6 @@ def synthesize(
 ) -> dict[str, torch.Tensor]:
     """Sounds ``[N]`` (``160 T`` by default) of several log-mels by one method and one seed."""
     return {name: pipe.synthesize(mel, method, n_samples).cpu() for name, mel in mels.items()}
-
-
-# ------------------------------------------------------------------ the latent as an instrument
-
-
-def draw_mels(pipe: ReconstructionPipeline, trip: RoundTrip, n: int, seed: int = 0) -> torch.Tensor:
-    """Decode ``n`` draws from the posterior: ``[n, T, 64]``."""
-    if n < 2:
-        raise ValueError(f"n: got {n}, expected at least 2 draws: one has no spread")
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(n, *trip.mean.shape, generator=generator)
-    # one after another: a batch of long clips would need the memory of all
-    latents = trip.mean + (0.5 * trip.logvar).exp() * noise
-    return torch.stack([pipe.decode(z, n_frames=len(trip.mel)).cpu() for z in latents])
-
-
-def _check_channel(latent: torch.Tensor, channel: int) -> None:
-    if not 0 <= channel < latent.shape[-3]:
-        raise ValueError(
-            f"channel: got {channel}, expected 0 to {latent.shape[-3] - 1}: "
-            f"the latent {list(latent.shape)} has {latent.shape[-3]} channels"
-        )
-
-
-def silence_channel(latent: torch.Tensor, channel: int, how: str = "zero") -> torch.Tensor:
-    """A copy of the latent ``[8, L, 16]`` with one channel saying nothing new.
-
-    Parameters
-    ----------
-    how
-        ``"zero"``: every value 0, the prior's mean. ``"mean"``: each of the 16 rows stands still
-        at its own mean over time, so that only what changes is taken away.
-    """
-    _check_channel(latent, channel)
-    if how not in ("zero", "mean"):
-        raise ValueError(f"how: got {how!r}, expected 'zero' or 'mean'")
-    edited = latent.clone()
-    rows = edited[..., channel, :, :]
-    rows[...] = 0.0 if how == "zero" else rows.mean(dim=-2, keepdim=True)
-    return edited
-
-
-def walk_channel(latent: torch.Tensor, channel: int, amount: float) -> torch.Tensor:
-    """A copy of the latent with ``amount`` standard deviations added to one channel, everywhere.
-
-    The standard deviation is the channel's own, over this clip.
-    """
-    _check_channel(latent, channel)
-    edited = latent.clone()
-    rows = edited[..., channel, :, :]
-    rows += amount * rows.std(dim=(-2, -1), keepdim=True)
-    return edited
-
-
-def interpolate(
-    one: torch.Tensor, other: torch.Tensor, weight: float | torch.Tensor
-) -> torch.Tensor:
-    """Mix two latents, ``(1 - weight) * one + weight * other``, over the shorter one's time.
-
-    Parameters
-    ----------
-    one, other
-        ``[8, L, 16]`` each, lengths may differ.
-    weight
-        0 to 1, or a tensor ``[L]`` (of the shorter): a glide from one clip to the other.
-    """
-    length = min(one.shape[-2], other.shape[-2])
-    weight = torch.as_tensor(weight, dtype=torch.float32)
-    if weight.ndim == 1 and len(weight) != length:
-        raise ValueError(f"weight: got [{len(weight)}], expected a number or [{length}]")
-    return torch.lerp(one[..., :length, :], other[..., :length, :], weight.reshape(-1, 1))
-
-
-def edited_mel(
-    pipe: ReconstructionPipeline,
-    one: RoundTrip,
-    other: RoundTrip,
-    channel: int,
-    amount: float,
-    weight: float,
-) -> torch.Tensor:
-    """Walk a channel by ``amount`` standard deviations, mix with another clip, decode: [T, 64]."""
-    walked = walk_channel(one.mean, channel, amount)
-    n_frames = min(len(one.mel), len(other.mel)) if weight else len(one.mel)
-    latent = interpolate(walked, other.mean, weight) if weight else walked
-    return pipe.decode(latent, n_frames=n_frames).cpu()
-
-
-def channel_importance(pipe: ReconstructionPipeline, trip: RoundTrip) -> pd.DataFrame:
-    """What is lost when a channel is silenced: one row a channel.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``zero`` and ``mean``: distance to the original's log-mel after :func:`silence_channel`,
-        nepers; ``change``: distance of the zeroed one to what the whole latent gives, nepers.
-    """
-    import pandas as pd
-
-    rows = []
-    for channel in range(len(trip.mean)):
-        mels = {
-            how: pipe.decode(silence_channel(trip.mean, channel, how), len(trip.mel)).cpu()
-            for how in ("zero", "mean")
-        }
-        row = {how: mel_distance(mel, trip.mel) for how, mel in mels.items()}
-        rows.append(row | {"change": mel_distance(mels["zero"], trip.decoded)})
-    return pd.DataFrame(rows).rename_axis("channel")
-
-
-def mixtures(
-    pipe: ReconstructionPipeline, one: RoundTrip, other: RoundTrip, weight: float = 0.5
-) -> dict[str, torch.Tensor]:
-    """Three ways to be between two clips, and the two ends, as log-mels of one length.
-
-    ``"latents mixed"`` and ``"log-mels mixed"`` are what the names say; ``"samples mixed"`` is the
-    log-mel of an ordinary crossfade, both sounds at once.
-    """
-    n_frames = min(len(one.mel), len(other.mel))
-    n_samples = min(len(one.samples), len(other.samples))
-    samples = torch.lerp(one.samples[:n_samples], other.samples[:n_samples], weight)
-    latent = interpolate(one.mean, other.mean, weight)
-    return {
-        "first clip, decoded": one.decoded[:n_frames],
-        "latents mixed": pipe.decode(latent, n_frames=n_frames).cpu(),
-        "log-mels mixed": torch.lerp(one.mel[:n_frames], other.mel[:n_frames], weight),
-        "samples mixed": log_mel(samples, normalize=False)[:n_frames],
-        "second clip, decoded": other.decoded[:n_frames],
-    }
 
 
 # ------------------------------------------------------------------ two traps

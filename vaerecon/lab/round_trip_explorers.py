@@ -1,7 +1,8 @@
 """Widgets around the round trip: edit a latent and listen, or send a clip of one's own through.
 
-Thin: what is drawn and computed are functions of :mod:`vaerecon.lab.round_trip`, its pictures and
-the pipeline. Errors and warnings appear in the widget. Each explorer is returned, not displayed.
+Thin: what is drawn and computed are functions of :mod:`vaerecon.lab.round_trip`,
+:mod:`vaerecon.lab.latent_edits`, their pictures and the pipeline. Errors and warnings appear in the
+widget. Each explorer is returned, not displayed.
 
 Notebook: ``02_vae_round_trip``.
 """
@@ -18,9 +19,10 @@ import torch
 from vaerecon.audio import Clip
 from vaerecon.bundled import DEMO_CLIP, demo_clips
 from vaerecon.checkpoints import VARIANTS
+from vaerecon.lab.latent_edits import edited_mel
 from vaerecon.lab.player import ABPlayer
 from vaerecon.lab.plots import plot_reconstruction
-from vaerecon.lab.round_trip import RoundTrip, edited_mel, synthesize
+from vaerecon.lab.round_trip import RoundTrip, synthesize
 from vaerecon.lab.round_trip_plots import plot_edit
 from vaerecon.lab.setup import demo_clip, png
 from vaerecon.lab.sounds import match_levels

@@ -1,7 +1,8 @@
 """Pictures of what the VAE keeps: pure functions, tensors and tables in, ``(figure, axes)`` out.
 
 Conventions of :mod:`vaerecon.lab.plots`: seconds, Hz, nepers; what is compared shares its limits.
-The numbers come from :mod:`vaerecon.lab.round_trip`.
+The numbers come from :mod:`vaerecon.lab.round_trip`, :mod:`vaerecon.lab.rate_distortion` and
+:mod:`vaerecon.lab.latent_edits`.
 
 Notebook: ``02_vae_round_trip``.
 """

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from vaerecon.audio import RATES
+from vaerecon.conversion import RATES
 from vaerecon.samples import SILENCE, ArrayLike, as_samples
 
 CEILING = 0.99  # of full scale; the loudest sample after the common gain, -0.09 dBFS
