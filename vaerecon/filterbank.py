@@ -45,7 +45,7 @@ class Band:
 @lru_cache(maxsize=16)
 def bands(config: MelConfig = AUDIOLDM_MEL) -> tuple[Band, ...]:
     """The mel filters in a few dense pieces, on the CPU: a third of the multiplications."""
-    filters = mel_filters(config)
+    filters = mel_filters(config, "cpu")
     found = []
     for start, stop in pairwise(round(len(filters) * part) for part in BANDS):
         seen = filters[start:stop].any(dim=0).nonzero().flatten()

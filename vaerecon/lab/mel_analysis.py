@@ -81,7 +81,7 @@ def empty_filters(config: MelConfig = AUDIOLDM_MEL) -> int:
     """How many mel filters fall between two STFT bins and so see nothing, ever."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # librosa's, which says the same
-        filters = mel_filters(config, "cpu")  # as stft_frames asks for it: the warning comes once
+        filters = mel_filters(config, "cpu")  # as log_mel asks for it: the warning comes once
     return int((filters.amax(dim=0) == 0).sum())
 
 
