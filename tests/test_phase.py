@@ -13,6 +13,7 @@ from vaerecon import ceilings, mel_inversion, phase, projections
 from vaerecon.istft import istft_frames
 from vaerecon.mel import log_mel, magnitude_to_log_mel, stft_frames
 from vaerecon.mel_config import AUDIOLDM_MEL
+from vaerecon.mel_inversion import hold_to_mel
 from vaerecon.samples import normalize_level
 
 DATA = Path(__file__).parent / "data"
@@ -188,6 +189,13 @@ def test_start_gives_the_magnitude_its_detail(sound):
     assert torch.linalg.norm(detailed - true) < 0.5 * torch.linalg.norm(smooth - true)
     from_nothing = phase.mel_to_magnitude(target, start=torch.zeros_like(true))
     torch.testing.assert_close(from_nothing, smooth, rtol=1e-3, atol=1e-4)  # only a scale apart
+
+
+def test_a_magnitude_is_held_to_a_mel_of_its_own_frames_only():
+    with pytest.raises(ValueError, match=r"log-mel: got shape \[9, 64\].*\[10, 64\]"):
+        hold_to_mel(torch.rand(10, 513), torch.zeros(9, 64))
+    with pytest.raises(ValueError, match=r"log-mel: got shape \[1, 10, 64\].*\[2, 10, 64\]"):
+        hold_to_mel(torch.rand(2, 10, 513), torch.zeros(1, 10, 64))
 
 
 # ------------------------------------------------------------------ lengths, batches, layouts

@@ -153,7 +153,7 @@ def load(
         CUDA, MPS and CPU.
     dtype
         ``"float32"``, ``"float16"``, ``"bfloat16"``, ``"mixed"`` (float32 with bfloat16 in the
-        wide convolutions: :func:`vaerecon.tuning.mix`), or ``"auto"``: on CUDA bfloat16 where the
+        wide layers: :func:`vaerecon.tuning.mix`), or ``"auto"``: on CUDA bfloat16 where the
         card has it, else float16; on MPS float32; on a CPU float32, but for large models mixed
         where :func:`vaerecon.tuning.tune` finds that quicker on this processor. In float16 a VAE
         whose config says ``force_upcast`` stays float32, because its activations overflow.

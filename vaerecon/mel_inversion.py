@@ -98,12 +98,23 @@ def hold_to_mel(
     -------
     torch.Tensor
         Shape of ``magnitude``.
+
+    Raises
+    ------
+    ValueError
+        For another layout, or if the two have other frames.
     """
+    mel = check_log_mel(log_mel, config)
+    if mel.shape[:-1] != magnitude.shape[:-1]:
+        raise ValueError(
+            f"log-mel: got shape {list(mel.shape)}, expected the frames of the magnitude, "
+            f"{[*magnitude.shape[:-1], config.n_mels]}"
+        )
 
     def hold(magnitude: torch.Tensor, log_mel: torch.Tensor) -> torch.Tensor:
         return _maximize(magnitude, linear_mel(log_mel, config), config, n_iter)
 
-    return _in_blocks(hold, magnitude, check_log_mel(log_mel, config))
+    return _in_blocks(hold, magnitude, mel)
 
 
 def _maximize(

@@ -56,13 +56,13 @@ def mix(model: nn.Module) -> nn.Module:
     """Give ``model`` (changed in place) bfloat16 weights in its wide layers; returns it.
 
     Between layers all is float32, but for what the first convolution of a residual branch hands to
-    the second. Saved, the weights stay bfloat16.
+    the second on a CPU. Saved, the weights stay bfloat16.
     """
     first = next(module for module in model.modules() if isinstance(module, HEAVY))
     for name, module in model.named_modules():
         if isinstance(module, HEAVY) and module is not first and _width(module) >= WIDE:
             module.to(torch.bfloat16)
-            module.keeps_dtype = not INSIDE_BRANCH.search(name)
+            module.inside_branch = bool(INSIDE_BRANCH.search(name))
             module.forward = MethodType(_forward_in_own_dtype, module)
             if isinstance(module, SEQUENCES):
                 # [., ., kernel] -> the kernel's places before the channels in memory
@@ -80,7 +80,8 @@ def _width(module: nn.Module) -> int:
 def _forward_in_own_dtype(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
     plain = _as_picture if isinstance(self, SEQUENCES) else type(self).forward
     y = plain(self, x.to(self.weight.dtype))
-    return y.to(x.dtype) if self.keeps_dtype else y
+    # what follows inside a branch may be a normalisation, which takes another dtype on a CPU only
+    return y if self.inside_branch and y.device.type == "cpu" else y.to(x.dtype)
 
 
 def _as_picture(self: nn.Conv1d | nn.ConvTranspose1d, x: torch.Tensor) -> torch.Tensor:
