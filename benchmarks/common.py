@@ -14,6 +14,7 @@ what counts, and the spread (slowest minus fastest, over the median) says how fa
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import platform
@@ -66,16 +67,37 @@ class Section:
 
 
 def measure(
-    calls: dict[str, Callable[[], object]], repeats: int = 5, warm_up: bool = True
+    calls: dict[str, Callable[[], object]],
+    repeats: int = 5,
+    warm_up: bool = True,
+    lone: bool = True,
 ) -> dict[str, Timing]:
     """Time every call ``repeats`` times, in turns, after one call or two that do not count.
 
     Calls that take less than :data:`SHORT` are made several times in their turn, the first of them
     uncounted, and their mean is taken, as ``timeit`` does: a clock, a cache and a core that slept
     cost as much as they. On a GPU a call must wait for its own result (:func:`synchronized`).
+
+    Python's garbage collector has its defaults. If ``lone``, it does not see what is there already:
+    a call pays for what it makes itself, not for the libraries that its peers have loaded. With
+    ``False`` it looks through those too, as in the scripts of people who load the same ones.
     """
     if repeats < 1:
         raise ValueError(f"repeats: got {repeats}, expected at least 1")
+    threshold = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    if lone:
+        gc.freeze()
+    try:
+        return _measure(calls, repeats, warm_up)
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
+
+
+def _measure(
+    calls: dict[str, Callable[[], object]], repeats: int, warm_up: bool
+) -> dict[str, Timing]:
     times = dict.fromkeys(calls, 1)  # calls in a turn
     if warm_up:
         for name, call in calls.items():
