@@ -6,8 +6,11 @@ python -m benchmarks.phase --folder DIR     # quality over the clips of a folder
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -125,6 +128,25 @@ def quality(ways: dict[str, Way], paths: list[Path]) -> tuple[str, dict]:
     return table(["", *labels], rows), means
 
 
+def own_seconds(clips: int) -> float:
+    """Seconds a clip of `griffinlim` in this process."""
+    x = torch.from_numpy(sound(SECONDS))
+    mel, ours = log_mel(x, normalize=False), by_method("griffinlim")
+    started = time.perf_counter()
+    for _ in range(clips):
+        ours(x, mel)
+    return (time.perf_counter() - started) / clips
+
+
+def seconds_in_processes(clips: int) -> float:
+    """Seconds a clip with one process on each core: what they can give without a common lock."""
+    cores = torch.get_num_threads()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(cores, context, torch.set_num_threads, (1,)) as pool:
+        list(pool.map(own_seconds, [2] * cores))  # until all have started
+        return max(pool.map(own_seconds, [clips] * cores)) / cores
+
+
 def speed(quick: bool) -> tuple[str, dict]:
     """`griffinlim` against the plain call on one clip; a batch against one by one."""
     x = torch.from_numpy(sound(SECONDS))
@@ -167,7 +189,16 @@ def speed(quick: bool) -> tuple[str, dict]:
         [name, seconds_text(timing), note, limit]
         for (name, timing), note, limit in zip(times.items(), notes, limits, strict=True)
     ]
-    return table(["", "time", "times faster than the row above", "of limit"], rows), {
+    apart = seconds_in_processes(BATCH // 4 if quick else BATCH)
+    ratios["processes"] = singly.median / BATCH / apart
+    less = ratios["processes"]
+    text = (
+        table(["", "time", "times faster than the row above", "of limit"], rows)
+        + f"\n\nOne process on each core takes {1e3 * apart:.3g} ms a clip, {less:.3g} times less than"
+        " one by one: what the cores can give. In a batch their threads, with some dozens of short"
+        " operations a millisecond, also wait for Python's interpreter lock."
+    )
+    return text, {
         "seconds": {name: timing.seconds for name, timing in times.items()},
         "ratios": ratios,
         "fft_seconds": ffts,
