@@ -196,7 +196,7 @@ def speed(quick: bool) -> tuple[str, dict]:
         table(["", "time", "times faster than the row above", "of limit"], rows)
         + f"\n\nOne process on each core takes {1e3 * apart:.3g} ms a clip, {less:.3g} times less"
         " than one by one: what the cores can give. In a batch, threads with some dozens of short"
-        " operations a millisecond, also wait for Python's interpreter lock."
+        " operations a millisecond also wait for Python's interpreter lock."
     )
     return text, {
         "seconds": {name: timing.seconds for name, timing in times.items()},
