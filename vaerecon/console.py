@@ -21,7 +21,7 @@ def unwind_on_sigterm() -> None:
 
 
 def spare_collector() -> None:
-    """Have the garbage collector look seldom, and not at the end: a quarter of a short run's time.
+    """Have the garbage collector look seldom, and not at the end: a short run is quicker for it.
 
     Loading torch, diffusers and transformers makes nearly a million objects that stay to the end.
     By default Python looks through all of them several times meanwhile, and once more at the exit.

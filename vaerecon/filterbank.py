@@ -44,15 +44,16 @@ class Band:
 
 @lru_cache(maxsize=16)
 def bands(config: MelConfig = AUDIOLDM_MEL) -> tuple[Band, ...]:
-    """The mel filters in a few dense pieces, on the CPU: a third of the multiplications."""
+    """The mel filters in a few dense pieces, on the CPU: fewer multiplications by zero."""
     filters = mel_filters(config, "cpu")
     found = []
     for start, stop in pairwise(round(len(filters) * part) for part in BANDS):
         seen = filters[start:stop].any(dim=0).nonzero().flatten()
         first, last = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, 0)
-        # matrices whose width is a multiple of 8 are multiplied up to twice as fast
+        # matrices whose width is a multiple of 8 are multiplied faster
         width = min(-(-(last - first) // 8) * 8, config.n_mels)
-        mels = slice(min(first, config.n_mels - width), min(first, config.n_mels - width) + width)
+        first = min(first, config.n_mels - width)
+        mels = slice(first, first + width)
         with torch.inference_mode(False):  # cached, so it must serve training too
             found.append(Band(slice(start, stop), mels, filters[start:stop, mels].contiguous()))
     return tuple(found)

@@ -148,7 +148,7 @@ def magnitude_to_log_mel(magnitude: torch.Tensor, config: MelConfig = AUDIOLDM_M
 
 
 def magnitudes(spectrum: torch.Tensor) -> torch.Tensor:
-    """``spectrum.abs()``; on a CPU by numpy, which takes a fifth of torch's time or less."""
+    """``spectrum.abs()``; on a CPU by numpy, which is several times as fast."""
     if spectrum.device.type != "cpu" or spectrum.requires_grad:
         return spectrum.abs()
     return torch.from_numpy(np.abs(spectrum.numpy()))

@@ -87,7 +87,7 @@ def _forward_in_own_dtype(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def _as_picture(self: nn.Conv1d | nn.ConvTranspose1d, x: torch.Tensor) -> torch.Tensor:
     """Convolve ``[B, C, L]`` as a picture of height 1, whose channels may come last in memory.
 
-    For sequences the library has no such kernels, and takes up to twice the time.
+    For sequences the library has no such kernels, and takes longer.
     """
     picture, kernels = x.unsqueeze(2), self.weight.unsqueeze(2)
     stride, padding, dilation = (1, *self.stride), (0, *self.padding), (1, *self.dilation)
