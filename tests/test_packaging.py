@@ -105,6 +105,15 @@ def test_the_lock_is_complete_and_consistent():
     assert len(seen) > 100
 
 
+def test_the_analysis_names_every_library_that_makes_a_number():
+    from vaerecon.result import LIBRARIES
+
+    no_numbers = {"huggingface-hub", "safetensors", "pandas", "pyarrow", "matplotlib", "seaborn",
+                  "click", "rich", "tqdm", "threadpoolctl", "imageio-ffmpeg"}  # fmt: skip
+    needed = {canonicalize_name(Requirement(d).name) for d in PROJECT["project"]["dependencies"]}
+    assert set(LIBRARIES) == needed - no_numbers | {"vaerecon"}
+
+
 # --- the two roads to an environment --------------------------------------------------------------
 
 

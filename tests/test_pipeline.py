@@ -113,6 +113,8 @@ def test_saved_files_and_analysis(tiny, clip, tmp_path):
     }  # fmt: skip
     assert analysis["schema"] == 1
     assert analysis["clip"]["duration_s"] == 1.0
+    model = analysis["model"]
+    assert model["dtype"] == model["vae_dtype"] == model["vocoder_dtype"] == "float32"
     assert analysis["model"]["vae_parameters"] == sum(p.numel() for p in tiny.vae.parameters())
     assert analysis["latent"] == {
         "shape": [8, 25, 16],
@@ -131,6 +133,14 @@ def test_saved_files_and_analysis(tiny, clip, tmp_path):
         for entry in analysis[group].values():
             for name, value in entry["metrics"].items():
                 assert (value is None) == (name in entry["notes"])
+
+
+def test_the_dtype_of_each_part_is_said(tiny):
+    import copy
+
+    pipe = ReconstructionPipeline(tiny.vae, copy.deepcopy(tiny.vocoder).half())
+    found = pipe.describe()
+    assert (found.vae_dtype, found.vocoder_dtype, found.dtype) == ("float32", "float16", "float16")
 
 
 def test_saved_sound_is_what_was_compared(tiny, clip, tmp_path):

@@ -170,6 +170,17 @@ def test_lag_of_the_geometry(rates_kernels, lag, seed):
     assert measure_lag(mirrored(build(rates_kernels, channels=64, seed=seed))) == lag
 
 
+def test_lag_of_untrained_weights_is_another_for_each_seed():
+    """At AudioLDM2's size, as transformers draws them; within 2, for another rounding."""
+    sizes = {"upsample_rates": AUDIOLDM2[0], "upsample_kernel_sizes": AUDIOLDM2[1]}
+    for seed, lag in ((0, -21), (1, 31), (2, -18)):
+        torch.manual_seed(seed)
+        config = SpeechT5HifiGanConfig(
+            model_in_dim=64, upsample_initial_channel=1024, normalize_before=False, **sizes
+        )
+        assert measure_lag(SpeechT5HifiGan(config).eval()) == pytest.approx(lag, abs=2)
+
+
 @pytest.mark.parametrize("shift", [-3, -1, 2, 3])
 def test_lag_sees_a_shift_of_single_samples(shift):
     """The last kernel (7 taps) reduced to one tap delays by whole samples."""

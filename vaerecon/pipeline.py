@@ -119,7 +119,9 @@ class ReconstructionPipeline(DiffusionPipeline):
             source=self.source,
             revision=self.revision,
             device=str(self.device),
-            dtype=dtype_name(self.vae, self.vocoder),  # a VAE may insist on float32
+            dtype=dtype_name(self.vae, self.vocoder),
+            vae_dtype=dtype_name(self.vae),
+            vocoder_dtype=dtype_name(self.vocoder),
             vae_parameters=sum(p.numel() for p in self.vae.parameters()),
             vocoder_parameters=sum(p.numel() for p in self.vocoder.parameters()),
         )

@@ -29,7 +29,11 @@ if TYPE_CHECKING:
 SCHEMA = 1  # of analysis.json; changes when a key changes its meaning
 PICTURE_SECONDS = 30  # s; of a longer clip the picture shows its loudest stretch of that length
 BLOCK = 3000  # frames that are read at once
-LIBRARIES = ("vaerecon", "torch", "diffusers", "transformers", "librosa", "numpy", "pesq", "pystoi")
+# whatever a number of analysis.json goes through, in the order of the flow
+LIBRARIES = (
+    "vaerecon", "soundfile", "soxr", "numpy", "scipy", "librosa", "torch", "diffusers",
+    "transformers", "pesq", "pystoi", "visqol-python",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,9 @@ class ModelFacts:
     source: str  # hub id or folder name, never a path
     revision: str | None  # commit on the hub
     device: str
-    dtype: str
+    dtype: str  # the vocoder's; "mixed" if a part has more than one
+    vae_dtype: str  # a VAE may insist on float32 beside a vocoder in float16
+    vocoder_dtype: str
     vae_parameters: int
     vocoder_parameters: int
 

@@ -193,9 +193,10 @@ def measure_lag(vocoder: Any) -> int:
 
     White bursts because they agree with each other: on an early HiFi-GAN (100 training steps)
     their standard deviation was 1 sample, where single mel frames and tone bursts scattered by 80
-    and more. Untrained weights have no lag to speak of: each draw answers unevenly in its own way
-    (-21 to +30 samples at AudioLDM2's size). Weights made mirror-symmetric show the geometry
-    alone: +16 for AudioLDM2's layers, 0 for rates (5, 4, 4, 2) with kernels (11, 8, 8, 4).
+    and more. For untrained weights the number means nothing: their kernels are lopsided at random,
+    and each seed gives another (0, 1 and 2 at AudioLDM2's size: about -21, +31 and -18). Weights
+    made mirror-symmetric show the geometry alone: +16 for AudioLDM2's layers, 0 for rates
+    (5, 4, 4, 2) with kernels (11, 8, 8, 4). ``tests/test_vocoder.py`` holds these.
 
     Returns
     -------
