@@ -76,7 +76,6 @@ def test_neither_a_kind_nor_a_folder_is_refused(tmp_path):
 
 
 def test_fine_tuning_makes_the_decoder_better_at_its_sounds(tmp_path):
-    torch.set_num_threads(1)
     folder = tuning.training_folder("chirps", tmp_path)
     options = {"learning_rate": 1e-3, "batch_size": 2}
     result = tuning.fine_tune("tiny", folder, steps=24, **options)
@@ -86,6 +85,25 @@ def test_fine_tuning_makes_the_decoder_better_at_its_sounds(tmp_path):
     assert list(result.curve.index) == list(range(2, 25, 2))
     both = tuning.fine_tune("tiny", folder, steps=4, **options, train_encoder=True)
     assert tuning.latent_shift(both, mel) > tuning.MOVED
+
+
+def test_a_small_model_is_trained_by_one_thread_and_the_number_is_put_back(tmp_path):
+    """Three threads round differently: the same weights come from the same number."""
+    folder = tuning.training_folder("chirps", tmp_path)
+    before, weights = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            result = tuning.fine_tune("tiny", folder, steps=2, learning_rate=1e-3, batch_size=2)
+            assert torch.get_num_threads() == threads
+            weights.append(result.after.decoder.conv_in.weight)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*weights)
+    with torch.device("meta"):
+        large = torch.nn.Linear(5000, 5000)
+    with tuning.one_thread_if_small(large):
+        assert torch.get_num_threads() == before
 
 
 def test_latents_that_moved_are_noticed(frozen, trained):

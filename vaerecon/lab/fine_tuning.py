@@ -9,7 +9,8 @@ Notebook: ``05_fine_tuning``.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from vaerecon.training.loop import read_curve
 from vaerecon.training.run import train
 from vaerecon.training.settings import LoopConfig
 from vaerecon.training.vae import VaeObjective
+from vaerecon.tuning import LARGE
 
 KINDS: dict[str, Callable] = {
     make.__name__: make
@@ -105,6 +107,8 @@ def fine_tune(
 ) -> Tuning:
     """Train the decoder of ``model`` on ``folder``; nothing is kept on disk.
 
+    A small model is trained by one thread (:func:`one_thread_if_small`).
+
     Parameters
     ----------
     model
@@ -125,7 +129,8 @@ def fine_tune(
         validation_crops=8,
         samples=0,
     )
-    with tempfile.TemporaryDirectory() as output:
+    before = load_part("vae", model).eval()
+    with tempfile.TemporaryDirectory() as output, one_thread_if_small(before):
         loop = train(
             "vae",
             [folder],
@@ -139,7 +144,24 @@ def fine_tune(
         )
         curve = pd.DataFrame(read_curve(Path(output) / "vae_run" / "curve.csv"))
     after = deepcopy(loop.part.model).cpu().eval()
-    return Tuning(load_part("vae", model).eval(), after, curve.set_index("step"))
+    return Tuning(before, after, curve.set_index("step"))
+
+
+@contextmanager
+def one_thread_if_small(model: torch.nn.Module) -> Iterator[None]:
+    """Let torch use one thread for a model below :data:`vaerecon.tuning.LARGE` parameters.
+
+    The layers of a small model are too short to share: several threads are hardly quicker, and
+    many times slower where another program is on one of the cores, since each layer waits for it.
+    The number of threads is put back at the end.
+    """
+    threads = torch.get_num_threads()
+    if sum(p.numel() for p in model.parameters()) < LARGE:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def through(vae: Any, mel: torch.Tensor) -> torch.Tensor:
