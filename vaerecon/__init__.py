@@ -22,6 +22,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from vaerecon.numba_cache import ensure_cache
+
 if TYPE_CHECKING:
     from . import methods, metrics
     from .audio import Clip, load_audio, write_wav
@@ -60,6 +62,8 @@ _MODULE_OF = {
     "compare": "comparison",
 }
 _SUBMODULES = ("methods", "metrics")
+
+ensure_cache()  # before anything imports numba
 
 
 def __getattr__(name: str) -> Any:

@@ -42,6 +42,7 @@ from vaerecon.conversion import (
     mix_down,
     resample_blocks,
 )
+from vaerecon.outputs import name_to_text, text_to_name
 from vaerecon.sound_files import OpenSoundFile, check_sound_file, open_sound_file
 
 SAMPLE_RATE = 16000  # Hz; AudioLDM2's, MelConfig.sample_rate
@@ -178,6 +179,7 @@ def stream_audio(
     if not 0 <= offset < math.inf:
         raise ValueError(f"offset: got {offset!r}, expected a number of seconds, 0 or more")
     sample_rate = check_rate(sample_rate, "sample_rate")
+    path = text_to_name(path)
     name = check_sound_file(path)
 
     first = max(0, math.floor(offset) - MARGIN)
@@ -190,7 +192,7 @@ def stream_audio(
         if seconds is not None:
             seconds = min(max(0.0, seconds - offset), max_length or math.inf)
         blocks = _section(source, name, start, stop, offset, sample_rate)
-        yield SoundStream(_stem(path), sample_rate, seconds, blocks)
+        yield SoundStream(name_to_text(Path(path).stem), sample_rate, seconds, blocks)
 
 
 def look_at(path: str | os.PathLike[str], max_length: float | None = None) -> float | None:
@@ -228,11 +230,6 @@ def _section(
             f"offset: got {offset:g} s, expected less than the length of {name}{length}; "
             "choose a smaller one"
         )
-
-
-def _stem(path: str | os.PathLike[str]) -> str:
-    """The file's name without its suffix, as text that can be written and shown."""
-    return os.fsencode(Path(path).stem).decode("utf-8", errors="replace")
 
 
 def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAMPLE_RATE) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vaerecon.outputs import name_to_text, text_to_name
+
 # suffixes of what is taken from a folder; a file that is named itself may have any
 SOUNDS = frozenset(
     {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf",
@@ -45,7 +47,7 @@ def find_clips(
     given = [clips] if isinstance(clips, str | os.PathLike) else list(clips)
     paths: dict[Path, None] = {}  # a set that keeps the order
     bases = []
-    for one in (Path(os.path.abspath(item)) for item in given):
+    for one in (Path(os.path.abspath(text_to_name(item))) for item in given):
         if not one.exists():
             raise FileNotFoundError(
                 f"clips: got {one.name!r}, expected a sound file or a folder; there is none: "
@@ -112,5 +114,8 @@ def make_batches(files: list[SoundFile], width: int) -> list[list[SoundFile]]:
 
 
 def plain_text(text: str) -> str:
-    """Without the bytes of a file name that are no UTF-8, which no table could hold."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """A file name, or a text with one in it, without bytes that no table could hold."""
+    try:
+        return name_to_text(text, errors="strict")
+    except UnicodeError:
+        return text.encode("utf-8", "backslashreplace").decode()

@@ -29,7 +29,7 @@ from vaerecon.clip_files import SoundFile, Source, find_clips, make_batches
 from vaerecon.journal import Journal, check_free, open_journal
 from vaerecon.measuring import Settings, describe_model, make_entry, measure
 from vaerecon.methods import select_methods
-from vaerecon.outputs import whole_file
+from vaerecon.outputs import text_to_name, whole_file
 from vaerecon.workers import Cluster, Processes, Team, ThisProcess, run_batches
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def compare(
     """
     files = find_clips(clips, max_length)
     if output is not None:
-        output = Path(output)
+        output = Path(text_to_name(output))
         _suffix(output)
         check_free(output, resume, overwrite)
     elif resume:
@@ -266,13 +266,14 @@ def _suffix(output: Path) -> str:
 
 def write_table(table: pd.DataFrame, output: Source) -> None:
     """Write a table as ``.parquet`` or ``.csv``, whole or not at all."""
-    with whole_file(output) as path:
+    # an open file, because pyarrow takes no name that is not UTF-8
+    with whole_file(output) as path, open(path, "wb") as file:
         if _suffix(Path(output)) == ".parquet":
-            table.to_parquet(path, index=False)
+            table.to_parquet(file, index=False)
         else:
-            table.to_csv(path, index=False)
-        with open(path, "rb") as file:  # on the disk before the journal goes
-            os.fsync(file.fileno())
+            table.to_csv(file, index=False)
+        file.flush()
+        os.fsync(file.fileno())  # on the disk before the journal goes
 
 
 def summarize(table: pd.DataFrame) -> pd.DataFrame:

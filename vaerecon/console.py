@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import signal
 import sys
 import warnings
@@ -30,6 +31,19 @@ def spare_collector() -> None:
     atexit.register(gc.freeze)
 
 
+def open_missing_streams() -> None:
+    """Put the null device in the place of a standard stream that is closed (``>&-``, a service).
+
+    Python has None there, and the next file to be opened would get the stream's number: what a
+    library in C prints would go into that file.
+    """
+    for name in ("stdin", "stdout", "stderr"):  # in the order of their numbers
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115 (stays open)
+            os.set_inheritable(stream.fileno(), True)  # worker processes need it as well
+            setattr(sys, name, stream)
+
+
 def printable(text: str) -> str:
     """``text`` in one line, without what could command a terminal: names of files may hold it."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -39,6 +53,7 @@ def run_command(command: click.Command) -> None:
     """Run a click command: status 2 and one line for bad input, 130 for an interrupt."""
     spare_collector()
     unwind_on_sigterm()
+    open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a pipe of another encoding has no arrows
             stream.reconfigure(errors="replace")

@@ -21,6 +21,30 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: the disk, a quota, 
 LONGEST_STEM = 200  # bytes; file systems allow 255 for a name, and the longest ending has 36
 
 
+def name_to_text(name: str, errors: str = "replace") -> str:
+    """The name of a file as text that can be shown and written.
+
+    Python stands in for the bytes of a name that are not in the file system's encoding by lone
+    surrogates. Such bytes are read as UTF-8 here; ``errors`` says what to do with those that are
+    none, as in ``bytes.decode``.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode(errors=errors)
+    return name
+
+
+def text_to_name(text: str | os.PathLike[str]) -> str:
+    """A path that the file system can hold: as UTF-8 where its encoding lacks a character."""
+    text = os.fspath(text)
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return os.fsdecode(text.encode(errors="surrogateescape"))
+    return text
+
+
 def check_stem(stem: str) -> str:
     """Return ``stem`` if files in one folder can be named after it.
 
@@ -56,7 +80,7 @@ def whole_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
     OSError
         If ``target`` is a file or cannot be written.
     """
-    target = Path(target)
+    target = Path(text_to_name(target))
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(
             f"output folder: got {target.name!r}, which is a file; name a folder"
@@ -101,7 +125,7 @@ def whole_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
 @contextlib.contextmanager
 def whole_file(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a scratch path that becomes ``target`` when the block ends without an error."""
-    target = Path(target)
+    target = Path(text_to_name(target))
     with whole_folder(target.parent) as folder:
         yield folder / target.name
 

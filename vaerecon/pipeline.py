@@ -31,7 +31,7 @@ from vaerecon.mel import check_log_mel
 from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig, check_model_configs
 from vaerecon.methods import Method, get_method, select_methods
 from vaerecon.metrics import metric_names
-from vaerecon.outputs import check_stem, whole_folder
+from vaerecon.outputs import check_stem, text_to_name, whole_folder
 from vaerecon.result import Findings, ModelFacts, Reconstruction
 from vaerecon.samples import ArrayLike, as_samples
 from vaerecon.tracks import FolderShelf, MemoryShelf, MemoryTrack
@@ -333,7 +333,8 @@ class ReconstructionPipeline(DiffusionPipeline):
             with FolderShelf(folder, scratch) as shelf:
                 with stream_audio(path, max_length, offset, self.mel_config.sample_rate) as sound:
                     clip, samples = flow.spool(sound, shelf)
-                result = flow.reconstruct(self, clip, samples, shelf, request, clip.name)
+                stem = text_to_name(clip.name)
+                result = flow.reconstruct(self, clip, samples, shelf, request, stem)
                 result.write_findings(folder, clip.name)
                 findings = result.findings
             names = sorted(p.name for p in folder.iterdir())

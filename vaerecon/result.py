@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vaerecon.audio import Clip, write_wav
 from vaerecon.chunks import spans
 from vaerecon.mel_config import AUDIOLDM_MEL
-from vaerecon.outputs import check_stem, whole_folder
+from vaerecon.outputs import check_stem, text_to_name, whole_folder
 from vaerecon.tracks import FileTrack
 
 if TYPE_CHECKING:
@@ -289,12 +289,12 @@ class Reconstruction:
             earlier result is as it was.
         """
         stem = check_stem(stem or self.clip.name)
-        folder = Path(folder)
+        folder, start = Path(folder), text_to_name(stem)
         with whole_folder(folder) as scratch:
-            write_wav(scratch / original_name(stem), self.reference, self.clip.sample_rate)
+            write_wav(scratch / original_name(start), self.reference, self.clip.sample_rate)
             for name, found in self.methods.items():
                 if name != "silence":
-                    write_wav(scratch / wav_name(stem, name), found.samples, self.clip.sample_rate)
+                    write_wav(scratch / wav_name(start, name), found.samples, self.clip.sample_rate)
             self.write_findings(scratch, stem)
             names = sorted(p.name for p in scratch.iterdir())
         return [folder / name for name in names]
@@ -304,8 +304,9 @@ class Reconstruction:
         from vaerecon.lab.plots import plot_reconstruction, save_figure
 
         text = json.dumps(self.analysis(stem), indent=2, allow_nan=False, ensure_ascii=False)
-        (folder / f"{stem}_analysis.json").write_text(text + "\n", encoding="utf-8")
-        save_figure(plot_reconstruction(self.excerpt())[0], folder / f"{stem}_spectrograms.png")
+        start = text_to_name(stem)
+        (folder / f"{start}_analysis.json").write_text(text + "\n", encoding="utf-8")
+        save_figure(plot_reconstruction(self.excerpt())[0], folder / f"{start}_spectrograms.png")
 
 
 def section(array: Array, axis: int, start: int, stop: int) -> torch.Tensor:

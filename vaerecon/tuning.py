@@ -38,6 +38,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vaerecon.numba_cache import user_cache
+
 logger = logging.getLogger(__name__)
 
 LARGE = 20_000_000  # parameters; AudioLDM2's VAE and vocoder have 55 million each, tiny's 5 at most
@@ -220,15 +222,8 @@ def use_free_cores(*models: nn.Module) -> None:
 
 def cache_file() -> Path:
     """Where measurements are kept: ``tuning.json`` in the user's cache folder."""
-    if folder := os.environ.get("VAERECON_CACHE"):
-        return Path(folder) / "tuning.json"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "vaerecon" / "tuning.json"
+    folder = os.environ.get("VAERECON_CACHE") or user_cache() / "vaerecon"
+    return Path(folder) / "tuning.json"
 
 
 def forget() -> None:

@@ -1,0 +1,55 @@
+"""Where numba keeps compiled functions, on a machine that lets it write nowhere.
+
+librosa and ViSQOL are compiled by numba, which keeps the result beside their modules or in the
+user's cache folder, and raises if it can write to neither: in a container that runs as another
+user, say. Then a temporary folder takes its place, made before numba is imported.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+COMPILED = ("librosa", "visqol")
+
+
+def user_cache() -> Path:
+    """The user's folder for caches, as the operating system has it."""
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local"))
+    if sys.platform == "darwin":
+        return Path(os.path.expanduser("~/Library/Caches"))
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+
+
+def ensure_cache() -> None:
+    """Set ``NUMBA_CACHE_DIR`` to a temporary folder if numba could write to no other.
+
+    The folder goes when this process ends; processes that it starts use it too.
+    """
+    if os.environ.get("NUMBA_CACHE_DIR") or _writable(user_cache() / "numba"):
+        return
+    found = [spec.origin for name in COMPILED if (spec := find_spec(name)) and spec.origin]
+    if all(_writable(Path(origin).parent / "__pycache__") for origin in found):
+        return
+    import shutil
+    import tempfile
+
+    with suppress(OSError):  # no temporary folder either: numba will say so
+        folder = tempfile.mkdtemp(prefix="vaerecon-numba-")
+        os.environ["NUMBA_CACHE_DIR"] = folder
+        owner = os.getpid()
+        # a forked process leaves it to its parent
+        atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+
+
+def _writable(folder: Path) -> bool:
+    """Whether files can be made in ``folder``, which may have to be made first."""
+    path = os.path.abspath(folder)
+    while not os.path.exists(path):
+        path = os.path.dirname(path)
+    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)
