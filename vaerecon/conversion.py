@@ -11,6 +11,14 @@ import soxr
 RATES = range(8000, 192001)  # Hz; what is accepted, in files and arrays
 
 
+def numpy_defaults() -> np.errstate:
+    """A context with numpy's own settings for floating-point errors, whatever the caller's are.
+
+    Under the caller's ``numpy.errstate(all="raise")`` a harmless underflow would be an error.
+    """
+    return np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
+
+
 def resample_blocks(blocks: Iterable[np.ndarray], rate: int, target: int) -> Iterator[np.ndarray]:
     """Mono blocks at another rate: ``round(N * target / rate)`` samples in all, at least one."""
     if rate == target:
@@ -31,7 +39,8 @@ def resample_blocks(blocks: Iterable[np.ndarray], rate: int, target: int) -> Ite
 def mix_down(block: np.ndarray, name: str) -> np.ndarray:
     """``[n, channels]``, checked to be finite, to ``[n]``: the mean of the channels."""
     check_finite(block, name)
-    return block.mean(axis=1, dtype=np.float64).astype(np.float32)
+    with numpy_defaults():
+        return block.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
 def as_float32_array(samples: Any) -> np.ndarray:
@@ -44,7 +53,7 @@ def as_float32_array(samples: Any) -> np.ndarray:
             x = x / -float(np.iinfo(x.dtype).min)
         elif x.dtype.kind != "f":
             raise TypeError(f"{x.dtype} values")
-        with np.errstate(over="ignore"):  # too large becomes infinite, which is refused below
+        with np.errstate(over="ignore", under="ignore"):  # too large becomes infinite, which is refused below
             x = x.astype(np.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(

@@ -178,8 +178,10 @@ def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> 
 )
 def _librosa(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
     from vaerecon import ceilings
+    from vaerecon.conversion import numpy_defaults
 
-    return ceilings.librosa_mel_to_audio(log_mel, n_samples, generator=generator)
+    with numpy_defaults():
+        return ceilings.librosa_mel_to_audio(log_mel, n_samples, generator=generator)
 
 
 @method(

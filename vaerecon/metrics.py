@@ -61,6 +61,7 @@ import torch
 import torch.nn.functional as F
 
 from vaerecon.chunks import spans
+from vaerecon.conversion import numpy_defaults
 from vaerecon.mel import log_mel_section, magnitudes
 from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.perceptual import estoi, pesq_wb, resample, stoi, visqol
@@ -314,7 +315,8 @@ def evaluate(
             scores.notes[name] = "left out, as asked"
             continue
         try:
-            value = METRICS[name].function(*pair)
+            with numpy_defaults():
+                value = METRICS[name].function(*pair)
         except UndefinedScore as reason:
             scores.notes[name] = str(reason)
             continue

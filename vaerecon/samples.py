@@ -57,7 +57,9 @@ def as_float32(values: ArrayLike, name: str) -> torch.Tensor:
     if kind not in "fiub":
         raise ValueError(f"{name}: got {x.dtype}, expected real numbers, such as float32")
     if isinstance(x, np.ndarray):
-        x = torch.from_numpy(np.array(x, dtype=np.float32, order="C"))
+        # whatever the caller has numpy do about errors: what becomes infinite is refused later
+        with np.errstate(over="ignore", under="ignore"):
+            x = torch.from_numpy(np.array(x, dtype=np.float32, order="C"))
     return x.to(torch.float32)
 
 
