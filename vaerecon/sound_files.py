@@ -147,7 +147,7 @@ def check_path(path: Path) -> None:
         raise ValueError(f"got the address {url!r}, expected a path; write '/{rest}'")
     name = os.path.basename(rest.partition("?")[0]) or "the file"
     raise ValueError(
-        f"got the address {url!r}, expected a file on this machine; download it first "
+        f"got the address {url!r}, expected what is on this machine; download it first "
         f"(curl -LO {url!r}) and write {name!r}"
     )
 
