@@ -391,9 +391,8 @@ def test_other_addresses_and_names_that_only_look_like_one(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("thing", [b"x.wav", 3, None, io.BytesIO(), np.zeros(9), [0.0], ("a", 1)])
-def test_what_is_no_path_is_refused_with_what_to_call(tmp_path, thing):
-    pipe = vr.ReconstructionPipeline.from_pretrained("tiny", device="cpu")
-    for call in (load_audio, lambda path: pipe.reconstruct_file(path, tmp_path / "out")):
+def test_what_is_no_path_is_refused_with_what_to_call(tmp_path, tiny, thing):
+    for call in (load_audio, lambda path: tiny.reconstruct_file(path, tmp_path / "out")):
         with pytest.raises(ValueError, match=r"path: got \w+, expected the name.*Clip.from_sampl"):
             call(thing)
 
