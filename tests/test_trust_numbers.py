@@ -7,14 +7,20 @@ beside it. Where the libraries cannot promise that, the tolerance stands here wi
 from __future__ import annotations
 
 import copy
+import io
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile as sf
 import torch
+from conftest import make_sound
 
 import vaerecon as vr
 from vaerecon import autoencoder, metrics
+from vaerecon.lab.mel_plots import plot_waveform
+from vaerecon.lab.sounds import match_levels
 from vaerecon.methods import METHODS, select_methods
 from vaerecon.pipeline import ReconstructionPipeline
 
@@ -94,6 +100,109 @@ def test_every_entrance_refuses_what_is_not_finite(tiny, mels, sound, value):
         else:
             passed.append(name)
     assert passed == []
+
+
+def entrances(tiny, tmp_path) -> dict:
+    """Every function that takes samples of a user, as a function of them to what it makes."""
+    floats = make_sound(0.25)
+    mel = vr.log_mel(floats)
+    quick = {"exclude_metrics": SLOW, "without_vae": False}
+
+    def written(samples):
+        vr.write_wav(tmp_path / "x.wav", samples)
+        return vr.load_audio(tmp_path / "x.wav").samples
+
+    return {
+        "log_mel": lambda x: vr.log_mel(x, normalize=False),
+        "batch": lambda x: vr.log_mel(x[None], normalize=False),
+        "naive_log_mel": vr.mel.naive_log_mel,
+        "normalize_level": lambda x: vr.samples.normalize_level(x)[1].gain,
+        "pipeline": lambda x: tiny(x, ["griffinlim"], **quick).audio["griffinlim"],
+        "original": lambda x: tiny.synthesize(mel, "oracle_phase", original=x),
+        "refine": lambda x: vr.phase.refine(x, mel, n_iter=1),
+        "clip": lambda x: vr.Clip.from_samples(x, 16000).samples,
+        "write_wav": written,
+        "reference": lambda x: metrics.evaluate(x, 0.9 * floats, metrics=["rmse"])["rmse"],
+        "estimate": lambda x: metrics.evaluate(0.9 * floats, x, metrics=["rmse"])["rmse"],
+        "one metric": lambda x: metrics.rmse(0.9 * floats, x),
+        "player": lambda x: match_levels({"x": x}, level_match=False).tracks[0].samples,
+        "plot": lambda x: plot_waveform(x)[1].lines[0].get_ydata(),
+    }
+
+
+@pytest.mark.parametrize("kind", ["int16", "int32", ">i2"])
+@pytest.mark.parametrize("torch_too", [False, True], ids=["numpy", "torch"])
+def test_every_entrance_scales_integers(tiny, tmp_path, kind, torch_too):
+    """Full scale is 2**15 or 2**31, as in files: bit for bit what the same floats give."""
+    scale = 2.0 ** (8 * np.dtype(kind).itemsize - 1)
+    integers = np.round(make_sound(0.25) * scale).astype(kind)
+    floats = (integers / scale).astype(np.float32)
+    if torch_too:
+        integers = torch.from_numpy(integers.astype(integers.dtype.newbyteorder("=")))
+    for name, call in entrances(tiny, tmp_path).items():
+        assert np.array_equal(np.asarray(call(integers)), np.asarray(call(floats))), name
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "int64", "bool", "complex64"])
+def test_every_entrance_refuses_other_numbers_with_what_to_do(tiny, tmp_path, kind):
+    x = np.round(100 * make_sound(0.25)).astype(kind)
+    for name, call in entrances(tiny, tmp_path).items():
+        for given in (x, torch.from_numpy(x)):
+            with pytest.raises(ValueError, match=rf"got \w+ .*{kind} val.*int16, int32.*convert"):
+                call(given)
+                pytest.fail(f"{name} takes {kind}")
+
+
+@pytest.mark.parametrize(
+    ("thing", "fix"),
+    [
+        ("song.wav", r"vaerecon.load_audio\(path\)"),
+        (Path("song.wav"), r"vaerecon.load_audio\(path\)"),
+        (io.BytesIO(b"RIFF"), r"vaerecon.load_audio\(path\)"),
+        (b"RIFF", r"vaerecon.load_audio\(path\)"),
+        ({"array": [0.0], "sampling_rate": 16000}, r"Clip.from_samples\(samples, sample_rate\)"),
+        ({"audio": {"array": [0.0]}}, r"Clip.from_samples\(samples, sample_rate\)"),
+        ((np.zeros(9), 16000), r"Clip.from_samples\(samples, sample_rate\)"),
+        ((16000, np.zeros(9)), r"Clip.from_samples\(samples, sample_rate\)"),
+        (vr.Clip(np.zeros(9, np.float32)), "use its .samples"),
+        (None, "convert them"),
+        ([[0.0], [0.0, 1.0]], "convert them"),
+    ],
+)
+def test_what_is_no_array_is_refused_with_what_to_call(tiny, tmp_path, thing, fix):
+    """In one line; the pipeline takes what is one sound without doubt (the next test)."""
+    for name, call in entrances(tiny, tmp_path).items():
+        if name not in ("batch", "pipeline") and (thing is not None or name != "original"):
+            with pytest.raises(ValueError, match=rf"^[^\n]*samples: got \w+.*; .*{fix}[^\n]*$"):
+                call(thing)
+                pytest.fail(f"{name} takes {thing!r}")
+
+
+def test_the_pipeline_takes_what_is_one_sound_without_doubt(tiny, tmp_path):
+    """A path, an item of a data set, what librosa.load gives; at their rates, as files are."""
+    x = make_sound(0.25)
+    sf.write(tmp_path / "song.wav", x, 22050, subtype="FLOAT")
+    path = tmp_path / "song.wav"
+    expected = vr.load_audio(path).samples
+
+    def through(thing) -> np.ndarray:
+        result = tiny(thing, ["silence"], without_vae=False, exclude_metrics=SLOW)
+        return result.findings.clip.sha256
+
+    whole = through(expected)
+    for thing in (
+        str(path),
+        path,
+        vr.load_audio(path),
+        {"path": "song.wav", "array": x, "sampling_rate": 22050},
+        (x, 22050),
+        (torch.tensor(x), np.int64(22050)),
+    ):
+        assert through(thing) == whole
+    assert tiny(path, ["silence"], exclude_metrics=SLOW).findings.clip.name == "song"
+    for thing in ((22050, x), {"audio": {"array": x}}, open(path, "rb"), (x, x)):  # noqa: SIM115
+        with pytest.raises(ValueError, match=r"Clip.from_samples|load_audio"):
+            tiny(thing)
 
 
 def test_a_method_that_gives_nan_is_named(tiny, mels, monkeypatch):

@@ -38,7 +38,9 @@ import numpy as np
 from vaerecon.conversion import (
     as_float32_array,
     check_finite,
+    check_max_length,
     check_rate,
+    is_number,
     mix_down,
     resample_blocks,
 )
@@ -118,7 +120,8 @@ def load_audio(
     Parameters
     ----------
     path
-        wav, flac, ogg, mp3, ..., or with ffmpeg installed m4a and more.
+        wav, flac, ogg, mp3, ..., or with ffmpeg installed m4a and more. Several streams that
+        stand one behind the other in a file are one sound.
     max_length
         Seconds to read at most; None reads to the end.
     offset
@@ -171,13 +174,11 @@ def stream_audio(
     Parameters, samples and errors are those of :func:`load_audio`. What is wrong with the file as a
     whole is raised when it is opened, what is wrong with its data where it is met.
     """
-    if max_length is not None and not 0 < max_length < math.inf:
+    check_max_length(max_length)
+    if not (is_number(offset) and 0 <= offset < math.inf):
         raise ValueError(
-            f"max_length: got {max_length!r}, expected a positive number of seconds; "
-            "use None for the whole file"
+            f"offset: got {offset!r}, expected a number of seconds, 0 or more (not text)"
         )
-    if not 0 <= offset < math.inf:
-        raise ValueError(f"offset: got {offset!r}, expected a number of seconds, 0 or more")
     sample_rate = check_rate(sample_rate, "sample_rate")
     path = text_to_name(path)
     name = check_sound_file(path)
@@ -250,7 +251,7 @@ def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAM
     Raises
     ------
     ValueError
-        For another shape, no samples, or values that are not finite.
+        For another shape, other integers, no samples, or values that are not finite.
     OSError
         If the file cannot be written.
     """

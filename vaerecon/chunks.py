@@ -22,6 +22,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from vaerecon.conversion import is_number
+
 CHUNK_SECONDS = 30.0  # s; longest stretch that is computed at once
 SHORTEST_SECONDS = 8.0  # s; four overlaps: below that, windows would be nothing but overlap
 OVERLAP_SECONDS = 2.0  # s; what neighbouring windows share
@@ -76,7 +78,7 @@ def chunking(seconds: float, rate: float) -> Chunking:
     ValueError
         If ``seconds`` is below :data:`SHORTEST_SECONDS`.
     """
-    if not SHORTEST_SECONDS <= seconds < math.inf:
+    if not (is_number(seconds) and SHORTEST_SECONDS <= seconds < math.inf):
         raise ValueError(
             f"chunk_seconds: got {seconds!r}, expected at least {SHORTEST_SECONDS:g} seconds: "
             "shorter windows would be nothing but overlap"

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from vaerecon.outputs import name_to_text, text_to_name
+from vaerecon.sound_files import MOST, SUFFIXES, check_path
 
-# suffixes of what is taken from a folder; a file that is named itself may have any
-SOUNDS = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".caf",
-     ".w64", ".m4a", ".aac", ".wma"}
-)  # fmt: skip
 BATCH = 10.0  # s of sound that a worker gets at once: what a kill loses, and the cost of asking
 OVERHEAD = 0.5  # s of sound; what a clip costs however short it is
 SHARES = 4  # batches that a worker gets at least, so that all end at about the same time
@@ -37,30 +34,39 @@ def find_clips(
 ) -> list[SoundFile]:
     """The files in ``clips``, folders searched, each once, with their lengths.
 
+    A warning counts and names what was left out of the folders.
+
     Raises
     ------
     FileNotFoundError
         If one is not there.
     ValueError
-        If there are none.
+        If there are none, or one is an address on a network.
     """
     given = [clips] if isinstance(clips, str | os.PathLike) else list(clips)
     paths: dict[Path, None] = {}  # a set that keeps the order
-    bases = []
-    for one in (Path(os.path.abspath(text_to_name(item))) for item in given):
+    bases, others = [], []
+    for item in given:
+        check_path(item)
+        one = Path(os.path.abspath(text_to_name(item)))
         if not one.exists():
             raise FileNotFoundError(
                 f"clips: got {one.name!r}, expected a sound file or a folder; there is none: "
                 "check the name and the folder"
             )
         bases.append(one if one.is_dir() else one.parent)
-        paths |= dict.fromkeys(_sounds_below(one) if one.is_dir() else [one])
+        sounds, rest = sounds_below(one) if one.is_dir() else ([one], [])
+        paths |= dict.fromkeys(sounds)
+        others += rest
+    others = [path for path in others if path not in paths]
     if not paths:
         names = ", ".join(repr(Path(item).name) for item in given) or "none"
         raise ValueError(
-            f"clips: got {names} without any sound, expected files or folders with "
-            f"{' '.join(sorted(SOUNDS))}"
+            f"clips: got {names} without any sound, expected files or folders with .wav, .flac, "
+            f".mp3, .m4a, ...{left_out(others)}"
         )
+    if others:
+        warnings.warn(f"clips{left_out(others)}", stacklevel=2)
     base = os.path.commonpath(bases)
     files = []
     for path in paths:
@@ -71,17 +77,26 @@ def find_clips(
     return files
 
 
-def _sounds_below(folder: Path) -> list[Path]:
-    """Sounds in a folder and those in it, in the order of their names; not what is hidden."""
-    found = []
+def sounds_below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Sounds in a folder and those in it, by their suffix, and what else there is.
+
+    In the order of their names; nothing that is hidden.
+    """
+    sounds, others = [], []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [
-            Path(place, name)
-            for name in sorted(names)
-            if not name.startswith(".") and Path(name).suffix.lower() in SOUNDS
-        ]
-    return found
+        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+            (sounds if path.suffix.lower() in SUFFIXES else others).append(path)
+    return sounds, others
+
+
+def left_out(files: list[Path], shown: int = 5) -> str:
+    """What is said of files that were left out of a folder: how many, and which."""
+    if not files:
+        return ""
+    names = ", ".join(plain_text(path.name) for path in files[:shown])
+    more = f" and {len(files) - shown} more" if len(files) > shown else ""
+    return f": {len(files)} without the suffix of a sound left out ({names}{more})"
 
 
 def _seconds(path: Path, size: int) -> float:
@@ -90,7 +105,8 @@ def _seconds(path: Path, size: int) -> float:
 
     try:
         # as bytes, because soundfile encodes a name strictly
-        return soundfile.info(path if os.name == "nt" else os.fsencode(path)).duration
+        info = soundfile.info(path if os.name == "nt" else os.fsencode(path))
+        return info.duration if 0 < info.frames <= MOST * size else size / 16000
     except (soundfile.LibsndfileError, TypeError, OSError):  # TypeError: headerless .raw
         return size / 16000  # 128 kbit/s
 

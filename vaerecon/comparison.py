@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 
 from vaerecon.checkpoints import VARIANTS, check_source
 from vaerecon.clip_files import SoundFile, Source, find_clips, make_batches
+from vaerecon.conversion import check_max_length, check_whole
 from vaerecon.journal import Journal, check_free, open_journal
 from vaerecon.measuring import Settings, describe_model, make_entry, measure
 from vaerecon.methods import select_methods
@@ -110,6 +111,7 @@ def compare(
     OSError
         If the table cannot be written, or all workers are lost; what was finished is kept.
     """
+    check_max_length(max_length)
     files = find_clips(clips, max_length)
     if output is not None:
         output = Path(text_to_name(output))
@@ -117,11 +119,10 @@ def compare(
         check_free(output, resume, overwrite)
     elif resume:
         raise ValueError("resume: got no output; name the one of the run to go on with")
-    if max_length is not None and not 0 < max_length < float("inf"):
-        raise ValueError(f"max_length: got {max_length!r}, expected seconds above 0, or None")
     for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
-        if value is not None and value < least:
-            raise ValueError(f"{name}: got {value}, expected {least} or more")
+        if value is not None:
+            check_whole(value, name, least)
+    check_whole(seed, "seed")
     settings = Settings(
         model=_absolute(model),
         revision=revision,

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import soxr
 
 RATES = range(8000, 192001)  # Hz; what is accepted, in files and arrays
+FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}  # what is 1.0; other integers are refused
 
 
 def numpy_defaults() -> np.errstate:
@@ -43,23 +47,62 @@ def mix_down(block: np.ndarray, name: str) -> np.ndarray:
         return block.mean(axis=1, dtype=np.float64).astype(np.float32)
 
 
-def as_float32_array(samples: Any) -> np.ndarray:
-    """A new float32 array of what numpy can convert, checked but for its shape."""
-    if hasattr(samples, "detach"):  # a torch tensor, on any device
+def full_scale(dtype: Any) -> float:
+    """What is 1.0 in samples of a type of numpy or torch: 1 for floats, 2**15 for int16, ...
+
+    Raises
+    ------
+    TypeError
+        If it is neither a float type nor in :data:`FULL_SCALE`.
+    """
+    name = getattr(dtype, "name", str(dtype).removeprefix("torch."))
+    if "float" not in name and name not in FULL_SCALE:
+        raise TypeError(f"{name} values")
+    return FULL_SCALE.get(name, 1.0)
+
+
+def refusal(samples: Any, reason: Exception) -> ValueError:
+    """The error for what holds no samples, with what to do about it."""
+    if isinstance(samples, str | bytes | os.PathLike) or hasattr(samples, "read"):
+        fix = "read a file with vaerecon.load_audio(path)"
+    elif isinstance(samples, Mapping | tuple):
+        fix = "where the rate comes with them, use vaerecon.Clip.from_samples(samples, sample_rate)"
+    elif hasattr(samples, "samples"):
+        fix = "use its .samples"
+    else:
+        fix = "convert them, full scale being -1..1, such as (x - 128.0) / 128 for uint8"
+    detail = f" ({reason})" if hasattr(samples, "dtype") or isinstance(samples, list) else ""
+    return ValueError(
+        f"samples: got {type(samples).__name__}{detail}, expected floats (or int16, int32, which "
+        f"are scaled to -1..1); {fix}"
+    )
+
+
+def to_float32(samples: Any) -> np.ndarray:
+    """What numpy can convert as a new float32 array; int16 and int32 are scaled to -1..1.
+
+    Raises
+    ------
+    ValueError
+        For other integers, and for what is no array of numbers.
+    """
+    if hasattr(samples, "detach") and hasattr(samples, "cpu"):  # a torch tensor, on any device
         samples = samples.detach().cpu()
     try:
         x = np.asarray(samples)
-        if x.dtype in (np.int16, np.int32):
-            x = x / -float(np.iinfo(x.dtype).min)
-        elif x.dtype.kind != "f":
-            raise TypeError(f"{x.dtype} values")
-        with np.errstate(over="ignore", under="ignore"):  # too large becomes infinite, which is refused below
-            x = x.astype(np.float32)
+        scale = np.float32(full_scale(x.dtype))
+        # too large becomes infinite, which is refused later
+        with np.errstate(over="ignore", under="ignore"):
+            x = np.array(x, dtype=np.float32, order="C")
+            x /= scale
+        return x
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(
-            f"samples: got {type(samples).__name__} ({error}), expected floats (or int16, int32); "
-            "convert them, full scale being -1..1"
-        ) from None
+        raise refusal(samples, error) from None
+
+
+def as_float32_array(samples: Any) -> np.ndarray:
+    """The same, checked but for its shape: at least one sample, and all finite."""
+    x = to_float32(samples)
     if not x.size:
         raise ValueError(f"samples: got none (shape {list(x.shape)}), expected at least one")
     check_finite(x, "samples")
@@ -73,6 +116,27 @@ def check_finite(x: np.ndarray, name: str) -> None:
             f"{name}: got NaN or infinite values, expected finite ones; "
             "clean them first, for example with numpy.nan_to_num"
         )
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a real number; text, as from a table or a command, is none."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def check_max_length(value: Any) -> None:
+    """Raise ``ValueError`` unless it is a positive number of seconds, or None for all."""
+    if value is not None and not (is_number(value) and 0 < value < math.inf):
+        raise ValueError(
+            f"max_length: got {value!r}, expected a positive number of seconds (not text); "
+            "use None for the whole file"
+        )
+
+
+def check_whole(value: Any, name: str, least: int | None = None) -> None:
+    """Raise ``ValueError`` unless it is a whole number, ``least`` or more."""
+    if not (isinstance(value, Integral) and (least is None or value >= least)):
+        expected = "a whole number" if least is None else f"{least} or more"
+        raise ValueError(f"{name}: got {value!r}, expected {expected}")
 
 
 def check_rate(rate: int, name: str) -> int:

@@ -61,7 +61,7 @@ import torch
 import torch.nn.functional as F
 
 from vaerecon.chunks import spans
-from vaerecon.conversion import numpy_defaults
+from vaerecon.conversion import is_number, numpy_defaults
 from vaerecon.mel import log_mel_section, magnitudes
 from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.perceptual import estoi, pesq_wb, resample, stoi, visqol
@@ -300,8 +300,8 @@ def evaluate(
     """
     wanted = list(METRICS) if metrics is None else metric_names("metrics", metrics)
     skipped = metric_names("exclude", exclude)
-    if sample_rate <= 0:
-        raise ValueError(f"sample_rate: got {sample_rate}, expected Hz above 0, such as 16000")
+    if not (is_number(sample_rate) and sample_rate > 0):
+        raise ValueError(f"sample_rate: got {sample_rate!r}, expected Hz above 0, such as 16000")
     pair = as_pair(reference, estimate)
     if sample_rate != SAMPLE_RATE:
         whole = (side.read(0, len(side)) for side in pair)

@@ -26,6 +26,7 @@ from diffusers import DiffusionPipeline
 from vaerecon import autoencoder, checkpoints, flow
 from vaerecon.audio import Clip, stream_audio
 from vaerecon.chunks import CHUNK_SECONDS, chunking
+from vaerecon.conversion import check_whole
 from vaerecon.istft_vocoder import MagnitudeNetwork, bundled_network, load_network
 from vaerecon.mel import check_log_mel
 from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig, check_model_configs
@@ -33,7 +34,8 @@ from vaerecon.methods import Method, get_method, select_methods
 from vaerecon.metrics import metric_names
 from vaerecon.outputs import check_stem, text_to_name, whole_folder
 from vaerecon.result import Findings, ModelFacts, Reconstruction
-from vaerecon.samples import ArrayLike, as_samples
+from vaerecon.samples import ArrayLike, as_clip, as_samples
+from vaerecon.sound_files import check_path
 from vaerecon.tracks import FolderShelf, MemoryShelf, MemoryTrack
 from vaerecon.tuning import dtype_name
 from vaerecon.vocoder import measure_lag
@@ -233,7 +235,7 @@ class ReconstructionPipeline(DiffusionPipeline):
     @torch.inference_mode()
     def __call__(
         self,
-        clip: Clip | ArrayLike,
+        clip: Clip | ArrayLike | str | os.PathLike[str],
         methods: str | Iterable[str] = DEFAULT_METHODS,
         *,
         without_vae: bool = True,
@@ -246,7 +248,8 @@ class ReconstructionPipeline(DiffusionPipeline):
         Parameters
         ----------
         clip
-            A :class:`vaerecon.Clip`, or samples ``[N]`` at 16 kHz.
+            A :class:`vaerecon.Clip`, or samples ``[N]`` at 16 kHz; also a file's name, an item
+            of an audio dataset, or ``(samples, rate)``: see :func:`vaerecon.samples.as_clip`.
         methods
             Names, ``"a,b"`` or ``"all"``. Silence is always measured along with them.
         without_vae
@@ -268,13 +271,13 @@ class ReconstructionPipeline(DiffusionPipeline):
         ValueError
             For unknown methods or metrics, or a stage that gives NaN (the stage is named).
         """
-        if not isinstance(clip, Clip):
-            clip = Clip(as_samples(clip).cpu().numpy(), self.mel_config.sample_rate, "clip")
+        clip = as_clip(clip, self.mel_config.sample_rate)
         request = self._request(methods, without_vae, sample, seed, exclude_metrics)
         samples = MemoryTrack(as_samples(clip.samples))
         return flow.reconstruct(self, clip, samples, MemoryShelf(), request, clip.name)
 
     def _request(self, methods, without_vae, sample, seed, exclude_metrics) -> flow.Request:
+        check_whole(seed, "seed")
         return flow.Request(
             methods=tuple(select_methods(methods)),
             without_vae=without_vae,
@@ -325,6 +328,7 @@ class ReconstructionPipeline(DiffusionPipeline):
             be written. Then, as after an interrupt, nothing is left and an earlier result is kept.
         """
         request = self._request(methods, without_vae, sample, seed, exclude_metrics)
+        check_path(path)
         check_stem(Path(path).stem)  # the files are named after it
         output_dir = Path(output_dir)
         with whole_folder(output_dir) as folder:

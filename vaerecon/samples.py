@@ -9,14 +9,18 @@ Notebook: ``01_mel_analysis``.
 from __future__ import annotations
 
 import math
+import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
+from vaerecon.audio import Clip, load_audio
 from vaerecon.chunks import spans
+from vaerecon.conversion import full_scale, is_number, refusal, to_float32
 
 ArrayLike = np.ndarray | torch.Tensor | list[float]
 Reader = Callable[[int, int], torch.Tensor]  # (start, stop) to that section of a sound
@@ -66,10 +70,12 @@ def as_float32(values: ArrayLike, name: str) -> torch.Tensor:
 def as_samples(samples: ArrayLike) -> torch.Tensor:
     """Return ``samples`` as a float32 tensor ``[N]`` or ``[B, N]``, checked.
 
+    int16 and int32 are scaled to -1..1, floats are kept.
+
     Raises
     ------
     ValueError
-        If the shape is another, nothing is in it, or a value is not finite.
+        If the shape is another, nothing is in it, a value is not finite, or for other integers.
     """
     x = samples_in_layout(samples)
     # a finite sum has only finite terms, and is quicker than a look at each
@@ -83,7 +89,15 @@ def as_samples(samples: ArrayLike) -> torch.Tensor:
 
 def samples_in_layout(samples: ArrayLike) -> torch.Tensor:
     """:func:`as_samples` but for the values."""
-    x = as_float32(samples, "samples")
+    if isinstance(samples, torch.Tensor):
+        try:
+            scale = full_scale(samples.dtype)
+        except TypeError as error:
+            raise refusal(samples, error) from None
+        x = samples.to(torch.float32)
+        x = x if scale == 1 else x / scale
+    else:
+        x = torch.from_numpy(to_float32(samples))
     if x.ndim not in (1, 2):
         raise ValueError(
             f"samples: got shape {list(x.shape)}, expected [N] or [B, N]; "
@@ -97,6 +111,32 @@ def samples_in_layout(samples: ArrayLike) -> torch.Tensor:
             "expected [B, N]: mix down or transpose"
         )
     return x
+
+
+def as_clip(sound: Any, sample_rate: int) -> Clip:
+    """A clip of whatever is one sound without doubt.
+
+    Parameters
+    ----------
+    sound
+        A clip; a file's name (``str`` or ``Path``); an item of an audio dataset,
+        ``{"array": ..., "sampling_rate": ...}``; samples and their rate as ``librosa.load`` gives
+        them, ``(samples, rate)``; or samples ``[N]`` at ``sample_rate``.
+
+    Raises
+    ------
+    ValueError
+        For anything else, with what to do about it.
+    """
+    if isinstance(sound, Clip):
+        return sound
+    if isinstance(sound, str | os.PathLike):
+        return load_audio(sound, sample_rate=sample_rate)
+    if isinstance(sound, Mapping) and {"array", "sampling_rate"} <= set(sound):
+        return Clip.from_samples(sound["array"], sound["sampling_rate"])
+    if isinstance(sound, tuple) and [is_number(one) for one in sound] == [False, True]:
+        return Clip.from_samples(*sound)
+    return Clip(as_samples(sound).cpu().numpy(), sample_rate)
 
 
 def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:

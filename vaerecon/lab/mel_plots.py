@@ -27,7 +27,7 @@ from vaerecon.lab.plots import (
     plot_log_mel,
 )
 from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
-from vaerecon.samples import ArrayLike
+from vaerecon.samples import ArrayLike, as_samples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +72,7 @@ def plot_waveform(
 ) -> tuple[Figure, Axes]:
     """Draw samples ``[N]`` over time in seconds."""
     figure, ax = _axes(ax, (10, 2.0))
-    x = np.asarray(samples)
+    x = as_samples(samples).cpu().numpy()
     ax.plot(np.arange(len(x)) / sample_rate, x, color="black", linewidth=0.4)
     limit = max(float(np.abs(x).max()) * 1.1, 1e-3)
     ax.set(xlim=(0, len(x) / sample_rate), ylim=(-limit, limit), title=title)

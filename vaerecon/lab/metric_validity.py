@@ -24,7 +24,7 @@ from vaerecon.lab.score_tables import DECIMALS, candidates, heading, mean_text, 
 from vaerecon.mel import log_mel
 from vaerecon.methods import METHODS
 from vaerecon.metrics import METRICS, Scores, evaluate, mean_scores, snr_db
-from vaerecon.samples import ArrayLike, normalize_level
+from vaerecon.samples import ArrayLike, as_samples, normalize_level
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +140,7 @@ def snr_at_gains(
     reference: ArrayLike, estimate: ArrayLike, gains_db: Sequence[float]
 ) -> list[float]:
     """SNR in dB of an estimate whose volume is turned by each of ``gains_db``."""
-    x = torch.as_tensor(estimate)
+    x = as_samples(estimate)
     return [snr_db(reference, x * 10 ** (gain / 20)) for gain in gains_db]
 
 

@@ -215,7 +215,10 @@ def _check_source(part: str, source: str) -> None:
 
 def _prepare(data: tuple[Path, ...], output: Path, threads: int | None) -> None:
     """The cheap checks; then a log on the terminal, and torch's threads."""
+    from vaerecon.sound_files import check_path
+
     for folder in data:
+        check_path(folder)
         if not folder.is_dir():
             state = "which is a file" if folder.exists() else "and there is none"
             raise ValueError(f"--data: got {str(folder)!r}, {state}; name a folder of audio files")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -24,11 +25,12 @@ import torch
 from tqdm.auto import tqdm
 
 from vaerecon.audio import load_audio
+from vaerecon.clip_files import left_out, sounds_below
+from vaerecon.sound_files import check_path
 from vaerecon.training.augmentation import USUAL_AUGMENTATION, Augmentation, colour, to_full_scale
 
 logger = logging.getLogger(__name__)
 
-AUDIO_SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".m4a", ".aiff", ".aif"}
 MEMORY_LIMIT = 2.0  # GB; a larger collection is read from disk crop by crop
 SILENT = 1e-4  # peak below which a file is left out: an empty take teaches nothing
 
@@ -69,7 +71,7 @@ def split(files: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def find_audio(folders: Sequence[Path]) -> list[Path]:
-    """Audio files below ``folders``, sorted by name.
+    """Audio files below ``folders``, sorted by name; a warning names what is left out.
 
     Raises
     ------
@@ -78,14 +80,22 @@ def find_audio(folders: Sequence[Path]) -> list[Path]:
     """
     files = []
     for folder in folders:
-        found = [p for p in sorted(Path(folder).rglob("*")) if p.suffix.lower() in AUDIO_SUFFIXES]
+        check_path(folder)
+        found, others = sounds_below(Path(folder))
         if not found:
             raise ValueError(
-                f"training data: got {str(folder)!r}, expected a folder with audio files "
-                f"({', '.join(sorted(AUDIO_SUFFIXES))})"
+                f"training data: got {str(folder)!r}, expected a folder with audio files (.wav, "
+                f".flac, .mp3, .m4a, ...){left_out(others)}"
             )
-        files += found
+        if others:
+            _warn_once(f"{folder}{left_out(others)}")
+        files += sorted(found)
     return files
+
+
+@lru_cache(maxsize=256)
+def _warn_once(text: str) -> None:
+    logger.warning("%s", text)  # a training looks into its folders several times
 
 
 class _Source(Protocol):
