@@ -35,6 +35,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from vaerecon.autocast import without_autocast
 from vaerecon.chunks import CHUNK_SECONDS, chunking, stitched
 from vaerecon.cores import one_by_one
 from vaerecon.mel import check_log_mel
@@ -86,7 +87,8 @@ def _overflow(model: Any) -> str:
     return f"the model ran in {str(model.dtype).removeprefix('torch.')}: are its weights intact?"
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def posterior(
     vae: Any, log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL, chunk: int = CHUNK_FRAMES
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -194,7 +196,8 @@ def kl_nats(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     return 0.5 * (mean**2 + logvar.exp() - 1.0 - logvar).mean(dim=(-3, -2, -1))
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def encode(
     vae: Any,
     log_mel: ArrayLike,
@@ -246,11 +249,14 @@ def encode(
 
 def draw(mean: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """A sample of the posterior."""
-    noise = torch.randn(mean.shape, generator=generator, device=generator.device)
+    noise = torch.randn(
+        mean.shape, generator=generator, device=generator.device, dtype=torch.float32
+    )
     return mean + (0.5 * logvar).exp() * noise.to(mean.device)
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def decode(
     vae: Any,
     latent: ArrayLike,

@@ -42,6 +42,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from vaerecon.autocast import without_autocast
 from vaerecon.cores import one_by_one
 from vaerecon.mel import check_log_mel
 from vaerecon.mel_config import AUDIOLDM_MEL
@@ -126,9 +127,14 @@ class MagnitudeNetwork(ModelMixin, ConfigMixin):
         x = self.first_norm(self.embed(x.transpose(1, 2)).transpose(1, 2))
         for block in self.blocks:
             x = block(x)
-        back = spread(AUDIOLDM_MEL, str(log_mel.device))
-        smooth = (log_mel.exp() @ back).clamp_min(FAINT).log()
-        return smooth + self.head(self.last_norm(x))
+        return _smooth(log_mel) + self.head(self.last_norm(x))
+
+
+@without_autocast
+def _smooth(log_mel: torch.Tensor) -> torch.Tensor:
+    """Log magnitudes that the mel alone gives; in float32 also where the network is trained."""
+    back = spread(AUDIOLDM_MEL, str(log_mel.device))
+    return (log_mel.exp() @ back).clamp_min(FAINT).log()
 
 
 def load_network(folder: Path) -> MagnitudeNetwork:
@@ -160,7 +166,8 @@ def bundled_network(device: str = "cpu") -> MagnitudeNetwork:
     return load_network(TINY / "fast").to(device)
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def predict_magnitude(network: MagnitudeNetwork, log_mel: ArrayLike) -> torch.Tensor:
     """STFT magnitudes whose mel is ``log_mel`` and whose fine structure is the network's.
 

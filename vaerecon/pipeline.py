@@ -25,6 +25,7 @@ from diffusers import DiffusionPipeline
 
 from vaerecon import autoencoder, checkpoints, flow
 from vaerecon.audio import Clip, stream_audio
+from vaerecon.autocast import without_autocast
 from vaerecon.chunks import CHUNK_SECONDS, chunking
 from vaerecon.istft_vocoder import MagnitudeNetwork, bundled_network, load_network
 from vaerecon.mel import check_log_mel
@@ -159,7 +160,8 @@ class ReconstructionPipeline(DiffusionPipeline):
             self._network = load_network(self.fast_folder)
         return self._network.to(self.device)
 
-    @torch.inference_mode()
+    @torch.no_grad()
+    @without_autocast
     def synthesize(
         self,
         log_mel: ArrayLike,
@@ -228,7 +230,8 @@ class ReconstructionPipeline(DiffusionPipeline):
         )
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
+    @without_autocast
     def __call__(
         self,
         clip: Clip | ArrayLike,
@@ -282,7 +285,8 @@ class ReconstructionPipeline(DiffusionPipeline):
             chunk=self._chunk_frames,
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
+    @without_autocast
     def reconstruct_file(
         self,
         path: str | os.PathLike[str],
