@@ -37,7 +37,7 @@ import torch.nn.functional as F
 
 from vaerecon.autocast import without_autocast
 from vaerecon.chunks import CHUNK_SECONDS, chunking, stitched
-from vaerecon.cores import one_by_one
+from vaerecon.cores import device_of, one_by_one
 from vaerecon.mel import check_log_mel
 from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
 from vaerecon.samples import ArrayLike, Reader
@@ -165,7 +165,7 @@ def posterior_pieces(
         x = F.pad(x, (0, 0, 0, -x.shape[-2] % frames), value=config.log_floor)
         # [T, M] -> [1, 1, T, M]; [B, T, M] -> [B, 1, T, M]: a picture with one channel
         picture = x[None, None] if x.ndim == 2 else x[:, None]
-        found = one_by_one(encoded, picture.to(vae.device, vae.dtype))
+        found = one_by_one(encoded, picture.to(device_of(vae), vae.dtype))
         both = found.transpose(0, 1).float()
         _check_finite(both, "VAE encoder", _overflow(vae))
         return both[:, 0] if x.ndim == 2 else both
@@ -339,7 +339,9 @@ def decoded_pieces(
         z = read(start, stop)
         # the layout in memory decides how the library convolves, and so the last bits: always one
         batch = (z[None] if z.ndim == 3 else z).contiguous()
-        picture = one_by_one(lambda one: vae.decode(one).sample, batch.to(vae.device, vae.dtype))
+        picture = one_by_one(
+            lambda one: vae.decode(one).sample, batch.to(device_of(vae), vae.dtype)
+        )
         # [B, 1, T, M] -> [B, T, M]: the picture's one channel goes
         log_mel = _check_finite(picture[:, 0].float(), "VAE decoder", _overflow(vae))
         return log_mel[0] if z.ndim == 3 else log_mel

@@ -33,6 +33,7 @@ References
 
 from __future__ import annotations
 
+import inspect
 from functools import lru_cache
 from pathlib import Path
 
@@ -44,6 +45,7 @@ from torch import nn
 
 from vaerecon.autocast import without_autocast
 from vaerecon.cores import one_by_one
+from vaerecon.layout import FAST, check_weights, fill, read_config
 from vaerecon.mel import check_log_mel
 from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.mel_inversion import hold_to_mel, spread
@@ -145,14 +147,18 @@ def load_network(folder: Path) -> MagnitudeNetwork:
     ValueError
         If there is none, or it is damaged or of another kind.
     """
+    where = f"{folder.parent.name}/{folder.name}"
     try:
-        network = MagnitudeNetwork.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
-        )
+        config = read_config(folder / "config.json", "config.json")
+        sizes = inspect.signature(MagnitudeNetwork.__init__).parameters
+        with torch.device("meta"):
+            network = MagnitudeNetwork(**{k: v for k, v in config.items() if k in sizes})
+        check_weights([folder / FAST], network, where)
+        fill(network, [folder / FAST], torch.float32)
     except Exception as error:  # whatever a config or weights of another kind trip over
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"{folder.parent.name}/{folder.name}: got no network for the method 'fast' ({reason}); "
+            f"{where}: got no network for the method 'fast' ({reason}); "
             "`vaerecon train fast` makes one, and without the folder the bundled one is taken"
         ) from error
     return network.eval().requires_grad_(False)

@@ -34,7 +34,7 @@ import torch.nn.functional as F
 
 from vaerecon.autocast import without_autocast
 from vaerecon.chunks import CHUNK_SECONDS, Chunking, stitched
-from vaerecon.cores import one_by_one
+from vaerecon.cores import device_of, one_by_one
 from vaerecon.mel import check_log_mel, log_mel
 from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.samples import ArrayLike
@@ -152,7 +152,7 @@ def _run(vocoder: Any, mel: torch.Tensor) -> torch.Tensor:
     """What the model makes of ``mel``, uncut, checked to be finite."""
     single = mel.ndim == 2
     batch = mel[None] if single else mel  # always a batch: [B, T, M] in, [B, N] out
-    samples = one_by_one(vocoder, batch.to(vocoder.device, vocoder.dtype)).to(torch.float32)
+    samples = one_by_one(vocoder, batch.to(device_of(vocoder), vocoder.dtype)).to(torch.float32)
     if not torch.isfinite(samples).all():
         cause = (
             "float16 overflowed: load with dtype='float32' or 'bfloat16'"
