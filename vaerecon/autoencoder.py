@@ -35,8 +35,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from vaerecon.autocast import without_autocast
 from vaerecon.chunks import CHUNK_SECONDS, chunking, stitched
-from vaerecon.cores import one_by_one
+from vaerecon.cores import device_of, one_by_one
 from vaerecon.mel import check_log_mel
 from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig
 from vaerecon.samples import ArrayLike, Reader
@@ -86,7 +87,8 @@ def _overflow(model: Any) -> str:
     return f"the model ran in {str(model.dtype).removeprefix('torch.')}: are its weights intact?"
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def posterior(
     vae: Any, log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL, chunk: int = CHUNK_FRAMES
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -163,7 +165,7 @@ def posterior_pieces(
         x = F.pad(x, (0, 0, 0, -x.shape[-2] % frames), value=config.log_floor)
         # [T, M] -> [1, 1, T, M]; [B, T, M] -> [B, 1, T, M]: a picture with one channel
         picture = x[None, None] if x.ndim == 2 else x[:, None]
-        found = one_by_one(encoded, picture.to(vae.device, vae.dtype))
+        found = one_by_one(encoded, picture.to(device_of(vae), vae.dtype))
         both = found.transpose(0, 1).float()
         _check_finite(both, "VAE encoder", _overflow(vae))
         return both[:, 0] if x.ndim == 2 else both
@@ -194,7 +196,8 @@ def kl_nats(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     return 0.5 * (mean**2 + logvar.exp() - 1.0 - logvar).mean(dim=(-3, -2, -1))
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def encode(
     vae: Any,
     log_mel: ArrayLike,
@@ -246,11 +249,14 @@ def encode(
 
 def draw(mean: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """A sample of the posterior."""
-    noise = torch.randn(mean.shape, generator=generator, device=generator.device)
+    noise = torch.randn(
+        mean.shape, generator=generator, device=generator.device, dtype=torch.float32
+    )
     return mean + (0.5 * logvar).exp() * noise.to(mean.device)
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def decode(
     vae: Any,
     latent: ArrayLike,
@@ -333,7 +339,9 @@ def decoded_pieces(
         z = read(start, stop)
         # the layout in memory decides how the library convolves, and so the last bits: always one
         batch = (z[None] if z.ndim == 3 else z).contiguous()
-        picture = one_by_one(lambda one: vae.decode(one).sample, batch.to(vae.device, vae.dtype))
+        picture = one_by_one(
+            lambda one: vae.decode(one).sample, batch.to(device_of(vae), vae.dtype)
+        )
         # [B, 1, T, M] -> [B, T, M]: the picture's one channel goes
         log_mel = _check_finite(picture[:, 0].float(), "VAE decoder", _overflow(vae))
         return log_mel[0] if z.ndim == 3 else log_mel

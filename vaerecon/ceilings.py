@@ -13,6 +13,7 @@ import math
 import numpy as np
 import torch
 
+from vaerecon.autocast import without_autocast
 from vaerecon.istft import check_n_samples
 from vaerecon.mel import check_log_mel, magnitudes, stft_frames
 from vaerecon.mel_config import AUDIOLDM_MEL, Framing, MelConfig
@@ -20,7 +21,8 @@ from vaerecon.phase import default_generator, griffin_lim, mel_to_magnitude
 from vaerecon.samples import ArrayLike, as_samples
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def librosa_mel_to_audio(
     log_mel: ArrayLike,
     n_samples: int,
@@ -93,7 +95,8 @@ def librosa_mel_to_audio(
     return torch.stack(clips).reshape(*x.shape[:-2], n_samples).to(x.device, torch.float32)
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def oracle_phase(
     log_mel: ArrayLike,
     original: ArrayLike,
@@ -112,7 +115,8 @@ def oracle_phase(
     )
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def oracle_magnitude(
     original: ArrayLike,
     *,

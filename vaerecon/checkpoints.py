@@ -1,7 +1,8 @@
 """Where the models come from: a variant by name, any hub repository, any folder.
 
 A checkpoint is two folders, ``vae/`` (a diffusers ``AutoencoderKL`` over one mel channel) and
-``vocoder/`` (a transformers ``SpeechT5HifiGan``), each a ``config.json`` and one safetensors file.
+``vocoder/`` (a transformers ``SpeechT5HifiGan``), each a ``config.json`` and safetensors; one that
+``vaerecon train`` made may have ``fast/`` too, its own network for that method.
 AudioLDM 1 and MusicLDM have the same layout, so they load too. The text encoders, the UNet and the
 pickled duplicates in such a repository are never requested.
 
@@ -29,22 +30,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaerecon.hub import fetch_configs, fetch_weights, hub_errors
+from vaerecon.hub import fetch_configs, fetch_fast, fetch_weights, hub_errors
 from vaerecon.layout import (
     PARTS,
     PICKLES,
     check_weights,
     fill,
+    find_weights,
     models_from_configs,
     no_weights,
 )
 
 if TYPE_CHECKING:
+    import torch
+
     from vaerecon.mel_config import MelConfig
 
 logger = logging.getLogger(__name__)
 
-DTYPES = ("auto", "float32", "float16", "bfloat16", "mixed")
+# a page on the hub: with or without https://, perhaps of one revision
+ADDRESS = re.compile(
+    r"(?:https?://[^/]+|huggingface\.co|hf\.co)/([\w-][\w.-]*/[\w-][\w.-]*)(?:/.*)?"
+)
 
 _AUDIOLDM2_BYTES = 4 * (55_376_873 + 55_264_897)  # float32 weights of VAE and vocoder
 
@@ -84,7 +91,7 @@ class Checkpoint:
     source: str  # hub id or name of the folder; never a path
     revision: str | None  # commit hash on the hub; None for a folder
     licence: str | None  # None: not known here, see the model card
-    dtype: str  # one of DTYPES but "auto"; a VAE may ask for float32 all the same (see `load`)
+    dtype: str  # as asked for, but "auto"; a VAE may ask for float32 all the same (see `load`)
     device: str
     fast: Path | None = None  # folder of its own network for the method `fast`, if it has one
 
@@ -111,6 +118,8 @@ def _resolve(source: str | os.PathLike[str]) -> _Place:
     if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text):
         known = [variant for variant in VARIANTS.values() if variant.source == text]
         return _Place(text, variant=known[0] if known else None)
+    if address := ADDRESS.fullmatch(text):
+        raise ValueError(f"model: got the address {text!r}, expected its hub id: {address[1]}")
     close = difflib.get_close_matches(text.lower(), VARIANTS, n=1, cutoff=0.5)
     raise ValueError(
         f"model: got {text!r}, expected a variant ({', '.join(VARIANTS)}), an existing folder or a "
@@ -131,12 +140,31 @@ def check_source(source: str | os.PathLike[str]) -> None:
         _config_paths(place)
 
 
+def check_hub(source: str | os.PathLike[str], revision: str | None = None) -> None:
+    """Fetch the two configs of a hub id: what is wrong is said before torch is loaded.
+
+    Raises
+    ------
+    ValueError, OSError
+        As :func:`load`, for what a folder, a repository or a connection lacks.
+    """
+    place = _resolve(source)
+    _check_names(place, revision)
+    if place.folder is None:
+        with hub_errors(place.name, revision):
+            fetch_configs(place.name, revision, {})
+
+
 def load(
     source: str | os.PathLike[str],
     *,
     revision: str | None = None,
-    device: str | None = "cpu",
-    dtype: str = "auto",
+    device: str | torch.device | None = "cpu",
+    dtype: str | torch.dtype | None = None,
+    torch_dtype: str | torch.dtype | None = None,
+    variant: str | None = None,
+    token: str | bool | None = None,
+    use_safetensors: bool = True,
     cache_dir: str | os.PathLike[str] | None = None,
     local_files_only: bool = False,
 ) -> Checkpoint:
@@ -151,12 +179,19 @@ def load(
     device
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None`` picks the first that is there of
         CUDA, MPS and CPU.
-    dtype
-        ``"float32"``, ``"float16"``, ``"bfloat16"``, ``"mixed"`` (float32 with bfloat16 in the
-        wide layers: :func:`vaerecon.tuning.mix`), or ``"auto"``: on CUDA bfloat16 where the
-        card has it, else float16; on MPS float32; on a CPU float32, but for large models mixed
-        where :func:`vaerecon.tuning.tune` finds that quicker on this processor. In float16 a VAE
-        whose config says ``force_upcast`` stays float32, because its activations overflow.
+    dtype, torch_dtype
+        Two names of one option, a string or a ``torch.dtype``: ``"float32"``, ``"float16"``,
+        ``"bfloat16"``, ``"mixed"`` (float32 with bfloat16 in the wide layers:
+        :func:`vaerecon.tuning.mix`), or ``"auto"``, the default: on CUDA bfloat16 where the card
+        has it, else float16; on MPS float32; on a CPU float32, but for large models mixed where
+        :func:`vaerecon.tuning.tune` finds that quicker on this processor. In float16 a VAE whose
+        config says ``force_upcast`` stays float32, because its activations overflow.
+    variant
+        Of the weights files, such as ``"fp16"`` in ``diffusion_pytorch_model.fp16.safetensors``.
+    token
+        For a private or gated repository; by default the one of ``hf auth login`` or ``HF_TOKEN``.
+    use_safetensors
+        Only for those who are used to write it: nothing else is read.
     cache_dir
         Folder to cache downloads in, instead of the client's own.
     local_files_only
@@ -174,33 +209,33 @@ def load(
     OSError
         If the hub cannot be reached or refuses access, and nothing is cached.
     """
+    from vaerecon import placement, tuning
+    from vaerecon.mel_config import AUDIOLDM_MEL
+
     place = _resolve(source)
-    if place.folder is not None and revision is not None:
-        raise ValueError(f"revision: got {revision!r} for a folder; only hub repositories have any")
-    # the client makes a path of it in its cache
-    if revision is not None and not re.fullmatch(r"(?!.*\.\.)\w[\w./@+-]*", revision):
-        raise ValueError(f"revision: got {revision!r}, expected a branch, tag or commit")
-    device = _pick_device(device)
+    _check_names(place, revision, variant)
+    if not use_safetensors:
+        raise ValueError("use_safetensors: got False, but a pickle can run code when opened")
+    device = placement.pick_device(device)
+    dtype = placement.named_dtype(dtype, torch_dtype) or "auto"
     to_tune = dtype == "auto" and device == "cpu"
-    dtype = _pick_dtype(dtype, device)
+    dtype = placement.pick_dtype(dtype, device)
     licence = place.variant.licence if place.variant else None
     if licence and "-nc-" in licence:
         logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
     if place.folder is not None:
         models = models_from_configs(_config_paths(place), place.name)
-        files, commit = _find_weights(place), None
+        files, commit, fast = _find_weights(place, variant), None, _own_fast(place)
     else:
-        cache = {"cache_dir": cache_dir, "local_files_only": local_files_only}
+        cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
         with hub_errors(place.name, revision):
             configs, commit = fetch_configs(place.name, revision, cache)
             models = models_from_configs(configs, place.name)
-            files = fetch_weights(place.name, commit, cache)
-    for part, path in files.items():
-        check_weights(path, models[part], f"{place.name}: {part}/{path.name}")
+            files = fetch_weights(place.name, commit, cache, variant)
+            fast = None if place.variant else fetch_fast(place.name, commit, cache)
+    for part, paths in files.items():
+        check_weights(paths, models[part], f"{place.name}: {part}")
     vae, vocoder = _build(models, files, place.name, dtype)
-    from vaerecon import tuning
-    from vaerecon.mel_config import AUDIOLDM_MEL
-
     if to_tune:
         vae, vocoder = tuning.tune(vae, tuning.run_vae), tuning.tune(vocoder, tuning.run_vocoder)
         dtype = tuning.dtype_name(vae, vocoder)
@@ -216,16 +251,32 @@ def load(
         licence=licence,
         dtype=dtype,
         device=device,
-        fast=_own_fast(place),
+        fast=fast,
     )
+
+
+def _check_names(place: _Place, revision: str | None, variant: str | None = None) -> None:
+    """Refuse what could lead elsewhere: paths are made of these names."""
+    if place.folder is not None and revision is not None:
+        raise ValueError(f"revision: got {revision!r} for a folder; only hub repositories have any")
+    # the client makes a path of it in its cache
+    if revision is not None and not re.fullmatch(r"(?!.*\.\.)\w[\w./@+-]*", revision):
+        raise ValueError(f"revision: got {revision!r}, expected a branch, tag or commit")
+    if variant is not None and not re.fullmatch(r"\w[\w-]*", variant):
+        raise ValueError(f"variant: got {variant!r}, expected a name such as 'fp16'")
+
+
+def own_fast(folder: str | os.PathLike[str]) -> Path | None:
+    """``fast/`` of a folder, if it has one."""
+    found = Path(folder) / "fast"
+    return found if (found / "config.json").is_file() else None
 
 
 def _own_fast(place: _Place) -> Path | None:
     """``fast/`` of a folder that a user trained; all else goes with the bundled network."""
     if place.folder is None or place.variant is not None:
         return None
-    folder = place.folder / "fast"
-    return folder if (folder / "config.json").is_file() else None
+    return own_fast(place.folder)
 
 
 def cached(variant: str, cache_dir: str | os.PathLike[str] | None = None) -> int:
@@ -265,49 +316,6 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB" if size else "none"
 
 
-def _pick_device(device: str | None) -> str:
-    """Check that ``device`` is there; choose one for ``None``."""
-    import torch
-
-    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if device is None:
-        return "cuda" if has_cuda else "mps" if has_mps else "cpu"
-    kind, _, index = str(device).partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and not index.isdecimal()):
-        raise ValueError(f"device: got {device!r}, expected 'cpu', 'cuda', 'cuda:1', 'mps' or None")
-    if kind == "cuda" and (not has_cuda or int(index or 0) >= torch.cuda.device_count()):
-        count = torch.cuda.device_count() if has_cuda else 0
-        raise ValueError(
-            f"device: got {device!r}, but torch {torch.__version__} sees {count} CUDA devices; use "
-            "device='cpu', or install a CUDA build of torch and its driver"
-        )
-    if kind == "mps" and not has_mps:
-        raise ValueError("device: got 'mps', but this is no Mac with Metal; use device='cpu'")
-    return str(device)
-
-
-def _pick_dtype(dtype: str, device: str) -> str:
-    """Resolve ``"auto"`` for ``device``; check that torch can compute in ``dtype`` there."""
-    import torch
-
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype: got {dtype!r}, expected one of {', '.join(DTYPES)}")
-    if dtype == "auto":
-        if not device.startswith("cuda"):
-            return "float32"
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
-    parts = "bfloat16" if dtype == "mixed" else dtype
-    try:
-        probe = torch.ones(1, 1, 4, dtype=getattr(torch, parts), device=device)
-        torch.nn.functional.conv1d(probe, probe[..., :3])
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"dtype: torch {torch.__version__} has no {parts} convolution on {device} ({error}); "
-            "use dtype='float32'"
-        ) from error
-    return dtype
-
-
 def _config_paths(place: _Place) -> dict[str, Path]:
     """The two configs in a folder, there for certain."""
     paths = {part: place.folder / part / "config.json" for part in PARTS}
@@ -321,17 +329,26 @@ def _config_paths(place: _Place) -> dict[str, Path]:
     return paths
 
 
-def _find_weights(place: _Place) -> dict[str, Path]:
-    """The two weights files in a folder, there for certain."""
-    files = {part: place.folder / part / f"{stem}.safetensors" for part, stem in PARTS.items()}
-    for part, path in files.items():
-        if not path.is_file():
-            raise no_weights(place.name, part, (path.parent / PICKLES[part]).is_file())
+def _find_weights(place: _Place, variant: str | None) -> dict[str, list[Path]]:
+    """The weights files in a folder, there for certain."""
+
+    def get(name: str) -> Path | None:
+        path = place.folder / name
+        return path if path.is_file() else None
+
+    files = {}
+    for part, stem in PARTS.items():
+        files[part] = find_weights(get, part, variant, place.name)
+        if not files[part]:
+            others = sorted((place.folder / part).glob(f"{stem}.*.safetensors"))
+            others = [path.name.removeprefix(stem).split(".")[1] for path in others]
+            has_pickle = get(f"{part}/{PICKLES[part]}") is not None
+            raise no_weights(place.name, part, variant, has_pickle, others)
     return files
 
 
 def _build(
-    models: dict[str, Any], files: dict[str, Path], where: str, dtype: str
+    models: dict[str, Any], files: dict[str, list[Path]], where: str, dtype: str
 ) -> tuple[Any, Any]:
     """The two models with their checked weights, in ``dtype``."""
     import torch

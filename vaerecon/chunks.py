@@ -107,10 +107,10 @@ def crossfade(plan: Chunking, unit: int = 1, axis: int = -1) -> Join:
     axis
         The axis of time, counted from the end.
     """
-    weights = torch.zeros(plan.overlap * unit)
+    weights = torch.zeros(plan.overlap * unit, dtype=torch.float32)
     fade = plan.fade * unit
     first = plan.margin * unit
-    weights[first : first + fade] = (torch.arange(fade) + 0.5) / max(1, fade)
+    weights[first : first + fade] = (torch.arange(fade, dtype=torch.float32) + 0.5) / max(1, fade)
     weights[first + fade :] = 1.0
     weights = weights.reshape(-1, *[1] * (-1 - axis))
 

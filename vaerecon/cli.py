@@ -13,7 +13,14 @@ import click
 from vaerecon import __version__
 from vaerecon.console import printable, run_command
 from vaerecon.lab.commands import check, report
-from vaerecon.terminal import new_console, plain, show_comparison, show_scores, stop
+from vaerecon.terminal import (
+    model_option,
+    new_console,
+    plain,
+    show_comparison,
+    show_scores,
+    stop,
+)
 from vaerecon.training.commands import train
 
 # the names of vaerecon.metrics.METRICS, which imports torch; a test holds them equal
@@ -39,7 +46,7 @@ class DefaultGroup(click.Group):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, *ctx.help_option_names, "--version"}:
             near = difflib.get_close_matches(args[0], self.commands, n=1)
-            if near and not Path(args[0]).exists():
+            if near and args[0][0] != "-" and not Path(args[0]).exists():
                 raise click.UsageError(
                     f"got {args[0]!r}, expected a command or an audio file; "
                     f"did you mean {near[0]!r}?"
@@ -92,8 +99,7 @@ def _synthesis_options(
 
 @cli.command()
 @click.argument("clip", required=False, type=click.Path(path_type=Path))
-@click.option("--model", default="tiny", show_default=True,
-              help="tiny, music, speech, large, a folder, or a hub id (owner/name).")  # fmt: skip
+@model_option
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--max-length", type=float, help="Read at most this many seconds.")
 @click.option("--output-dir", type=click.Path(path_type=Path),
@@ -128,8 +134,7 @@ def demo(output_dir, **options):
 @click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--output", required=True, type=click.Path(path_type=Path),
               help="The table to write: a .parquet or .csv file.")  # fmt: skip
-@click.option("--model", default="tiny", show_default=True,
-              help="tiny, music, speech, large, a folder, or a hub id (owner/name).")  # fmt: skip
+@model_option
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--max-length", type=float, help="Read at most this many seconds of each clip.")
 @click.option("--no-vae-free", is_flag=True,
@@ -190,7 +195,7 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
          exclude_metrics, chunk_seconds=None) -> None:  # fmt: skip
     """Reconstruct, save, report. Cheap checks come first, torch after them."""
     from vaerecon.audio import look_at
-    from vaerecon.checkpoints import check_source
+    from vaerecon.checkpoints import check_hub, check_source
     from vaerecon.methods import select_methods
 
     names = select_methods(methods)
@@ -200,6 +205,7 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
             f"--output-dir: got {output_dir.name!r}, which is a file; name a folder"
         )
     seconds = look_at(clip, max_length)
+    check_hub(model, revision)
     console = new_console()
     name, source = map(plain, (clip.stem, model))
     length = "" if seconds is None else f"{seconds:.2f} s, "
@@ -231,4 +237,5 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
 def main() -> None:
     """Run the command line."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("huggingface_hub").propagate = False  # it prints its warnings itself
     run_command(cli)

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Any
 
 import torch
 
@@ -31,6 +32,15 @@ def one_by_one(
     if batch.device.type != "cpu" or len(batch) < 2:
         return network(batch)
     return torch.cat([network(batch[i : i + 1]) for i in range(len(batch))])
+
+
+def device_of(model: Any) -> torch.device:
+    """Where ``model`` computes: with the CPU offloading of diffusers not where its weights lie."""
+    for module in model.modules():
+        device = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    return model.device
 
 
 def on_cores(function: Callable[[int], torch.Tensor], count: int) -> torch.Tensor:

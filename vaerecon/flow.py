@@ -95,7 +95,7 @@ def reconstruct(
             wav=original_name(stem),
             n_samples=n_samples,
         )
-        mel = shelf.keep(_mel(normalized, n_frames, config, chunk, pipe.device), axis=-2)
+        mel = shelf.keep(_mel(normalized, n_frames, config, chunk, pipe._execution_device), axis=-2)
         latent = shelf.keep(
             counted(_latent(pipe.vae, mel, request, chunk), -2, -(-n_frames // 4)), axis=-2
         )
@@ -203,8 +203,8 @@ def synthesized(
         end = n_samples if stop == n_frames else stop * hop
         needs: dict[str, Any] = pipe.needs_of(method)
         if "original" in method.needs:
-            needs["original"] = original(start * hop, end).to(pipe.device)
-        frames = mel(start, stop).to(pipe.device)
+            needs["original"] = original(start * hop, end).to(pipe._execution_device)
+        frames = mel(start, stop).to(pipe._execution_device)
         samples = method.function(frames, end - start * hop, generator, **needs)
         if not torch.isfinite(samples).all():
             cause = f"the model ran in {pipe.dtype}: load it with dtype='float32'"

@@ -1,18 +1,22 @@
-"""The ``huggingface_hub`` client, asked for four files by name, its errors in one line each.
+"""The ``huggingface_hub`` client, asked for a few files by name, its errors in one line each.
 
-Nothing outside ``vae/`` and ``vocoder/`` is ever requested.
+Nothing outside ``vae/``, ``vocoder/`` and a trained checkpoint's ``fast/`` is ever requested.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vaerecon.layout import PARTS, PICKLES, no_weights
+from vaerecon.layout import FAST, PARTS, PICKLES, find_weights, no_weights
 from vaerecon.outputs import FULL
+
+logger = logging.getLogger(__name__)
 
 
 def fetch_configs(
@@ -25,28 +29,79 @@ def fetch_configs(
     """
     from huggingface_hub import hf_hub_download
 
+    if not cache.get("local_files_only") and not _answers(repo, revision, cache.get("token")):
+        cache = cache | {"local_files_only": True}
     first = Path(hf_hub_download(repo, "vae/config.json", revision=revision, **cache))
     commit = first.parent.parent.name  # .../snapshots/<commit>/vae/config.json
     second = Path(hf_hub_download(repo, "vocoder/config.json", revision=commit, **cache))
     return {"vae": first, "vocoder": second}, commit
 
 
-def fetch_weights(repo: str, commit: str, cache: dict[str, Any]) -> dict[str, Path]:
-    """The two weights files of a hub repository, fetched or cached; no other file is asked for."""
-    from huggingface_hub import file_exists, hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+def _answers(repo: str, revision: str | None, token: str | bool | None) -> bool:
+    """False where the hub refuses the connection: the client would try five times, in 25 s."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(repo, "vae/config.json", revision=revision), token=token)
+    except Exception as error:
+        refused = isinstance(error, ConnectionError) or type(error).__name__ == "ConnectError"
+        return not refused  # of all else the client knows what to do
+    return True
+
+
+def fetch_weights(
+    repo: str, commit: str, cache: dict[str, Any], variant: str | None = None
+) -> dict[str, list[Path]]:
+    """The weights files of a hub repository, fetched or cached; no other file is asked for."""
+    from huggingface_hub import file_exists
 
     files = {}
-    for part, stem in PARTS.items():
-        name = f"{part}/{stem}.safetensors"
-        try:
-            files[part] = Path(hf_hub_download(repo, name, revision=commit, **cache))
-        except LocalEntryNotFoundError:
-            raise
-        except EntryNotFoundError as error:
-            pickle = file_exists(repo, f"{part}/{PICKLES[part]}", revision=commit)
-            raise no_weights(repo, part, pickle) from error
+    for part in PARTS:
+        files[part] = find_weights(_getter(repo, commit, cache), part, variant, repo)
+        if not files[part]:
+            pickle = f"{part}/{PICKLES[part]}"
+            has_pickle = file_exists(repo, pickle, revision=commit, token=cache.get("token"))
+            raise no_weights(repo, part, variant, has_pickle)
     return files
+
+
+def fetch_fast(repo: str, commit: str, cache: dict[str, Any]) -> Path | None:
+    """Folder of a hub repository's own network for the method ``fast``, or None."""
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    name = "fast/config.json"
+    if try_to_load_from_cache(repo, name, cache.get("cache_dir"), commit) is _CACHED_NO_EXIST:
+        return None
+    get = _getter(repo, commit, cache)
+    try:
+        config = get(name)
+    except LocalEntryNotFoundError:
+        logger.warning(
+            "%s: no connection, so whether it has its own network for 'fast' is not known; the "
+            "bundled one is taken", repo,
+        )  # fmt: skip
+        return None
+    if config is None:
+        return None
+    get(f"fast/{FAST}")
+    return config.parent
+
+
+def _getter(repo: str, commit: str, cache: dict[str, Any]) -> Callable[[str], Path | None]:
+    """Name of a file in the repository to the file, fetched or cached; None if there is none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    def get(name: str) -> Path | None:
+        try:
+            return Path(hf_hub_download(repo, name, revision=commit, **cache))
+        except LocalEntryNotFoundError:  # not cached, and no hub to ask
+            raise
+        except EntryNotFoundError:
+            return None
+
+    return get
 
 
 @contextmanager
@@ -107,6 +162,11 @@ def hub_errors(repo: str, revision: str | None) -> Iterator[None]:
     except ValueError:
         raise
     except Exception as error:  # the client's transport errors have no common base class
+        if not re.match("https?://", os.environ.get("HF_ENDPOINT") or "https://"):
+            address = "https://" + endpoint.rpartition("://")[2]
+            raise ValueError(
+                f"HF_ENDPOINT: got {endpoint!r}, expected an address; write HF_ENDPOINT={address}"
+            ) from error
         if "Timeout" in type(error).__name__:
             raise OSError(
                 f"{repo}: {endpoint} did not answer in time, several times; try later, or give it "

@@ -33,6 +33,7 @@ References
 
 from __future__ import annotations
 
+import inspect
 from functools import lru_cache
 from pathlib import Path
 
@@ -42,7 +43,9 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import nn
 
+from vaerecon.autocast import without_autocast
 from vaerecon.cores import one_by_one
+from vaerecon.layout import FAST, check_weights, fill, read_config
 from vaerecon.mel import check_log_mel
 from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.mel_inversion import hold_to_mel, spread
@@ -126,9 +129,14 @@ class MagnitudeNetwork(ModelMixin, ConfigMixin):
         x = self.first_norm(self.embed(x.transpose(1, 2)).transpose(1, 2))
         for block in self.blocks:
             x = block(x)
-        back = spread(AUDIOLDM_MEL, str(log_mel.device))
-        smooth = (log_mel.exp() @ back).clamp_min(FAINT).log()
-        return smooth + self.head(self.last_norm(x))
+        return _smooth(log_mel) + self.head(self.last_norm(x))
+
+
+@without_autocast
+def _smooth(log_mel: torch.Tensor) -> torch.Tensor:
+    """Log magnitudes that the mel alone gives; in float32 also where the network is trained."""
+    back = spread(AUDIOLDM_MEL, str(log_mel.device))
+    return (log_mel.exp() @ back).clamp_min(FAINT).log()
 
 
 def load_network(folder: Path) -> MagnitudeNetwork:
@@ -139,14 +147,18 @@ def load_network(folder: Path) -> MagnitudeNetwork:
     ValueError
         If there is none, or it is damaged or of another kind.
     """
+    where = f"{folder.parent.name}/{folder.name}"
     try:
-        network = MagnitudeNetwork.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32
-        )
+        config = read_config(folder / "config.json", "config.json")
+        sizes = inspect.signature(MagnitudeNetwork.__init__).parameters
+        with torch.device("meta"):
+            network = MagnitudeNetwork(**{k: v for k, v in config.items() if k in sizes})
+        check_weights([folder / FAST], network, where)
+        fill(network, [folder / FAST], torch.float32)
     except Exception as error:  # whatever a config or weights of another kind trip over
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"{folder.parent.name}/{folder.name}: got no network for the method 'fast' ({reason}); "
+            f"{where}: got no network for the method 'fast' ({reason}); "
             "`vaerecon train fast` makes one, and without the folder the bundled one is taken"
         ) from error
     return network.eval().requires_grad_(False)
@@ -160,7 +172,8 @@ def bundled_network(device: str = "cpu") -> MagnitudeNetwork:
     return load_network(TINY / "fast").to(device)
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def predict_magnitude(network: MagnitudeNetwork, log_mel: ArrayLike) -> torch.Tensor:
     """STFT magnitudes whose mel is ``log_mel`` and whose fine structure is the network's.
 

@@ -1,6 +1,8 @@
 """What a checkpoint's files must be: refused before anything large is fetched or allocated.
 
-A checkpoint is ``vae/`` and ``vocoder/``, each a ``config.json`` and one safetensors file.
+A checkpoint is ``vae/`` and ``vocoder/``, each a ``config.json`` and one safetensors file, or its
+shards and their index. Weights of another spelling are read as what they are: with the prefixes of
+``torch.compile`` and ``DataParallel``, with weight normalisation, with diffusers' older names.
 """
 
 from __future__ import annotations
@@ -8,14 +10,21 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 logger = logging.getLogger(__name__)
 
 PARTS = {"vae": "diffusion_pytorch_model", "vocoder": "model"}  # folder -> stem of its weights
+FAST = "diffusion_pytorch_model.safetensors"  # in fast/, which is there or not
 PICKLES = {"vae": "diffusion_pytorch_model.bin", "vocoder": "pytorch_model.bin"}
 OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+NORM_NAMES = {  # of weight normalisation, since torch 2.0: length and direction
+    ".parametrizations.weight.original0": ".weight_g",
+    ".parametrizations.weight.original1": ".weight_v",
+}
 OPTIONAL = {"mean", "scale"}  # a vocoder's input statistics, where its config does not use them
 VAE_KEYS = (  # without these AutoencoderKL would leave out layers or compute something else
     "block_out_channels",
@@ -41,8 +50,60 @@ MAX_CONFIG_BYTES = 1_000_000  # a real one has about 1 kB
 MAX_PARAMETERS = 600_000_000  # per model, ten times AudioLDM2's
 
 
-def no_weights(where: str, part: str, has_pickle: bool) -> ValueError:
-    wanted = f"{part}/{PARTS[part]}.safetensors"
+def find_weights(
+    get: Callable[[str], Path | None], part: str, variant: str | None, where: str
+) -> list[Path]:
+    """The weights file of a part, or its shards; none if there is neither.
+
+    An index of shards cannot bring in anything but shards of this part: other names are refused.
+
+    Parameters
+    ----------
+    get
+        Name of a file in the checkpoint to the file, or None where there is none.
+    variant
+        Such as ``"fp16"``, a part of the files' names.
+    """
+    if single := get(weights_name(part, variant)):
+        return [single]
+    stem = PARTS[part]
+    end = "index.json" if variant is None else f"index.{variant}.json"
+    index = get(f"{part}/{stem}.safetensors.{end}")
+    if index is None:
+        return []
+    where = f"{where}: {part}/{index.name}"
+    names = read_config(index, where).get("weight_map")
+    names = list(names.values()) if isinstance(names, dict) else []
+    shard = re.compile(re.escape(_with_variant(stem, variant)) + r"-\d{5}-of-\d{5}\.safetensors")
+    wrong = [name for name in names if not (isinstance(name, str) and shard.fullmatch(name))]
+    if wrong or not names:
+        got = repr(wrong[0])[:60] if wrong else "no file"
+        raise ValueError(f"{where}: names {got}, expected shards like {stem}-00001-of-00002")
+    found = {name: get(f"{part}/{name}") for name in sorted(set(names))}
+    if missing := [name for name, path in found.items() if path is None]:
+        raise ValueError(f"{where}: names {missing[0]}, which is not there; download it again")
+    return list(found.values())
+
+
+def weights_name(part: str, variant: str | None = None) -> str:
+    """Name in the checkpoint of the file with all weights of a part."""
+    return f"{part}/{_with_variant(PARTS[part], variant)}.safetensors"
+
+
+def _with_variant(stem: str, variant: str | None) -> str:
+    return stem if variant is None else f"{stem}.{variant}"
+
+
+def no_weights(
+    where: str, part: str, variant: str | None, has_pickle: bool, others: list[str] | None = None
+) -> ValueError:
+    """What to say of a part without weights; ``others``: variants that are there."""
+    wanted = weights_name(part, variant)
+    if others:
+        return ValueError(
+            f"{where}: has no {wanted}, but the variant {others[0]!r}; load it with "
+            f"variant={others[0]!r}, or save it without a variant"
+        )
     if has_pickle:
         return ValueError(
             f"{where}: has {part}/{PICKLES[part]} but no {wanted}; a pickle can run code when "
@@ -160,35 +221,29 @@ def _check_numbers(config: dict[str, Any], where: str) -> None:
             )
 
 
-def check_weights(path: Path, model: Any, where: str) -> None:
-    """Compare a safetensors header with the file's length and with the model; reads no tensor.
+def check_weights(paths: list[Path], model: Any, where: str) -> None:
+    """Compare safetensors headers with the files' lengths and with the model; reads no tensor.
 
     The libraries would leave a missing weight at random, with a warning.
-    """
-    from safetensors import SafetensorError, safe_open
 
+    Parameters
+    ----------
+    paths
+        The file, or the shards.
+    where
+        The folder that they are from, for messages.
+    """
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     if not getattr(model.config, "normalize_before", True):
         shapes = {name: shape for name, shape in shapes.items() if name not in OPTIONAL}
-    try:
-        with safe_open(path, framework="pt") as weights:
-            slices = {_new_name(name): weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118 (no mapping)
-            found = {name: piece.get_shape() for name, piece in slices.items()}
-            kinds = {piece.get_dtype() for piece in slices.values()}
-    except SafetensorError as error:
-        raise ValueError(
-            f"{where}: is truncated or no safetensors file ({error}); delete it and load again"
-        ) from error
-    if "conv_pre.weight_g" in found:
-        raise ValueError(
-            f"{where}: was saved with weight normalisation (weight_g, weight_v); call "
-            "remove_weight_norm() on the model and save it again"
-        )
-    if kinds - FLOATS:
-        raise ValueError(
-            f"{where}: has weights of type {', '.join(sorted(kinds - FLOATS))}, expected floats "
-            f"({', '.join(sorted(FLOATS))}); a quantised checkpoint does not fit"
-        )
+    found: dict[str, list[int]] = {}
+    for path in paths:
+        own = _read_header(path, f"{where}/{path.name}")
+        if twice := sorted(set(own) & set(found)):
+            raise ValueError(f"{where}/{path.name}: has {twice[0]}, which another shard has too")
+        found |= own
+    where = f"{where}/{paths[0].name}" if len(paths) == 1 else f"{where}, {len(paths)} shards"
+    found = _without_norm(found)
     wrong = [name for name, shape in shapes.items() if found.get(name) != shape]
     if wrong:
         first = wrong[0]
@@ -200,16 +255,66 @@ def check_weights(path: Path, model: Any, where: str) -> None:
         logger.warning("%s: ignored unknown weights: %s", where, ", ".join(unknown[:5]))
 
 
-def fill(model: Any, path: Path, dtype: Any) -> None:
+def _read_header(path: Path, where: str) -> dict[str, list[int]]:
+    """Present names of the weights in a file, to their shapes."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as weights:
+            slices = [(name, weights.get_slice(name)) for name in weights.keys()]  # noqa: SIM118 (no mapping)
+            found = {_new_name(name): piece.get_shape() for name, piece in slices}
+            kinds = {piece.get_dtype() for _, piece in slices}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{where}: is truncated or no safetensors file ({error}); delete it and load again"
+        ) from error
+    if kinds - FLOATS:
+        raise ValueError(
+            f"{where}: has weights of type {', '.join(sorted(kinds - FLOATS))}, expected floats "
+            f"({', '.join(sorted(FLOATS))}); a quantised checkpoint does not fit"
+        )
+    if len(found) < len(slices):
+        raise ValueError(
+            f"{where}: has weights under two names each (with and without module. or _orig_mod.?); "
+            "save the model again"
+        )
+    return found
+
+
+def _without_norm(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Shapes with ``weight`` in place of ``weight_g`` and ``weight_v``, where the two fit."""
+    shapes = dict(shapes)
+    for name in [name for name in shapes if name.endswith(".weight_g")]:
+        weight = name.removesuffix("_g")
+        direction = shapes.get(f"{weight}_v", [])
+        if (
+            weight not in shapes
+            and direction
+            and shapes[name] == [direction[0]] + [1] * (len(direction) - 1)
+        ):
+            shapes[weight] = direction
+            del shapes[name], shapes[f"{weight}_v"]
+    return shapes
+
+
+def fill(model: Any, paths: list[Path], dtype: Any) -> None:
     """Give a model of :func:`models_from_configs` its weights, which were checked, in ``dtype``.
 
-    This file is all that is read. The libraries' own loaders would also follow what else a
+    These files are all that is read. The libraries' own loaders would also follow what else a
     stranger's folder names: an index of shards (by any path), an adapter, a quantisation.
     """
     import torch
     from safetensors.torch import load_file
 
-    weights = {_new_name(name): tensor for name, tensor in load_file(path).items()}
+    weights = {}
+    for path in paths:
+        weights |= {_new_name(name): tensor for name, tensor in load_file(path).items()}
+    for name in model.state_dict():
+        if name not in weights and f"{name}_g" in weights:
+            gain, direction = weights[f"{name}_g"].float(), weights[f"{name}_v"].float()
+            # one gain for each index of the first axis
+            norm = torch.linalg.vector_norm(direction, dim=tuple(range(1, gain.ndim)), keepdim=True)
+            weights[name] = direction * (gain / norm)
     unused = {"mean": torch.zeros, "scale": torch.ones}  # OPTIONAL
     weights |= {
         name: unused[name](tensor.shape)
@@ -221,7 +326,14 @@ def fill(model: Any, path: Path, dtype: Any) -> None:
 
 
 def _new_name(name: str) -> str:
-    """The present name of a weight: attention had others before diffusers 0.15 (AudioLDM 1)."""
+    """The name of a weight in the plain model, as diffusers and transformers have it today.
+
+    ``torch.compile`` and ``DataParallel`` put prefixes before it, weight normalisation has an older
+    and a newer spelling, and attention had other names before diffusers 0.15 (AudioLDM 1).
+    """
+    name = name.replace("_orig_mod.", "").removeprefix("module.")
+    for old, new in NORM_NAMES.items():
+        name = name.replace(old, new)
     if ".attentions." in name:
         for old, new in OLD_NAMES.items():
             name = name.replace(f".{old}.", f".{new}.")

@@ -31,6 +31,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from vaerecon.autocast import without_autocast
 from vaerecon.chunks import spans
 from vaerecon.cores import on_cores
 from vaerecon.filterbank import sum_bands
@@ -81,7 +82,7 @@ def check_log_mel(log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch
 def hann_window(config: MelConfig = AUDIOLDM_MEL, device: str = "cpu") -> torch.Tensor:
     """Periodic Hann window of ``win_length``, ``[win_length]``."""
     with torch.inference_mode(False):  # cached, so it must serve training too
-        return torch.hann_window(config.win_length, device=device)
+        return torch.hann_window(config.win_length, device=device, dtype=torch.float32)
 
 
 def stft_frames(
@@ -142,6 +143,7 @@ def stft_section(
     return spectrum if x.ndim == 2 else spectrum[0]
 
 
+@without_autocast
 def magnitude_to_log_mel(magnitude: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
     """``[..., T, n_fft/2 + 1]`` STFT magnitudes (power 1) to ``[..., T, n_mels]`` nepers."""
     return sum_bands(magnitude, config).clamp_min(config.floor).log()
@@ -154,7 +156,8 @@ def magnitudes(spectrum: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.abs(spectrum.numpy()))
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def log_mel(
     samples: ArrayLike,
     config: MelConfig = AUDIOLDM_MEL,
@@ -199,7 +202,7 @@ def log_mel(
     return mels if x.ndim == 2 else mels[0]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _log_mel(x: torch.Tensor, config: MelConfig, framing: Framing, normalize: bool) -> torch.Tensor:
     """Of a clip, or of a batch at once."""
     x = normalize_level(x)[0] if normalize else as_samples(x)

@@ -19,6 +19,7 @@ from functools import lru_cache
 
 import torch
 
+from vaerecon.autocast import without_autocast
 from vaerecon.chunks import spans
 from vaerecon.cores import on_cores
 from vaerecon.filterbank import bands, mel_filters, sum_bands
@@ -31,6 +32,7 @@ TINY = 1e-15  # keeps 0 / 0 at 0; far below any magnitude that float32 samples g
 DETAIL = 0.9  # of the magnitude to start from, against the smooth one of the mel alone
 
 
+@without_autocast
 def mel_to_magnitude(
     log_mel: ArrayLike,
     config: MelConfig = AUDIOLDM_MEL,
@@ -76,6 +78,7 @@ def mel_to_magnitude(
     return _in_blocks(invert, mel) if start is None else _in_blocks(invert, mel, start)
 
 
+@without_autocast
 def hold_to_mel(
     magnitude: torch.Tensor,
     log_mel: ArrayLike,

@@ -193,7 +193,8 @@ def _librosa(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) 
 def _silence(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
     import torch
 
-    return torch.zeros(*log_mel.shape[:-2], n_samples, device=log_mel.device)
+    shape = (*log_mel.shape[:-2], n_samples)
+    return torch.zeros(shape, dtype=torch.float32, device=log_mel.device)
 
 
 @method(

@@ -14,7 +14,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: the disk, a quota, a limit on files
@@ -67,13 +67,17 @@ def check_stem(stem: str) -> str:
 
 
 @contextlib.contextmanager
-def whole_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_folder(
+    target: str | os.PathLike[str], earlier: Callable[[Path], Iterable[str]] = lambda folder: ()
+) -> Iterator[Path]:
     """Give a scratch folder whose files appear in ``target`` together, or not at all.
 
     Parameters
     ----------
     target
         Folder, created if need be. Its other files stay; those of the same name are replaced.
+    earlier
+        Names of files in ``target`` that the new ones replace though they are called otherwise.
 
     Raises
     ------
@@ -111,7 +115,7 @@ def whole_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
             ) from error
         if not _became(new, target):
             with _one_at_a_time(target), _signals_held():
-                _move_in(new, target, scratch / "old")
+                _move_in(new, target, scratch / "old", earlier(target))
         made = []
     finally:
         with _signals_held():  # a second Ctrl-C must not stop the cleaning up after the first
@@ -171,7 +175,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         os.close(handle)  # and the lock goes with it
 
 
-def _move_in(new: Path, target: Path, old: Path) -> None:
+def _move_in(new: Path, target: Path, old: Path, earlier: Iterable[str]) -> None:
     """Move all files of ``new`` into ``target``; on failure put back what was there."""
     old.mkdir()
     moved: list[str] = []
@@ -181,6 +185,9 @@ def _move_in(new: Path, target: Path, old: Path) -> None:
                 os.replace(target / path.name, old / path.name)
             os.replace(path, target / path.name)
             moved.append(path.name)
+        for name in set(earlier).difference(moved):
+            if (target / name).is_file():
+                os.replace(target / name, old / name)
     except BaseException:
         for name in moved:
             _remove(target / name)

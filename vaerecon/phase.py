@@ -38,6 +38,7 @@ from collections.abc import Callable
 
 import torch
 
+from vaerecon.autocast import without_autocast
 from vaerecon.cores import on_cores
 from vaerecon.istft import check_frames, check_n_samples
 from vaerecon.mel import check_log_mel, magnitudes, stft_frames
@@ -119,12 +120,13 @@ def _solve(
     """
     batch, mel, spectrum = _prepare(magnitude, log_mel, init, n_samples, config, framing)
     generator = default_generator(generator)
-    first = torch.rand(batch.shape[-1], generator=generator, device=generator.device)
-    first = first.to(batch.device)
+    first = torch.rand(
+        batch.shape[-1], generator=generator, device=generator.device, dtype=torch.float32
+    ).to(batch.device)
 
     padding = config.padding(framing)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def solve(clips: slice) -> torch.Tensor:
         onto = Projection(batch[clips], None if mel is None else mel[clips], config)
         if spectrum is None:
@@ -152,7 +154,7 @@ def _sinusoids(magnitude: torch.Tensor, first: torch.Tensor, config: MelConfig) 
     of the parabola through it and its neighbours, or where that is far or none, 1.5 bins uphill.
     It begins at ``first`` (``[n_fft/2 + 1]``, cycles), the same for every item of a batch.
     """
-    bins = torch.arange(magnitude.shape[-1], device=magnitude.device)
+    bins = torch.arange(magnitude.shape[-1], device=magnitude.device, dtype=torch.float32)
     # frames start half a window before their centre, so neighbours have opposite signs
     reached = first + bins % 2 / 2  # cycles, at the last frame so far
 
@@ -172,7 +174,8 @@ def _sinusoids(magnitude: torch.Tensor, first: torch.Tensor, config: MelConfig) 
     return spectra
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def griffin_lim(
     magnitude: torch.Tensor,
     n_samples: int,
@@ -249,7 +252,8 @@ def _step(onto: Projection, signal: torch.Tensor, comb: Comb) -> torch.Tensor:
     return found
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def admm(
     magnitude: torch.Tensor,
     n_samples: int,
@@ -290,7 +294,8 @@ def admm(
     return _solve(solve, magnitude, n_samples, log_mel, init, generator, config, framing)
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def refine(
     samples: ArrayLike,
     log_mel: ArrayLike,

@@ -17,23 +17,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import DiffusionPipeline
 
-from vaerecon import autoencoder, checkpoints, flow
+from vaerecon import autoencoder, checkpoints, flow, saving
 from vaerecon.audio import Clip, stream_audio
+from vaerecon.autocast import without_autocast
 from vaerecon.chunks import CHUNK_SECONDS, chunking
 from vaerecon.conversion import check_whole
-from vaerecon.istft_vocoder import MagnitudeNetwork, bundled_network, load_network
 from vaerecon.mel import check_log_mel
 from vaerecon.mel_config import AUDIOLDM_MEL, MelConfig, check_model_configs
 from vaerecon.methods import Method, get_method, select_methods
 from vaerecon.metrics import metric_names
 from vaerecon.outputs import check_stem, text_to_name, whole_folder
-from vaerecon.result import Findings, ModelFacts, Reconstruction
+from vaerecon.result import Findings, ModelFacts, Reconstruction, earlier_sounds
 from vaerecon.samples import ArrayLike, as_clip, as_samples
 from vaerecon.sound_files import check_path
 from vaerecon.tracks import FolderShelf, MemoryShelf, MemoryTrack
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 DEFAULT_METHODS = ("vocoder", "fast", "griffinlim")
 
 
-class ReconstructionPipeline(DiffusionPipeline):
+class ReconstructionPipeline(saving.CheckpointPipeline):
     """Sound through AudioLDM2's VAE and back.
 
     A diffusers pipeline with the components ``vae`` and ``vocoder``: ``.to()``,
@@ -72,16 +72,13 @@ class ReconstructionPipeline(DiffusionPipeline):
         super().__init__()
         check_model_configs(vae.config, vocoder.config)
         self.register_modules(vae=vae, vocoder=vocoder)
-        self.variant, self.source, self.revision = "custom", "memory", None
-        self.fast_folder: Path | None = None  # of the checkpoint's own network for `fast`
         self._lag: int | None = None
-        self._network: MagnitudeNetwork | None = None
         self.warm: set[str] = set()  # methods that have run here before (vaerecon.flow)
         self.chunk_seconds = CHUNK_SECONDS  # longest stretch that goes through a model at once
 
     @classmethod
     def from_pretrained(cls, source: str = "tiny", **options: Any) -> ReconstructionPipeline:
-        """Load ``vae/`` and ``vocoder/``, and nothing else, of a checkpoint.
+        """Load ``vae/`` and ``vocoder/`` of a checkpoint, and its own ``fast/`` if it has one.
 
         Parameters
         ----------
@@ -89,7 +86,7 @@ class ReconstructionPipeline(DiffusionPipeline):
             ``"tiny"`` (bundled), ``"music"``, ``"speech"``, ``"large"``, a folder, or a hub id.
         **options
             Those of :func:`vaerecon.checkpoints.load`: ``revision``, ``device``, ``dtype``,
-            ``cache_dir``, ``local_files_only``.
+            ``variant``, ``token``, ``cache_dir``, ``local_files_only``.
 
         Raises
         ------
@@ -120,7 +117,7 @@ class ReconstructionPipeline(DiffusionPipeline):
             variant=self.variant,
             source=self.source,
             revision=self.revision,
-            device=str(self.device),
+            device=str(self._execution_device),
             dtype=dtype_name(self.vae, self.vocoder),
             vae_dtype=dtype_name(self.vae),
             vocoder_dtype=dtype_name(self.vocoder),
@@ -155,15 +152,8 @@ class ReconstructionPipeline(DiffusionPipeline):
             return {"network": self._fast_network()}
         return {}
 
-    def _fast_network(self) -> MagnitudeNetwork:
-        """The checkpoint's own, or the bundled one, which fits all of them."""
-        if self.fast_folder is None:
-            return bundled_network(str(self.device))
-        if self._network is None:
-            self._network = load_network(self.fast_folder)
-        return self._network.to(self.device)
-
-    @torch.inference_mode()
+    @torch.no_grad()
+    @without_autocast
     def synthesize(
         self,
         log_mel: ArrayLike,
@@ -199,7 +189,7 @@ class ReconstructionPipeline(DiffusionPipeline):
             that is not finite.
         """
         chosen = get_method(method)
-        mel = check_log_mel(log_mel, self.mel_config).to(self.device)
+        mel = check_log_mel(log_mel, self.mel_config).to(self._execution_device)
         if not torch.isfinite(mel).all():  # or a method would be blamed for it
             raise ValueError(
                 "log-mel: got NaN or infinite values, expected finite ones; clean what it was "
@@ -232,7 +222,8 @@ class ReconstructionPipeline(DiffusionPipeline):
         )
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
+    @without_autocast
     def __call__(
         self,
         clip: Clip | ArrayLike | str | os.PathLike[str],
@@ -274,7 +265,9 @@ class ReconstructionPipeline(DiffusionPipeline):
         clip = as_clip(clip, self.mel_config.sample_rate)
         request = self._request(methods, without_vae, sample, seed, exclude_metrics)
         samples = MemoryTrack(as_samples(clip.samples))
-        return flow.reconstruct(self, clip, samples, MemoryShelf(), request, clip.name)
+        result = flow.reconstruct(self, clip, samples, MemoryShelf(), request, clip.name)
+        self.maybe_free_model_hooks()  # ends model offloading, if that is on
+        return result
 
     def _request(self, methods, without_vae, sample, seed, exclude_metrics) -> flow.Request:
         check_whole(seed, "seed")
@@ -287,7 +280,8 @@ class ReconstructionPipeline(DiffusionPipeline):
             chunk=self._chunk_frames,
         )
 
-    @torch.inference_mode()
+    @torch.no_grad()
+    @without_autocast
     def reconstruct_file(
         self,
         path: str | os.PathLike[str],
@@ -312,7 +306,8 @@ class ReconstructionPipeline(DiffusionPipeline):
         path
             A sound file; see :func:`vaerecon.load_audio`, also for ``max_length`` and ``offset``.
         output_dir
-            Folder for the results, created if need be; files of the same name are replaced.
+            Folder for the results, created if need be. What an earlier run of the same clip wrote
+            there is replaced; other files stay.
         methods, without_vae, sample, seed, exclude_metrics
             As in :meth:`__call__`.
 
@@ -331,7 +326,9 @@ class ReconstructionPipeline(DiffusionPipeline):
         check_path(path)
         check_stem(Path(path).stem)  # the files are named after it
         output_dir = Path(output_dir)
-        with whole_folder(output_dir) as folder:
+        with whole_folder(
+            output_dir, partial(earlier_sounds, text_to_name(Path(path).stem))
+        ) as folder:
             scratch = folder.parent / "tracks"
             scratch.mkdir()
             with FolderShelf(folder, scratch) as shelf:
@@ -342,4 +339,5 @@ class ReconstructionPipeline(DiffusionPipeline):
                 result.write_findings(folder, clip.name)
                 findings = result.findings
             names = sorted(p.name for p in folder.iterdir())
+        self.maybe_free_model_hooks()  # ends model offloading, if that is on
         return replace(findings, files=tuple(output_dir / name for name in names))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -273,7 +273,8 @@ class Reconstruction:
         Parameters
         ----------
         folder
-            Created if need be; other files in it stay.
+            Created if need be. What an earlier run of the same clip wrote there is replaced;
+            other files stay.
         stem
             First part of the file names; the clip's name by default.
 
@@ -290,7 +291,7 @@ class Reconstruction:
         """
         stem = check_stem(stem or self.clip.name)
         folder, start = Path(folder), text_to_name(stem)
-        with whole_folder(folder) as scratch:
+        with whole_folder(folder, partial(earlier_sounds, start)) as scratch:
             write_wav(scratch / original_name(start), self.reference, self.clip.sample_rate)
             for name, found in self.methods.items():
                 if name != "silence":
@@ -333,6 +334,19 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def earlier_sounds(stem: str, folder: Path) -> list[str]:
+    """Files of the methods of an earlier run, as its ``analysis.json`` in ``folder`` lists them.
+
+    Its other files have names that every run gives them again.
+    """
+    try:
+        text = (folder / f"{stem}_analysis.json").read_text(encoding="utf-8")
+        names = [wav_name(stem, method) for method in json.loads(text)["methods"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []  # there was none, or something else of that name
+    return [name for name in names if not {"/", "\\", "\0"} & set(name)]
 
 
 def original_name(stem: str) -> str:

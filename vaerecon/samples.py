@@ -174,7 +174,8 @@ def measure_level(n_samples: int, read: Reader, longest: int) -> Level:
         total += float(x.double().sum())
         lowest, highest = min(lowest, float(x.min())), max(highest, float(x.max()))
     mean = torch.tensor(total / n_samples, dtype=torch.float32)
-    return _level(mean, torch.tensor(lowest), torch.tensor(highest))
+    bounds = torch.tensor([lowest, highest], dtype=torch.float32)
+    return _level(mean, bounds[0], bounds[1])
 
 
 def _level(mean: torch.Tensor, lowest: torch.Tensor, highest: torch.Tensor) -> Level:

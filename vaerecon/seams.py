@@ -47,8 +47,8 @@ def _mended(before: torch.Tensor, after: torch.Tensor, plan: Chunking, unit: int
 
     n_samples = before.shape[-1]
     first, length = plan.margin * unit, plan.fade * unit
-    ramp = torch.zeros(n_samples)
-    ramp[first : first + length] = (torch.arange(length) + 0.5) / length
+    ramp = torch.zeros(n_samples, dtype=torch.float32)
+    ramp[first : first + length] = (torch.arange(length, dtype=torch.float32) + 0.5) / length
     ramp[first + length :] = 1.0
     ramp = ramp.to(before.device)
     angle = ramp * (math.pi / 2)
@@ -64,8 +64,8 @@ def _mended(before: torch.Tensor, after: torch.Tensor, plan: Chunking, unit: int
     # its own ends are those of a clip; the windows' are better: from one to the other in a quarter
     # of the margin, where both agree
     edge = plan.margin * unit // 4
-    own = torch.ones(n_samples)
+    own = torch.ones(n_samples, dtype=torch.float32)
     own[:edge], own[n_samples - edge :] = 0.0, 0.0
-    own[edge : 2 * edge] = (torch.arange(edge) + 0.5) / edge
+    own[edge : 2 * edge] = (torch.arange(edge, dtype=torch.float32) + 0.5) / edge
     own[n_samples - 2 * edge : n_samples - edge] = own[edge : 2 * edge].flip(0)
     return torch.lerp(start, mended, own.to(before.device))

@@ -148,7 +148,7 @@ def tune(model: nn.Module, run: Callable[[nn.Module], object]) -> nn.Module:
     return mixed if mixed is not None else mix(model)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _time(run: Callable[[nn.Module], object], *models: nn.Module) -> list[float]:
     """The quickest of some runs of each, in turns, after one that does not count."""
     seconds: list[list[float]] = [[] for _ in models]
@@ -163,13 +163,13 @@ def _time(run: Callable[[nn.Module], object], *models: nn.Module) -> list[float]
 
 def run_vae(vae: Any) -> None:
     """Encode and decode :data:`FRAMES` frames, for :func:`tune`."""
-    mel = torch.linspace(-11.5, 1.0, FRAMES * 64).reshape(1, 1, FRAMES, 64)
+    mel = torch.linspace(-11.5, 1.0, FRAMES * 64, dtype=torch.float32).reshape(1, 1, FRAMES, 64)
     vae.decode(vae.encode(mel).latent_dist.mode())
 
 
 def run_vocoder(vocoder: Any) -> None:
     """Make the samples of :data:`FRAMES` frames, for :func:`tune`."""
-    vocoder(torch.linspace(-11.5, 1.0, FRAMES * 64).reshape(1, FRAMES, 64))
+    vocoder(torch.linspace(-11.5, 1.0, FRAMES * 64, dtype=torch.float32).reshape(1, FRAMES, 64))
 
 
 def pick_threads() -> int:

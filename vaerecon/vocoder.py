@@ -32,8 +32,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from vaerecon.autocast import without_autocast
 from vaerecon.chunks import CHUNK_SECONDS, Chunking, stitched
-from vaerecon.cores import one_by_one
+from vaerecon.cores import device_of, one_by_one
 from vaerecon.mel import check_log_mel, log_mel
 from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.samples import ArrayLike
@@ -79,7 +80,8 @@ def receptive_field(vocoder: Any) -> int:
     return max(-(first - 3), last + 3)  # conv_pre, 7 taps
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def vocode(
     vocoder: Any,
     log_mel: ArrayLike,
@@ -150,7 +152,7 @@ def _run(vocoder: Any, mel: torch.Tensor) -> torch.Tensor:
     """What the model makes of ``mel``, uncut, checked to be finite."""
     single = mel.ndim == 2
     batch = mel[None] if single else mel  # always a batch: [B, T, M] in, [B, N] out
-    samples = one_by_one(vocoder, batch.to(vocoder.device, vocoder.dtype)).to(torch.float32)
+    samples = one_by_one(vocoder, batch.to(device_of(vocoder), vocoder.dtype)).to(torch.float32)
     if not torch.isfinite(samples).all():
         cause = (
             "float16 overflowed: load with dtype='float32' or 'bfloat16'"
@@ -172,16 +174,17 @@ def _lag_probes() -> tuple[torch.Tensor, torch.Tensor]:
     middle = AUDIOLDM_MEL.frame_center(PROBE_FRAMES // 2)
     bursts, centers = [], []
     for offset in (20, 60):  # samples; with their negatives, even steps through one hop of 160
-        noise = torch.randn(n_samples, generator=generator)
+        noise = torch.randn(n_samples, generator=generator, dtype=torch.float32)
         for center in (middle - offset, middle + offset):
             distance = (torch.arange(n_samples) - center).abs()
-            envelope = torch.exp(-0.5 * (distance / PROBE_WIDTH) ** 2)
+            envelope = torch.exp(-0.5 * (distance.float() / PROBE_WIDTH) ** 2)
             bursts.append(0.15 * noise[distance.clamp_max(n_samples - 1)] * envelope)
             centers.append(center)
     return log_mel(torch.stack(bursts), normalize=False), torch.tensor(centers)
 
 
-@torch.inference_mode()
+@torch.no_grad()
+@without_autocast
 def measure_lag(vocoder: Any) -> int:
     """By how many samples a vocoder's sound is late against the mel that it was made from.
 

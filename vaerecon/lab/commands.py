@@ -10,15 +10,14 @@ from pathlib import Path
 
 import click
 
-from vaerecon.terminal import new_console, plain, stop
+from vaerecon.terminal import model_option, new_console, plain, stop
 
 
 @click.command()
 @click.argument("clip", required=False, type=click.Path(path_type=Path))
 @click.option("--output", default=Path("report.html"), show_default=True,
               type=click.Path(path_type=Path), help="The page to write.")  # fmt: skip
-@click.option("--model", default="tiny", show_default=True,
-              help="tiny, music, speech, large, a folder, or a hub id (owner/name).")  # fmt: skip
+@model_option
 @click.option("--methods", default="all", show_default=True,
               help="Names with commas between, or 'all'.")  # fmt: skip
 @click.option("--max-length", type=float,
@@ -34,7 +33,7 @@ def report(clip, output, model, methods, max_length, seed, timeout):
     """
     from vaerecon.audio import load_audio
     from vaerecon.bundled import DEMO_CLIP, demo_clips
-    from vaerecon.checkpoints import check_source
+    from vaerecon.checkpoints import check_hub, check_source
     from vaerecon.methods import select_methods
 
     select_methods(methods)
@@ -42,6 +41,7 @@ def report(clip, output, model, methods, max_length, seed, timeout):
     clip = clip or demo_clips()[DEMO_CLIP]
     name = load_audio(clip, max_length=max_length).name
     _need_notebook_packages()
+    check_hub(model)
     from vaerecon.lab.report import write_report
     from vaerecon.lab.runs import NotebookError
 

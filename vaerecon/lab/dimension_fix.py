@@ -89,7 +89,7 @@ def random_vocoder(generator: torch.Generator, symmetric: bool = False, **sizes:
     return model
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def layer_table(vocoder: Any, x: torch.Tensor) -> pd.DataFrame:
     """Shapes at every stage of a vocoder, read by forward hooks while ``x`` goes through.
 
@@ -160,7 +160,7 @@ def dtype_table(vocoder: Any, x: torch.Tensor, dtypes: Sequence[str]) -> pd.Data
     for name in dtypes:
         cast = x.to(getattr(torch, name))
         try:
-            with torch.inference_mode():
+            with torch.no_grad():
                 vocoder(cast)
             answer = "accepted"
         except RuntimeError as error:
@@ -292,7 +292,7 @@ class Attempt:
     error: str  # the model's own words; empty: it did not raise
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def feed(
     vocoder: Any,
     samples: ArrayLike,

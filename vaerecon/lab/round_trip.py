@@ -146,7 +146,7 @@ def swap_axes(pipe: ReconstructionPipeline, mel: torch.Tensor) -> torch.Tensor:
     any size, so nothing fails. ``T'`` is ``T`` cut to a multiple of 4.
     """
     picture = mel[: len(mel) // 4 * 4].T[None, None]  # [T, 64] -> [1, 1, 64, T], on purpose
-    with torch.inference_mode():
+    with torch.no_grad():
         latent = pipe.vae.encode(picture.to(pipe.vae.device, pipe.vae.dtype)).latent_dist.mode()
         return pipe.vae.decode(latent).sample[0, 0].T.float().cpu()  # and back to [T', 64]
 

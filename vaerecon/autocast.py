@@ -1,0 +1,30 @@
+"""``torch.autocast`` around a call changes nothing inside it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+
+DEVICES = ("cpu", "cuda", "mps")  # those that the kit runs on
+
+
+def without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a public function: inside ``torch.autocast`` too it computes in its own dtypes.
+
+    Log-mels and phases need float32, of which bfloat16 keeps 8 of 24 bits; a model runs in the
+    dtype that it was loaded in.
+    """
+
+    @functools.wraps(function)
+    def undisturbed(*args: Any, **options: Any) -> Any:
+        with ExitStack() as stack:
+            for device in DEVICES:
+                if torch.is_autocast_enabled(device):
+                    stack.enter_context(torch.autocast(device, enabled=False))
+            return function(*args, **options)
+
+    return undisturbed
