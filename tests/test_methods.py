@@ -5,9 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import numpy as np
+import plain_methods as plain
 import pytest
 import torch
+import torch.nn.functional as F
 
+from vaerecon.audio import load_audio
+from vaerecon.bundled import demo_clips
+from vaerecon.istft_vocoder import bundled_network
 from vaerecon.mel import log_mel
 from vaerecon.methods import METHODS, get_method, method, select_methods
 from vaerecon.samples import normalize_level
@@ -77,6 +83,126 @@ def test_every_method_gives_exactly_n_samples(tiny, clip, name, n_samples):
     assert one.dtype == torch.float32
     if get_method(name).reference_only is False:
         assert one.abs().max() > 0.05  # sound, at the front-end's level
+
+
+# --- each name is what it says --------------------------------------------------------------------
+
+SHORT = 3900  # samples: rounding grows from step to step, and with the clip
+
+
+@pytest.fixture(scope="module")
+def original() -> torch.Tensor:
+    """Speech, since rounding grows most on steady tones."""
+    return normalize_level(load_audio(demo_clips()["demo_speech"]).samples[:SHORT])[0]
+
+
+@pytest.fixture(scope="module")
+def mel(original) -> torch.Tensor:
+    return log_mel(original, normalize=False)
+
+
+@pytest.fixture(scope="module")
+def sounds(tiny, mel, original) -> dict[str, torch.Tensor]:
+    """What every registered method makes of one mel with one seed, float64."""
+    made = {n: tiny.synthesize(mel, n, SHORT, seeded(), original=original) for n in METHODS}
+    return {name: samples.double() for name, samples in made.items()}
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(3)
+
+
+def snr_db(reference: torch.Tensor, estimate: torch.Tensor) -> float:
+    return float(10 * torch.log10(reference.square().sum() / (reference - estimate).square().sum()))
+
+
+@torch.no_grad()
+def plain_vocoder(tiny, log_mel: torch.Tensor) -> torch.Tensor:
+    late = F.pad(tiny.vocoder(log_mel[None])[0], (-tiny.lag, 0))
+    return F.pad(late, (0, SHORT - len(late))).double()
+
+
+def plain_griffinlim(tiny, log_mel: torch.Tensor) -> torch.Tensor:
+    mel = plain.linear(log_mel)
+    guess = plain.towards_mel(mel @ plain.BACK, mel, 5)
+    return plain.griffin_lim(guess, mel, plain.sinusoids(guess, seeded()), SHORT, 22)
+
+
+def plain_admm(tiny, log_mel: torch.Tensor) -> torch.Tensor:
+    mel = plain.linear(log_mel)
+    guess = plain.towards_mel(mel @ plain.BACK, mel, 10)
+    return plain.admm(guess, mel, plain.sinusoids(guess, seeded()), SHORT)
+
+
+@torch.no_grad()
+def plain_fast(tiny, log_mel: torch.Tensor) -> torch.Tensor:
+    mel, found = plain.linear(log_mel), bundled_network()(log_mel[None])[0]
+    guess = plain.towards_mel(found.double().exp(), mel, 2)
+    return plain.griffin_lim(guess, mel, plain.sinusoids(guess, seeded()), SHORT, 16)
+
+
+def plain_hybrid(tiny, log_mel: torch.Tensor) -> torch.Tensor:
+    mel, start = plain.linear(log_mel), plain.spectra_of(plain_vocoder(tiny, log_mel))
+    guess = plain.towards_mel(0.1 * (mel @ plain.BACK) + 0.9 * start.abs(), mel, 10)
+    return plain.griffin_lim(guess, mel, start, SHORT, 16)
+
+
+PLAIN = {
+    "vocoder": plain_vocoder,
+    "fast": plain_fast,
+    "griffinlim": plain_griffinlim,
+    "hybrid": plain_hybrid,
+    "admm": plain_admm,
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_method_is_what_its_plain_form_gives(tiny, mel, sounds, name):
+    """60 dB and more here. What is left is float32, whose rounding grows with every step."""
+    assert snr_db(PLAIN[name](tiny, mel), sounds[name]) > 40
+
+
+def test_librosa_is_its_mel_to_audio(mel, sounds, monkeypatch):
+    """That takes no seed, so here its random numbers are those of the method's seed."""
+    seed = int(torch.randint(2**31 - 1, (), generator=seeded()))
+    generator = np.random.RandomState(seed)
+    monkeypatch.setattr(np.random, "default_rng", lambda: generator)
+    assert snr_db(plain.librosa_audio(mel, SHORT), sounds["librosa"]) > 40
+
+
+def test_silence_is_zeros(sounds):
+    assert not sounds["silence"].any()
+
+
+def test_the_oracle_phase_has_the_phase_of_the_original_and_the_mel(mel, original, sounds):
+    true = plain.spectra_of(original)
+    shares = {}  # of the magnitude that has the original's phase
+    for name, samples in sounds.items():
+        found = plain.spectra_of(samples)
+        shares[name] = float((found * true.conj()).real.sum() / (found * true).abs().sum())
+    oracle = shares.pop("oracle_phase")
+    assert oracle > 0.9 > 0.5 > max(shares[name] for name in METHODS if name in PLAIN)
+    found = log_mel(sounds["oracle_phase"].float(), normalize=False)
+    assert (found - mel).abs().mean() < 0.2
+
+
+def test_the_oracle_magnitude_is_plain_griffin_lim_of_the_original(original, sounds):
+    """By its magnitudes: with no mel to hold it, 32 steps make rounding as large as the sound."""
+    true = plain.spectra_of(original).abs()
+
+    def convergence_db(samples: torch.Tensor) -> float:
+        return -snr_db(true, plain.spectra_of(samples).abs())
+
+    expected = plain.griffin_lim(true, None, plain.sinusoids(true, seeded()), SHORT, 32)
+    found = {name: convergence_db(samples) for name, samples in sounds.items()}
+    assert abs(found["oracle_magnitude"] - convergence_db(expected)) < 1
+    assert found["oracle_magnitude"] < min(found[name] for name in PLAIN) - 3
+
+
+def test_no_two_names_are_one_method(sounds):
+    made = [name for name in METHODS if name != "silence"]
+    alike = {(a, b): snr_db(sounds[a], sounds[b]) for a in made for b in made if a != b}
+    assert max(alike.values()) < 10, alike
 
 
 @pytest.mark.parametrize("name", ["oracle_phase", "oracle_magnitude"])
