@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import plain_methods as plain
@@ -57,34 +59,6 @@ def test_a_taken_name_is_refused():
         method("vocoder", "again", "again")(lambda *args: None)
 
 
-def test_adding_a_method_is_adding_a_function(tiny, clip):
-    @method("noise", "Noise", "white noise, for this test")
-    def noise(mel, n_samples, generator):
-        return 0.1 * torch.randn(n_samples, generator=generator)
-
-    try:
-        result = tiny(clip, ["noise"], exclude_metrics=["visqol"])
-        assert list(result.methods) == ["noise", "silence"]
-        assert result.audio["noise"].shape == (len(clip.samples),)
-    finally:
-        del METHODS["noise"]
-
-
-@pytest.mark.parametrize("name", list(METHODS))
-@pytest.mark.parametrize("n_samples", [8000, 7841])
-def test_every_method_gives_exactly_n_samples(tiny, clip, name, n_samples):
-    x, _ = normalize_level(clip.samples[:n_samples])
-    batch = torch.stack([x, x.flip(0)])
-    mels = log_mel(batch, normalize=False)
-    one = tiny.synthesize(mels[0], name, n_samples, original=x)
-    two = tiny.synthesize(mels, name, n_samples, original=batch)
-    assert one.shape == (n_samples,)
-    assert two.shape == (2, n_samples)
-    assert one.dtype == torch.float32
-    if get_method(name).reference_only is False:
-        assert one.abs().max() > 0.05  # sound, at the front-end's level
-
-
 # --- each name is what it says --------------------------------------------------------------------
 
 SHORT = 3900  # samples: rounding grows from step to step, and with the clip
@@ -102,10 +76,14 @@ def mel(original) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def sounds(tiny, mel, original) -> dict[str, torch.Tensor]:
-    """What every registered method makes of one mel with one seed, float64."""
-    made = {n: tiny.synthesize(mel, n, SHORT, seeded(), original=original) for n in METHODS}
-    return {name: samples.double() for name, samples in made.items()}
+def made(tiny, mel, original) -> Callable[[str], torch.Tensor]:
+    """What a registered method makes of one mel with one seed, float64."""
+
+    @cache
+    def make(name: str) -> torch.Tensor:
+        return tiny.synthesize(mel, name, SHORT, seeded(), original=original).double()
+
+    return make
 
 
 def seeded() -> torch.Generator:
@@ -157,36 +135,39 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_a_method_is_what_its_plain_form_gives(tiny, mel, sounds, name):
+def test_a_method_is_what_its_plain_form_gives(tiny, mel, made, name):
     """60 dB and more here. What is left is float32, whose rounding grows with every step."""
-    assert snr_db(PLAIN[name](tiny, mel), sounds[name]) > 40
+    assert snr_db(PLAIN[name](tiny, mel), made(name)) > 40
 
 
-def test_librosa_is_its_mel_to_audio(mel, sounds, monkeypatch):
+def test_librosa_is_its_mel_to_audio(mel, made, monkeypatch):
     """That takes no seed, so here its random numbers are those of the method's seed."""
+    found = made("librosa")
     seed = int(torch.randint(2**31 - 1, (), generator=seeded()))
     generator = np.random.RandomState(seed)
     monkeypatch.setattr(np.random, "default_rng", lambda: generator)
-    assert snr_db(plain.librosa_audio(mel, SHORT), sounds["librosa"]) > 40
+    assert snr_db(plain.librosa_audio(mel, SHORT), found) > 40
 
 
-def test_silence_is_zeros(sounds):
-    assert not sounds["silence"].any()
+def test_silence_is_zeros(made):
+    assert not made("silence").any()
 
 
-def test_the_oracle_phase_has_the_phase_of_the_original_and_the_mel(mel, original, sounds):
+def test_the_oracle_phase_has_the_phase_of_the_original_and_the_mel(mel, original, made):
     true = plain.spectra_of(original)
-    shares = {}  # of the magnitude that has the original's phase
-    for name, samples in sounds.items():
-        found = plain.spectra_of(samples)
-        shares[name] = float((found * true.conj()).real.sum() / (found * true).abs().sum())
-    oracle = shares.pop("oracle_phase")
-    assert oracle > 0.9 > 0.5 > max(shares[name] for name in METHODS if name in PLAIN)
-    found = log_mel(sounds["oracle_phase"].float(), normalize=False)
+
+    def share(name: str) -> float:
+        """Of the magnitude that has the original's phase."""
+        found = plain.spectra_of(made(name))
+        return float((found * true.conj()).real.sum() / (found * true).abs().sum())
+
+    assert share("oracle_phase") > 0.9
+    assert max(share(name) for name in PLAIN) < 0.5
+    found = log_mel(made("oracle_phase").float(), normalize=False)
     assert (found - mel).abs().mean() < 0.2
 
 
-def test_the_oracle_magnitude_is_plain_griffin_lim_of_the_original(original, sounds):
+def test_the_oracle_magnitude_is_plain_griffin_lim_of_the_original(original, made):
     """By its magnitudes: with no mel to hold it, 32 steps make rounding as large as the sound."""
     true = plain.spectra_of(original).abs()
 
@@ -194,15 +175,46 @@ def test_the_oracle_magnitude_is_plain_griffin_lim_of_the_original(original, sou
         return -snr_db(true, plain.spectra_of(samples).abs())
 
     expected = plain.griffin_lim(true, None, plain.sinusoids(true, seeded()), SHORT, 32)
-    found = {name: convergence_db(samples) for name, samples in sounds.items()}
-    assert abs(found["oracle_magnitude"] - convergence_db(expected)) < 1
-    assert found["oracle_magnitude"] < min(found[name] for name in PLAIN) - 3
+    found = convergence_db(made("oracle_magnitude"))
+    assert abs(found - convergence_db(expected)) < 1
+    assert found < min(convergence_db(made(name)) for name in PLAIN) - 3
 
 
-def test_no_two_names_are_one_method(sounds):
-    made = [name for name in METHODS if name != "silence"]
-    alike = {(a, b): snr_db(sounds[a], sounds[b]) for a in made for b in made if a != b}
+def test_no_two_names_are_one_method(made):
+    names = [name for name in METHODS if name != "silence"]
+    alike = {(a, b): snr_db(made(a), made(b)) for a in names for b in names if a != b}
     assert max(alike.values()) < 10, alike
+
+
+# --- what all of them hold ------------------------------------------------------------------------
+
+
+def test_adding_a_method_is_adding_a_function(tiny, clip):
+    @method("noise", "Noise", "white noise, for this test")
+    def noise(mel, n_samples, generator):
+        return 0.1 * torch.randn(n_samples, generator=generator)
+
+    try:
+        result = tiny(clip, ["noise"], exclude_metrics=["visqol"])
+        assert list(result.methods) == ["noise", "silence"]
+        assert result.audio["noise"].shape == (len(clip.samples),)
+    finally:
+        del METHODS["noise"]
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("n_samples", [8000, 7841])
+def test_every_method_gives_exactly_n_samples(tiny, clip, name, n_samples):
+    x, _ = normalize_level(clip.samples[:n_samples])
+    batch = torch.stack([x, x.flip(0)])
+    mels = log_mel(batch, normalize=False)
+    one = tiny.synthesize(mels[0], name, n_samples, original=x)
+    two = tiny.synthesize(mels, name, n_samples, original=batch)
+    assert one.shape == (n_samples,)
+    assert two.shape == (2, n_samples)
+    assert one.dtype == torch.float32
+    if get_method(name).reference_only is False:
+        assert one.abs().max() > 0.05  # sound, at the front-end's level
 
 
 @pytest.mark.parametrize("name", ["oracle_phase", "oracle_magnitude"])
