@@ -82,7 +82,7 @@ def renewed(baseline: dict[str, Any], changes: Mapping[str, float]) -> dict[str,
         moved = changes[name] * abs(entry["value"])
         if moved > SHARE * allowed(entry, entry["value"]):
             digit = 10 ** math.floor(math.log10(changes[name]))
-            entry |= {"absolute": 0.0, "relative": digit * math.ceil(3 * changes[name] / digit)}
+            entry["absolute"], entry["relative"] = 0.0, digit * math.ceil(3 * changes[name] / digit)
             entry["reason"] = (
                 f"rounding: with {SEEDS} seeds, another number of threads moved it by up to "
                 f"{100 * changes[name]:.1g} %"

@@ -3,7 +3,7 @@
 python -m benchmarks.mutants [FILE ...]
 
 Works on a copy of the checkout. A fault counts as found if its tests, which must pass without it,
-fail with it. The list below is held to the code by ``tests/test_mutants.py``.
+fail with it. The list below is held to the code by ``tests/test_benchmarks.py``.
 """
 
 from __future__ import annotations

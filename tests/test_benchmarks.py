@@ -1,4 +1,4 @@
-"""The list of ``python -m benchmarks.mutants`` fits the code: every fault can be put in."""
+"""The benchmarks that judge tests: the faults fit the code, and tolerances what was measured."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.baselines import renewed
 from benchmarks.mutants import FAULTS, Fault, planted
 
 ROOT = Path(__file__).parent.parent
@@ -33,3 +34,14 @@ def test_a_fault_is_put_in_and_taken_out(tmp_path):
         fault = Fault("a.py", text, "!", "")
         with pytest.raises(ValueError, match=f"a.py: got '{text}' {count} times"):
             planted(fault, tmp_path).__enter__()
+
+
+def test_a_tolerance_is_widened_only_where_rounding_takes_two_thirds_of_it():
+    kept = {"value": -2.0, "unit": "dB", "absolute": 0.0, "relative": 1e-3, "reason": "as it was"}
+    metrics = {"steady": dict(kept), "shaky": dict(kept), "count": kept | {"value": 0.0}}
+    changes = {"steady": 6.6e-4, "shaky": 7.2e-4, "count": 0.0}
+    after = renewed({"metrics": metrics}, changes)["metrics"]
+    assert after["steady"] == kept
+    assert after["count"] == kept | {"value": 0.0}
+    assert after["shaky"]["relative"] == pytest.approx(2.2e-3)  # three times, rounded up
+    assert after["shaky"]["reason"].endswith("moved it by up to 0.07 %")
