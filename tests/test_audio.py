@@ -19,6 +19,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vaerecon import sound_files
 from vaerecon.audio import SAMPLE_RATE, Clip, load_audio, write_wav
 
 
@@ -119,6 +120,18 @@ def test_variable_bit_rate_mp3_without_a_header_is_read_whole(tmp_path: Path) ->
     guessed = soundfile.info(path).duration
     assert abs(guessed - 6) > 0.5, "the premise: libsndfile's guess is wrong"
     assert load_audio(path).duration == pytest.approx(6, abs=0.1)  # mp3's frames and delay
+
+
+def test_the_length_of_an_mp3_is_found_behind_a_tag(tmp_path: Path) -> None:
+    """Tags with a picture are longer than the stretch that is searched for the header."""
+    plain, tagged = tmp_path / "plain.mp3", tmp_path / "tagged.mp3"
+    soundfile.write(plain, sine(1.0, SAMPLE_RATE), SAMPLE_RATE)
+    size = 20_000
+    head = b"ID3\4\0\0" + bytes(size >> shift & 127 for shift in (21, 14, 7, 0))
+    tagged.write_bytes(head + bytes(size) + plain.read_bytes())
+    assert sound_files._mp3_has_length(plain)
+    assert sound_files._mp3_has_length(tagged)
+    assert np.array_equal(load_audio(tagged).samples, load_audio(plain).samples)
 
 
 # Rates and channels

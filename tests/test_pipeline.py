@@ -52,6 +52,24 @@ def test_the_same_seed_gives_the_same_bits_in_any_order(tiny, clip, result):
         assert torch.equal(other.audio[name], result.audio[name])
 
 
+DRAWN = ("fast", "griffinlim", "admm", "librosa", "oracle_magnitude")  # that begin with a draw
+
+
+def test_the_seed_is_that_of_every_draw(tiny, sound):
+    """With it each method gives what it gives by itself from a generator of that seed."""
+    clip = sound[:4000]
+    original, level = vr.samples.normalize_level(clip)
+    runs = {seed: tiny(clip, DRAWN, seed=seed, exclude_metrics=METRICS) for seed in (0, 3)}
+    for seed, run in runs.items():
+        for name in DRAWN:
+            generator = torch.Generator().manual_seed(seed)
+            alone = tiny.synthesize(run.mel_decoded, name, 4000, generator, original)
+            assert torch.equal(level.restore(alone), run.audio[name]), (seed, name)
+    for name in DRAWN:
+        assert not torch.equal(runs[0].audio[name], runs[3].audio[name]), name
+    assert runs[3].seed == 3
+
+
 def test_sampling_the_posterior_differs_from_its_mode_and_repeats(tiny, clip, result):
     draws = [
         tiny(clip, ["silence"], sample=True, seed=s, exclude_metrics=FAST).latent for s in (1, 1, 2)
