@@ -144,8 +144,6 @@ def test_python_versions_agree():
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """The files that the Makefile's set-up reads, in an empty folder."""
-    if shutil.which("make") is None:
-        pytest.skip("make is not installed (Windows takes the conda road)")
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     return tmp_path
@@ -160,6 +158,7 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.needs("make")
 @pytest.mark.parametrize("target", ["demo", "test", "browser-test", "lab", "site", "lint"])
 def test_make_installs_the_lock_first_and_then_never_again(checkout, target):
     fresh = make(checkout, "--dry-run", target).stdout
@@ -179,11 +178,13 @@ def test_make_installs_the_lock_first_and_then_never_again(checkout, target):
         assert ("pip install" in planned) == (changed is not None)
 
 
+@pytest.mark.needs("make")
 def test_make_passes_on_the_index_for_torch(checkout):
     run = make(checkout, "--dry-run", "demo", "TORCH_INDEX=https://example.org/cpu")
     assert "pip install --extra-index-url https://example.org/cpu -r" in run.stdout
 
 
+@pytest.mark.needs("make")
 def test_make_refuses_a_python_that_does_not_fit(checkout):
     run = make(checkout, "demo", "PYTHON=false")  # a program that fails, like an old Python's check
     assert run.returncode != 0
@@ -191,6 +192,7 @@ def test_make_refuses_a_python_that_does_not_fit(checkout):
     assert not (checkout / ".venv").exists()
 
 
+@pytest.mark.needs("make")
 def test_make_leaves_out_what_it_cannot_compile(checkout, monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
     run = make(checkout, ".venv/requirements.lock", f"PYTHON={sys.executable}")

@@ -1,6 +1,7 @@
 """Sound files, opened at any second and decoded block by block at their own rate and channels.
 
-By libsndfile [1]_; what it cannot read, and MP3 of unknown length, by ffmpeg if it is installed.
+By libsndfile [1]_; what it cannot read, and MP3 of unknown length, by ffmpeg: the program on the
+PATH, or else the one that imageio-ffmpeg brings.
 
 References
 ----------
@@ -53,7 +54,7 @@ def open_sound_file(
         guessed = sound.format == "MP3" and not _mp3_has_length(path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: headerless .raw
         sound, guessed = None, False
-    ffmpeg = shutil.which("ffmpeg")
+    ffmpeg = find_ffmpeg()
     with sound or nullcontext():
         if sound is not None and not (guessed and ffmpeg):
             source = _from_libsndfile(sound, repr(os.fspath(path)), first, last)
@@ -71,6 +72,18 @@ def open_sound_file(
                 f"got {os.fspath(path)!r}, libsndfile cannot read it; "
                 "install ffmpeg or convert to wav/flac"
             )
+
+
+def find_ffmpeg() -> str | None:
+    """The ffmpeg on the PATH, else that of imageio-ffmpeg; ``None`` where neither is there."""
+    if program := shutil.which("ffmpeg"):
+        return program
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        return get_ffmpeg_exe()
+    except (ImportError, RuntimeError):  # RuntimeError: the package without a program
+        return None
 
 
 def check_sound_file(path: str | os.PathLike[str]) -> str:
