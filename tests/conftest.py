@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 
 from vaerecon.audio import Clip
 
+SKIPPED = "Skipped: needs "
 REQUIRE_ALL = "VAERECON_REQUIRE_ALL"  # set in the environment: nothing may be missing
 
 
@@ -38,13 +40,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         stop(f"needs {', '.join(missing)}")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """One line that counts these skips by the name of what is missing."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """At the very end, one line that counts these skips by the name of what is missing."""
+    yield
     reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]
-    missing = Counter(r.split("needs ")[1] for r in reasons if r.startswith("Skipped: needs "))
-    if missing:
-        counts = "; ".join(f"{name}: {count}" for name, count in sorted(missing.items()))
-        terminalreporter.write_line(f"{missing.total()} tests skipped, not installed: {counts}")
+    skipped = [reason.split("needs ")[1] for reason in reasons if reason.startswith(SKIPPED)]
+    if skipped:
+        counts = Counter(name for names in skipped for name in names.split(", "))
+        text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+        terminalreporter.write_line(f"{len(skipped)} skipped for what is not installed: {text}")
 
 
 def make_sound(seconds: float = 1.0, seed: int = 0) -> np.ndarray:

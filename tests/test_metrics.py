@@ -518,7 +518,7 @@ def test_an_unknown_name_is_refused_with_the_list(argument):
 
 def test_another_sample_rate_is_brought_to_16_khz(noisy_scores):
     pair = [soxr.resample(x, RATE, 48000) for x in (SPEECH, NOISY)]
-    scores = evaluate(*pair, sample_rate=48000, metrics=["snr_db", "log_mel_mae", "pesq_wb"])
+    scores = evaluate(*pair, sample_rate=48000, metrics=["snr_db", "log_mel_mae", "stoi"])
     # the noise near 8 kHz is lost twice in resampling: a few hundredths of its power
     for name, value in scores.items():
         assert value == pytest.approx(noisy_scores[0][name], rel=0.05), name
