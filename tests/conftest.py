@@ -1,8 +1,13 @@
-"""Sounds that the tests share, made here: nothing is downloaded."""
+"""Sounds that the tests share, made here, and the rule for tests whose program is not installed."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 # ViSQOL's numba would start a thread a core for work that is over before they have started
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
@@ -11,6 +16,40 @@ import numpy as np
 import pytest
 
 from vaerecon.audio import Clip
+
+SKIPPED = "Skipped: needs "
+REQUIRE_ALL = "VAERECON_REQUIRE_ALL"  # set in the environment: nothing may be missing
+
+
+def is_installed(name: str) -> bool:
+    """Whether a program is on the PATH, a package can be imported, or the soundfont is there."""
+    if name == "fluid-soundfont-gm":
+        from vaerecon.training.synthesis import SOUNDFONT
+
+        return Path(SOUNDFONT).is_file()
+    return shutil.which(name) is not None or find_spec(name) is not None
+
+
+@pytest.hookimpl(tryfirst=True)  # before the fixtures, which may need it too
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test marked ``needs("name", ...)`` where one of the names is not installed."""
+    names = [name for mark in item.iter_markers("needs") for name in mark.args]
+    missing = [name for name in dict.fromkeys(names) if not is_installed(name)]
+    if missing:
+        stop = pytest.fail if os.environ.get(REQUIRE_ALL) else pytest.skip
+        stop(f"needs {', '.join(missing)}")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """At the very end, one line that counts these skips by the name of what is missing."""
+    yield
+    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", [])]
+    skipped = [reason.split("needs ")[1] for reason in reasons if reason.startswith(SKIPPED)]
+    if skipped:
+        counts = Counter(name for names in skipped for name in names.split(", "))
+        text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+        terminalreporter.write_line(f"{len(skipped)} skipped for what is not installed: {text}")
 
 
 def make_sound(seconds: float = 1.0, seed: int = 0) -> np.ndarray:

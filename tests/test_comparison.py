@@ -566,7 +566,6 @@ def test_a_worker_that_is_killed_in_mid_run_costs_nothing(folder, table, tmp_pat
 @pytest.fixture
 def cluster(tmp_path):
     """A Dask scheduler and two workers, as people start them; (address, worker processes)."""
-    pytest.importorskip("distributed")
     environment = {**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
     processes = []
 
@@ -597,6 +596,7 @@ def cluster(tmp_path):
             process.wait()
 
 
+@pytest.mark.needs("distributed")
 def test_a_dask_cluster_that_loses_a_worker_in_mid_run(cluster, folder, table, tmp_path):
     address, members = cluster
     output = tmp_path / "t.parquet"

@@ -320,7 +320,6 @@ def test_plots_draw(tiny, samples, mel):
 
 
 def test_explorer_shows_errors_in_place(tiny, samples):
-    pytest.importorskip("ipywidgets")
     box = plots.explorer_faults(tiny.vocoder, samples, lag=tiny.lag)
     (layout, scale, dtype), answer, picture, sound = box.children[0].children, *box.children[1:]
     assert "accepted" in answer.value

@@ -395,7 +395,7 @@ def test_rows_are_appended_whole_after_whatever_an_editor_left(tmp_path):
 # --- the script -----------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.needs("node")
 def test_the_script_parses_and_exports_render(tmp_path):
     module = tmp_path / "player.mjs"
     shutil.copy(FOLDER / "player.js", module)

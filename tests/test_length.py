@@ -319,7 +319,6 @@ def test_stoi_of_a_long_clip_is_the_mean_of_its_pieces(noisy_pair, name, monkeyp
 
 
 def test_visqol_of_a_long_clip_is_the_mean_of_its_pieces(noisy_pair, monkeypatch):
-    pytest.importorskip("visqol")
     from vaerecon import perceptual
     from vaerecon.signals import pieces_of
 

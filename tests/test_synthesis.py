@@ -1,7 +1,7 @@
 """The corpus and the demo clips: the recipe runs, and what is bundled is what it makes.
 
-These tests need fluidsynth, fluid-soundfont-gm and espeak-ng; without them they fail with the name
-of the package to install, since a recipe that nobody runs is no recipe.
+What renders clips needs fluidsynth, fluid-soundfont-gm and espeak-ng. Only the corpus is made with
+them, nothing that users run, so these tests are skipped where they are not installed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from vaerecon.training.scores import DRUMS, Note, Score, ensemble_score, midi_by
 from vaerecon.training.sounds import RATE, SOUNDS, electronic
 
 CLIPS = Path(str(files("vaerecon") / "bundled" / "clips"))
+MUSIC, SPEECH = ["fluidsynth", "fluid-soundfont-gm"], ["espeak-ng"]
+PROGRAMS = {"music": MUSIC, "speech": SPEECH, "sounds": [], "mixture": MUSIC + SPEECH}
 NAMES = ("demo_electronic", "demo_ensemble", "demo_speech")
 
 
@@ -69,6 +71,7 @@ def test_bundled_clip_is_clean(name):
     assert np.abs(np.r_[samples[:16], samples[-16:]]).max() < 0.01 * peak
 
 
+@pytest.mark.needs(*MUSIC, *SPEECH)
 def test_electronic_clip_equals_its_recipe(rendered):
     """NumPy alone, so only the last bits of sin and exp can differ: they may turn a rounding."""
     stored, _ = soundfile.read(CLIPS / "demo_electronic.flac", dtype="int16")
@@ -77,6 +80,7 @@ def test_electronic_clip_equals_its_recipe(rendered):
     assert np.abs(stored.astype(int) - again).max() <= 2  # of 32768
 
 
+@pytest.mark.needs(*MUSIC, *SPEECH)
 @pytest.mark.parametrize("name", ["demo_ensemble", "demo_speech"])
 def test_rendered_clip_is_the_bundled_one(name, rendered):
     """0 with the same program versions. 0.25 nepers leave room for others: 3 cents of mistuning
@@ -172,6 +176,7 @@ def test_what_midi_cannot_say_is_refused(change, message):
         midi_bytes(replace(ensemble_score(), **change))
 
 
+@pytest.mark.needs(*MUSIC)
 def test_fluidsynth_plays_the_pitch_that_is_written():
     """A4 is 440 Hz; detuned by 100 cents it is a semitone higher. Within 1 %: soundfonts are not
     tuned to the last cent, and a semitone is 6 %."""
@@ -198,7 +203,9 @@ def test_sounds_are_decided_by_the_seed(sound):
         assert samples.std() > 0
 
 
-@pytest.mark.parametrize("kind", list(synthesis.KINDS))
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.needs(*PROGRAMS[k])) for k in synthesis.KINDS]
+)
 def test_corpus_clip_of_each_kind(kind):
     samples = synthesis.corpus_clip(kind, np.random.default_rng([1, 2]))
     assert samples.dtype == np.float32
@@ -210,6 +217,7 @@ def test_corpus_clip_of_each_kind(kind):
     assert samples.std() > 1e-3
 
 
+@pytest.mark.needs(*MUSIC, *SPEECH)
 def test_corpus_is_decided_by_the_seed_and_can_be_longer(tmp_path):
     short = synthesis.write_corpus(tmp_path / "short", minutes=0.1, seed=7)
     longer = synthesis.write_corpus(tmp_path / "longer", minutes=0.3, seed=7)
@@ -243,14 +251,19 @@ def test_missing_program_names_its_package(tmp_path, monkeypatch):
         synthesis.render_speech("hello")
 
 
+@pytest.mark.needs("fluidsynth")
 def test_missing_soundfont_names_its_package(tmp_path):
     with pytest.raises(OSError, match="apt-get install fluid-soundfont-gm"):
         synthesis.render_score(ensemble_score(), tmp_path / "none.sf2")
 
 
-def test_unknown_voice_and_kind_are_refused():
+@pytest.mark.needs(*SPEECH)
+def test_unknown_voice_is_refused():
     with pytest.raises(OSError, match="espeak-ng failed"):
         synthesis.render_speech("hello", voice="nonsense")
+
+
+def test_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="expected one of music, speech, sounds, mixture"):
         synthesis.corpus_clip("noise", np.random.default_rng(0))
 

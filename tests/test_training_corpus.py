@@ -14,6 +14,7 @@ import torch
 from conftest import make_sound
 from training_parts import write_sounds
 
+from vaerecon.sound_files import find_ffmpeg
 from vaerecon.training.augmentation import NO_AUGMENTATION, Augmentation, bell_db, colour
 from vaerecon.training.batches import Batches
 from vaerecon.training.corpus import Corpus, InMemory, OnDisk, held_out, split
@@ -104,11 +105,10 @@ def test_a_file_that_fails_costs_a_warning_and_no_training(folder, tmp_path, cap
     assert "left out of a crop" in caplog.text
 
 
-@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
 def test_what_only_ffmpeg_reads_is_trained_on(folder, tmp_path):
     for path in list(folder.iterdir())[:3]:
         target = tmp_path / f"{path.stem}.m4a"
-        subprocess.run(["ffmpeg", "-v", "error", "-i", path, target], check=True)
+        subprocess.run([find_ffmpeg(), "-v", "error", "-i", path, target], check=True)
     for limit in (2.0, 0.0):
         corpus = Corpus([tmp_path], memory_limit=limit)
         assert corpus.batch(2, 4000, np.random.default_rng(0)).abs().amax(dim=1).min() > 0.01

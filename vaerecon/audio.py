@@ -1,7 +1,7 @@
 """Sound files to :class:`Clip` and back: read, mix down, resample, write.
 
 What comes in: wav, flac, ogg, mp3 and whatever else libsndfile reads; m4a and the rest through
-ffmpeg, if it is installed. 8 to 192 kHz, one channel or many (their mean is taken), integers
+ffmpeg. 8 to 192 kHz, one channel or many (their mean is taken), integers
 (scaled to -1..1) or floats (kept as they are, also beyond 1). What comes out: mono float32 at
 16 kHz.
 
@@ -120,8 +120,8 @@ def load_audio(
     Parameters
     ----------
     path
-        wav, flac, ogg, mp3, ..., or with ffmpeg installed m4a and more. Several streams that
-        stand one behind the other in a file are one sound.
+        wav, flac, ogg, mp3, ..., and by ffmpeg m4a and more. Several streams that stand one behind
+        the other in a file are one sound.
     max_length
         Seconds to read at most; None reads to the end.
     offset

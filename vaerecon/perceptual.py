@@ -36,10 +36,10 @@ def pesq_wb(reference: Side, estimate: Side) -> float:
     syllables suffice) the C code writes past its arrays and ends the process.
     """
     ref, est = as_pair(reference, estimate)
-    package = _installed("pesq")
-    pesq, PesqError = package.pesq, package.PesqError
     ref.require_sound()
     est.require_sound()
+    package = _installed("pesq")
+    pesq, PesqError = package.pesq, package.PesqError
     values = []
     for start, stop in pieces_of(len(ref), PESQ_LONGEST):
         one, other = ref.read(start, stop), est.read(start, stop)

@@ -1,7 +1,8 @@
 """Sound files, opened at any second and decoded block by block at their own rate and channels.
 
-By libsndfile [1]_; by ffmpeg, if it is installed, what libsndfile cannot open, cannot read to the
-end, or does not know the length of. Streams that stand one behind the other are read as one sound.
+By libsndfile [1]_; by ffmpeg what libsndfile cannot open, cannot read to the end, or does not know
+the length of: the program on the PATH, or else the one that imageio-ffmpeg brings. Streams that
+stand one behind the other are read as one sound.
 
 References
 ----------
@@ -126,8 +127,15 @@ def _open_stream(
 
 
 def find_ffmpeg() -> str | None:
-    """The ffmpeg on the PATH; ``None`` where there is none."""
-    return shutil.which("ffmpeg")
+    """The ffmpeg on the PATH, else that of imageio-ffmpeg; ``None`` where neither is there."""
+    if program := shutil.which("ffmpeg"):
+        return program
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe
+
+        return get_ffmpeg_exe()
+    except (ImportError, RuntimeError):  # RuntimeError: the package without a program
+        return None
 
 
 def check_path(path: Path) -> None:
