@@ -286,8 +286,9 @@ def _from_ffmpeg(
         place = f"subfile,,start,{part[0]},end,{part[1]},,:{place}"
     command = [ffmpeg, "-nostdin", "-v", "error"]
     command += ["-protocol_whitelist", "file,subfile", "-format_whitelist", FFMPEG_FORMATS]
-    command += ["-ss", str(skipped), "-i", place, "-vn", "-af", "asetpts=N/SR/TB"]
-    command += ["-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
+    command += ["-ss", str(skipped), "-i", place, "-vn"]
+    # time stamps by the number of samples: what is joined has others, of which ffmpeg complains
+    command += ["-af", "asetpts=N/SR/TB", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
     notes: list[str] = []
     with (
         tempfile.TemporaryFile() as messages,
@@ -297,11 +298,13 @@ def _from_ffmpeg(
     ):
 
         def complaint() -> str:
-            process.wait()
+            status = process.wait()
             messages.seek(0)
             text = messages.read().decode(errors="replace")
             text = re.sub(r" @ 0x[0-9a-f]+|(?<=whitelist) '[^']*'", "", text)
-            return " ".join(text.split())[:200]
+            return " ".join(text.split())[:200] or (
+                f"it ended with status {status}" if status else ""
+            )
 
         def blocks() -> Iterator[np.ndarray]:
             frame = 4 * channels  # bytes
