@@ -181,7 +181,7 @@ class ReconstructionPipeline(DiffusionPipeline):
         generator
             Source of randomness; one seeded with 0 by default.
         original
-            ``[N]`` or ``[B, N]`` normalised samples, for the ceilings only.
+            ``[N]`` or ``[B, N]`` normalised samples, for a ceiling or a reference only.
 
         Returns
         -------
@@ -191,7 +191,7 @@ class ReconstructionPipeline(DiffusionPipeline):
         Raises
         ------
         ValueError
-            For an unknown method, another layout, a ceiling without ``original``, or a result
+            For an unknown method, another layout, no ``original`` where it is needed, or a result
             that is not finite.
         """
         chosen = get_method(method)
@@ -210,8 +210,9 @@ class ReconstructionPipeline(DiffusionPipeline):
         if "original" in chosen.needs:
             if original is None:
                 raise ValueError(
-                    f"original: got None, but {method!r} is a ceiling that needs the original's "
-                    "normalised samples; pass original=vaerecon.samples.normalize_level(samples)[0]"
+                    f"original: got None, but {method!r} is a ceiling or reference that needs the "
+                    "original's normalised samples; "
+                    "pass original=vaerecon.samples.normalize_level(samples)[0]"
                 )
             original = MemoryTrack(as_samples(original)).read
         pieces = list(
