@@ -190,7 +190,7 @@ def synthesized(
     generator
         Used by one window after another.
     original
-        ``(start, stop)`` to normalised samples, for the ceilings.
+        ``(start, stop)`` to normalised samples, for ``oracle_phase`` and ``oracle_magnitude``.
 
     Yields
     ------

@@ -4,7 +4,7 @@ A method is a function ``(log_mel, n_samples, generator) -> samples``: ``[T, 64]
 ``[B, T, 64]`` nepers in training framing to ``[N]`` or ``[B, N]`` float32 at the front-end's level
 (peak 0.5). What else it needs, it names as keyword arguments when it registers: ``vocoder`` and
 ``lag`` (the checkpoint's), ``network`` (for ``fast``, where a checkpoint has its own), or
-``original`` (the normalised samples, which only a ceiling may see).
+``original`` (the normalised samples, only for what methods are compared with).
 
 Adding a method is adding a function::
 
@@ -41,7 +41,7 @@ class Method:
 
     @property
     def reference_only(self) -> bool:
-        """Whether it is a row for comparison (baseline or ceiling), not a way to make sound."""
+        """Whether it is only there to compare with, not a way to make sound from a mel."""
         return not self.uses_mel or "original" in self.needs
 
 
@@ -200,7 +200,7 @@ def _silence(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) 
 @method(
     "oracle_phase",
     "Oracle phase",
-    "ceiling: EM mel inversion with the original's phase",
+    "ceiling: held to the mel, with the original's phase at every step",
     needs=("original",),
 )
 def _oracle_phase(
@@ -214,7 +214,7 @@ def _oracle_phase(
 @method(
     "oracle_magnitude",
     "Oracle magnitude",
-    "ceiling: the original's magnitude with the phase of fast Griffin-Lim",
+    "reference: the original's magnitude with the phase of fast Griffin-Lim",
     needs=("original",),
     uses_mel=False,
 )

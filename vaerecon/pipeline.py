@@ -175,7 +175,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         generator
             Source of randomness; one seeded with 0 by default.
         original
-            ``[N]`` or ``[B, N]`` normalised samples, for the ceilings only.
+            ``[N]`` or ``[B, N]`` normalised samples, for a ceiling or a reference only.
 
         Returns
         -------
@@ -185,7 +185,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         Raises
         ------
         ValueError
-            For an unknown method, another layout, a ceiling without ``original``, or a result
+            For an unknown method, another layout, no ``original`` where it is needed, or a result
             that is not finite.
         """
         chosen = get_method(method)
@@ -204,8 +204,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         if "original" in chosen.needs:
             if original is None:
                 raise ValueError(
-                    f"original: got None, but {method!r} is a ceiling that needs the original's "
-                    "normalised samples; pass original=vaerecon.samples.normalize_level(samples)[0]"
+                    f"original: got None, but {method!r} is a ceiling or reference that needs the "
+                    "original's normalised samples; "
+                    "pass original=vaerecon.samples.normalize_level(samples)[0]"
                 )
             original = MemoryTrack(as_samples(original)).read
         pieces = list(

@@ -1,4 +1,4 @@
-"""Which method to take: where the loss comes from, ranks over clips, and a choice by stated rules.
+"""Which method to take: ranks over clips, and a choice by stated rules.
 
 What it works on comes from :mod:`vaerecon.lab.method_comparison` and
 :mod:`vaerecon.lab.score_tables`. Nothing here knows which method is good: the choice follows from
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vaerecon.lab.error_budget import SHARES, mean_shares
 from vaerecon.lab.metric_validity import rank_correlation
 from vaerecon.lab.score_tables import candidates, count, score_table, scored_metrics
 from vaerecon.methods import METHODS
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from vaerecon.result import Reconstruction
 
-PERFECT = {"log_mel_mae": 0.0, "lsd_db": 0.0, "pesq_wb": 4.644, "estoi": 1.0}  # identical signals
 # Who judges which kind of sound. A metric that was not computed is left out.
 PANELS = {
     "speech": ("pesq_wb", "estoi", "log_mel_mae"),
@@ -44,80 +44,6 @@ TIE = {
 }  # fmt: skip
 BUDGETS = (0.1, 1.0, math.inf)  # real-time factors: an explorer that answers; playing along; any
 CERTAIN = 0.05  # p-value below which a choice is called clear
-
-
-# ------------------------------------------------------------------ the error budget
-
-
-def error_budget(results: Sequence[Reconstruction]) -> pd.DataFrame:
-    """How much each stage loses: the mel, the VAE, the method; one row a clip, method and metric.
-
-    The loss is the distance to a perfect score. Of it,
-
-    - ``mel`` is lost with the original's phase and no VAE (0 for the log-mel error, which compares
-      mels),
-    - ``vae`` and ``method`` share the rest. Which comes first changes what each costs, because
-      losses do not add up: the VAE's is measured ahead of the method (original's phase, with
-      against without VAE: ``vae_alone``) and on top of it (the method, with against without VAE:
-      ``vae_on_top``). ``vae`` is the mean of the two and ``method`` what remains.
-
-    A negative loss means that a stage made up for some of an earlier one's. Rows without all four
-    scores are left out.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``clip``, ``method``, ``metric``, ``total``, ``mel``, ``vae``, ``method_loss``,
-        ``vae_alone``, ``vae_on_top``, in the metric's unit.
-    """
-    import pandas as pd
-
-    rows = []
-    for r in results:
-        for name in [n for n in r.methods if not METHODS[n].reference_only]:
-            for metric, perfect in PERFECT.items():
-                pair = r.without_vae["oracle_phase"].scores, r.methods["oracle_phase"].scores
-                found = [s.get(metric) for s in pair]
-                if metric == "log_mel_mae":
-                    found = [0.0, float((r.mel_decoded - r.mel).abs().mean())]
-                found += [g[name].scores.get(metric) for g in (r.without_vae, r.methods)]
-                if None in found:
-                    continue
-                mel, mel_vae, mel_method, total = (abs(perfect - x) for x in found)
-                alone, on_top = mel_vae - mel, total - mel_method
-                vae = (alone + on_top) / 2
-                rows.append(
-                    {
-                        "clip": r.clip.name, "method": name, "metric": metric, "total": total,
-                        "mel": mel, "vae": vae, "method_loss": total - mel - vae,
-                        "vae_alone": alone, "vae_on_top": on_top,
-                    }
-                )  # fmt: skip
-    columns = ["clip", "method", "metric", "total", "mel", "vae", "method_loss", "vae_alone",
-               "vae_on_top"]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
-
-
-def budget_shares(budget: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Mean share of the loss by stage, of ``metric``: methods x (``mel``, ``vae``,
-    ``method_loss``), 1 together, and ``clips``: over how many."""
-    rows = budget[budget["metric"] == metric].groupby("method", sort=False)
-    means = rows[["mel", "vae", "method_loss", "total"]].mean()
-    shares = means[["mel", "vae", "method_loss"]].div(means["total"], axis=0)
-    return shares.assign(clips=rows.size())
-
-
-def say_budget(budget: pd.DataFrame, metric: str = "lsd_db") -> str:
-    """The budget of each method in a sentence; Markdown."""
-    shares = budget_shares(budget, metric)
-    if shares.empty:
-        return f"No clip has all the scores that a budget in {METRICS[metric].label} needs."
-    lines = [
-        f"- **{METHODS[n].label}**: the mel {s.mel:.0%}, the VAE {s.vae:.0%}, "
-        f"the method {s.method_loss:.0%} ({count(int(s.clips), 'clip')})"
-        for n, s in shares.iterrows()
-    ]
-    return f"Share of the whole loss in {METRICS[metric].label}, on average:\n\n" + "\n".join(lines)
 
 
 # ------------------------------------------------------------------ the recommendation
@@ -314,10 +240,14 @@ def say_cost(scores: pd.DataFrame, metric: str = "lsd_db") -> str:
 
 
 def summary(
-    results: Sequence[Reconstruction], noise: dict[str, float]
+    results: Sequence[Reconstruction], noise: dict[str, float], budget: pd.DataFrame
 ) -> dict[str, tuple[float, str]]:
-    """The numbers to remember: name -> value and unit. What has no value here is left out."""
-    scores, budget = score_table(results), error_budget(results)
+    """The numbers to remember: name -> value and unit. What has no value here is left out.
+
+    ``noise`` is that of :func:`vaerecon.lab.metric_validity.seed_spread`, ``budget`` that of
+    :func:`vaerecon.lab.error_budget.error_budget`.
+    """
+    scores = score_table(results)
     rows = scores[scores["method"].isin(candidates(scores))]
     through, without = rows[rows["vae"]], rows[~rows["vae"]]
     agreement = rank_correlation(scores)
@@ -329,7 +259,7 @@ def summary(
         "vae_log_mel_mae": (float(np.mean(errors)), "nepers"),
         "best_lsd_through_vae": (through.groupby("method")["lsd_db"].mean().min(), "dB"),
         "best_lsd_without_vae": (without.groupby("method")["lsd_db"].mean().min(), "dB"),
-        "vae_share_of_lsd": (budget_shares(budget, "lsd_db")["vae"].mean(), ""),
+        **{f"{s}_share_of_lsd": (value, "") for s, value in mean_shares(budget, "lsd_db").items()},
         "methods_behind_silence": (
             int((through.groupby("method")["snr_db"].mean() < 0).sum()), "",
         ),
@@ -355,7 +285,8 @@ def say_summary(scores: pd.DataFrame, facts: dict[str, tuple[float, str]]) -> st
             f"{value['best_lsd_through_vae']:.1f} dB through the VAE."
         )
     if "vae_share_of_lsd" in value:
-        lines.append(f"- Of the LSD, the VAE's share is {value['vae_share_of_lsd']:.0%}.")
+        shares = ", ".join(f"the {s} {value[f'{s}_share_of_lsd']:.0%}" for s in SHARES)
+        lines.append(f"- Shares of the LSD, mean of the methods: {shares.replace('vae', 'VAE')}.")
     if "snr_change_by_vae" in value:
         lines.append(
             f"- Methods behind silence by SNR: {value['methods_behind_silence']:.0f} of {n}. The "

@@ -2,10 +2,10 @@
 
 :func:`run_comparison` sends clips through every method, with and without the VAE. Its results
 become tables in :mod:`vaerecon.lab.score_tables`; what the metrics say is in
-:mod:`vaerecon.lab.metric_validity`, the error budget and the recommendation in
-:mod:`vaerecon.lab.method_choice`, the pictures in :mod:`vaerecon.lab.method_comparison_plots`. A
-*candidate* is a method that makes sound from a mel; the *references* (silence and the two ceilings)
-are rows to compare with, never to be chosen.
+:mod:`vaerecon.lab.metric_validity`, the error budget in :mod:`vaerecon.lab.error_budget`, the
+recommendation in :mod:`vaerecon.lab.method_choice`, the pictures in
+:mod:`vaerecon.lab.method_comparison_plots`. A *candidate* is a method that makes sound from a mel;
+the *references* (silence and the two oracles) are rows to compare with, never to be chosen.
 
 Notebook: ``04_method_comparison``.
 """
@@ -116,7 +116,7 @@ def describe_run(results: Sequence[Reconstruction]) -> str:
 
 def listening_set(result: Reconstruction) -> dict[str, torch.Tensor]:
     """Label -> samples ``[N]`` to switch between: the original, every candidate through the VAE,
-    and the original's phase with the mel alone, to hear what 64 mel bins leave."""
+    and the ceiling, which has the original's phase too."""
     sounds = {"original": result.reference}
     for name, found in result.methods.items():
         if not METHODS[name].reference_only:

@@ -1,7 +1,8 @@
 """Pictures of the comparison: its scores, the error budget, quality against cost.
 
 Filled marks are through the VAE, hollow ones from the original mel; a method keeps its colour. The
-numbers come from :mod:`vaerecon.lab.score_tables` and :mod:`vaerecon.lab.method_choice`.
+numbers come from :mod:`vaerecon.lab.score_tables`, :mod:`vaerecon.lab.error_budget` and
+:mod:`vaerecon.lab.method_choice`.
 
 Notebook: ``04_method_comparison``.
 """
@@ -17,7 +18,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from vaerecon.lab.method_choice import error_budget, pareto
+from vaerecon.lab.error_budget import CORNERS, SHARES, mean_budget
+from vaerecon.lab.method_choice import pareto
 from vaerecon.lab.plots import METHOD_COLORS
 from vaerecon.lab.score_tables import candidates, heading, scored_metrics
 from vaerecon.methods import METHODS
@@ -26,10 +28,8 @@ from vaerecon.metrics import METRICS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from vaerecon.result import Reconstruction
-
 SPREAD = ("log_mel_mae", "lsd_db", "mrstft", "pesq_wb", "estoi", "visqol", "snr_db")
-STAGE_COLORS = {"mel": "#bdbdbd", "vae": "#4d4d4d"}  # the method's part has the method's colour
+SHARE_COLORS = {"mel": "#bdbdbd", "vae": "#4d4d4d"}  # that of the phase has the method's colour
 OTHER_COLOR = "#7f7f7f"  # of a method that somebody registered
 # The least that an axis spans, so that a difference nobody hears does not fill the picture
 LEAST_SPAN = {
@@ -140,53 +140,48 @@ def _reference_key() -> list[Line2D]:
     ]
 
 
-def plot_budget(results: Sequence[Reconstruction]) -> tuple[Figure, np.ndarray]:
-    """The error budget: what the mel, the VAE and the method each lose, one bar a method.
+def plot_budget(budget: pd.DataFrame) -> tuple[Figure, np.ndarray]:
+    """The shares of :func:`vaerecon.lab.error_budget.error_budget`, one bar a method.
 
-    Means over clips; the whisker at the border of VAE and method shows where it lies if either is
-    counted first; dots are the whole loss of each clip.
+    Means over clips. A share below zero goes to the left, from zero. The black line is the whole
+    loss, the sum of the shares; dots are the whole loss of each clip.
     """
-    budget = error_budget(results)
     metrics = list(budget["metric"].unique())
     if not metrics:
-        raise ValueError("results: got no clip with the scores that a budget needs")
+        raise ValueError("budget: got no clip with the scores that it needs")
     names = list(budget["method"].unique())
     size = (11, 1.6 + 0.75 * len(names) if len(metrics) < 3 else 2.2 + 1.0 * len(names))
     figure = Figure(figsize=size, layout="constrained")
     columns = min(2, len(metrics))
     axes = figure.subplots(-(-len(metrics) // columns), columns, sharey=True, squeeze=False)
     for ax, metric in zip(axes.flat, metrics, strict=False):
-        rows = budget[budget["metric"] == metric]
-        for y, name in enumerate(names):
-            clips = rows[rows["method"] == name]
-            if clips.empty:
-                continue
-            mean = clips.drop(columns=["clip", "method", "metric"]).mean()
-            border = float(np.clip(mean["mel"] + mean["vae"], mean["mel"], mean["total"]))
-            ends = [mean["mel"] + mean[way] for way in ("vae_alone", "vae_on_top")]
-            color = METHOD_COLORS.get(name, OTHER_COLOR)
-            ax.barh(y, mean["mel"], color=STAGE_COLORS["mel"], height=0.62)
-            ax.barh(y, border - mean["mel"], left=mean["mel"], color=STAGE_COLORS["vae"],
-                    height=0.62)  # fmt: skip
-            ax.barh(y, mean["total"] - border, left=border, color=color, height=0.62)
-            ax.plot(ends, [y, y], color="white", lw=3.5, solid_capstyle="butt")
-            ax.plot(ends, [y, y], color="black", lw=1.3, marker="|", ms=9)
-            ax.plot(clips["total"], [y + 0.4] * len(clips), ls="", marker="o", ms=3.5, mec="black",
+        means, rows = mean_budget(budget, metric), budget[budget["metric"] == metric]
+        for name, m in means.iterrows():
+            y, color = names.index(name), METHOD_COLORS.get(name, OTHER_COLOR)
+            ends = {True: 0.0, False: 0.0}  # of the bars to the right, and to the left
+            for share in SHARES:
+                right = m[share] >= 0
+                ax.barh(y, m[share], left=ends[right], height=0.62,
+                        color=SHARE_COLORS.get(share, color))  # fmt: skip
+                ends[right] += m[share]
+            whole = rows.loc[rows["method"] == name, CORNERS[-1]]
+            ax.plot([whole.mean()] * 2, [y - 0.31, y + 0.31], color="black", lw=2)
+            ax.plot(whole, [y + 0.4] * len(whole), ls="", marker="o", ms=3.5, mec="black",
                     mfc=color, mew=0.6)  # fmt: skip
+        ax.axvline(0, color="black", lw=0.8)
         ax.set_yticks(range(len(names)), [METHODS[n].label for n in names])
-        ax.set(xlabel=_loss_label(metric), ylim=(len(names) - 0.4, -0.5), xlim=(0, None))
+        ax.set(xlabel=_loss_label(metric), ylim=(len(names) - 0.4, -0.5))
         ax.grid(axis="x", alpha=0.3)
         ax.set_axisbelow(True)
     for ax in axes.flat[len(metrics) :]:
         ax.set_visible(False)
+    color = METHOD_COLORS.get(names[0], OTHER_COLOR)
     key = [
-        Patch(color=STAGE_COLORS["mel"], label="lost by the mel"),
-        Patch(color=STAGE_COLORS["vae"], label="by the VAE"),
-        Patch(
-            color=METHOD_COLORS.get(names[0], OTHER_COLOR), label="by the method (in its colour)"
-        ),
-        Line2D([], [], color="black", lw=1.3, marker="|", ms=9, label="border, by order of stages"),
-        Line2D([], [], ls="", marker="o", ms=4, mfc="white", mec="black", label="whole, each clip"),
+        Patch(color=SHARE_COLORS["mel"], label="the mel"),
+        Patch(color=SHARE_COLORS["vae"], label="the VAE"),
+        Patch(color=color, label="the phase (in the method's colour)"),
+        Line2D([], [], ls="", marker="|", ms=11, mew=2, color="black", label="whole loss"),
+        Line2D([], [], ls="", marker="o", ms=4, mfc="white", mec="black", label="of each clip"),
     ]
     figure.legend(handles=key, loc="outside lower center", ncols=5, frameon=False)
     return figure, axes
