@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-
-# ViSQOL's numba would start a thread a core for work that is over before they have started
-os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -61,6 +59,16 @@ def make_sound(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
     decay = np.exp(-3 * (t % 0.4))
     x = decay * chord + 0.5 * sweep + 0.05 * rng.standard_normal(len(t))
     return (0.4 * x / np.abs(x).max()).astype(np.float32)
+
+
+def run_as_user(command: list, variable: str | None = None, **options):
+    """Run a program with at most one of the variables of threads, set to 1."""
+    from vaerecon.workers import THREAD_VARIABLES
+
+    env = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+    env |= {variable: "1"} if variable else {}
+    return subprocess.run([*map(str, command)], env=env, capture_output=True, text=True,
+                          timeout=600, **options)  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ import psutil
 import pytest
 import soundfile as sf
 import torch
-from conftest import make_sound
+from conftest import make_sound, run_as_user
 from worker_tasks import die, ready, work
 
 import vaerecon as vr
@@ -169,6 +169,24 @@ def test_two_processes_give_the_same_bits_and_the_file_holds_them(folder, table,
     assert read.attrs == json.loads(json.dumps(found.attrs))
     assert read.attrs["methods"] == ["griffinlim"]
     assert [p.name for p in (tmp_path / "deep").iterdir()] == ["t.parquet"]
+
+
+@pytest.mark.needs("visqol")
+@pytest.mark.parametrize("variable", [None, "NUMBA_NUM_THREADS"])
+def test_one_process_and_two_give_the_same_bits_with_every_metric(variable, tmp_path):
+    """As a user runs it. ViSQOL starts threads, which once changed what torch computed next."""
+    (tmp_path / "clips").mkdir()
+    for seed in range(2):
+        sf.write(tmp_path / "clips" / f"{seed}.wav", make_sound(1.2, seed), 16000)
+    tables = []
+    for count in ("1", "2"):
+        command = ["compare", "clips", "--methods", "vocoder", "--workers", count]
+        command = [sys.executable, "-m", "vaerecon", *command, "--output", f"{count}.parquet"]
+        done = run_as_user(command, variable, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        tables.append(pd.read_parquet(tmp_path / f"{count}.parquet"))
+    assert (tables[0]["visqol"] > 1).sum() == 4
+    assert_same_numbers(*tables)
 
 
 def test_no_more_threads_than_asked_for_and_as_many_as_before_afterwards(folder, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,10 +17,14 @@ import torch
 from conftest import make_sound
 from training_parts import OPTIONS, VAE_SIZE, assert_same_end, run, write_sounds
 
+from vaerecon.autoencoder import encode
 from vaerecon.mel import log_mel
+from vaerecon.metrics import METRICS
 from vaerecon.pipeline import ReconstructionPipeline
+from vaerecon.training.augmentation import NO_AUGMENTATION
 from vaerecon.training.average import WeightAverage
 from vaerecon.training.export import export
+from vaerecon.training.initial import load_part
 from vaerecon.training.loop import TrainingLoop, read_curve
 from vaerecon.training.part import Data
 from vaerecon.training.run import train, train_all
@@ -423,12 +428,112 @@ def test_export_twice_gives_the_same_bytes(trained, tmp_path):
         {p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()}
         for f in (tmp_path / "once", tmp_path / "twice")
     ]
-    assert len(files[0]) == 5
+    assert len(files[0]) == 6
     assert files[0] == files[1]
+
+
+def test_a_part_trained_alone_makes_a_whole_model_with_copies_of_the_others(data, tmp_path):
+    """Of tiny's, named as such, until they are trained themselves."""
+    output, shipped = tmp_path / "run", tmp_path / "shipped"
+    for part, other in (("fast", "vocoder"), ("vae", "vocoder"), ("vocoder", None)):
+        run(part, data, output, 2)
+        pipe = ReconstructionPipeline.from_pretrained(str(output), device="cpu")
+        made = pipe(make_sound(0.3), "vocoder,fast", exclude_metrics=METRICS)
+        assert made.audio["vocoder"].abs().max() > 0
+        export(output, shipped)
+        for folder in (output, shipped):
+            record = json.loads((folder / "training.json").read_text())
+            card = (folder / "README.md").read_text()
+            assert record[part]["trained"]
+            assert record[part]["init"] is None
+            assert f"| {part} | yes | trained from random weights |" in card
+            assert "copied_from" not in record[part]
+            if other:
+                assert (record[other]["trained"], record[other]["copied_from"]) == (False, "tiny")
+                assert f"| {other} | **no** | a copy of tiny, not trained | apache-2.0 |" in card
+            else:
+                assert "**no**" not in card
+            assert str(tmp_path) not in card + json.dumps(record)
+        copied, tiny = (load_part("vocoder", f).state_dict() for f in (output, "tiny"))
+        assert bool(other) is (copied.keys() == tiny.keys() and not changed(tiny, copied))
+
+
+def test_missing_parts_come_from_the_folder_that_training_began_with(data, tmp_path):
+    run("vocoder", data, tmp_path / "first", 2)
+    run("fast", data, tmp_path / "first", 2)
+    run("vae", data, tmp_path / "second", 1, init=tmp_path / "first")
+    record = json.loads((tmp_path / "second" / "training.json").read_text())
+    assert record["vae"]["init"] == "first"
+    for part in ("vocoder", "fast"):
+        assert record[part] == {"trained": False, "copied_from": "first"}
+        assert not changed(
+            *(load_part(part, tmp_path / f).state_dict() for f in ("first", "second"))
+        )
+
+
+def test_a_folder_that_was_moved_still_loads_and_a_card_of_one_s_own_stays(data, tmp_path):
+    run("vae", data, tmp_path / "here", 1)
+    moved = (tmp_path / "here").rename(tmp_path / "there")
+    assert ReconstructionPipeline.from_pretrained(str(moved), device="cpu").vae
+    for path in [*moved.rglob("*.json"), *moved.rglob("*.md")]:
+        assert str(tmp_path) not in path.read_text()
+    (moved / "README.md").write_text("# My own words\n")
+    run("vocoder", data, moved, 1)
+    assert (moved / "README.md").read_text() == "# My own words\n"
+    assert json.loads((moved / "training.json").read_text())["vocoder"]["trained"]
+
+
+def test_a_part_that_was_not_trained_to_its_end_is_not_called_trained(data, tmp_path, monkeypatch):
+    """Killed after its last step: what lies there is still the copy."""
+    run("vae", data, tmp_path, 1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(WeightAverage, "load", interrupted)
+        run("vocoder", data, tmp_path, 1)
+    export(tmp_path, tmp_path / "shipped")
+    for folder in (tmp_path, tmp_path / "shipped"):
+        record = json.loads((folder / "training.json").read_text())
+        assert (record["vocoder"]["trained"], record["vocoder"]["copied_from"]) == (False, "tiny")
+    from vaerecon.training.model_folder import is_trained
+
+    assert not is_trained(tmp_path, "vocoder")
+    run("vocoder", data, tmp_path, 1, resume=True)
+    assert is_trained(tmp_path, "vocoder")
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def test_export_of_half_a_model_is_refused(data, tmp_path):
     run("vae", data, tmp_path / "run", 2)
+    shutil.rmtree(tmp_path / "run" / "vocoder")
     with pytest.raises(ValueError, match=r"has no vocoder/; train it first"):
         export(tmp_path / "run", tmp_path / "shipped")
     assert not (tmp_path / "shipped").exists()
+
+
+# --- the scaling factor ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_a_trained_encoder_gets_its_scaling_factor_and_a_frozen_one_keeps_its_own(
+    freeze, data, tmp_path
+):
+    start = build_vae(VAE_SIZE, data.mean, data.deviation)
+    start.register_to_config(scaling_factor=0.411)
+    start.save_pretrained(tmp_path / "start" / "vae")
+    run("vae", data, tmp_path / "run", 2, init=tmp_path / "start", freeze_encoder=freeze)
+    export(tmp_path / "run", tmp_path / "shipped")
+    vae = load_part("vae", tmp_path / "run" / "vae")
+    crops = data.validation.batch(2, 2 * 16 * 160, np.random.default_rng(1), NO_AUGMENTATION)
+    latents = encode(vae, log_mel(crops, normalize=False))
+    expected = 0.411 if freeze else 1 / float(latents.std())
+    for folder in (tmp_path / "run", tmp_path / "shipped"):
+        config = json.loads((folder / "vae" / "config.json").read_text())
+        record = json.loads((folder / "training.json").read_text())["vae"]
+        assert config["scaling_factor"] == pytest.approx(expected, rel=1e-3)
+        assert record["scaling_factor"] == config["scaling_factor"]
+        assert record["encoder_trained"] is not freeze
+        card = (folder / "README.md").read_text()
+        assert f"`scaling_factor` of the VAE: {expected:.3g}"[:-1] in card
+        assert ("the encoder was frozen" in card) is freeze

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from hub_server import serve
 from training_parts import VAE_SIZE, write_sounds
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
+from vaerecon.checkpoints import VARIANTS
 from vaerecon.pipeline import ReconstructionPipeline
 from vaerecon.training.commands import train
+from vaerecon.training.export import export
 from vaerecon.training.initial import load_part
 from vaerecon.training.loop import read_checkpoint, read_curve
 from vaerecon.training.settings import DEFAULTS, PARTS
@@ -94,25 +97,30 @@ def test_all_trains_all_within_its_minutes(folder, tmp_path, command):
     assert seconds < 6 + 60  # 12 steps of each are always made, on the slowest machine too
 
 
-def test_init_music_fetches_the_weights_and_fine_tunes_them(folder, tmp_path):
-    """From a hub on the loopback, in AudioLDM2's layout, at a small size."""
-    served = tmp_path / "served"
+@pytest.mark.parametrize("variant", ["music", "speech", "large"])
+def test_init_fetches_a_variant_and_what_is_trained_loads(variant, folder, tmp_path):
+    """From a hub on the loopback, in AudioLDM2's layout, at a small size: the VAE, then all."""
+    served, output, source = tmp_path / "served", tmp_path / "out", VARIANTS[variant].source
     vae = build_vae(VAE_SIZE, -5.0, 2.5)
+    vae.register_to_config(scaling_factor=0.411)
     vae.save_pretrained(served / "vae")
     layout = {"model_in_dim": 64, "upsample_rates": [5, 4, 2, 2, 2],
               "upsample_kernel_sizes": [16, 16, 8, 4, 4]}  # fmt: skip
     config = SpeechT5HifiGanConfig(**layout, upsample_initial_channel=32, normalize_before=False)
-    SpeechT5HifiGan(config).save_pretrained(served / "vocoder")
+    vocoder = SpeechT5HifiGan(config)
+    vocoder.save_pretrained(served / "vocoder")
     (served / "unet").mkdir()
     (served / "unet" / "config.json").write_text("{}")
-    common = ["--data", folder, "--output", tmp_path, "--init", "music", "--steps", "2", *SMALL]
+    common = ["--data", folder, "--output", output, "--init", variant, "--steps", "2", *SMALL]
     code = (
-        "import sys; from vaerecon.training.commands import train\n"
+        "import shutil, sys; from vaerecon.training.commands import train\n"
+        "out = sys.argv[4]\n"
         "train.main(['vae', *sys.argv[1:]], standalone_mode=False)\n"
+        "shutil.copytree(out, out + '_vae')\n"
         "train.main(['vocoder', *sys.argv[1:]], standalone_mode=False)\n"
     )
     with serve() as hub:
-        hub.add("cvssp/audioldm2-music", served)
+        hub.add(source, served)
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, common)],
             env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"),
@@ -122,17 +130,33 @@ def test_init_music_fetches_the_weights_and_fine_tunes_them(folder, tmp_path):
             timeout=300,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        asked = set(hub.files_asked("cvssp/audioldm2-music")) - {"api"}
+        asked = set(hub.files_asked(source)) - {"api"}
     assert {name.split("/")[0] for name in asked} == {"vae", "vocoder"}
 
-    tuned, old = load_part("vae", tmp_path).state_dict(), vae.state_dict()
+    tuned, old = load_part("vae", output).state_dict(), vae.state_dict()
     moved = {name for name, value in old.items() if not torch.equal(value, tuned[name])}
     assert moved == {name for name in old if name.startswith(("decoder.", "post_quant_conv."))}
-    vocoder = load_part("vocoder", tmp_path / "vocoder")
     with torch.no_grad():
-        assert vocoder(torch.zeros(1, 10, 64)).shape[-1] == 160 * 10 + 32
-    model = ReconstructionPipeline.from_pretrained(str(tmp_path), device="cpu")
-    assert model.decode(model.encode(torch.zeros(8, 64))).shape == (8, 64)
+        samples = load_part("vocoder", output / "vocoder")(torch.zeros(1, 10, 64))
+    assert samples.shape[-1] == 160 * 10 + 32
+
+    copy, old = load_part("vocoder", tmp_path / "out_vae").state_dict(), vocoder.state_dict()
+    assert all(torch.equal(copy[name], value) for name, value in old.items())
+    tuned = load_part("vocoder", output).state_dict()
+    assert any(not torch.equal(tuned[name], value) for name, value in old.items())
+    for trained in (tmp_path / "out_vae", output):  # the first has been moved, as it were
+        export(trained, tmp_path / "shipped")
+        for place in (trained, tmp_path / "shipped"):
+            model = ReconstructionPipeline.from_pretrained(str(place), device="cpu")
+            assert model.decode(model.encode(torch.zeros(8, 64))).shape == (8, 64)
+            assert model.vae.config.scaling_factor == 0.411  # the encoder was frozen
+            record = json.loads((place / "training.json").read_text())
+            assert record["vae"]["init"] == variant
+            card = (place / "README.md").read_text()
+            assert f"| vae | yes | trained from {variant} | cc-by-nc-sa-4.0 |" in card
+            is_copy = trained != output
+            assert record["vocoder"]["trained"] is not is_copy
+            assert (f"| vocoder | **no** | a copy of {variant}, not trained |" in card) is is_copy
 
 
 BAD = {

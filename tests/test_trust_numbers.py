@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import copy
 import io
-import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import make_sound
+from conftest import make_sound, run_as_user
 
 import vaerecon as vr
 from vaerecon import autoencoder, metrics
 from vaerecon.lab.mel_plots import plot_waveform
 from vaerecon.lab.sounds import match_levels
-from vaerecon.methods import METHODS, select_methods
+from vaerecon.methods import METHODS
 from vaerecon.pipeline import ReconstructionPipeline
 
 SLOW = [name for name in metrics.METRICS if name not in ("snr_db", "log_mel_mae")]
@@ -219,17 +219,37 @@ def test_a_method_that_gives_nan_is_named(tiny, mels, monkeypatch):
 
 # --- the same is the same -------------------------------------------------------------------------
 
+ORDERS = """
+import itertools, sys
+import torch
+sys.path.insert(0, sys.argv[1])
+from conftest import make_sound
+from vaerecon.metrics import METRICS
+from vaerecon.pipeline import ReconstructionPipeline
+
 SINGLE = ("vocoder", "griffinlim", "oracle_phase")  # one of each kind; all are pure functions
+clip, threads = make_sound(1.2), torch.get_num_threads()
+tiny = ReconstructionPipeline.from_pretrained("tiny", device="cpu", dtype="float32")
+tiny.set_progress_bar_config(disable=True)
+alone = {n: tiny(clip, [n], without_vae=False, exclude_metrics=METRICS).audio[n] for n in SINGLE}
+others = [name for name in METRICS if name != "visqol"]
+measured = tiny(clip, "all", without_vae=False, exclude_metrics=others)
+assert measured.findings.methods["vocoder"].scores["visqol"] > 1
+orders = {tuple(o): tiny(clip, o, without_vae=False, exclude_metrics=METRICS)
+          for o in itertools.permutations(SINGLE)}
+for order, together in {"all, with ViSQOL": measured, **orders}.items():
+    for name in SINGLE:
+        assert torch.equal(together.audio[name], alone[name]), (order, name)
+assert torch.get_num_threads() == threads
+"""
 
 
-def test_the_order_and_company_of_methods_change_no_bit(tiny, sound):
-    """Alone, in any order, and beside the others."""
-    clip = sound[:4800]
-    alone = {name: tiny(clip, [name], exclude_metrics=SLOW).audio[name] for name in SINGLE}
-    for order in (*itertools.permutations(SINGLE), select_methods("all")):
-        together = tiny(clip, order, exclude_metrics=SLOW).audio
-        for name in SINGLE:
-            assert torch.equal(together[name], alone[name]), (order, name)
+@pytest.mark.needs("visqol")
+@pytest.mark.parametrize("name", [None, "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"])
+def test_the_order_and_company_of_methods_change_no_bit(name):
+    """Alone, in any order, and beside the others, in a new process: ViSQOL starts threads there."""
+    done = run_as_user([sys.executable, "-c", ORDERS, Path(__file__).parent], name)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_global_random_state_changes_no_bit(tiny, sound):

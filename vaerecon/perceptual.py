@@ -148,10 +148,15 @@ def visqol(reference: Side, estimate: Side) -> float:
         if len(pieces) > 1 and _is_silent(pair[0]):
             continue
         pair = [resample(x, SAMPLE_RATE, 48000) for x in pair]
+        threads = torch.get_num_threads()
         try:
             value = float(_visqol_api().measure_from_arrays(*pair, 48000).moslqo)
         except ValueError as error:  # shorter than a patch: about a second
             raise UndefinedScore(f"the clip is too short for ViSQOL: {error}") from error
+        finally:
+            # ViSQOL starts numba's threads, and numba then sets OpenMP's number of threads to its
+            # own. Torch computes with that number, and sums over other threads round differently.
+            torch.set_num_threads(threads)
         if math.isnan(value):
             raise UndefinedScore("ViSQOL gave no number: a band of a signal is empty")
         values.append(value)

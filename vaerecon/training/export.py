@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import torch
 
 from vaerecon.outputs import whole_folder
-from vaerecon.training.initial import FILES, load_part
+from vaerecon.training.initial import FILES, load_part, write_part
 from vaerecon.training.loop import read_checkpoint, read_curve
+from vaerecon.training.model_folder import REQUIRED, has_part, read_record, write_record
 from vaerecon.training.quiet import quiet_libraries
-
-REQUIRED = ("vae", "vocoder")  # without them it is no model; `fast` is there or not
 
 
 def export(run: Path, target: Path) -> dict[str, str]:
-    """Write each trained part to ``target`` in float16, ``target/training.json`` beside them.
+    """Write each part to ``target`` in float16, ``training.json`` and the model card beside them.
 
     All of it appears together or not at all; the same run gives the same bytes.
 
     Parameters
     ----------
     run
-        Output folder of the trainings, with ``vae/``, ``vocoder/``, perhaps ``fast/``, and their
-        ``*_run/`` folders.
+        Output folder of the trainings, with ``vae/``, ``vocoder/``, perhaps ``fast/``, and the
+        ``*_run/`` folders of those that were trained; the record names the others as copies.
     target
         For example ``vaerecon/bundled/tiny``.
 
@@ -41,30 +39,22 @@ def export(run: Path, target: Path) -> dict[str, str]:
     """
     run = Path(run)
     for part in REQUIRED:
-        if not (run / part / "config.json").exists():
+        if not has_part(run, part):
             raise ValueError(f"run: {run.name!r} has no {part}/; train it first")
-    parts = [part for part in FILES if (run / part / "config.json").exists()]
-    record: dict[str, dict] = {"sha256": {}}
+    known, digests, record = read_record(run), {}, {}
     with whole_folder(target) as folder:
-        for part in parts:
+        for part in (part for part in FILES if has_part(run, part)):
             with quiet_libraries():
                 model = load_part(part, run / part).to(torch.float16)
-                model.save_pretrained(folder / part)
-            weights = folder / part / FILES[part]
-            weights.chmod(0o644)  # safetensors makes it private
-            config_file = folder / part / "config.json"
-            config = json.loads(config_file.read_text())
-            config.pop("_name_or_path", None)  # a path of this machine
-            config_file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-            record["sha256"][f"{part}/{FILES[part]}"] = hashlib.sha256(
-                weights.read_bytes()
-            ).hexdigest()
-            record[part] = {
-                "parameters": sum(p.numel() for p in model.parameters()),
-                **_run_record(run / f"{part}_run"),
-            }
-        (folder / "training.json").write_text(json.dumps(record, indent=1) + "\n")
-    return record["sha256"]
+            write_part(model, folder / part)
+            name = f"{part}/{FILES[part]}"
+            digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            entry = known.get(part, {"trained": True})
+            trained = _run_record(run / f"{part}_run") if entry["trained"] else {}
+            record[part] = {"parameters": sum(p.numel() for p in model.parameters()),
+                            **entry, **trained}  # fmt: skip
+        write_record({"sha256": digests} | record, folder, Path(target))
+    return digests
 
 
 def _run_record(folder: Path) -> dict:

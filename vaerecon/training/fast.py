@@ -122,6 +122,3 @@ class FastPart(SynthesizerPart):
                     sums[f"validation_{name}"] += len(batch["mel"]) * float(value)
         own = {name: value / len(self.held_out["mel"]) for name, value in sums.items()}
         return own | super().validate()
-
-    def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)

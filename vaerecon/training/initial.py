@@ -1,7 +1,8 @@
-"""Weights to start from: a variant, a hub repository, a folder. Checked as any model is."""
+"""One part of a model, read and written: from a variant, a hub repository or a folder, checked."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,18 @@ def load_part(part: str, source: str | Path) -> Any:
             return model_class.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     except Exception as error:  # whatever a config or weights of another kind trip over
         raise ValueError(f"init: {folder.name} holds no {model_class.__name__}: {error}") from error
+
+
+def write_part(model: Any, folder: Path) -> None:
+    """Write config and safetensors into ``folder``, which is created, without any path in them."""
+    with quiet_libraries():
+        model.save_pretrained(folder)
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(0o644)  # safetensors makes it private
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)  # a path of this machine
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def part_folder(part: str, source: str | Path) -> Path | None:

@@ -126,9 +126,9 @@ class Part(ABC):
     def samples(self, count: int) -> list[Sample]:
         """The first held-out crops."""
 
-    @abstractmethod
-    def save(self, folder: Path) -> None:
-        """Write config and safetensors."""
+    def finish(self) -> dict[str, Any]:
+        """Complete the trained model; what the record says of it besides."""
+        return {}
 
     def chunks(self) -> list[Batch]:
         """The held-out crops in pieces of the batch size, so that they need no more memory."""

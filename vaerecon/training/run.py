@@ -10,12 +10,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from vaerecon.outputs import whole_folder
+from vaerecon.training import model_folder
 from vaerecon.training.corpus import MEMORY_LIMIT
 from vaerecon.training.devices import make_accelerator
 from vaerecon.training.loop import TrainingLoop, read_checkpoint
 from vaerecon.training.part import Data, Part
-from vaerecon.training.quiet import quiet_libraries
 from vaerecon.training.settings import (
     DEFAULTS,
     FINE_TUNING_RATE,
@@ -56,6 +55,8 @@ def train(
     **options: Any,
 ) -> TrainingLoop:
     """Train one part, and write ``output/<part>`` (config and safetensors).
+
+    ``output`` is a whole model then: what it lacks is copied (:mod:`..model_folder`).
 
     Parameters
     ----------
@@ -110,11 +111,12 @@ def train(
     loop = TrainingLoop(model, config, folder, accelerator, started)
     if resume:
         loop.resume()
+    if accelerator.is_main_process:
+        model_folder.begin(Path(output), part, options.get("init"))
     loop.run(progress)
     loop.average.load()
     if accelerator.is_main_process:
-        with quiet_libraries(), whole_folder(Path(output) / part) as new:
-            model.save(new)
+        model_folder.finish(Path(output), part, model.model, model.finish())
     accelerator.wait_for_everyone()
     return loop
 
@@ -234,7 +236,7 @@ def train_all(
         if path.exists():
             state = read_checkpoint(path)
             spent += state["seconds"]
-            if state["step"] == state["steps"] and (output / part).exists():
+            if state["step"] == state["steps"] and model_folder.is_trained(output, part):
                 done.add(part)
     check_apart(data, output)
     todo = [part for part in parts if part not in done]

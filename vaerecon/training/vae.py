@@ -8,8 +8,10 @@ first and last convolution before training starts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -65,6 +67,27 @@ def build_vae(size: VaeSize, mean: float, deviation: float) -> AutoencoderKL:
         last.weight *= deviation
         last.bias.mul_(deviation).add_(mean)
     return vae
+
+
+@torch.no_grad()
+def scaling_factor(vae: AutoencoderKL, mels: Iterable[torch.Tensor]) -> float:
+    """1 / the standard deviation of all latent values, by which a UNet's latents are multiplied.
+
+    Parameters
+    ----------
+    vae
+        Its encoder is asked for the mean of the posterior, as :func:`vaerecon.autoencoder.encode`.
+    mels
+        Batches ``[B, T, 64]``.
+
+    Returns
+    -------
+    float
+        With 4 digits: the rest is chance.
+    """
+    # [B, T, 64] -> [B, 1, T, 64]: a picture with one channel
+    latents = [vae.encode(mel[:, None]).latent_dist.mode().flatten() for mel in mels]
+    return float(f"{1 / float(torch.cat(latents).std()):.4g}")
 
 
 class VaeNetwork(nn.Module):
@@ -147,6 +170,14 @@ class VaePart(Part):
         count = len(self.held_out["mel"])
         return {"validation_mae": mae / count, "validation_kl": kl / count}
 
+    def finish(self) -> dict[str, Any]:
+        """A trained encoder gets its own scaling factor; a frozen one keeps what it had."""
+        trained = not self.network.freeze_encoder
+        if trained:
+            factor = scaling_factor(self.model, [batch["mel"] for batch in self.chunks()])
+            self.model.register_to_config(scaling_factor=factor)
+        return {"encoder_trained": trained, "scaling_factor": self.model.config.scaling_factor}
+
     @torch.no_grad()
     def samples(self, count: int) -> list[Sample]:
         """Sound by the kit's Griffin-Lim, which adds the same to each checkpoint."""
@@ -160,6 +191,3 @@ class VaePart(Part):
         return [
             Sample(*crop) for crop in zip(batch["mel"], made, batch["samples"], sounds, strict=True)
         ]
-
-    def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)

@@ -148,6 +148,3 @@ class VocoderPart(SynthesizerPart):
             + objective.scales_weight * scales
         )
         return {"loss": loss, "stft": stft, "mae": mae, "scales": scales}
-
-    def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder)

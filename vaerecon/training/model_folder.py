@@ -1,0 +1,145 @@
+"""The folder that trainings write: a whole model, and what of it was trained.
+
+The parts that a model needs and that were not trained are copies. ``training.json`` says where each
+part comes from; ``README.md``, the model card, says the same to people. Neither holds a path, so
+the folder can be moved.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from vaerecon.checkpoints import VARIANTS
+from vaerecon.outputs import whole_folder
+from vaerecon.training.initial import FILES, load_part, write_part
+
+logger = logging.getLogger(__name__)
+
+RECORD, CARD = "training.json", "README.md"
+REQUIRED = ("vae", "vocoder")  # without them it is no model; `fast` is there or not
+WRITTEN_BY = "Written by `vaerecon train`."  # a card without these words is somebody's own
+
+Record = dict[str, dict[str, Any]]  # by part: trained, init or copied_from, and more
+
+
+def begin(output: Path, part: str, init: str | Path | None) -> None:
+    """Copy the other parts that a model needs, if they are missing, before ``part`` is trained.
+
+    From ``init``, else from ``tiny``; ``fast`` only from a folder ``init`` that has its own,
+    because every model without one uses the bundled one.
+    """
+    record = read_record(output)
+    entry = record.setdefault(part, {"trained": False})
+    if init is not None:
+        entry["init"] = source_name(init)
+    with whole_folder(output) as new:
+        for other in FILES:
+            source = _source_of(other, init)
+            if source is None or other == part or has_part(output, other):
+                continue
+            write_part(load_part(other, source), new / other)
+            record[other] = {"trained": False, "copied_from": source_name(source)}
+            logger.info("%s: not trained, copied from %s", other, source_name(source))
+        write_record(record, new, output)
+
+
+def finish(output: Path, part: str, model: Any, facts: dict[str, Any]) -> None:
+    """Write a trained part in the place of a copy, and what is known of it (``facts``)."""
+    record = read_record(output)
+    init = record.get(part, {}).get("init")
+    record[part] = {"trained": True, "init": init, **facts}
+    with whole_folder(output) as new:
+        write_part(model, new / part)
+        write_record(record, new, output)
+
+
+def has_part(folder: Path, part: str) -> bool:
+    """Whether there is such a part, trained or copied."""
+    return (folder / part / "config.json").is_file()
+
+
+def is_trained(folder: Path, part: str) -> bool:
+    """Whether the part in ``folder`` is the result of a training there."""
+    return has_part(folder, part) and read_record(folder).get(part, {}).get("trained", True)
+
+
+def source_name(source: str | Path) -> str:
+    """A variant, a hub id, or a folder's name without its path."""
+    folder = Path(source)
+    is_folder = str(source) not in VARIANTS and folder.is_dir()
+    return folder.resolve().name if is_folder else str(source)
+
+
+def read_record(folder: Path) -> Record:
+    """What ``training.json`` says of each part; nothing if there is none."""
+    path = folder / RECORD
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def write_record(record: Record, folder: Path, target: Path) -> None:
+    """Write ``training.json`` and the card into ``folder``, which is going to be ``target``.
+
+    A card that somebody else has written stays.
+    """
+    (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    card = target / CARD
+    if not card.exists() or WRITTEN_BY in card.read_text(encoding="utf-8", errors="replace"):
+        (folder / CARD).write_text(model_card(record), encoding="utf-8")
+
+
+def model_card(record: Record) -> str:
+    """The card as Markdown: for each part whether it was trained, and from which weights."""
+    lines = [
+        "---",
+        "library_name: diffusers",
+        "tags: [audio, vae, vocoder, audioldm2]",
+        "---",
+        "",
+        "# A model for AudioLDM2's log-mel",
+        "",
+        f"{WRITTEN_BY} `{RECORD}` beside it has the same for programs.",
+        "",
+        "| part | trained here | weights | their licence |",
+        "|---|---|---|---|",
+    ]
+    for part in FILES:
+        lines.append(f"| {part} | {' | '.join(_row(part, record.get(part)))} |")
+    vae = record.get("vae", {})
+    if vae.get("trained") and "scaling_factor" in vae:
+        how = "as before, because the encoder was frozen"
+        if vae["encoder_trained"]:
+            how = "1 / the standard deviation of the held-out latents"
+        lines += ["", f"`scaling_factor` of the VAE: {vae['scaling_factor']:.4g}, {how}."]
+    return "\n".join(lines) + "\n"
+
+
+def _row(part: str, entry: dict[str, Any] | None) -> tuple[str, str, str]:
+    """Whether a part was trained, from which weights, and the licence of those."""
+    if entry is None:
+        return "no", f"none here: the kit's own `{part}` is used", "Apache-2.0"
+    if "copied_from" in entry:
+        said, source = "**no**", entry["copied_from"]
+        weights = f"a copy of {source}, not trained"
+    elif not entry["trained"]:
+        return "not to its end", "none yet", "-"
+    else:
+        said, source = "yes", entry.get("init")
+        weights = f"trained from {source}" if source else "trained from random weights"
+    if source is None:
+        return said, weights, "-"
+    variant = VARIANTS.get(source)
+    return said, weights, variant.licence if variant else f"see {source}"
+
+
+def _source_of(part: str, init: str | Path | None) -> str | Path | None:
+    """Where a part that is not trained is copied from; None for a ``fast`` that need not be."""
+    if init is not None and str(init) not in VARIANTS and Path(init).is_dir():
+        if has_part(Path(init), part):
+            return init
+        init = None  # a folder with another part alone
+    if part == "fast":
+        return None
+    return init or "tiny"
