@@ -3,7 +3,8 @@
     python -m benchmarks.quality FOLDER [--model tiny] [--max-length 6] [--json results.json]
 
 Prints Markdown: the means over the clips (with the number of clips scored where a metric has no
-value for some), the best and the worst clip of each method, then the VAE clip by clip, its latent
+value for some), how near the methods come to the ceiling ``oracle_phase`` and on how many clips one
+passes it, the best and the worst clip of each method, then the VAE clip by clip, its latent
 channel by channel, and what lies halfway between two clips.
 """
 
@@ -14,11 +15,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import click
+import numpy as np
 import torch
 
 from vaerecon import __version__
 from vaerecon.audio import load_audio
 from vaerecon.autoencoder import kl_nats, posterior
+from vaerecon.ceilings import BOUNDED
 from vaerecon.console import run_command
 from vaerecon.mel_config import AUDIOLDM_MEL
 from vaerecon.methods import METHODS, select_methods
@@ -68,6 +71,35 @@ def extremes_table(results: list[Reconstruction], metric: str = RANKED_BY) -> st
                 f"| {METHODS[name].label} | {best[0]:.2f} | {best[1]} | {worst[0]:.2f} | "
                 f"{worst[1]} |"
             )
+    return "\n".join(lines)
+
+
+def ceiling_table(results: list[Reconstruction], through_vae: bool, shown: list[str]) -> str:
+    """Markdown table: how near the methods come to ``oracle_phase``, and where one passes it."""
+    lines = [
+        "| metric | ceiling, mean | nearest method, mean | nearest on a clip | clips passed |",
+        "|---|---|---|---|---|",
+    ]
+    groups = [r.methods if through_vae else r.without_vae for r in results]
+    names = [n for n in results[0].methods if not METHODS[n].reference_only]
+    for metric in [m for m in BOUNDED if m in shown]:
+        # clips x methods; NaN without a score
+        scores = np.array([[g[n].scores[metric] for n in names] for g in groups], float)
+        ceiling = np.array([g["oracle_phase"].scores[metric] for g in groups], float)
+        distance = ceiling[:, None] - scores
+        if METRICS[metric].best == "lower":
+            distance = -distance
+        if np.isnan(distance).all():
+            continue
+        best = int(np.nanargmin(np.nanmean(distance, axis=0)))
+        clip, near = np.unravel_index(np.nanargmin(distance), distance.shape)
+        lines.append(
+            f"| {METRICS[metric].label} {METRICS[metric].unit} | {np.nanmean(ceiling):.3g} "
+            f"| {METHODS[names[best]].label}, {np.nanmean(scores[:, best]):.3g} "
+            f"| {METHODS[names[near]].label}, {scores[clip, near]:.3g} of {ceiling[clip]:.3g} "
+            f"on {results[clip].clip.name} "
+            f"| {(distance < 0).any(axis=1).sum()} of {np.isfinite(ceiling).sum()} |"
+        )
     return "\n".join(lines)
 
 
@@ -188,6 +220,9 @@ def main(folder, model, methods, max_length, excluded, json_path):
         "Its latent, channel by channel": latent_table(pipe, results),
         "Halfway between two clips, nepers": halfway_table(pipe, results),
     }
+    if "oracle_phase" in names:
+        for through_vae, source in ((True, "through the VAE"), (False, "from the original mel")):
+            sections[f"The ceiling, {source}"] = ceiling_table(results, through_vae, shown)
     if RANKED_BY in shown:
         sections["Best and worst clip, from the original mel"] = extremes_table(results)
     for title, table in sections.items():

@@ -106,7 +106,7 @@ def mean_budget(budget: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def mean_shares(budget: pd.DataFrame, metric: str) -> dict[str, float]:
-    """:data:`SHARES` of the whole loss, as means over the methods; NaN if nothing is lost."""
+    """:data:`SHARES` as ratios to the whole loss, means over the methods; NaN if none is lost."""
     means = mean_budget(budget, metric)
     return means[list(SHARES)].div(means[CORNERS[-1]], axis=0).mean().to_dict()
 

@@ -1,8 +1,8 @@
 """How much sound is in a mel: made from it alone, or with help that only the original can give.
 
 Samples are ``[N]`` at the front-end's level (peak 0.5, see ``normalize_level``), STFT magnitudes
-``[T, 513]``. A sound made with something that only the original can tell is a ceiling. Everything
-is scored against the original. The pictures are in :mod:`vaerecon.lab.mel_plots`.
+``[T, 513]``. Everything is scored against the original. The pictures are in
+:mod:`vaerecon.lab.mel_plots`.
 
 Notebook: ``01_mel_analysis``. The algorithms and their references: :mod:`vaerecon.phase`.
 """
@@ -25,7 +25,7 @@ from vaerecon.samples import ArrayLike, as_samples
 if TYPE_CHECKING:
     import pandas as pd
 
-SCORES = ("snr_db", "lsd_db", "mrstft", "estoi", "pesq_wb")  # of the table of ceilings
+SCORES = ("snr_db", "lsd_db", "mrstft", "estoi", "pesq_wb")  # of the table of recoveries
 # one setting at a time; AudioLDM2's value is in each list
 SWEEPS: dict[str, tuple[float, ...]] = {
     "n_mels": (16, 32, 64, 128, 256),  # bins
@@ -60,8 +60,8 @@ def recoveries(
     """Sounds made of different parts of what is known about ``samples [N]``, by name.
 
     ``silence``, knows nothing; ``random_phase``, the mel's magnitudes with phases drawn at random;
-    ``griffinlim``, the mel alone; ``oracle_phase``, the mel and the true phases;
-    ``oracle_magnitude``, the true magnitudes without phases.
+    ``griffinlim``, the mel alone; ``oracle_phase``, the mel and the true phases, a ceiling;
+    ``oracle_magnitude``, the true magnitudes without phases, a reference.
     """
     mel = log_mel(samples, normalize=False)
     magnitude = phase.mel_to_magnitude(mel)

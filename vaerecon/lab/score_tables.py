@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vaerecon.ceilings import BOUNDED
 from vaerecon.methods import METHODS
 from vaerecon.metrics import METRICS, Mean, mean_scores
 
@@ -81,6 +82,24 @@ def mean_table(
     cells["time / length"] = [f"{row['rtf']:.3f}" for row in rows.values()]
     labels = pd.Index([METHODS[n].label for n in rows], name="method")
     return pd.DataFrame(cells, index=labels)
+
+
+def say_ceiling(scores: pd.DataFrame) -> str:
+    """Whether ``oracle_phase`` bounds the candidates in the metrics where it should; Markdown."""
+    metrics, passing = scored_metrics(scores, BOUNDED), []
+    for metric in metrics:
+        table = scores.pivot(index=["clip", "vae"], columns="method", values=metric)
+        ahead = table[candidates(scores)].sub(table["oracle_phase"], axis=0).stack()
+        ahead = ahead[ahead > 0 if METRICS[metric].best == "higher" else ahead < 0]
+        passing += [
+            f"{METHODS[name].label} in {METRICS[metric].label} on {clip}"
+            + ("" if vae else ", no VAE")
+            for clip, vae, name in ahead.index
+        ]
+    if passing:
+        return f"The oracle phase is **no ceiling** here. It is passed by {'; '.join(passing)}."
+    names = ", ".join(METRICS[m].label for m in metrics)
+    return f"No method passes the oracle phase on any clip, with or without the VAE, in {names}."
 
 
 # ------------------------------------------------------------------ text
