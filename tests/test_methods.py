@@ -223,6 +223,12 @@ def test_ceilings_ask_for_the_original(tiny, clip, name):
         tiny.synthesize(log_mel(clip.samples), name)
 
 
+def test_the_original_says_how_long_a_ceiling_is(tiny, mel, original):
+    """It may end within the mel's last hop."""
+    assert len(mel) * 160 > SHORT
+    assert tiny.synthesize(mel, "oracle_magnitude", original=original).shape == (SHORT,)
+
+
 def test_choosing_methods_does_not_import_torch():
     code = (
         "import sys; from vaerecon.methods import select_methods; select_methods('all');"

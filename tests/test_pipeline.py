@@ -145,6 +145,8 @@ def test_saved_files_and_analysis(tiny, clip, tmp_path):
         "file", "seconds", "real_time_factor", "lag_samples", "gain", "metrics", "notes",
     }  # fmt: skip
     assert set(entry["metrics"]) == set(METRICS)
+    assert entry["lag_samples"] == tiny.lag != 0  # what was taken off
+    assert analysis["methods"]["oracle_phase"]["lag_samples"] == 0
     assert entry["metrics"]["visqol"] is None
     assert entry["notes"]["visqol"]
     for group in ("methods", "without_vae"):
