@@ -53,7 +53,9 @@ def as_float32_array(samples: Any) -> np.ndarray:
             x = x / -float(np.iinfo(x.dtype).min)
         elif x.dtype.kind != "f":
             raise TypeError(f"{x.dtype} values")
-        with np.errstate(over="ignore", under="ignore"):  # too large becomes infinite, which is refused below
+        with np.errstate(
+            over="ignore", under="ignore"
+        ):  # too large becomes infinite, which is refused below
             x = x.astype(np.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
