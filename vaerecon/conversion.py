@@ -53,9 +53,8 @@ def as_float32_array(samples: Any) -> np.ndarray:
             x = x / -float(np.iinfo(x.dtype).min)
         elif x.dtype.kind != "f":
             raise TypeError(f"{x.dtype} values")
-        with np.errstate(
-            over="ignore", under="ignore"
-        ):  # too large becomes infinite, which is refused below
+        # what is too large becomes infinite, which is refused below
+        with np.errstate(over="ignore", under="ignore"):
             x = x.astype(np.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
