@@ -6,8 +6,10 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import soundfile as sf
+from in_process import run
 
 from vaerecon.bundled import DEMO_CLIP, demo_clips
 from vaerecon.cli import METRIC_NAMES
@@ -85,6 +87,23 @@ def test_models_says_where_each_is_for_and_its_licence(tmp_path):
     assert done.returncode == 0
     for word in ("tiny", "music", "speech", "large", "cvssp/audioldm2-music", "cc-by-nc-sa-4.0"):
         assert word in done.stdout
+
+
+def test_silence_and_a_very_short_clip_get_a_readable_result(tmp_path, sound):
+    def done(samples):
+        sf.write(tmp_path / "clip.wav", samples, 16000)
+        done = run("clip.wav", "--output-dir", "out", *QUICK, cwd=tmp_path)
+        assert done.status == 0
+        return done
+
+    silent = done(np.zeros(16000))
+    assert "No metric has a value: the reference is silent." in silent.stdout
+    assert "What each number does not tell" not in silent.stdout
+    short = done(sound[:304])
+    assert "the clip lasts 19 ms, less than one window of the mel (64 ms)" in short.stderr
+    assert "latent [8, 1, 16], as many values as the mel" in short.stdout
+    assert "2 times more values than" in done(sound[:160]).stdout
+    assert "less than one window" not in done(sound[:1024]).stderr
 
 
 BAD = {

@@ -70,6 +70,19 @@ def test_panels_of_a_reconstruction_share_their_limits(tiny, clip, tmp_path):
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("plot", [plot_log_mel, plot_reconstruction])
+def test_silence_is_dark_on_the_usual_scale(tiny, plot):
+    with pytest.warns(UserWarning, match="silent"):
+        result = tiny(np.zeros(8000, np.float32), "griffinlim", exclude_metrics=["visqol"])
+    axes = np.atleast_1d(plot(result.mel if plot is plot_log_mel else result)[1])
+    (image,) = axes[0].images
+    low, high = image.get_clim()
+    assert high - low == pytest.approx(9.0)
+    assert float(image.norm(image.get_array()).max()) < 1e-3  # the darkest colour
+    if plot is plot_reconstruction:
+        assert axes[0].get_title() == "clip: original (silent)"
+
+
 def test_every_method_has_a_colour_of_its_own():
     assert set(METHODS) <= set(METHOD_COLORS)
     assert len(set(METHOD_COLORS.values())) == len(METHOD_COLORS)

@@ -16,6 +16,7 @@ Notebook: ``04_method_comparison``.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable
 from functools import partial
@@ -31,10 +32,19 @@ from vaerecon.journal import Journal, check_free, open_journal
 from vaerecon.measuring import Settings, describe_model, make_entry, measure
 from vaerecon.methods import select_methods
 from vaerecon.outputs import text_to_name, whole_file
-from vaerecon.workers import Cluster, Processes, Team, ThisProcess, run_batches
+from vaerecon.workers import (
+    Cluster,
+    Processes,
+    Team,
+    ThisProcess,
+    run_batches,
+    why_no_processes,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+
+logger = logging.getLogger(__name__)
 
 
 def compare(
@@ -80,8 +90,10 @@ def compare(
         Names of metrics to leave out, for example ``["visqol"]``, the slowest.
     workers
         Processes that share the work; 1 (or 0) works in this one. By default as many as there are
-        cores (and clips), or 1 on a GPU. Called from a script, the call must stand under
-        ``if __name__ == "__main__":``, because each process reads the script again.
+        cores (and clips), or 1 on a GPU. Always 1 where no process can be started: in a daemonic
+        one, as Celery's are, and in a script from the standard input. Called from a script, the
+        call must stand under ``if __name__ == "__main__":``, because each process reads the script
+        again.
     threads
         Of each worker. More than one helps where clips are few and long, and rounds differently.
     scheduler
@@ -182,6 +194,9 @@ def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         workers = max(1, (cores or 1) // threads)
     workers = min(workers, n_clips)
+    if workers > 1 and (reason := why_no_processes()):
+        logger.warning("no worker processes, all is done in this one: %s", reason)
+        workers = 1
     return Processes(workers, threads) if workers > 1 else ThisProcess()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -79,6 +80,13 @@ def reconstruct(
     jobs += [(False, name) for name in names if request.without_vae]
 
     seconds = n_samples / config.sample_rate
+    if n_samples < config.n_fft:
+        warnings.warn(
+            f"the clip lasts {1000 * seconds:.0f} ms, less than one window of the mel "
+            f"({1000 * config.n_fft / config.sample_rate:.0f} ms): the numbers are those of the "
+            "padding as much as of the sound",
+            stacklevel=3,
+        )
     # encoder, decoder, and of each job the synthesis and the metrics
     with pipe.progress_bar(total=seconds * (2 + 2 * len(jobs))) as bar:
 

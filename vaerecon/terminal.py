@@ -66,8 +66,7 @@ def show_scores(result: Findings, console: Console) -> None:
     ]
     console.print(
         f"VAE alone: mean log-mel difference {result.vae_mae:.3f} nepers; "
-        f"latent {result.latent_shape}, "
-        f"{result.ratio_to_mel:.2g} times fewer values than the mel\n"
+        f"latent {result.latent_shape}, {_fewer(result.ratio_to_mel)} the mel\n"
     )
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("method")
@@ -84,10 +83,21 @@ def show_scores(result: Findings, console: Console) -> None:
             table.add_row(get_method(name).label, through, f"{found.seconds:.2f}", *cells)
         table.add_section()
     console.print(table)
+    if not shown:
+        reason = next(iter(next(iter(result.methods.values())).scores.notes.values()))
+        console.print(f"\nNo metric has a value: {reason}.")
+        return
     console.print("\n↑ higher is better, ↓ lower is better, - not computable (see the notes in the "
                   "analysis). What each number does not tell:", style="dim")  # fmt: skip
     for name in shown:
         console.print(f"  {METRICS[name].label}: {METRICS[name].caveat}", style="dim")
+
+
+def _fewer(ratio: float) -> str:
+    """How the number of values in the latent compares; a very short mel is padded to a multiple."""
+    if ratio > 1:
+        return f"{ratio:.2g} times fewer values than"
+    return "as many values as" if ratio == 1 else f"{1 / ratio:.2g} times more values than"
 
 
 def show_comparison(table: pd.DataFrame, console: Console) -> None:
@@ -125,6 +135,8 @@ def show_comparison(table: pd.DataFrame, console: Console) -> None:
         shape.add_row(label, "yes" if through_vae else "no", factor, *cells)
     if measured:
         console.print(shape)
+    if measured and not shown:
+        console.print("\nNo metric has a value; the table's column notes says why.")
     if len(failed):
         console.print(f"\n{len(failed)} failed:")
     for file, reason in zip(failed["file"], failed["error"], strict=True):

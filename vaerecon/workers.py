@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections import deque
@@ -81,6 +82,19 @@ class ThisProcess(Team):
 
     def __init__(self) -> None:
         self.executor = _Here()
+
+
+def why_no_processes() -> str | None:
+    """What keeps this process from starting worker processes; None if nothing does."""
+    if multiprocessing.current_process().daemon:
+        return "a daemonic process, as Celery's workers are, may not start others"
+    script = sys.modules["__main__"]
+    path = getattr(script, "__file__", None)
+    if path is None or script.__spec__ is not None:  # no script, or a module that can be imported
+        return None
+    if not os.path.exists(os.path.join(multiprocessing.process.ORIGINAL_DIR or "", path)):
+        return f"each would have to read the script again, and there is no file {path}"
+    return None
 
 
 class Processes(Team):

@@ -80,8 +80,8 @@ def plot_log_mel(
     values = check_log_mel(mel, config).cpu().numpy()
     figure, ax = _axes(ax, (9, 2.6))
     if limits is None:
-        top = float(np.abs(values).max() if difference else values.max())
-        limits = (-max(top, 1e-3), max(top, 1e-3)) if difference else (top - RANGE_NEPERS, top)
+        top = max(float(np.abs(values).max()), 1e-3)
+        limits = (-top, top) if difference else level_limits(values.max(), config)
     image = ax.imshow(
         values.T,  # [T, 64] -> [64, T]: a picture has frequency upwards
         origin="lower",
@@ -100,6 +100,15 @@ def plot_log_mel(
     return figure, ax
 
 
+def level_limits(loudest: float, config: MelConfig = AUDIOLDM_MEL) -> tuple[float, float]:
+    """Colour limits for levels up to ``loudest`` (nepers): 9 nepers, and none below the floor.
+
+    Silence, which is at the floor, gets the darkest colour, not that of the loudest.
+    """
+    lowest = max(float(loudest) - RANGE_NEPERS, config.log_floor)
+    return lowest, max(float(loudest), lowest + RANGE_NEPERS)
+
+
 def plot_reconstruction(result: Reconstruction) -> tuple[Figure, np.ndarray]:
     """The clip's log-mel, what the VAE made of it, their difference, and each method's result.
 
@@ -110,9 +119,11 @@ def plot_reconstruction(result: Reconstruction) -> tuple[Figure, np.ndarray]:
     figure = Figure(figsize=(11, 2.3 * (3 + len(heard))), layout="constrained")
     axes = figure.subplots(3 + len(heard), 1, sharex=True)
     top = float(result.mel.max())
-    limits = (max(top - RANGE_NEPERS, AUDIOLDM_MEL.log_floor), top)
+    limits = level_limits(top)
     difference = result.mel_decoded - result.mel
-    plot_log_mel(result.mel, axes[0], title=f"{result.clip.name}: original", limits=limits)
+    silent = " (silent)" if top < AUDIOLDM_MEL.log_floor + 1e-3 else ""  # all at the floor
+    title = f"{result.clip.name}: original{silent}"
+    plot_log_mel(result.mel, axes[0], title=title, limits=limits)
     plot_log_mel(
         result.mel_decoded, axes[1], title=f"after the VAE ({result.model.variant})", limits=limits
     )

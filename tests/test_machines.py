@@ -1,0 +1,180 @@
+"""Machines and callers as they are: what is missing or set otherwise around a run does no harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile as sf
+
+import vaerecon as vr
+
+NAME = "söng 歌"
+QUICK = ["--methods", "griffinlim", "--exclude-metric", "visqol"]
+
+
+@pytest.fixture
+def song(tmp_path, sound) -> Path:
+    sf.write(tmp_path / "song.wav", sound, 16000)
+    return tmp_path / "song.wav"
+
+
+def python(*args, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+
+
+# --- numba's cache --------------------------------------------------------------------------------
+
+
+def test_where_numba_can_write_nowhere_a_temporary_folder_serves(tmp_path, song):
+    """Its two folders cannot be made, not even by root: a file has the name of each."""
+    for package in ("librosa", "visqol"):
+        if spec := find_spec(package):
+            copy = tmp_path / "site" / package
+            hidden = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(Path(spec.origin).parent, copy, ignore=hidden)
+            for folder in (copy, *filter(Path.is_dir, copy.rglob("*"))):
+                (folder / "__pycache__").touch()
+    env = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    env |= {"PYTHONPATH": str(tmp_path / "site"), "HOME": "/dev/null", "TMPDIR": str(tmp_path)}
+    env |= {"XDG_CACHE_HOME": "/dev/null/cache"}
+
+    alone = python("-c", "import librosa.filters", env=env)
+    assert "cannot cache function" in alone.stderr  # else the rest shows nothing
+
+    code = (
+        "import os, sys, librosa, vaerecon as vr\n"
+        "assert librosa.__file__.startswith(sys.argv[2])\n"
+        "clip = vr.load_audio(sys.argv[1])\n"
+        "result = vr.ReconstructionPipeline.from_pretrained('tiny')(clip, 'librosa,griffinlim')\n"
+        "print(os.environ['NUMBA_CACHE_DIR'], result.methods['librosa'].scores['visqol'] or '')\n"
+    )
+    done = python("-c", code, song, tmp_path / "site", env=env)
+    assert done.returncode == 0, done.stderr
+    folder, *visqol = done.stdout.split()
+    assert Path(folder).parent == tmp_path
+    assert not Path(folder).exists()  # gone with the process
+    assert visqol or not find_spec("visqol")
+
+
+# --- standard streams -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "closed", "written"),
+    [
+        (["song.wav", "--output-dir", "out"], ">&-", "out/song_analysis.json"),
+        (["compare", "song.wav", "--output", "table.csv"], "<&- >&- 2>&-", "table.csv"),
+    ],
+)
+def test_without_standard_streams_results_are_written(tmp_path, song, command, closed, written):
+    command = [sys.executable, "-m", "vaerecon", *command, *QUICK]
+    shell = ["sh", "-c", f'exec "$@" {closed}', "sh"]
+    assert subprocess.run([*shell, *command], cwd=tmp_path, timeout=300).returncode == 0
+    assert (tmp_path / written).stat().st_size > 0
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def test_a_file_system_encoding_without_the_characters_of_a_name(tmp_path, sound):
+    env = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    found = python("-c", "import sys; print(sys.getfilesystemencoding())", env=env).stdout.strip()
+    if found == "utf-8":
+        pytest.skip("this system always has UTF-8")
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    sf.write(folder / f"{NAME}.wav", sound, 16000)
+    files = ["analysis.json", "griffinlim_reconstruction.wav", "original.wav", "spectrograms.png"]
+    files = [f"{NAME}_{end}" for end in files]
+    options = {"env": env, "cwd": tmp_path}
+
+    done = python(
+        "-m", "vaerecon", folder / f"{NAME}.wav", "--output-dir", f"{NAME} out", *QUICK, **options
+    )
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / f"{NAME} out"
+    assert sorted(os.listdir(out)) == files
+    analysis = json.loads((out / files[0]).read_text(encoding="utf-8"))
+    assert analysis["clip"]["name"] == NAME
+    assert analysis["methods"]["griffinlim"]["file"] == files[1]
+
+    code = (
+        "import vaerecon as vr\n"
+        f"clip = vr.load_audio({f'clips/{NAME}.wav'!r})\n"
+        "pipe = vr.ReconstructionPipeline.from_pretrained('tiny')\n"
+        f"pipe(clip, 'griffinlim', exclude_metrics=['visqol']).save({NAME!r})\n"
+        f"vr.compare('clips', methods='silence', output={f'{NAME}.parquet'!r})\n"
+    )
+    (tmp_path / "script.py").write_text(code, encoding="utf-8")  # as an argument it would be ASCII
+    done = python("script.py", **options)
+    assert done.returncode == 0, done.stderr
+    assert sorted(os.listdir(tmp_path / NAME)) == files
+    table = pd.read_parquet(tmp_path / f"{NAME}.parquet")
+    assert set(table["file"]) == {f"{NAME}.wav"}
+    assert table["error"].isna().all()
+
+
+# --- numpy's settings -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("setting", ["raise", "ignore"])
+def test_numpy_errstate_around_a_call_does_no_harm(tiny, sound, tmp_path, setting):
+    def run():
+        clip = vr.Clip.from_samples(np.stack([sound, sound], axis=1).astype(float) * 1e-3, 16000)
+        vr.naive_log_mel(clip.samples)
+        with pytest.warns(UserWarning, match="silent"):
+            vr.log_mel(sound.astype(float) * 1e-44)  # beneath the normal numbers of float32
+        result = tiny(clip, "librosa,griffinlim,vocoder", exclude_metrics=["visqol"])
+        result.save(tmp_path)
+        return result.table.drop(columns=["seconds", "real_time_factor"])
+
+    expected = run()
+    with np.errstate(all=setting):
+        found = run()
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+# --- processes that can start no others -----------------------------------------------------------
+
+COMPARE = """
+import multiprocessing, sys
+
+def work():
+    import vaerecon as vr
+    clips = ["a.wav", "b.wav"]
+    table = vr.compare(clips, methods="silence", workers=2, output="table.csv")
+    assert table["error"].isna().all()
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["daemonic"]:
+        process = multiprocessing.get_context("spawn").Process(target=work, daemon=True)
+        process.start()
+        process.join()
+        sys.exit(process.exitcode)
+    work()
+"""
+
+
+@pytest.mark.parametrize(("how", "reason"), [("-", "there is no file"), ("daemonic", "Celery")])
+def test_compare_works_in_a_process_that_can_start_no_others(tmp_path, sound, how, reason):
+    for name in "ab":
+        sf.write(tmp_path / f"{name}.wav", sound, 16000)
+    (tmp_path / "script.py").write_text(COMPARE)
+    if how == "-":  # from the standard input
+        done = python("-", cwd=tmp_path, input=COMPARE)
+    else:
+        done = python("script.py", how, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "all is done in this one" in done.stderr
+    assert reason in done.stderr
+    assert len(pd.read_csv(tmp_path / "table.csv")) == 4  # 2 clips, with and without the VAE
