@@ -32,7 +32,7 @@ from vaerecon.joined_files import Span, find_mp3_streams, find_streams
 # suffixes of what is found in a folder; a file that is named itself may have any
 BY_LIBSNDFILE = (
     "wav wave bwf rf64 w64 flac ogg oga opus mp3 mp2 aiff aif aifc au snd caf voc sph nist ircam "
-    "svx 8svx avr pvf paf htk sd2"
+    "sf svx 8svx avr pvf paf htk sd2"
 )
 BY_FFMPEG = (
     "m4a m4b m4r mp4 m4v mov 3gp 3gpp 3g2 aac wma wmv asf webm weba mkv mka avi flv amr awb wv ape "
@@ -281,11 +281,11 @@ def _from_ffmpeg(
     with open(path, "rb") as file:
         skipped = first if part is None and SEEKABLE.match(file.read(8)) else 0
     # "file:" keeps names with a leading dash or a colon from being read as something else
-    place = f"file:{os.fspath(path)}"
+    place, protocols = f"file:{os.fspath(path)}", "file"
     if part is not None:
-        place = f"subfile,,start,{part[0]},end,{part[1]},,:{place}"
+        place, protocols = f"subfile,,start,{part[0]},end,{part[1]},,:{place}", "file,subfile"
     command = [ffmpeg, "-nostdin", "-v", "error"]
-    command += ["-protocol_whitelist", "file,subfile", "-format_whitelist", FFMPEG_FORMATS]
+    command += ["-protocol_whitelist", protocols, "-format_whitelist", FFMPEG_FORMATS]
     command += ["-ss", str(skipped), "-i", place, "-vn"]
     # time stamps by the number of samples: what is joined has others, of which ffmpeg complains
     command += ["-af", "asetpts=N/SR/TB", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
