@@ -1,11 +1,13 @@
 """A hub on the loopback: what the ``huggingface_hub`` client asks for, and a log of what it asked.
 
 Serves folders as model repositories over the requests that the client makes: the repository's
-facts, its tree, and files by HEAD and GET with ``ETag``, ``X-Repo-Commit`` and ``Range``.
+facts, its tree, and files by HEAD and GET with ``ETag``, ``X-Repo-Commit`` and ``Range``; and takes
+what is pushed, in the one commit that the client makes of small files.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -36,6 +38,8 @@ class Hub(ThreadingHTTPServer):
         self.cuts: dict[str, int] = {}  # id -> how many large downloads still to cut at half
         self.commits: dict[str, str] = {}  # id -> what to call its commit, as a hostile hub may
         self.etags: dict[str, str] = {}  # id -> what to call its files' contents, likewise
+        self.tokens: dict[str, str] = {}  # id -> the only token that it lets in
+        self.uploads = Path()  # where pushed repositories go
         self.ranges: list[tuple[str, int, int]] = []  # (path, first byte wanted, bytes in all)
         self.log: list[tuple[str, str]] = []  # (method, path), in order of arrival
 
@@ -78,6 +82,36 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.answer()
 
+    def do_POST(self) -> None:
+        """What ``create_repo`` and ``upload_folder`` ask: a repository, how to send, a commit."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        path = unquote(urlsplit(self.path).path)
+        self.server.log.append((self.command, path))
+        if path == "/api/repos/create":
+            values = json.loads(body)
+            repo = f"{values.get('organization') or 'someone'}/{values['name']}"
+            return self.json({"url": f"{self.server.url}/{repo}", "name": repo})
+        if path == "/api/validate-yaml":
+            return self.json({"warnings": [], "errors": []})
+        repo, action = "/".join(path.split("/")[3:5]), path.split("/")[5]
+        if not self.has_token(repo):
+            return self.error(401, None)
+        if action == "preupload":
+            files = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False}
+                     for f in json.loads(body)["files"]]  # fmt: skip
+            return self.json({"files": files})
+        for entry in map(json.loads, body.splitlines()):
+            if entry["key"] == "file":
+                file = self.server.uploads / repo / entry["value"]["path"]
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(base64.b64decode(entry["value"]["content"]))
+        commit = self.server.add(repo, self.server.uploads / repo)
+        return self.json({"commitUrl": f"{self.server.url}/{repo}/commit/{commit}",
+                          "commitOid": commit})  # fmt: skip
+
+    def has_token(self, repo: str) -> bool:
+        return self.headers.get("Authorization") == f"Bearer {self.server.tokens.get(repo)}"
+
     def answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.log.append((self.command, path))
@@ -92,6 +126,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.failures[repo] -= 1
             return self.error(500, None)
         if repo in self.server.private:
+            return self.error(401, None)
+        if repo in self.server.tokens and not self.has_token(repo):
             return self.error(401, None)
         if repo in self.server.gated:
             return self.error(401, "GatedRepo")
@@ -132,7 +168,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(body)
 
     def file(self, path: Path, commit: str, repo: str) -> None:

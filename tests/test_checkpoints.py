@@ -25,6 +25,7 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 from vaerecon import checkpoints
 from vaerecon.autoencoder import encode
 from vaerecon.checkpoints import VARIANTS, Checkpoint, check_source, load
+from vaerecon.istft_vocoder import MagnitudeNetwork
 
 VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
 VOCODER_FILE = "vocoder/model.safetensors"
@@ -275,13 +276,67 @@ def test_missing_weight_and_wrong_shape_are_errors(folder, original, file, name)
         load(folder)
 
 
-def test_weight_normalisation_is_named(folder):
-    def split(weights):
-        weight = weights.pop("conv_pre.weight")
-        return weights | {"conv_pre.weight_g": weight[:, :1, :1], "conv_pre.weight_v": weight}
+@pytest.mark.parametrize(
+    ("normalize", "name"),
+    [
+        (torch.nn.utils.weight_norm, "upsampler.0.weight_g"),
+        (
+            torch.nn.utils.parametrizations.weight_norm,
+            "upsampler.0.parametrizations.weight.original0",
+        ),
+    ],
+    ids=["older", "newer"],
+)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*is deprecated")
+def test_a_vocoder_with_weight_normalisation_loads(folder, original, normalize, name):
+    """As it is in training, in both spellings; transformers itself would draw such weights anew."""
+    vocoder = load(original).vocoder
+    for layer in list(vocoder.modules()):
+        if isinstance(layer, (torch.nn.Conv1d, torch.nn.ConvTranspose1d)):
+            normalize(layer)
+    vocoder.save_pretrained(folder / "vocoder")
+    assert name in load_file(folder / VOCODER_FILE)
+    edit_weights(folder / VOCODER_FILE, lambda weights: weights | {name: 2 * weights[name]})
+    weights, plain = load(folder).vocoder.state_dict(), load_file(original / VOCODER_FILE)
+    for weight, tensor in weights.items():
+        factor = 2.0 if weight == "upsampler.0.weight" else 1.0
+        torch.testing.assert_close(tensor, factor * plain[weight])
 
-    edit_weights(folder / VOCODER_FILE, lambda w: {n: t.clone() for n, t in split(w).items()})
-    with pytest.raises(ValueError, match=r"weight normalisation.*remove_weight_norm"):
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"conv_pre.weight_g": torch.ones(32, 1, 1)},  # and no weight_v
+        {"conv_pre.weight_v": torch.ones(32, 64, 7)},
+        {"conv_pre.weight_g": torch.ones(1, 1, 7), "conv_pre.weight_v": torch.ones(32, 64, 7)},
+        {"conv_pre.weight_g": torch.ones(8, 1, 1), "conv_pre.weight_v": torch.ones(8, 64, 7)},
+    ],
+    ids=["no direction", "no length", "another axis", "another width"],
+)
+def test_half_a_weight_normalisation_is_an_error(folder, change):
+    def spoil(weights):
+        return {n: w for n, w in weights.items() if n != "conv_pre.weight"} | change
+
+    edit_weights(folder / VOCODER_FILE, spoil)
+    with pytest.raises(ValueError, match=f"{VOCODER_FILE}: 1 of .* first conv_pre.weight: got"):
+        load(folder)
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "module._orig_mod."])
+@pytest.mark.parametrize("file", [VAE_FILE, VOCODER_FILE])
+def test_weights_of_a_wrapped_model_load(folder, original, file, prefix):
+    """As saved from inside torch.compile, DataParallel, or both."""
+    edit_weights(folder / file, lambda weights: {prefix + n: w for n, w in weights.items()})
+    loaded = getattr(load(folder), file.split("/")[0]).state_dict()
+    for name, weight in load_file(original / file).items():
+        assert torch.equal(loaded[name], weight)
+
+
+def test_weights_under_two_names_are_refused(folder):
+    edit_weights(
+        folder / VAE_FILE, lambda w: w | {f"module.{n}": 2 * t for n, t in list(w.items())[:1]}
+    )
+    with pytest.raises(ValueError, match=f"^mine: {VAE_FILE}: has weights under two names each"):
         load(folder)
 
 
@@ -313,6 +368,9 @@ def test_loading_is_quiet_and_leaves_the_libraries_as_they_were(folder, capfd):
         ("xyz", "expected a variant \\(tiny, music, speech, large\\)"),
         ("./tiny", "an existing folder"),
         ("a/b/c", "hub id 'owner/name'"),
+        ("https://huggingface.co/cvssp/audioldm2", "expected its hub id: cvssp/audioldm2$"),
+        ("https://hf-mirror.com/a/b/tree/main", "expected its hub id: a/b$"),
+        ("huggingface.co/a/b-c_1.0/", "expected its hub id: a/b-c_1.0$"),
         ("", "expected a variant"),
     ],
 )
@@ -421,6 +479,7 @@ for name, source, options in json.loads(sys.stdin.read()):
         "latent": list(latent.shape), "latent_sum": float(latent.double().sum()),
         "mel": list(decode(loaded.vae, latent).shape),
         "samples": list(vocode(loaded.vocoder, mel).shape),
+        "fast": loaded.fast and sorted(path.name for path in loaded.fast.iterdir()),
     }
 results["models"] = checkpoints.describe()
 print(json.dumps(results))
@@ -475,6 +534,13 @@ def visited(tmp_path_factory):
     misfit = save_small(root / "misfit", vocoder={"model_in_dim": 80})
     pickled = Path(shutil.copytree(first, root / "pickled"))
     (pickled / VOCODER_FILE).unlink()
+    sharded, half = root / "sharded", root / "half"
+    for saved, options in ((sharded, {"max_shard_size": "20KB"}), (half, {"variant": "fp16"})):
+        loaded = load(first)
+        loaded.vae.save_pretrained(saved / "vae", **options)
+        loaded.vocoder.save_pretrained(saved / "vocoder", **options)
+    trained = Path(shutil.copytree(first, root / "trained"))
+    MagnitudeNetwork(channels=8, hidden=8, layers=1, kernel=3).save_pretrained(trained / "fast")
     unrelated = root / "unrelated"
     (unrelated / "unet").mkdir(parents=True)
     for folder in (full, first, second, misfit, pickled):
@@ -489,6 +555,11 @@ def visited(tmp_path_factory):
         hub.add("someone/pickled", pickled)
         hub.add("someone/unrelated", unrelated)
         hub.add("someone/flaky", first)
+        hub.add("someone/sharded", sharded)
+        hub.add("someone/half", half)
+        hub.add("someone/trained", trained)
+        hub.add("someone/guarded", first)
+        hub.tokens["someone/guarded"] = "hf_right"
         hub.gated.add("someone/gated")
         hub.private.add("someone/private")
         hub.failures["someone/flaky"] = 2
@@ -498,6 +569,11 @@ def visited(tmp_path_factory):
             ("main", "someone/small", {}),
             ("commit", "someone/small", {"revision": commits["first"]}),
             ("flaky", "someone/flaky", {}),
+            ("sharded", "someone/sharded", {}),
+            ("half", "someone/half", {"variant": "fp16"}),
+            ("no half", "someone/small", {"variant": "bf16"}),
+            ("trained", "someone/trained", {}),
+            ("guarded", "someone/guarded", {"token": "hf_right"}),
             ("misfit", "someone/misfit", {}),
             ("pickled", "someone/pickled", {}),
             ("unrelated", "someone/unrelated", {}),
@@ -526,15 +602,35 @@ def test_true_architecture_from_a_hub(visited):
         "latent_sum": result["latent_sum"],
         "mel": [1, 48, 64],
         "samples": [1, 48 * 160],
+        "fast": None,
     }
     assert "weights are cc-by-nc-sa-4.0, not for commercial use" in visited.results["stderr"]
 
 
 def test_nothing_but_the_four_files_is_asked_for(visited):
-    for repo in ("cvssp/audioldm2-music", "someone/small", "someone/flaky"):
-        assert set(visited.hub.files_asked(repo)) == WANTED
+    """And of a repository that is none of the variants, whether it has a network of its own."""
+    assert set(visited.hub.files_asked("cvssp/audioldm2-music")) == WANTED
+    assert set(visited.hub.files_asked("someone/flaky")) == WANTED | {"fast/config.json"}
     fetched = [path for method, path in visited.hub.log if method == "GET"]
     assert len(fetched) == len(set(fetched))  # and each only once
+
+
+def test_a_repository_s_own_network_comes_with_it(visited):
+    assert visited.results["v1"]["fast"] is None
+    files = ["config.json", "diffusion_pytorch_model.safetensors"]
+    assert visited.results["trained"]["fast"] == files
+    asked = set(visited.hub.files_asked("someone/trained"))
+    assert asked == WANTED | {f"fast/{name}" for name in files}
+
+
+@pytest.mark.parametrize("case", ["sharded", "half", "guarded"])
+def test_shards_a_variant_and_a_token_give_the_same_model(visited, case):
+    assert visited.results[case]["latent_sum"] == visited.results["v1"]["latent_sum"]
+    fetched = {path.split("/", 5)[5] for method, path in visited.hub.log
+               if method == "GET" and f"/someone/{case}/" in path}  # fmt: skip
+    weights = {name for name in fetched if name.endswith(".safetensors")}
+    assert all((".fp16." in name) == (case == "half") for name in weights)
+    assert (len(weights) > 2) == (case == "sharded")
 
 
 def test_the_log_would_show_more(visited, tmp_path):
@@ -587,6 +683,7 @@ def test_pickle_on_a_hub_is_not_fetched(visited):
         ("private", "OSError", "answered 401; log in with `hf auth login`"),
         ("absent", "ValueError", "no folder here, and not found on http://127.0.0.1:"),
         ("no revision", "ValueError", "has no revision 'v9'"),
+        ("no half", "ValueError", "has no vae/diffusion_pytorch_model.bf16.safetensors"),
         ("local only", "OSError", "not in the cache; connect once, set HF_ENDPOINT to a mirror"),
     ],
 )
@@ -608,9 +705,11 @@ def test_what_is_cached_is_listed(visited):
 def test_second_load_needs_no_hub(visited):
     asked = len(visited.hub.log)
     cases = [("v1", "someone/small", {"revision": "v1"}), ("uncached", "speech", {})]
+    cases += [("sharded", "someone/sharded", {}), ("trained", "someone/trained", {})]
     offline = run_client(cases, visited.home, HF_ENDPOINT=visited.hub.url, HF_HUB_OFFLINE="1")
     assert len(visited.hub.log) == asked
-    assert offline["v1"] == visited.results["v1"]
+    for name in ("v1", "sharded", "trained"):
+        assert offline[name] == visited.results[name]
     assert "not in the cache; connect once" in offline["uncached"]["message"]
 
 

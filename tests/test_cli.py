@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -19,10 +22,11 @@ from vaerecon.terminal import SHOWN_METRICS
 QUICK = ["--exclude-metric", "visqol", "--methods", "vocoder"]
 
 
-def vaerecon(*args, cwd) -> subprocess.CompletedProcess:
+def vaerecon(*args, cwd, env=None) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-m", "vaerecon", *map(str, args)],
         cwd=cwd,
+        env=env,
         capture_output=True,
         text=True,
         timeout=300,
@@ -115,6 +119,23 @@ BAD = {
     "a length of nothing": (["SONG", "--max-length", "0"], "max_length"),
     "a file for a folder": (["SONG", "--output-dir", "notes.txt"], "is a file"),
     "an unknown option": (["SONG", "--bogus"], "--bogus"),
+    "an option that is like a command": (["--modell", "tiny"], "No such option"),
+    "two models": (
+        ["SONG", "--model", "tiny", "--model", "music"],
+        "got tiny, music, expected one",
+    ),
+    "two models to compare": (
+        ["compare", "SONG", "--output", "t.csv", "--model", "tiny", "--model", "tiny"],
+        "got tiny, tiny, expected one",
+    ),
+    "two models to report on": (
+        ["report", "SONG", "--model", "tiny", "--model", "tiny"],
+        "got tiny, tiny, expected one",
+    ),
+    "the address of a model": (
+        ["SONG", "--model", "https://huggingface.co/cvssp/audioldm2-music"],
+        "expected its hub id: cvssp/audioldm2-music",
+    ),
 }
 
 
@@ -129,6 +150,28 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(tmp_path, song, case
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()[-1]) < 300
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("command", [[], ["report", "--output", "page.html"]])
+def test_without_a_network_there_is_one_line_soon(tmp_path, song, command):
+    """Not the client's 22 lines, nor its 25 s, in which it tries again."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        environment = {"HF_ENDPOINT": f"http://127.0.0.1:{taken.getsockname()[1]}",
+                       "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}  # fmt: skip
+        started = time.monotonic()
+        args = [*command[:1], str(song), *command[1:], "--model", "music"]
+        done = vaerecon(*args, cwd=tmp_path, env=os.environ | environment)
+        seconds = time.monotonic() - started
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "error: cvssp/audioldm2-music: cannot be downloaded: no connection"
+    )
+    assert "set HF_ENDPOINT to a mirror" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stdout == ""
+    assert seconds < 15  # alone about one second; the client's pauses are 23
+    assert [path.name for path in tmp_path.iterdir() if path.suffix == ".html"] == []
 
 
 @pytest.mark.parametrize("args", [["--help"], ["nosuch.wav"], ["SONG", "--model", "musik"]])

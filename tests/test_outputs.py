@@ -69,6 +69,32 @@ def test_a_failing_move_puts_the_old_files_back(tmp_path, monkeypatch):
     assert (tmp_path / "b.txt").read_text() == "old b"
 
 
+def test_files_of_an_earlier_run_go_with_the_replaced_ones_or_stay_with_them(tmp_path, monkeypatch):
+    for name in ("a.txt", "gone.txt", "other.txt"):
+        (tmp_path / name).write_text("old")
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+
+    def earlier(folder):
+        return ["a.txt", "gone.txt", "never.txt"]
+
+    real = os.replace
+
+    def failing(source, target):  # the last move, of what is to go
+        if os.path.basename(source) == "gone.txt" and "old" in os.fspath(target):
+            raise OSError("disk failure")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="disk failure"), whole_folder(tmp_path, earlier) as scratch:
+        (scratch / "a.txt").write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    monkeypatch.setattr(os, "replace", real)
+    with whole_folder(tmp_path, earlier) as scratch:
+        (scratch / "a.txt").write_text("new")
+    assert names(tmp_path) == ["a.txt", "other.txt"]
+    assert (tmp_path / "a.txt").read_text() == "new"
+
+
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "results").write_text("a file")
     with (

@@ -250,6 +250,68 @@ def test_an_index_cannot_bring_in_other_weights(folder, original, file, outside)
         assert torch.equal(loaded[name], weight)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../outside.safetensors",
+        "/etc/passwd",
+        "sub/{stem}-00001-of-00001.safetensors",
+        "../vae/{stem}-00001-of-00001.safetensors",
+        "{stem}-00001-of-00001.bin",
+        "other-00001-of-00001.safetensors",
+        "{stem}-1-of-1.safetensors",
+        ["{stem}-00001-of-00001.safetensors"],
+        7,
+        None,
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("file", [VAE_FILE, VOCODER_FILE])
+def test_an_index_names_nothing_but_shards_beside_it(folder, file, name):
+    """Where the one file is missing and an index is there, which then is followed."""
+    path = folder / file
+    weights, stem = load_file(path), path.name.removesuffix(".safetensors")
+    path.unlink()
+    name = name.format(stem=stem) if isinstance(name, str) else name
+    if isinstance(name, str) and name != "/etc/passwd":  # what it leads to would fit
+        (path.parent / name).parent.mkdir(exist_ok=True)
+        save_file(weights, path.parent / name)
+    index = {"weight_map": dict.fromkeys(weights, name)}
+    (folder / f"{file}.index.json").write_text(json.dumps(index))
+    assert f"{file}.index.json: names " in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "{}", '{"weight_map": []}', '{"weight_map": {}}', '{"weight_map": "vae"}', "{", "[" * 9],
+)
+def test_an_index_that_is_none_is_refused(folder, text):
+    (folder / VAE_FILE).unlink()
+    (folder / f"{VAE_FILE}.index.json").write_text(text)
+    assert f"{VAE_FILE}.index.json: " in refusal(folder)
+
+
+@pytest.mark.parametrize("how", ["one is missing", "one is cut", "two have the same", "one lacks"])
+def test_damaged_shards_are_refused(folder, how):
+    loaded = load(folder)
+    (folder / VAE_FILE).unlink()
+    loaded.vae.save_pretrained(folder / "vae", max_shard_size="20KB")
+    first, second, *_ = sorted((folder / "vae").glob("*.safetensors"))
+    if how == "one is missing":
+        second.unlink()
+        expected = f"names {second.name}, which is not there"
+    elif how == "one is cut":
+        second.write_bytes(second.read_bytes()[:-1])
+        expected = f"vae/{second.name}: is truncated or no safetensors file"
+    elif how == "two have the same":
+        shutil.copy(first, second)
+        expected = f"vae/{second.name}: has "
+    else:
+        edit_weights(second, lambda weights: dict(list(weights.items())[1:]))
+        expected = "shards: 1 of "
+    assert expected in refusal(folder)
+
+
 # --- names ----------------------------------------------------------------------------------------
 
 
@@ -325,6 +387,7 @@ def faults(tmp_path_factory):
                     "broken": pool.submit(visit, "broken"),
                     "elsewhere": pool.submit(visit, "elsewhere"),
                     "uncached": pool.submit(visit, "uncached", HF_ENDPOINT=gone),
+                    "schemeless": pool.submit(visit, "schemeless", HF_ENDPOINT="hub.invalid"),
                 }
                 if mounted:
                     waiting["full"] = pool.submit(visit, "full", home=full / "home")
@@ -355,6 +418,7 @@ def test_a_cut_connection_is_resumed_where_it_was_cut(faults):
         ("broken", "OSError", "answered 500, several times; try later, or another mirror"),
         ("uncached", "OSError", "no connection (or offline mode) and not in the cache; connect"),
         ("elsewhere", "ValueError", "Invalid pointer path"),
+        ("schemeless", "ValueError", "HF_ENDPOINT: got 'hub.invalid', expected an address; write"),
         ("full", "OSError", "No space left on device); free some, or set HF_HOME to a folder on"),
     ],
 )

@@ -292,6 +292,74 @@ def test_a_clip_s_name_leads_nowhere_else(tmp_path, tiny, sound, stem):
     assert everything(tmp_path) == {}
 
 
+# --- what an earlier run wrote --------------------------------------------------------------------
+
+
+OTHERS = [  # of other clips, or of the user's own
+    "song_notes_reconstruction.wav",
+    "song_vocoder_reconstruction.wav.bak",
+    "song_admm_reconstruction.wav",  # no run here has made it
+    "song_vocoder_vocoder_reconstruction.wav",  # of a clip that is called song_vocoder
+    "song_vocoder_analysis.json",
+    "other_vocoder_reconstruction.wav",
+    "song.txt",
+]
+
+
+@pytest.mark.parametrize("how", ["from memory", "from a file"])
+def test_a_run_replaces_what_an_earlier_run_of_the_clip_wrote_and_nothing_else(
+    workplace, tiny, sound, how
+):
+    from vaerecon.audio import Clip
+
+    out = workplace / "out"
+    options = {"exclude_metrics": ["visqol", "pesq_wb"], "without_vae": False}
+
+    def run(methods: list[str]) -> None:
+        if how == "from memory":
+            tiny(Clip(sound[:8000], name="song"), methods, **options).save(out)
+        else:
+            tiny.reconstruct_file(workplace / "song.wav", out, methods, **options)
+
+    run(["vocoder", "fast", "griffinlim"])
+    for name in OTHERS:
+        (out / name).write_text("mine")
+    run(["griffinlim"])
+    files = {path.name for path in out.iterdir()}
+    assert files == {*OTHERS, "song_analysis.json", "song_original.wav", "song_spectrograms.png",
+                     "song_griffinlim_reconstruction.wav"}  # fmt: skip
+    assert {(out / name).read_text() for name in OTHERS} == {"mine"}
+    listed = json.loads((out / "song_analysis.json").read_text())["methods"]
+    assert {entry["file"] for entry in listed.values()} - {None} <= files
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"methods": {"../out/x": {}, "/x": {}, "a\\\\b": {}, "": {}, "x\\u0000": {}}}',
+        '{"methods": ["../x", 5, null]}',
+        '{"methods": 5}',
+        '{"methods": "x"}',
+        "[]",
+        "{",
+        "\udcff",
+        "[" * 100_000,
+    ],
+    ids=range(8),
+)
+def test_a_foreign_analysis_removes_nothing(workplace, tiny, text):
+    out = workplace / "out"
+    for folder in (out / "song_..", out, workplace):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("x_reconstruction.wav", "song_x_reconstruction.json", "song__x.wav"):
+            (folder / name).write_text("mine")
+    before = everything(workplace)
+    (out / "song_analysis.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    tiny.reconstruct_file(workplace / "song.wav", out, ["silence"], exclude_metrics=["visqol"])
+    after = everything(workplace)
+    assert before.items() <= after.items()
+
+
 # --- two at once ----------------------------------------------------------------------------------
 
 
@@ -338,7 +406,9 @@ def test_two_programs_never_mix_their_files(tmp_path, exists):
 
 
 def test_two_reconstructions_at_once_leave_the_whole_result_of_one(zygote, workplace):
+    """Also where one of them has another method more."""
     commands = [["song.wav", "--output-dir", "out", "--seed", seed, *QUICK] for seed in "01"]
+    commands[1][-1] = "griffinlim,vocoder"
     alone = {}
     for command in commands:
         assert zygote.run(command, workplace).status == 0
@@ -348,8 +418,8 @@ def test_two_reconstructions_at_once_leave_the_whole_result_of_one(zygote, workp
         ends = zygote.run_at_once(commands, workplace)
         assert [end.status for end in ends] == [0, 0], [end.stderr for end in ends]
         found = written(workplace, ["out"])
-        assert len(found) == 4
         seed = json.loads(found["out/song_analysis.json"])["seed"]
+        assert len(found) == 4 + seed
         assert found["out/song_griffinlim_reconstruction.wav"] == alone[seed]
 
 

@@ -67,15 +67,11 @@ def fetch_weights(
 
 def fetch_fast(repo: str, commit: str, cache: dict[str, Any]) -> Path | None:
     """Folder of a hub repository's own network for the method ``fast``, or None."""
-    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    name = "fast/config.json"
-    if try_to_load_from_cache(repo, name, cache.get("cache_dir"), commit) is _CACHED_NO_EXIST:
-        return None
     get = _getter(repo, commit, cache)
     try:
-        config = get(name)
+        config = get("fast/config.json")
     except LocalEntryNotFoundError:
         logger.warning(
             "%s: no connection, so whether it has its own network for 'fast' is not known; the "
@@ -90,10 +86,12 @@ def fetch_fast(repo: str, commit: str, cache: dict[str, Any]) -> Path | None:
 
 def _getter(repo: str, commit: str, cache: dict[str, Any]) -> Callable[[str], Path | None]:
     """Name of a file in the repository to the file, fetched or cached; None if there is none."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     def get(name: str) -> Path | None:
+        if try_to_load_from_cache(repo, name, cache.get("cache_dir"), commit) is _CACHED_NO_EXIST:
+            return None  # was asked for before
         try:
             return Path(hf_hub_download(repo, name, revision=commit, **cache))
         except LocalEntryNotFoundError:  # not cached, and no hub to ask
