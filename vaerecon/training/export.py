@@ -19,7 +19,9 @@ REQUIRED = ("vae", "vocoder")  # without them it is no model; `fast` is there or
 def export(run: Path, target: Path) -> dict[str, str]:
     """Write each trained part to ``target`` in float16, ``target/training.json`` beside them.
 
-    All of it appears together or not at all; the same run gives the same bytes.
+    All of it appears together or not at all; the same run gives the same bytes. A VAE's
+    ``scaling_factor`` is the one that its training measured; for a run of before that was done,
+    ``vaerecon train vae --resume`` measures it.
 
     Parameters
     ----------
