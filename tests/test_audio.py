@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import write_flac
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vaerecon import sound_files
-from vaerecon.audio import SAMPLE_RATE, Clip, load_audio, write_wav
+from vaerecon.audio import SAMPLE_RATE, Clip, load_audio, stream_audio, write_wav
 from vaerecon.sound_files import find_ffmpeg
 
 
@@ -487,6 +488,25 @@ def test_without_ffmpeg_the_message_says_so(
     with pytest.raises(ValueError, match=message):
         load_audio(tone.with_suffix(".m4a"))
     assert load_audio(tone).duration == 0.1  # the others do not need it
+
+
+def test_a_length_that_nobody_knows_is_never_a_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a FLAC without a count: where ffmpeg does not work, and where there is none."""
+    path = tmp_path / "streamed.flac"
+    write_flac(path, 16000, 16000, total=0)
+    assert soundfile.info(path).frames == 2**63 - 1
+    own = tmp_path / "ffmpeg"
+    own.write_text("#!/bin/sh\nexit 1\n")
+    own.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with stream_audio(path) as source:
+        assert source.seconds is None
+    own.unlink()
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # as if it were not installed
+    with pytest.raises(ValueError, match=r"flac' of unknown length, libsndfile cannot read it"):
+        load_audio(path)
 
 
 @pytest.mark.filterwarnings("ignore:.*incomplete")  # the guess is longer than the file

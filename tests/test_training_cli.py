@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
+from conftest import write_flac
 from hub_server import serve
 from training_parts import VAE_SIZE, write_sounds
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
@@ -188,6 +190,20 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(case, folder, tmp_pa
     assert "Traceback" not in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
     assert done.stdout.strip() == "False"  # torch was not needed to say so
+
+
+def test_crops_that_cannot_be_read_end_a_training_in_one_line(folder, tmp_path):
+    """On disk, because there the header is believed: two seconds are called forty."""
+    shutil.copytree(folder, tmp_path / "data")
+    write_flac(tmp_path / "data" / "take_1.flac", 32000, 16000, total=640000)
+    args = ["--data", "data", "--output", "out", "--memory", "0", "--steps", "1", *SMALL]
+    done = vaerecon("train", "vae", *args, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "crops could not be read, expected at most 5%" in line
+    assert "take_1.flac" in line
+    assert not (tmp_path / "out" / "vae").exists()
 
 
 @pytest.mark.parametrize("part", ["vae", "all"])

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import make_sound
+from conftest import make_sound, write_flac
 from training_parts import write_sounds
 
 from vaerecon.sound_files import find_ffmpeg
@@ -100,9 +101,67 @@ def test_a_file_that_fails_costs_a_warning_and_no_training(folder, tmp_path, cap
 
     disk = Corpus([tmp_path], memory_limit=0)
     for path in tmp_path.iterdir():
-        path.unlink()
-    assert disk.batch(4, 4000, np.random.default_rng(0)).abs().max() == 0  # gone in mid-run
-    assert "left out of a crop" in caplog.text
+        path.unlink()  # gone in mid-run
+    message = r"6 of 6 crops could not be read, expected at most 5%; .*there is none"
+    with pytest.raises(ValueError, match=message):
+        disk.batch(4, 4000, np.random.default_rng(0))
+
+
+UNKNOWN = next(n for n in (f"streamed_{i}.flac" for i in range(99)) if not held_out(n))
+
+
+@pytest.mark.parametrize("limit", [2.0, 0.0], ids=["in memory", "on disk"])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_flac_of_unknown_length_is_trained_on_as_it_is(folder, tmp_path, rate, limit):
+    """Beside the others, each as often as it is long: no crop is silence."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    write_flac(tmp_path / UNKNOWN, 2 * rate, rate, total=0)
+    corpus = Corpus([tmp_path], memory_limit=limit)
+    assert len(corpus.clips) == 11
+    assert max(len(clip) for clip in corpus.clips) == 32000
+    assert corpus.seconds == pytest.approx(2 + Corpus([folder]).seconds)
+    assert corpus.batch(32, 4000, np.random.default_rng(0)).abs().amax(dim=1).min() > 0.01
+
+
+def test_without_ffmpeg_a_file_of_unknown_length_is_left_out_once(
+    folder, tmp_path, monkeypatch, caplog
+):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    write_flac(tmp_path / UNKNOWN, 32000, 16000, total=0)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # as if it were not installed
+    data = Data.read([tmp_path])
+    assert len(data.training.clips) == 10
+    (text,) = [r.getMessage() for r in caplog.records if UNKNOWN in r.getMessage()]
+    assert "left out" in text
+    assert "of unknown length, libsndfile cannot read it; install ffmpeg" in text
+
+
+def test_another_crop_is_drawn_where_one_cannot_be_read(tmp_path, caplog):
+    names = [n for n in (f"{i}.wav" for i in range(99)) if not held_out(n)][:2]
+    validation = next(n for n in (f"{i}.wav" for i in range(99)) if held_out(n))
+    for name, seconds in zip([*names, validation], (49, 1, 1), strict=True):
+        sf.write(tmp_path / name, np.full(seconds * 16000, 0.5), 16000)
+    corpus = Corpus([tmp_path], memory_limit=0)
+    (tmp_path / names[1]).unlink()  # 2 % of the sound
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        assert corpus._cut(100, rng, NO_AUGMENTATION).min() > 0.9
+    assert 2 <= corpus.failed.total() <= 10
+    assert corpus.drawn == 200 + corpus.failed.total()
+    assert caplog.text.count("a crop cannot be read, others are drawn") == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*incomplete")
+def test_a_header_that_promises_much_more_stops_the_training(folder, tmp_path):
+    """Two seconds that are called forty: most crops of it lie where there is nothing."""
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    write_flac(tmp_path / UNKNOWN, 32000, 16000, total=640000)
+    corpus = Corpus([tmp_path], memory_limit=0)
+    with pytest.raises(ValueError, match=rf"crops could not be read.*convert to wav: {UNKNOWN}"):
+        corpus.batch(99, 4000, np.random.default_rng(0))
+    memory = Corpus([tmp_path])  # decoded, it is what it is
+    assert memory.batch(32, 4000, np.random.default_rng(0)).abs().amax(dim=1).min() > 0.01
 
 
 def test_what_only_ffmpeg_reads_is_trained_on(folder, tmp_path):

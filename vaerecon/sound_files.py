@@ -111,13 +111,14 @@ def _open_stream(
                 if sound is None:
                     raise
         elif sound is None or not (known or guessed):
-            reason = "" if sound is None else " (its header does not tell its length)"
+            reason = "" if sound is None else " of unknown length"
             raise ValueError(
-                f"got {name}, libsndfile cannot read it{reason}; "
+                f"got {name}{reason}, libsndfile cannot read it; "
                 "install ffmpeg or convert to wav/flac"
             )
         if source is None:
-            source = _from_libsndfile(sound, path, part, first, last)
+            told = sound.frames <= MOST * size
+            source = _from_libsndfile(sound, path, part, first, last, told)
             if guessed:
                 source.notes.append(
                     "no length in its header: guessed from the first bit rate, and a file of "
@@ -199,9 +200,12 @@ def _libsndfile(path: Path, part: Bytes = None) -> soundfile.SoundFile | None:
 
 
 def _from_libsndfile(
-    sound: soundfile.SoundFile, path: Path, part: Bytes, first: int, last: int | None
+    sound: soundfile.SoundFile, path: Path, part: Bytes, first: int, last: int | None, told: bool
 ) -> OpenSoundFile:
-    """Blocks of an open libsndfile handle; where it fails, ffmpeg goes on."""
+    """Blocks of an open libsndfile handle; where it fails, ffmpeg goes on.
+
+    ``told``: its number of frames can be true.
+    """
     rate, frames, notes = sound.samplerate, sound.frames, []
 
     def blocks() -> Iterator[np.ndarray]:
@@ -224,10 +228,10 @@ def _from_libsndfile(
             for block in _rest(path, part, rate, (first * rate, here, stop), failure):
                 here += len(block)
                 yield block
-        if here < stop:
+        if here < stop and told:
             notes.append(f"incomplete: ends at {here / rate:g} s of {frames / rate:g} s")
 
-    return OpenSoundFile(rate, frames / rate, blocks(), notes)
+    return OpenSoundFile(rate, frames / rate if told else None, blocks(), notes)
 
 
 def _rest(

@@ -3,28 +3,29 @@
 What fits into memory is decoded once to 16 kHz mono and kept as 16-bit integers (about 115 MB an
 hour). A larger collection stays on disk and each crop is read where it lies, which costs some
 milliseconds a crop; both roads give the same crops for the same random draws, up to the rounding
-to 16 bits.
+to 16 bits. The length of a file is what its header says, or where that says none what decoding it
+gives.
 
 A crop is drawn from a file with probability proportional to its length, then changed: speed (and
 with it pitch), spectrum, a second source mixed in, polarity and level. Each change is drawn anew,
-so one hour of audio serves many passes.
+so one hour of audio serves many passes. Where a crop cannot be read, another is drawn.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import soundfile
 import torch
 from tqdm.auto import tqdm
 
-from vaerecon.audio import load_audio
+from vaerecon.audio import load_audio, stream_audio
 from vaerecon.clip_files import left_out, sounds_below
 from vaerecon.sound_files import check_path
 from vaerecon.training.augmentation import USUAL_AUGMENTATION, Augmentation, colour, to_full_scale
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 2.0  # GB; a larger collection is read from disk crop by crop
 SILENT = 1e-4  # peak below which a file is left out: an empty take teaches nothing
+FAILED_AT_MOST = 0.05  # of the crops, or of the first 100, that cannot be read; then training stops
 
 
 def hash_share(name: str) -> float:
@@ -126,24 +128,19 @@ class OnDisk:
 
     def __init__(self, path: Path, sample_rate: int):
         self.path, self.sample_rate = path, sample_rate
-        try:
-            info = soundfile.info(str(path))
-            self.length = round(info.frames * sample_rate / info.samplerate)
-        except soundfile.LibsndfileError:  # ffmpeg's business: no other way to know its length
-            self.length = len(load_audio(path, sample_rate=sample_rate).samples)
+        with stream_audio(path, sample_rate=sample_rate) as sound:
+            if sound.seconds:
+                self.length = round(sound.seconds * sample_rate)
+            else:  # of unknown length
+                self.length = sum(len(block) for block in sound.blocks)
 
     def __len__(self) -> int:
         return self.length
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Samples ``start`` to ``stop``; none of a file that can no longer be read there."""
+        """Samples ``start`` to ``stop``; ``ValueError``, ``OSError`` if they cannot be read."""
         rate = self.sample_rate
-        try:
-            clip = load_audio(self.path, (stop - start) / rate, start / rate, sample_rate=rate)
-        except (ValueError, OSError) as error:
-            logger.warning("%s: left out of a crop: %s", self.path.name, error)
-            return np.zeros(0, np.float32)
-        return clip.samples
+        return load_audio(self.path, (stop - start) / rate, start / rate, sample_rate=rate).samples
 
 
 class Corpus:
@@ -183,7 +180,9 @@ class Corpus:
         self.streaming = size > memory_limit
         if not self.streaming:
             found = self._open(list(found), f"reading {part} audio", _decode)
+        self.names = [path.name for path in found]
         self.clips: list[_Source] = list(found.values())
+        self.drawn, self.failed = 0, Counter()  # crops read or not, and of those not by file
         lengths = np.array([len(clip) for clip in self.clips], dtype=np.float64)
         if not lengths.sum():
             raise ValueError(
@@ -210,7 +209,13 @@ class Corpus:
         return found
 
     def crop(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
-        """One crop ``[n_samples]``, float32, peak at most 0.5."""
+        """One crop ``[n_samples]``, float32, peak at most 0.5.
+
+        Raises
+        ------
+        ValueError
+            If too many crops could not be read (:data:`FAILED_AT_MOST`).
+        """
         x = self._cut(n_samples, rng, augment)
         if rng.random() < augment.mix:
             level = 10 ** (rng.uniform(*augment.mix_db) / 20)
@@ -223,18 +228,44 @@ class Corpus:
 
     def _cut(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
         """A random piece of a random file, perhaps at another speed; short files are padded."""
-        index = np.searchsorted(self._until, rng.random(), side="right")
-        clip = self.clips[min(index, len(self.clips) - 1)]
-        factor = rng.uniform(*augment.speed_range) if rng.random() < augment.speed else 1.0
-        wanted = round(n_samples * factor)
-        start = int(rng.integers(0, max(1, len(clip) - wanted + 1)))
-        x = clip.read(start, start + wanted)
-        if factor != 1.0 and len(x):
+        x, factor = self._read(n_samples, rng, augment)
+        if factor != 1.0:
             import soxr
 
             x = soxr.resample(x, factor * self.sample_rate, self.sample_rate, quality="MQ")
         x = np.pad(x[:n_samples], (0, max(0, n_samples - len(x))))
         return to_full_scale(x)
+
+    def _read(
+        self, n_samples: int, rng: np.random.Generator, augment: Augmentation
+    ) -> tuple[np.ndarray, float]:
+        """What :meth:`_cut` cuts, and its speed."""
+        while True:
+            index = np.searchsorted(self._until, rng.random(), side="right")
+            index = min(index, len(self.clips) - 1)
+            clip = self.clips[index]
+            factor = rng.uniform(*augment.speed_range) if rng.random() < augment.speed else 1.0
+            wanted = round(n_samples * factor)
+            start = int(rng.integers(0, max(1, len(clip) - wanted + 1)))
+            self.drawn += 1
+            try:
+                return clip.read(start, start + wanted), factor
+            except (ValueError, OSError) as error:
+                self._note_failure(self.names[index], error)
+
+    def _note_failure(self, name: str, error: Exception) -> None:
+        """Warn once of a file of which a crop cannot be read; stop where that is no exception."""
+        self.failed[name] += 1
+        failed = self.failed.total()
+        if failed > FAILED_AT_MOST * max(self.drawn, 100):
+            names = ", ".join(name for name, _ in self.failed.most_common(5))
+            raise ValueError(
+                f"training data: {failed} of {self.drawn} crops could not be read, expected at "
+                f"most {FAILED_AT_MOST:.0%}; take away or convert to wav: {names} (last reason: "
+                f"{error})"
+            ) from error
+        if self.failed[name] == 1:
+            logger.warning("%s: a crop cannot be read, others are drawn: %s", name, error)
 
     def batch(
         self,

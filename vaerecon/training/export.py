@@ -17,7 +17,9 @@ from vaerecon.training.quiet import quiet_libraries
 def export(run: Path, target: Path) -> dict[str, str]:
     """Write each part to ``target`` in float16, ``training.json`` and the model card beside them.
 
-    All of it appears together or not at all; the same run gives the same bytes.
+    All of it appears together or not at all; the same run gives the same bytes. A VAE's
+    ``scaling_factor`` is the one that its training measured; for a run of before that was done,
+    ``vaerecon train vae --resume`` measures it.
 
     Parameters
     ----------
