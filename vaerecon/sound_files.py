@@ -163,7 +163,7 @@ def _from_ffmpeg(
             messages.seek(0)
             text = messages.read().decode(errors="replace")
             text = re.sub(r" @ 0x[0-9a-f]+|(?<=whitelist) '[^']*'", "", text)
-            return " ".join(text.split())[:200]
+            return " ".join(text.split())[:150]
 
         def blocks() -> Iterator[np.ndarray]:
             frame = 4 * channels  # bytes
