@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_sound
+from conftest import is_installed, make_sound
 from matplotlib.colors import to_hex
 
 from vaerecon import metrics
@@ -26,6 +26,7 @@ from vaerecon.lab.plots import METHOD_COLORS
 from vaerecon.metrics import METRICS
 
 METHODS = ("vocoder", "griffinlim", "hybrid")
+NOT_COMPUTED = ["visqol"] if is_installed("pesq") else ["visqol", "pesq_wb"]  # visqol is slow
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +103,13 @@ def test_the_description_names_clips_and_methods(results):
 
 def test_the_table_has_a_row_a_sound_and_no_metric_that_nobody_computed(scores):
     assert len(scores) == 2 * 2 * (len(METHODS) + 3)
-    assert "visqol" not in scores
-    assert tables.scored_metrics(scores) == [m for m in METRICS if m != "visqol"]
+    assert not set(NOT_COMPUTED) & set(scores)
+    assert tables.scored_metrics(scores) == [m for m in METRICS if m not in NOT_COMPUTED]
 
 
 def test_means_say_how_many_clips_were_scored(results):
     table = tables.mean_table(results, through_vae=True)
-    assert all(text.endswith("(1 of 2)") for text in table.loc[["Vocoder"], "PESQ-WB (MOS-LQO) ↑"])
+    assert all(text.endswith("(1 of 2)") for text in table.loc[["Vocoder"], "ESTOI ↑"])
     assert "of" not in table.loc["Vocoder", "LSD (dB) ↓"]
     assert table.loc["Silence", "Correlation ↑"] == "no value"
 
@@ -236,8 +237,8 @@ def test_the_budget_adds_up_for_every_method_and_clip(budget):
 
 
 def test_a_clip_without_a_score_is_left_out_of_the_budget_and_counted(budget):
-    assert set(budget.loc[budget["metric"] == "pesq_wb", "clip"]) == {"long"}
-    assert "(1 clip)" in error_budget.say_budget(budget, "pesq_wb")
+    assert set(budget.loc[budget["metric"] == "estoi", "clip"]) == {"long"}
+    assert "(1 clip)" in error_budget.say_budget(budget, "estoi")
     assert error_budget.say_budget(budget[:0]).startswith("No clip has all the scores")
 
 
@@ -325,7 +326,9 @@ def test_the_summary_is_finite_and_in_words(results, scores, budget):
     assert facts["sounds_scored"] == (len(scores), "")
     assert facts["methods_behind_silence"][0] == 3
     text = choice.say_summary(scores, facts)
-    assert "24 results of 2 clips were scored by 11 metrics" in text
+    assert (
+        f"24 results of 2 clips were scored by {len(METRICS) - len(NOT_COMPUTED)} metrics" in text
+    )
     assert "Griffin-Lim by 7 dB" in text
     assert "Methods behind silence by SNR: 3 of 3." in text
     assert sum(facts[f"{s}_share_of_lsd"][0] for s in error_budget.SHARES) == pytest.approx(1)
@@ -356,7 +359,9 @@ def test_the_spread_has_every_clip_and_keeps_colours(scores):
 
 def test_bars_of_the_budget_are_as_long_as_the_loss(budget):
     _, axes = plots.plot_budget(budget)
-    for ax, metric in zip(axes.flat, budget["metric"].unique(), strict=True):
+    metrics = budget["metric"].unique()
+    assert len(metrics) == axes.size - ("pesq_wb" in NOT_COMPUTED)
+    for ax, metric in zip(axes.flat[: len(metrics)], metrics, strict=True):
         means = error_budget.mean_budget(budget, metric)
         widths = np.array([p.get_width() for p in ax.patches]).reshape(len(METHODS), 3)
         assert np.allclose(widths, means[list(error_budget.SHARES)])

@@ -306,7 +306,7 @@ def _from_ffmpeg(
             messages.seek(0)
             text = messages.read().decode(errors="replace")
             text = re.sub(r" @ 0x[0-9a-f]+|(?<=whitelist) '[^']*'", "", text)
-            return " ".join(text.split())[:200] or (
+            return " ".join(text.split())[:150] or (
                 f"it ended with status {status}" if status else ""
             )
 

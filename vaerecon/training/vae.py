@@ -8,8 +8,6 @@ first and last convolution before training starts.
 
 from __future__ import annotations
 
-import logging
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +24,6 @@ from vaerecon.training.initial import load_part
 from vaerecon.training.losses import detail_energy_loss
 from vaerecon.training.part import Batch, Data, Part, Sample
 from vaerecon.training.settings import LoopConfig
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -195,24 +191,3 @@ class VaePart(Part):
         return [
             Sample(*crop) for crop in zip(batch["mel"], made, batch["samples"], sounds, strict=True)
         ]
-
-    @torch.no_grad()
-    def save(self, folder: Path) -> None:
-        """Write config and safetensors.
-
-        The config's ``scaling_factor``, by which a diffusion model multiplies latents, becomes
-        1 / standard deviation of the held-out latents (the posteriors' means, all channels
-        together), so that it sees a deviation of 1 [1]_. A frozen encoder keeps its own.
-
-        References
-        ----------
-        .. [1] R. Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models",
-           CVPR 2022, appendix G.
-        """
-        if not self.network.freeze_encoder:
-            crops = [self.model.encode(batch["mel"][:, None]) for batch in self.chunks()]
-            deviation = float(torch.cat([crop.latent_dist.mean for crop in crops]).std())
-            if 0 < deviation < math.inf:  # else nothing was learned
-                self.model.register_to_config(scaling_factor=float(f"{1 / deviation:.5g}"))
-        logger.info("scaling_factor %g", self.model.config.scaling_factor)
-        self.model.save_pretrained(folder)
