@@ -39,13 +39,13 @@ test: $(INSTALLED)  ## run the tests, all but those in a browser
 	$(BIN)/python -m pytest $(ARGS)
 
 browser-test: $(INSTALLED)  ## try the notebooks in JupyterLab; needs chromium and chromedriver
-	$(BIN)/python -m pytest -m browser tests/test_browser.py $(ARGS)
+	$(BIN)/python -m pytest -m browser tests/lab/test_browser.py $(ARGS)
 
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
 
 site: $(INSTALLED)  ## run the notebooks and make pages of them: reports/site/index.html
-	$(BIN)/python -m vaerecon.lab.site $(ARGS)
+	$(BIN)/python -m vaerecon.lab.reports.site $(ARGS)
 
 bench: $(INSTALLED)  ## measure speed and memory side by side with the plain calls: benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)

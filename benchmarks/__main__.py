@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from benchmarks.common import Section, machine, table, write_json
-from vaerecon.console import run_command
+from vaerecon.utils.console import run_command
 
 # in this order on the page; `quality` needs a folder of clips and is called by itself
 NAMES = ("mel", "phase", "tiny", "full_size", "startup", "length", "compare", "gpu")

@@ -20,9 +20,9 @@ import click
 
 from benchmarks.common import table
 from benchmarks.mutants import ADMM, HYBRID, NO_SEED, NOT_HELD, ROOT, checkout_copy, planted
-from vaerecon.console import run_command
-from vaerecon.lab.baselines import Check, read_baseline, read_checks, write_baselines
-from vaerecon.lab.runs import execute
+from vaerecon.lab.reports.baselines import Check, read_baseline, read_checks, write_baselines
+from vaerecon.lab.reports.runs import execute
+from vaerecon.utils.console import run_command
 
 SEEDS = 4  # the check's own and the next
 THREADS = (1, 2)

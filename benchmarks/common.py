@@ -231,7 +231,7 @@ def sound(seconds: float) -> Any:
     """The bundled clips one after another, over and over: ``[N]`` float32 numpy, peak 0.5."""
     import numpy as np
 
-    from vaerecon.audio import SAMPLE_RATE, load_audio
+    from vaerecon.audio.clip import SAMPLE_RATE, load_audio
     from vaerecon.bundled import demo_clips
 
     clips = np.concatenate([load_audio(path).samples for path in demo_clips().values()])

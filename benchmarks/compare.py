@@ -21,10 +21,10 @@ import numpy as np
 import soundfile as sf
 
 from benchmarks.common import Section, table, write_json
-from vaerecon.audio import SAMPLE_RATE, load_audio
+from vaerecon.audio.clip import SAMPLE_RATE, load_audio
 from vaerecon.bundled import FOLDER as BUNDLED
-from vaerecon.clip_files import find_clips
-from vaerecon.console import run_command
+from vaerecon.comparison.clips import find_clips
+from vaerecon.utils.console import run_command
 
 COUNTS = (10, 100, 1000)
 OPTIONS = ("--methods", "griffinlim", "--exclude-metric", "visqol", "--exclude-metric", "pesq-wb")

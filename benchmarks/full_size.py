@@ -31,13 +31,15 @@ from benchmarks.common import (
     table,
 )
 from benchmarks.length import FULL_VAE, FULL_VOCODER
-from vaerecon import autoencoder, metrics, tuning
-from vaerecon.audio import load_audio
+from vaerecon import metrics
+from vaerecon.audio.clip import load_audio
+from vaerecon.audio.samples import normalize_level
 from vaerecon.bundled import demo_clips
-from vaerecon.mel import log_mel
+from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import METHODS
-from vaerecon.samples import normalize_level
-from vaerecon.vocoder import vocode
+from vaerecon.models import autoencoder
+from vaerecon.models import precision as tuning
+from vaerecon.models.vocoder import vocode
 
 SECONDS = 5
 PESQ_SEEDS = 16
@@ -83,7 +85,7 @@ def timed(pairs: dict[str, Any], repeats: int) -> dict[str, Any]:
 
 def tiny_differences() -> tuple[str, dict]:
     """What mixing does to trained weights: log-mel and PESQ of the tiny model."""
-    from vaerecon.checkpoints import load
+    from vaerecon.models.checkpoints import load
 
     plain = load("tiny", device="cpu", dtype="float32").vae
     with patch.object(tuning, "WIDE", 8):  # its layers are narrower than those that pay

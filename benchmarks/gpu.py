@@ -19,10 +19,10 @@ from benchmarks.common import (
     synchronized,
     table,
 )
-from vaerecon import autoencoder
-from vaerecon.mel import log_mel
+from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import METHODS
-from vaerecon.vocoder import vocode
+from vaerecon.models import autoencoder
+from vaerecon.models.vocoder import vocode
 
 SECONDS = 10
 BATCHES = (1, 64)

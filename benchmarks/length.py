@@ -27,8 +27,8 @@ import click
 import numpy as np
 
 from benchmarks.common import Section, table, write_json
-from vaerecon.audio import SAMPLE_RATE, load_audio, wav_header
-from vaerecon.console import run_command
+from vaerecon.audio.clip import SAMPLE_RATE, load_audio, wav_header
+from vaerecon.utils.console import run_command
 
 SLOW_METRICS = ("pesq_wb", "visqol")
 VAE_SECONDS = 60
@@ -87,7 +87,7 @@ def write_sound(path: Path, paths: list[Path], seconds: float) -> None:
 
 def load_pipeline(full_size: bool):
     """``tiny``, or random weights of AudioLDM2's architecture."""
-    from vaerecon.pipeline import ReconstructionPipeline
+    from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
     if not full_size:
         pipe = ReconstructionPipeline.from_pretrained("tiny", device="cpu")
@@ -182,10 +182,10 @@ def measure_vae(paths: list[Path], chunks: tuple[float, ...] = (30, 15, 8)) -> l
     """The VAE's error over a minute, whole (first) and in windows."""
     import torch
 
-    from vaerecon.autoencoder import decode, encode, reduction
-    from vaerecon.chunks import chunking
-    from vaerecon.mel import log_mel
-    from vaerecon.mel_config import AUDIOLDM_MEL
+    from vaerecon.mel.config import AUDIOLDM_MEL
+    from vaerecon.mel.front_end import log_mel
+    from vaerecon.models.autoencoder import decode, encode, reduction
+    from vaerecon.utils.windows import chunking
 
     pipe = load_pipeline(full_size=False)
     n_samples = VAE_SECONDS * SAMPLE_RATE

@@ -20,7 +20,7 @@ from benchmarks.common import (
     sound,
     table,
 )
-from vaerecon.mel import log_mel
+from vaerecon.mel.front_end import log_mel
 
 SECONDS = 10
 BATCH = 16

@@ -29,12 +29,14 @@ from benchmarks.common import (
     sound,
     table,
 )
-from vaerecon import mel_inversion, metrics, phase
-from vaerecon.audio import load_audio
+from vaerecon import metrics
+from vaerecon.audio.clip import load_audio
+from vaerecon.audio.samples import normalize_level
 from vaerecon.bundled import demo_clips
-from vaerecon.mel import log_mel
+from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import GRIFFIN_LIM_STEPS, METHODS
-from vaerecon.samples import normalize_level
+from vaerecon.phase import mel_inversion
+from vaerecon.phase import retrieval as phase
 
 SECONDS = 10
 BATCH = 16

@@ -19,15 +19,15 @@ import numpy as np
 import torch
 
 from vaerecon import __version__
-from vaerecon.audio import load_audio
-from vaerecon.autoencoder import kl_nats, posterior
-from vaerecon.ceilings import BOUNDED
-from vaerecon.console import run_command
-from vaerecon.mel_config import AUDIOLDM_MEL
+from vaerecon.audio.clip import load_audio
+from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.methods import METHODS, select_methods
-from vaerecon.metrics import METRICS, mean_scores
-from vaerecon.pipeline import ReconstructionPipeline
-from vaerecon.result import Reconstruction
+from vaerecon.metrics.scores import METRICS, mean_scores
+from vaerecon.models.autoencoder import kl_nats, posterior
+from vaerecon.phase.references import BOUNDED
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.pipeline.result import Reconstruction
+from vaerecon.utils.console import run_command
 
 SUFFIXES = {".flac", ".wav", ".ogg", ".mp3"}
 FINE = 0.25  # cycles a frame (25 Hz) or a mel bin: the upper half of each range is fine detail

@@ -26,9 +26,9 @@ from benchmarks.common import (
     sound,
     table,
 )
-from vaerecon.mel import log_mel, naive_log_mel
+from vaerecon.mel.front_end import log_mel, naive_log_mel
 from vaerecon.methods import METHODS
-from vaerecon.pipeline import ReconstructionPipeline
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
 SECONDS = 10
 

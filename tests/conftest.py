@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaerecon.audio import Clip
+from vaerecon.audio.clip import Clip
 
 SKIPPED = "Skipped: needs "
 REQUIRE_ALL = "VAERECON_REQUIRE_ALL"  # set in the environment: nothing may be missing
@@ -22,7 +22,7 @@ REQUIRE_ALL = "VAERECON_REQUIRE_ALL"  # set in the environment: nothing may be m
 def is_installed(name: str) -> bool:
     """Whether a program is on the PATH, a package can be imported, or the soundfont is there."""
     if name == "fluid-soundfont-gm":
-        from vaerecon.training.synthesis import SOUNDFONT
+        from tools.synthetic_corpus.synthesis import SOUNDFONT
 
         return Path(SOUNDFONT).is_file()
     return shutil.which(name) is not None or find_spec(name) is not None
@@ -63,7 +63,7 @@ def make_sound(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
 
 def run_as_user(command: list, variable: str | None = None, **options):
     """Run a program with at most one of the variables of threads, set to 1."""
-    from vaerecon.workers import THREAD_VARIABLES
+    from vaerecon.comparison.workers import THREAD_VARIABLES
 
     env = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
     env |= {variable: "1"} if variable else {}
@@ -96,7 +96,7 @@ def clip(sound) -> Clip:
 @pytest.fixture(scope="session")
 def tiny():
     """The bundled model, loaded once."""
-    from vaerecon.pipeline import ReconstructionPipeline
+    from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
     pipe = ReconstructionPipeline.from_pretrained("tiny", device="cpu", dtype="float32")
     pipe.set_progress_bar_config(disable=True)

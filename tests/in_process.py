@@ -13,8 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaerecon.cli import cli
-from vaerecon.console import run_command
+from vaerecon.cli.main import cli
+from vaerecon.utils.console import run_command
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vaerecon.audio import load_audio
+from vaerecon.audio.clip import load_audio
+from vaerecon.audio.samples import normalize_level
 from vaerecon.bundled import demo_clips
-from vaerecon.istft_vocoder import bundled_network
-from vaerecon.mel import log_mel
+from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import METHODS, get_method, method, select_methods
-from vaerecon.samples import normalize_level
+from vaerecon.models.fast_vocoder import bundled_network
 
 
 def test_the_names_of_the_design():

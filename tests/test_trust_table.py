@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-ROW = re.compile(r"^\| .*\| `(test_\w+\.py::test_\w+)` \| (\d+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| .*\| `((?:\w+/)*test_\w+\.py::test_\w+)` \| (\d+) \|$", re.MULTILINE)
 
 
 def test_every_promise_has_its_test_and_its_count():
@@ -34,11 +34,11 @@ def test_every_promise_has_its_test_and_its_count():
 def test_every_test_of_trust_stands_in_the_table():
     named = {name for name, _ in ROW.findall(readme())}
     missing = []
-    for path in sorted(TESTS.glob("test_trust_*.py")):
+    for path in sorted(TESTS.rglob("test_trust_*.py")):
         if path.name != Path(__file__).name:
             for test in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.M):
-                if f"{path.name}::{test}" not in named:
-                    missing.append(f"{path.name}::{test}")
+                if f"{path.relative_to(TESTS).as_posix()}::{test}" not in named:
+                    missing.append(f"{path.relative_to(TESTS).as_posix()}::{test}")
     helpers = {"test_trust_supply.py::test_the_search_lets_pass"}
     helpers |= {"test_trust_supply.py::test_no_rule_is_switched_off_for_a_whole_file_or_for_all"}
     assert set(missing) <= helpers

@@ -8,13 +8,13 @@ import soundfile as sf
 import torch
 from conftest import make_sound
 
-from vaerecon.training.corpus import held_out
-from vaerecon.training.fast import FastObjective, FastSize
+from vaerecon.training.data.corpus import held_out
 from vaerecon.training.loop import TrainingLoop, read_checkpoint
+from vaerecon.training.parts.fast import FastObjective, FastSize
+from vaerecon.training.parts.vae import VaeObjective, VaeSize
+from vaerecon.training.parts.vocoder import VocoderObjective, VocoderSize
 from vaerecon.training.run import train
 from vaerecon.training.settings import LoopConfig
-from vaerecon.training.vae import VaeObjective, VaeSize
-from vaerecon.training.vocoder import VocoderObjective, VocoderSize
 
 VAE_SIZE = VaeSize(block_out_channels=(4, 4, 4), norm_num_groups=2)
 VOCODER_SIZE = VocoderSize(

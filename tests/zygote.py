@@ -99,10 +99,10 @@ def send(pid: int, number: int) -> None:
 
 def serve() -> None:
     """Read requests until the input ends."""
-    for module in ("vaerecon.lab.plots", "vaerecon.pipeline", "papermill"):
+    for module in ("vaerecon.plots", "vaerecon.pipeline.pipeline", "papermill"):
         importlib.import_module(module)
-    from vaerecon.cli import cli
-    from vaerecon.console import run_command
+    from vaerecon.cli.main import cli
+    from vaerecon.utils.console import run_command
 
     for line in sys.stdin:
         children = []

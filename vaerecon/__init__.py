@@ -22,15 +22,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vaerecon.numba_cache import ensure_cache
+from vaerecon.utils.numba_cache import ensure_cache
 
 if TYPE_CHECKING:
     from . import methods, metrics
-    from .audio import Clip, load_audio, write_wav
-    from .comparison import compare
-    from .mel import log_mel, naive_log_mel
-    from .mel_config import MelConfig
-    from .pipeline import Reconstruction, ReconstructionPipeline
+    from .audio.clip import Clip, load_audio, write_wav
+    from .comparison.run import compare
+    from .mel.config import MelConfig
+    from .mel.front_end import log_mel, naive_log_mel
+    from .pipeline.pipeline import ReconstructionPipeline
+    from .pipeline.result import Reconstruction
 
 __version__ = "0.1.0"  # setuptools reads it here for the package metadata
 
@@ -51,15 +52,15 @@ __all__ = [
 # Public name -> module that has it. A name must not be a module's too: importing that module
 # would put it in the name's place. Hence `compare` comes from `comparison`.
 _MODULE_OF = {
-    "Clip": "audio",
-    "load_audio": "audio",
-    "write_wav": "audio",
-    "MelConfig": "mel_config",
-    "log_mel": "mel",
-    "naive_log_mel": "mel",
-    "Reconstruction": "pipeline",
-    "ReconstructionPipeline": "pipeline",
-    "compare": "comparison",
+    "Clip": "audio.clip",
+    "load_audio": "audio.clip",
+    "write_wav": "audio.clip",
+    "MelConfig": "mel.config",
+    "log_mel": "mel.front_end",
+    "naive_log_mel": "mel.front_end",
+    "Reconstruction": "pipeline.result",
+    "ReconstructionPipeline": "pipeline.pipeline",
+    "compare": "comparison.run",
 }
 _SUBMODULES = ("methods", "metrics")
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from vaerecon.cli import main
+from vaerecon.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

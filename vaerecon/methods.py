@@ -109,7 +109,7 @@ def select_methods(names: str | Iterable[str]) -> list[str]:
 def _vocoder(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, vocoder: Any, lag: int
 ) -> torch.Tensor:
-    from vaerecon.vocoder import vocode
+    from vaerecon.models.vocoder import vocode
 
     return vocode(vocoder, log_mel, n_samples, lag=lag)
 
@@ -123,7 +123,7 @@ def _vocoder(
 def _fast(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, network: Any = None
 ) -> torch.Tensor:
-    from vaerecon import istft_vocoder
+    from vaerecon.models import fast_vocoder as istft_vocoder
 
     if network is None:
         network = istft_vocoder.bundled_network(str(log_mel.device))
@@ -136,7 +136,7 @@ def _fast(
     "fast Griffin-Lim held to the mel: the kit's best phase retrieval without weights",
 )
 def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
-    from vaerecon import phase
+    from vaerecon.phase import retrieval as phase
 
     start = phase.mel_to_magnitude(log_mel, n_iter=5)  # every step after it corrects it again
     return phase.griffin_lim(
@@ -153,7 +153,7 @@ def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generato
 def _hybrid(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, vocoder: Any, lag: int
 ) -> torch.Tensor:
-    from vaerecon import phase
+    from vaerecon.phase import retrieval as phase
 
     start = _vocoder(log_mel, n_samples, generator, vocoder=vocoder, lag=lag)
     return phase.refine(start, log_mel.to(start.device))
@@ -165,7 +165,7 @@ def _hybrid(
     "phase retrieval by ADMM, held to the mel in the same way",
 )
 def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
-    from vaerecon import phase
+    from vaerecon.phase import retrieval as phase
 
     start = phase.mel_to_magnitude(log_mel)
     return phase.admm(start, n_samples, log_mel=log_mel, generator=generator)
@@ -177,8 +177,8 @@ def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> 
     "librosa.feature.inverse.mel_to_audio at its defaults, as the original guide did",
 )
 def _librosa(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
-    from vaerecon import ceilings
-    from vaerecon.conversion import numpy_defaults
+    from vaerecon.audio.conversion import numpy_defaults
+    from vaerecon.phase import references as ceilings
 
     with numpy_defaults():
         return ceilings.librosa_mel_to_audio(log_mel, n_samples, generator=generator)
@@ -206,7 +206,7 @@ def _silence(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) 
 def _oracle_phase(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
 ) -> torch.Tensor:
-    from vaerecon import ceilings
+    from vaerecon.phase import references as ceilings
 
     return ceilings.oracle_phase(log_mel, original)
 
@@ -221,6 +221,6 @@ def _oracle_phase(
 def _oracle_magnitude(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
 ) -> torch.Tensor:
-    from vaerecon import ceilings
+    from vaerecon.phase import references as ceilings
 
     return ceilings.oracle_magnitude(original, generator=generator)

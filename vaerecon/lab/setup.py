@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vaerecon import __version__
-from vaerecon.audio import Clip, load_audio
+from vaerecon.audio.clip import Clip, load_audio
 from vaerecon.bundled import DEMO_CLIP, demo_clips
 
 if TYPE_CHECKING:

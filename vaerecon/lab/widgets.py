@@ -12,7 +12,7 @@ from pathlib import Path
 
 import ipywidgets as widgets
 
-from vaerecon.audio import Clip, load_audio
+from vaerecon.audio.clip import Clip, load_audio
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from vaerecon.outputs import whole_folder
-from vaerecon.training.initial import FILES, load_part, write_part
 from vaerecon.training.loop import read_checkpoint, read_curve
 from vaerecon.training.model_folder import REQUIRED, has_part, read_record, write_record
-from vaerecon.training.quiet import quiet_libraries
+from vaerecon.training.weights import FILES, load_part, write_part
+from vaerecon.utils.files import whole_folder
+from vaerecon.utils.quiet import quiet_libraries
 
 
 def export(run: Path, target: Path) -> dict[str, str]:

@@ -17,9 +17,9 @@ import torch
 from tqdm.auto import tqdm
 
 from vaerecon.training.average import WeightAverage
-from vaerecon.training.batches import Batches
+from vaerecon.training.data.batches import Batches
 from vaerecon.training.losses import adversarial_loss, discriminator_loss, feature_matching_loss
-from vaerecon.training.part import Batch, Part
+from vaerecon.training.parts.part import Batch, Part
 from vaerecon.training.settings import LoopConfig, learning_rate
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 
-from vaerecon.mel import magnitude_to_log_mel, stft_frames
-from vaerecon.mel_config import AUDIOLDM_MEL
+from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.front_end import magnitude_to_log_mel, stft_frames
 
 # n_fft, hop in samples at 16 kHz: 16, 32, 64 and 128 ms
 RESOLUTIONS = ((256, 64), (512, 128), (1024, 256), (2048, 512))

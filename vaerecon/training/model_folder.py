@@ -12,9 +12,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from vaerecon.checkpoints import VARIANTS
-from vaerecon.outputs import whole_folder
-from vaerecon.training.initial import FILES, load_part, write_part
+from vaerecon.models.checkpoints import VARIANTS
+from vaerecon.training.weights import FILES, load_part, write_part
+from vaerecon.utils.files import whole_folder
 
 logger = logging.getLogger(__name__)
 

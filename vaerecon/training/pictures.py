@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vaerecon.audio import write_wav
-from vaerecon.training.part import Sample
+from vaerecon.audio.clip import write_wav
+from vaerecon.training.parts.part import Sample
 
 
 def write_samples(folder: Path, step: int, samples: list[Sample]) -> None:
@@ -18,7 +18,7 @@ def write_samples(folder: Path, step: int, samples: list[Sample]) -> None:
     step
         For the file names; of the same width, so that they sort.
     samples
-        From :meth:`vaerecon.training.part.Part.samples`.
+        From :meth:`vaerecon.training.parts.part.Part.samples`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for index, sample in enumerate(samples):

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from vaerecon.training import model_folder
-from vaerecon.training.corpus import MEMORY_LIMIT
+from vaerecon.training.data.corpus import MEMORY_LIMIT
 from vaerecon.training.devices import make_accelerator
 from vaerecon.training.loop import TrainingLoop, read_checkpoint
-from vaerecon.training.part import Data, Part
+from vaerecon.training.parts.part import Data, Part
 from vaerecon.training.settings import (
     DEFAULTS,
     FINE_TUNING_RATE,
@@ -27,9 +27,9 @@ from vaerecon.training.settings import (
 logger = logging.getLogger(__name__)
 
 CLASSES = {
-    "fast": ("vaerecon.training.fast", "Fast"),
-    "vae": ("vaerecon.training.vae", "Vae"),
-    "vocoder": ("vaerecon.training.vocoder", "Vocoder"),
+    "fast": ("vaerecon.training.parts.fast", "Fast"),
+    "vae": ("vaerecon.training.parts.vae", "Vae"),
+    "vocoder": ("vaerecon.training.parts.vocoder", "Vocoder"),
 }
 FREE = {"save_every", "samples"}  # settings that do not change what is learned
 
@@ -64,7 +64,7 @@ def train(
         ``"vae"``, ``"vocoder"`` or ``"fast"``.
     data
         Folders of audio, of which about 6 % of the files are held out for validation; or what
-        :meth:`vaerecon.training.part.Data.read` made of them.
+        :meth:`vaerecon.training.parts.part.Data.read` made of them.
     output
         Receives the part's folder, and ``<part>_run/`` with checkpoint, curve and samples.
     config

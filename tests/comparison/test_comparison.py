@@ -1,0 +1,659 @@
+"""Many clips to one table: the same numbers by every road, and nothing lost on any of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+import soundfile as sf
+import torch
+from conftest import make_sound, run_as_user
+from worker_tasks import die, ready, work
+
+import vaerecon as vr
+from vaerecon.comparison import workers
+from vaerecon.comparison.clips import SoundFile, find_clips, make_batches
+from vaerecon.comparison.journal import journal_path, open_journal
+from vaerecon.comparison.run import summarize
+from vaerecon.comparison.workers import Processes, ThisProcess, run_batches
+from vaerecon.metrics.scores import METRICS
+
+SLOW = ("pesq_wb", "stoi", "estoi", "visqol")
+QUICK = {"methods": "griffinlim", "exclude_metrics": SLOW}
+QUICK_OPTIONS = ["--methods", "griffinlim"]
+QUICK_OPTIONS += [part for name in SLOW for part in ("--exclude-metric", name.replace("_", "-"))]
+CLOCK = ["seconds", "real_time_factor"]  # the only columns that may differ between two runs
+N_CLIPS = 12
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    """Twelve sounds of 0.2 to 0.75 s, one file that is none, and one that is not for us."""
+    path = tmp_path_factory.mktemp("sounds") / "clips"
+    (path / "more").mkdir(parents=True)
+    for i in range(N_CLIPS):
+        name = f"clip {i:02}.wav" if i % 3 else f"more/clip {i:02}.flac"
+        sf.write(path / name, make_sound(0.2 + 0.05 * i, seed=i), 16000)
+    (path / "broken.wav").write_text("no sound at all\n")
+    (path / "README.txt").write_text("about these sounds\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def table(folder) -> pd.DataFrame:
+    """Measured in this process, one clip after the other."""
+    return vr.compare(folder, workers=1, **QUICK)
+
+
+def assert_same_numbers(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(
+        one.drop(columns=CLOCK), other.drop(columns=CLOCK), check_exact=True
+    )
+
+
+def start(*args, cwd, **options) -> subprocess.Popen:
+    # a shell's background job ignores Ctrl-C, and so would what it starts
+    listen = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{listen}; from vaerecon.cli.main import main; main()"
+    command = [sys.executable, "-c", code, "compare", *map(str, args)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=cwd, **pipes, **options)
+
+
+def run(*args, cwd) -> subprocess.CompletedProcess:
+    process = start(*args, cwd=cwd)
+    out, err = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(args, process.returncode, out, err)
+
+
+def finished(output: Path) -> list[dict]:
+    """The whole lines of the journal, the settings left out."""
+    if not journal_path(output).exists():
+        return []
+    lines = journal_path(output).read_bytes().split(b"\n")[1:-1]
+    return [json.loads(line) for line in lines]
+
+
+def wait_for(condition, timeout: float = 300):
+    until = time.monotonic() + timeout
+    while not (found := condition()):
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.01)
+    return found
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+
+def test_the_table_says_what_the_pipeline_says_of_each_clip(tiny, folder, table):
+    assert list(table["file"].unique()) == [
+        "broken.wav",
+        *(f"clip {i:02}.wav" for i in range(N_CLIPS) if i % 3),
+        *(f"more/clip {i:02}.flac" for i in range(0, N_CLIPS, 3)),
+    ]
+    clip = vr.load_audio(folder / "more" / "clip 03.flac")
+    torch.set_num_threads(1)
+    findings = tiny(clip, "griffinlim", exclude_metrics=SLOW).findings
+    rows = table[table["file"] == "more/clip 03.flac"]
+    assert list(zip(rows["method"], rows["through_vae"], strict=True)) == [
+        ("griffinlim", True), ("griffinlim", False), ("silence", True), ("silence", False),
+    ]  # fmt: skip
+    for _, row in rows.iterrows():
+        group = findings.methods if row["through_vae"] else findings.without_vae
+        found = group[row["method"]]
+        for name, value in found.scores.items():
+            assert row[name] == value if value is not None else np.isnan(row[name])
+            assert (value is None) == (f"{name}: " in row["notes"])
+        assert (row["gain"], row["lag_samples"]) == (found.gain, found.lag)
+        assert row["real_time_factor"] == row["seconds"] / row["duration_s"]
+    analysis = findings.analysis("x")
+    first = rows.iloc[0]
+    assert first["sha256"] == analysis["clip"]["sha256"]
+    assert first["duration_s"] == analysis["clip"]["duration_s"]
+    assert first["vae_mae_nepers"] == analysis["mel"]["vae_mae_nepers"]
+    for name, value in analysis["model"].items():
+        assert first[name] == value if value is not None else pd.isna(first[name])
+
+
+def test_a_bad_file_is_one_row_with_its_reason(folder, table):
+    (row,) = (row for _, row in table.iterrows() if not pd.isna(row["error"]))
+    assert (row["file"], row["clip"]) == ("broken.wav", "broken")
+    assert "expected a sound file" in row["error"]
+    assert str(folder) not in row["error"]
+    assert row[["method", "through_vae", *METRICS, *CLOCK]].isna().all()
+    assert len(table) == 4 * N_CLIPS + 1
+
+
+def test_only_through_the_vae(folder, table):
+    short = vr.compare(folder, workers=1, without_vae=False, **QUICK)
+    assert_same_numbers(short, table[table["through_vae"].fillna(True)].reset_index(drop=True))
+
+
+def test_means_are_over_the_clips_that_have_a_value(table):
+    means = summarize(table)
+    assert list(means.index) == [
+        (through, name) for through in (True, False) for name in ("griffinlim", "silence")
+    ]
+    some = table[(table["method"] == "griffinlim") & table["through_vae"]]
+    assert means.loc[(True, "griffinlim"), ("lsd_db", "mean")] == pytest.approx(
+        sum(some["lsd_db"]) / N_CLIPS
+    )
+    assert means.loc[(True, "griffinlim"), ("lsd_db", "count")] == N_CLIPS
+    assert means.loc[(True, "griffinlim"), ("visqol", "count")] == 0
+    assert means.loc[(True, "silence"), ("si_sdr_db", "count")] == 0
+
+
+def test_two_processes_give_the_same_bits_and_the_file_holds_them(folder, table, tmp_path):
+    """Other workers, other batches, and the clips named in the reverse order."""
+    files = [folder / name for name in reversed(list(table["file"].unique()))]
+    found = vr.compare(files, workers=2, output=tmp_path / "deep" / "t.parquet", **QUICK)
+    ordered = found.sort_values("file", kind="stable").reset_index(drop=True)
+    expected = table.sort_values("file", kind="stable").reset_index(drop=True)
+    assert_same_numbers(ordered, expected)
+    assert list(found["file"].unique()) == list(reversed(table["file"].unique()))
+    read = pd.read_parquet(tmp_path / "deep" / "t.parquet")
+    pd.testing.assert_frame_equal(read, found)
+    assert read.attrs == json.loads(json.dumps(found.attrs))
+    assert read.attrs["methods"] == ["griffinlim"]
+    assert [p.name for p in (tmp_path / "deep").iterdir()] == ["t.parquet"]
+
+
+@pytest.mark.needs("visqol")
+@pytest.mark.parametrize("variable", [None, "NUMBA_NUM_THREADS"])
+def test_one_process_and_two_give_the_same_bits_with_every_metric(variable, tmp_path):
+    """As a user runs it. ViSQOL starts threads, which once changed what torch computed next."""
+    (tmp_path / "clips").mkdir()
+    for seed in range(2):
+        sf.write(tmp_path / "clips" / f"{seed}.wav", make_sound(1.2, seed), 16000)
+    tables = []
+    for count in ("1", "2"):
+        command = ["compare", "clips", "--methods", "vocoder", "--workers", count]
+        command = [sys.executable, "-m", "vaerecon", *command, "--output", f"{count}.parquet"]
+        done = run_as_user(command, variable, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        tables.append(pd.read_parquet(tmp_path / f"{count}.parquet"))
+    assert (tables[0]["visqol"] > 1).sum() == 4
+    assert_same_numbers(*tables)
+
+
+def test_no_more_threads_than_asked_for_and_as_many_as_before_afterwards(folder, monkeypatch):
+    from vaerecon.comparison import measure as measuring
+
+    seen = []
+    real = measuring._findings
+    monkeypatch.setattr(
+        measuring, "_findings", lambda *args: (seen.append(torch.get_num_threads()), real(*args))[1]
+    )
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        vr.compare(folder / "clip 01.wav", workers=1, threads=2, **QUICK)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [2]
+
+
+def test_a_long_clip_takes_the_road_through_files_to_the_same_numbers(tmp_path, monkeypatch):
+    from vaerecon.comparison import measure as measuring
+
+    sf.write(tmp_path / "long.wav", make_sound(3.0), 16000)
+    whole = vr.compare(tmp_path, workers=1, **QUICK)
+    monkeypatch.setattr(measuring, "IN_MEMORY", 2)
+    assert_same_numbers(vr.compare(tmp_path, workers=1, **QUICK), whole)
+
+
+# --- which clips, in what portions ----------------------------------------------------------------
+
+
+def test_folders_are_searched_and_hidden_files_left_out(tmp_path):
+    for name in ("b.wav", "a.FLAC", "sub/c.mp3", "sub/.d.wav", ".trash/e.wav", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    files = find_clips([tmp_path / "sub", tmp_path, tmp_path / "notes.txt"])
+    assert [file.key for file in files] == ["sub/c.mp3", "a.FLAC", "b.wav", "notes.txt"]
+    assert all(os.path.isabs(file.path) for file in files)
+
+
+def test_clips_of_the_same_name_are_told_apart(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        sf.write(tmp_path / name / "x.wav", make_sound(0.1), 16000)
+    keys = [file.key for file in find_clips([tmp_path / "one", tmp_path / "two"])]
+    assert keys == ["one/x.wav", "two/x.wav"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere all names are text")
+def test_a_name_that_is_no_text(tmp_path):
+    strange = os.fsencode(tmp_path) + b"/caf\xe9 \xf0\x9f\x8e\xb5.wav"
+    shutil.copy(write_sound(tmp_path / "x.wav"), os.fsdecode(strange))
+    found = vr.compare(os.fsdecode(strange), output=tmp_path / "t.parquet", workers=1, **QUICK)
+    assert found["error"].isna().all()
+    (name,) = set(pd.read_parquet(tmp_path / "t.parquet")["file"])
+    assert name == "caf\\udce9 \N{MUSICAL NOTE}.wav"
+
+
+def write_sound(path: Path, seconds: float = 0.2, seed: int = 0) -> Path:
+    sf.write(path, make_sound(seconds, seed), 16000)
+    return path
+
+
+@pytest.mark.parametrize("width", [1, 2, 7])
+def test_batches_hold_every_clip_once_the_longest_first(width):
+    rng = np.random.default_rng(width)
+    files = [SoundFile(str(i), "", 0, 0, float(rng.choice([0, 0.3, 2, 40]))) for i in range(200)]
+    batches = make_batches(files, width)
+    flat = [file for batch in batches for file in batch]
+    assert sorted(file.key for file in flat) == sorted(file.key for file in files)
+    assert all(a.seconds >= b.seconds for a, b in itertools.pairwise(flat))
+    assert max(map(len, batches)) == (1 if width == 1 else 20)  # short ones go together
+    assert len(batches) >= 4 * width
+
+
+def test_no_batch_of_nothing():
+    assert make_batches([], 3) == []
+    empty = SoundFile("empty.wav", "", 0, 0, 0.0)
+    assert make_batches([empty], 1) == [[empty]]
+
+
+# --- input that cannot be -------------------------------------------------------------------------
+
+BAD = {
+    "a missing clip": ({"clips": "nosuch.wav"}, "there is none"),
+    "a folder without sound": ({"clips": "silent"}, "without any sound"),
+    "no clips": ({"clips": []}, "without any sound"),
+    "a table of another kind": ({"output": "t.xlsx"}, "expected the name of a .parquet or .csv"),
+    "a folder for a table": ({"output": "folder.csv"}, "expected the name of a"),
+    "a model's typo": ({"model": "musik"}, "did you mean 'music'"),
+    "a method's typo": ({"methods": "grifinlim"}, "did you mean 'griffinlim'"),
+    "a metric's typo": ({"exclude_metrics": ["pesk"]}, "got \\['pesk'\\]"),
+    "no length": ({"max_length": 0}, "max_length: got 0"),
+    "negative workers": ({"workers": -1}, "workers: got -1"),
+    "no threads": ({"threads": 0}, "threads: got 0"),
+    "workers of two kinds": ({"workers": 2, "scheduler": "tcp://x:1"}, "workers of its own"),
+    "nothing to resume": ({"resume": True}, "got no output"),
+    "a table that exists": ({"output": "old.csv"}, "exists and is complete"),
+    "resuming a table that exists": ({"output": "old.csv", "resume": True}, "exists and is comp"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_and_nothing_written(tmp_path, folder, monkeypatch, case):
+    for name in ("silent", "folder.csv"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "old.csv").write_text("old")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    options, message = BAD[case]
+    with pytest.raises((ValueError, OSError), match=message):
+        vr.compare(**{"clips": folder, **options})
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "old.csv").read_text() == "old"
+
+
+def test_a_cluster_without_distributed_and_without_a_scheduler(folder, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr(workers, "CONNECT", 1)
+    with pytest.raises(OSError, match="nothing answers at"):
+        vr.compare(folder, scheduler=address, **QUICK)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ValueError, match=r"pip install 'vaerecon\[cluster\]'"):
+        vr.compare(folder, scheduler=address, **QUICK)
+
+
+def test_a_method_that_worker_processes_do_not_know(folder):
+    from vaerecon import methods
+
+    methods.method("mine", "Mine", "registered here only")(methods.METHODS["silence"].function)
+    try:
+        assert set(vr.compare(folder / "clip 01.wav", methods="mine", workers=1,
+                              exclude_metrics=SLOW)["method"]) == {"mine", "silence"}  # fmt: skip
+        with pytest.raises(ValueError, match=r"got 'mine'.*use workers=1"):
+            vr.compare(folder, methods="mine", workers=2)
+    finally:
+        del methods.METHODS["mine"]
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_prints_means_and_failures(folder, tmp_path, table):
+    done = run(folder, "--output", "t.csv", "--workers", "1", *QUICK_OPTIONS, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert f"{N_CLIPS} of {N_CLIPS + 1} clips measured" in done.stdout
+    value = summarize(table).loc[(True, "griffinlim"), ("lsd_db", "mean")]
+    assert re.search(rf"Griffin-Lim +yes .*{value:.2f}", done.stdout)
+    assert "1 failed:\n  broken.wav: got 'broken.wav'" in done.stdout
+    read = pd.read_csv(tmp_path / "t.csv")
+    assert len(read) == len(table)
+    np.testing.assert_array_equal(read["lsd_db"], table["lsd_db"])
+    again = run(folder, "--output", "t.csv", cwd=tmp_path)
+    assert again.returncode == 2
+    assert again.stderr.startswith("error: output: got 't.csv', which exists")
+    assert "Traceback" not in again.stderr
+
+
+def test_status_1_if_nothing_could_be_measured(folder, tmp_path):
+    done = run(folder / "broken.wav", "--output", "t.parquet", *QUICK_OPTIONS, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "none of the clips could be measured" in done.stderr
+    assert pd.read_parquet(tmp_path / "t.parquet")["error"].notna().all()
+
+
+# --- kills, and going on --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_at_a_random_moment_goes_on(folder, table, tmp_path, number):
+    output = tmp_path / "t.parquet"
+    process = start(folder, "--output", output, "--workers", "2", *QUICK_OPTIONS, cwd=tmp_path)
+    wait_for(lambda: finished(output) or process.poll() is not None)
+    time.sleep(np.random.default_rng().uniform(0, 0.5))
+    before = finished(output)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == (-number if number == signal.SIGKILL else 130), err
+    gone, alive = psutil.wait_procs(family, timeout=60)
+    assert gone
+    assert not alive  # no worker waits for work that will never come
+    assert not output.exists()
+    assert [p.name for p in tmp_path.iterdir()] == [journal_path(output).name]
+    if number != signal.SIGKILL:
+        assert "--resume goes on with it" in err
+        assert "Traceback" not in err
+    kept = finished(output)
+    assert kept[: len(before)] == before
+    assert len(kept) < N_CLIPS + 1
+
+    with journal_path(output).open("ab") as file:  # as a kill in the middle of a write leaves it
+        file.write(b'{"file": "clip 0')
+    found = vr.compare(folder, output=output, resume=True, workers=1, **QUICK)
+    assert_same_numbers(found, table)
+    for entry in kept:  # not done again, or it would have taken another time
+        rows = found[found["file"] == entry["file"]]
+        assert list(rows["seconds"].dropna()) == [row["seconds"] for row in entry["rows"]]
+    assert [p.name for p in tmp_path.iterdir()] == ["t.parquet"]
+
+
+def test_a_finished_run_s_journal_is_turned_into_its_table(folder, table, tmp_path):
+    """Killed between the last clip and the table: nothing is measured again."""
+    output = tmp_path / "t.csv"
+    with pytest.raises(OSError, match="cannot write"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vaerecon.comparison.run.write_table", refuse)
+        vr.compare(folder, output=output, workers=1, **QUICK)
+    kept = finished(output)
+    assert len(kept) == N_CLIPS + 1
+    found = vr.compare(folder, output=output, resume=True, workers=1, **QUICK)
+    assert_same_numbers(found, table)
+    assert list(found["seconds"].dropna()) == [
+        row["seconds"]
+        for file in table["file"].unique()
+        for entry in kept
+        if entry["file"] == file
+        for row in entry["rows"]
+    ]
+
+
+def refuse(*args):
+    raise OSError("cannot write")
+
+
+@pytest.fixture
+def unfinished(folder, tmp_path) -> Path:
+    """Where a run over two clips was ended before its table was written."""
+    output = tmp_path / "t.parquet"
+    for name in ("clip 01.wav", "clip 02.wav"):
+        shutil.copy(folder / name, tmp_path)
+    with pytest.raises(OSError, match="cannot write"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vaerecon.comparison.run.write_table", refuse)
+        vr.compare(tmp_path, output=output, workers=1, **QUICK)
+    return output
+
+
+OTHER = {
+    "seed": {"seed": 1},
+    "methods": {"methods": "vocoder"},
+    "exclude_metrics": {"exclude_metrics": []},
+    "max_length": {"max_length": 0.1},
+    "without_vae": {"without_vae": False},
+    "dtype": {"dtype": "bfloat16"},
+    "threads": {"threads": 2},
+}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_other_settings_do_not_mix(unfinished, name):
+    before = journal_path(unfinished).read_bytes()
+    with pytest.raises(ValueError, match=f"begun with other settings .*{name} was"):
+        vr.compare(unfinished.parent, output=unfinished, resume=True, workers=1,
+                   **QUICK | OTHER[name])  # fmt: skip
+    assert journal_path(unfinished).read_bytes() == before
+
+
+def test_unfinished_results_are_not_forgotten_by_mistake(unfinished):
+    before = journal_path(unfinished).read_bytes()
+    with pytest.raises(ValueError, match="--resume to go on with it or --overwrite"):
+        vr.compare(unfinished.parent, output=unfinished, workers=1, **QUICK)
+    assert journal_path(unfinished).read_bytes() == before
+    vr.compare(unfinished.parent, output=unfinished, overwrite=True, workers=1,
+               **QUICK | {"seed": 5})  # fmt: skip
+    assert set(pd.read_parquet(unfinished)["seed"]) == {5}
+    assert not journal_path(unfinished).exists()
+
+
+def test_a_clip_that_has_changed_is_done_again_and_one_that_is_gone_is_left_out(unfinished):
+    folder = unfinished.parent
+    write_sound(folder / "clip 01.wav", 0.3, seed=77)
+    write_sound(folder / "new.wav")
+    (folder / "clip 02.wav").unlink()
+    found = vr.compare(folder, output=unfinished, resume=True, workers=1, **QUICK)
+    assert list(found["file"].unique()) == ["clip 01.wav", "new.wav"]
+    fresh = vr.compare(folder, workers=1, **QUICK)
+    assert_same_numbers(found, fresh)
+
+
+def test_a_damaged_line_is_named(unfinished):
+    path = journal_path(unfinished)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(lines[0] + b"not JSON\n" + b"".join(lines[1:]))
+    with pytest.raises(ValueError, match=r"line 2 of .* is damaged"):
+        vr.compare(unfinished.parent, output=unfinished, resume=True, workers=1, **QUICK)
+
+
+@pytest.mark.parametrize("kept", [b"", b'{"format": 1, "se'])
+def test_a_kill_before_the_first_line_was_whole(unfinished, kept):
+    journal_path(unfinished).write_bytes(kept)
+    found = vr.compare(unfinished.parent, output=unfinished, resume=True, workers=1, **QUICK)
+    assert len(found) == 8
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+def test_two_runs_for_one_table_do_not_mix(unfinished):
+    before = journal_path(unfinished).read_bytes()
+    settings = {k: v for k, v in json.loads(before.splitlines()[0]).items() if k != "format"}
+    with open_journal(unfinished, settings, resume=True):
+        for options in ({"resume": True}, {"overwrite": True}):
+            with pytest.raises(ValueError, match="another run is writing"):
+                vr.compare(unfinished.parent, output=unfinished, workers=1, **QUICK, **options)
+    assert journal_path(unfinished).read_bytes() == before
+
+
+def test_a_journal_of_nothing_is_deleted(tmp_path):
+    with pytest.raises(KeyboardInterrupt), open_journal(tmp_path / "t.csv", {"a": 1}):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a small tmpfs")
+def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(folder, table, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount (root), as .ci/run has")
+    try:
+        (disk / "other").write_bytes(b"x" * 50_000)
+        output = disk / "t.csv"
+        with pytest.raises(OSError, match="No space left"):
+            vr.compare(folder, output=output, workers=1, **QUICK)
+        assert not output.exists()
+        kept = finished(output)
+        assert 0 < len(kept) < N_CLIPS + 1
+        (disk / "other").unlink()
+        found = vr.compare(folder, output=output, resume=True, workers=1, **QUICK)
+        assert_same_numbers(found, table)
+        assert kept[0]["rows"][0]["seconds"] in set(found["seconds"])
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+# --- workers that die -----------------------------------------------------------------------------
+
+
+def numbered(start: int, stop: int) -> list[str]:
+    return [f"item {i}" for i in range(start, stop)]
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_an_item_that_kills_its_process_is_given_up_and_no_other(tmp_path, width):
+    (tmp_path / "first try").touch()
+    once = f"once {tmp_path / 'first try'}"
+    batches = [numbered(0, 5), [*numbered(5, 7), "kill", "item 7"], [once], numbered(8, 12)]
+    with Processes(width) as team:
+        assert team.start(ready) != os.getpid()
+        ends = list(run_batches(team, work, batches, ready))
+    lost = [batch for batch, result in ends if result is None]
+    assert lost == [["kill"]]
+    done = sorted(item for _, result in ends if result is not None for item in result)
+    assert done == sorted(name.upper() for name in [*numbered(0, 12), once])
+
+
+def test_an_error_of_the_function_ends_the_run():
+    with Processes(2) as team, pytest.raises(RuntimeError, match="an error of the function"):
+        list(run_batches(team, work, [["raise"], numbered(0, 3)], ready))
+    with ThisProcess() as team, pytest.raises(RuntimeError, match="an error of the function"):
+        list(run_batches(team, work, [["raise"]], ready))
+
+
+def test_processes_that_cannot_even_begin_are_not_started_for_ever():
+    with Processes(2) as team, pytest.raises(OSError, match="died before it had any clip"):
+        team.start(die)
+
+
+def test_leaving_in_a_hurry_does_not_wait_for_what_runs():
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt), Processes(1) as team:
+        team.start(ready)
+        wait_for(team.executor.submit(time.sleep, 300).running)
+        raise KeyboardInterrupt
+    assert time.monotonic() - started < 200
+
+
+def test_a_worker_that_is_killed_in_mid_run_costs_nothing(folder, table, tmp_path):
+    output = tmp_path / "t.parquet"
+    process = start(folder, "--output", output, "--workers", "2", *QUICK_OPTIONS, cwd=tmp_path)
+    wait_for(lambda: finished(output) or process.poll() is not None)
+    children = psutil.Process(process.pid).children()
+    victims = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+    assert victims
+    victims[-1].kill()
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert_same_numbers(pd.read_parquet(output), table)
+
+
+# --- a cluster ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """A Dask scheduler and two workers, as people start them; (address, worker processes)."""
+    environment = {**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
+    processes = []
+
+    def dask(*args: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "dask", *args]
+        with (tmp_path / f"dask {len(processes)}.log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path,
+                                       env=environment)  # fmt: skip
+        processes.append(process)
+        return process
+
+    where = tmp_path / "scheduler.json"
+    dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+         "--scheduler-file", str(where))  # fmt: skip
+    try:
+        wait_for(lambda: where.exists() and where.read_text().endswith("}"))
+        address = json.loads(where.read_text())["address"]
+        options = ["--nthreads", "1", "--no-nanny", "--no-dashboard"]
+        members = [dask("worker", address, *options) for _ in range(2)]
+        from distributed import Client
+
+        with Client(address, set_as_default=False) as client:
+            client.wait_for_workers(2, timeout=120)
+        yield address, members
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.needs("distributed")
+def test_a_dask_cluster_that_loses_a_worker_in_mid_run(cluster, folder, table, tmp_path):
+    address, members = cluster
+    output = tmp_path / "t.parquet"
+    process = start(folder, "--output", output, "--scheduler", address, *QUICK_OPTIONS,
+                    cwd=tmp_path)  # fmt: skip
+    wait_for(lambda: finished(output) or process.poll() is not None)
+    assert len(finished(output)) < N_CLIPS + 1
+    members[0].kill()
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    assert_same_numbers(pd.read_parquet(output), table)
+    assert members[1].poll() is None  # the cluster is left as it was
+
+
+# --- hundreds of clips ----------------------------------------------------------------------------
+
+
+def test_memory_after_500_clips_is_as_after_50(tmp_path, monkeypatch):
+    """In one process; one bad file among them is one row."""
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(500):
+        write_sound(sounds / f"{i:03}.wav", float(rng.uniform(0.1, 0.3)), seed=i)
+    (sounds / "250.wav").write_bytes(b"RIFF and then nothing of the kind")
+
+    from vaerecon.comparison import run as comparison
+
+    memory = []
+
+    class Journal(comparison.Journal):
+        def add(self, entries):
+            super().add(entries)
+            memory.append(psutil.Process().memory_info().rss)
+
+    monkeypatch.setattr("vaerecon.comparison.journal.Journal", Journal)
+    table = vr.compare(sounds, methods="griffinlim", exclude_metrics=SLOW, workers=1,
+                       output=tmp_path / "t.parquet")  # fmt: skip
+    assert len(memory) == 500
+    assert memory[-1] <= 1.1 * memory[49]
+    assert len(table) == 4 * 499 + 1
+    assert list(table["file"][table["error"].notna()]) == ["250.wav"]

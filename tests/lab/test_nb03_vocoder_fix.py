@@ -1,0 +1,409 @@
+"""Notebook 03's tools: shapes, wrong inputs, geometry and the check of an input."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vaerecon import metrics
+from vaerecon.audio.samples import normalize_level
+from vaerecon.lab.nb03_vocoder_fix import faults as fix
+from vaerecon.lab.nb03_vocoder_fix import plots
+from vaerecon.lab.nb03_vocoder_fix import solutions as solutions_03
+from vaerecon.lab.nb03_vocoder_fix.input_check import (
+    check_vocoder_input,
+    loop_error,
+    possible_range,
+)
+from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.front_end import log_mel, naive_log_mel
+from vaerecon.models.vocoder import measure_lag, n_samples_out, vocode
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "03_vocoder_dimension_fix.ipynb"
+
+
+@pytest.fixture(scope="module")
+def samples(sound) -> torch.Tensor:
+    """Half a second at peak 0.5."""
+    return normalize_level(sound[:8000])[0]
+
+
+@pytest.fixture(scope="module")
+def mel(samples) -> torch.Tensor:
+    return log_mel(samples, normalize=False)
+
+
+@pytest.fixture
+def random_vocoder():
+    return fix.random_vocoder(torch.Generator().manual_seed(0))
+
+
+# --- models without weights, models without training ---
+
+
+def test_empty_vocoder_is_audioldm2s():
+    model = fix.empty_vocoder()
+    assert sum(p.numel() for p in model.parameters()) == 55_264_897  # the checkpoint's
+    assert all(p.is_meta for p in model.parameters())
+    assert n_samples_out(model, 10) == 1632
+
+
+def test_random_vocoder_is_its_generators(random_vocoder):
+    state = torch.random.get_rng_state()
+    again = fix.random_vocoder(torch.Generator().manual_seed(0))
+    other = fix.random_vocoder(torch.Generator().manual_seed(1))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    weights = [m.upsampler[0].weight for m in (random_vocoder, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    sound = vocode(random_vocoder, torch.full((9, 64), -4.0))
+    assert torch.isfinite(sound).all()
+    assert 1e-4 < sound.std() < 0.9  # neither mute nor at the ends of the tanh
+
+
+def test_symmetric_vocoder_has_only_the_lag_of_its_geometry():
+    for seed in range(2):
+        generator = torch.Generator().manual_seed(seed)
+        assert measure_lag(fix.random_vocoder(generator, symmetric=True)) == 16
+        exact = fix.random_vocoder(
+            generator, symmetric=True, upsample_kernel_sizes=fix.EXACT_KERNELS
+        )
+        assert measure_lag(exact) == 0
+        assert n_samples_out(exact, 7) == 1120
+
+
+# --- shapes ---
+
+
+def test_layer_table_follows_the_shapes(tiny, mel):
+    table = fix.layer_table(tiny.vocoder, mel[None])
+    assert table.loc["transpose", "in"] == "[1, 50, 64]"
+    assert table.loc["transpose", "out"] == table.loc["conv_pre", "in"] == "[1, 64, 50]"
+    assert table.loc["conv_post", "out"] == "[1, 1, 8000]"
+    assert table.loc["tanh, squeeze", "out"] == "[1, 8000]"
+    # each layer gets what the one before it gave, and every parameter is in one of them
+    assert list(table["in"][1:]) == list(table["out"][:-1])
+    assert table["parameters"].sum() == sum(p.numel() for p in tiny.vocoder.parameters())
+
+
+def test_layer_table_needs_no_weights():
+    table = fix.layer_table(fix.empty_vocoder(), torch.empty(2, 10, 64, device="meta"))
+    assert table.loc["tanh, squeeze", "out"] == "[2, 1632]"
+    assert table.loc["upsampler.0", "out"] == "[2, 512, 51]"
+    assert table["parameters"].sum() == 55_264_897
+
+
+def test_layer_table_leaves_no_hook_behind(tiny, mel):
+    with pytest.raises(RuntimeError, match="to have 64 channels"):
+        fix.layer_table(tiny.vocoder, mel.T[None])
+    assert not any(m._forward_hooks for m in tiny.vocoder.modules())
+
+
+def test_dtype_table(tiny, mel):
+    table = fix.dtype_table(tiny.vocoder, mel, ["float32", "float64", "float16", "bfloat16"])
+    answer, rounding = table["the model's answer"], table["rounding (nepers)"]
+    assert answer["float32"] == "accepted"
+    assert all("type" in answer[name] for name in ("float64", "float16", "bfloat16"))
+    assert rounding["float32"] == rounding["float64"] == 0
+    # values of 8 to 16 are 2^-7 apart in float16 and 2^-4 in bfloat16: at most half of that
+    assert 0 < rounding["float16"] <= 2**-8
+    assert rounding["float16"] < rounding["bfloat16"] <= 2**-5
+
+
+def test_square_blocks():
+    mel = torch.randn(150, 64, generator=torch.Generator().manual_seed(0))
+    blocks = fix.square_blocks(mel)
+    assert blocks.shape == (3, 64, 64)
+    assert torch.equal(blocks.flatten(0, 1)[:150], mel)
+    assert (blocks.flatten(0, 1)[150:] == AUDIOLDM_MEL.log_floor).all()
+    assert fix.square_blocks(mel[:64]).shape == (1, 64, 64)
+
+
+# --- scales ---
+
+
+def test_scaled_mels(samples, mel):
+    mels = fix.scaled_mels(samples)
+    assert list(mels) == list(fix.SCALES)
+    assert torch.equal(mels["ln magnitude"], mel)
+    # e and 10, up to float32 rounding
+    torch.testing.assert_close(10 ** mels["log10 magnitude"], mel.exp(), rtol=1e-5, atol=1e-9)
+    decibels = mels["dB below the maximum"]
+    assert decibels.max() == 0
+    assert decibels.min() >= -80
+    above = mels["ln power"] > math.log(1e-10) + 1  # where neither floor is near
+    power_db = (10 / math.log(10)) * (mels["ln power"] - mels["ln power"].max())
+    torch.testing.assert_close(
+        power_db[above & (decibels > -79)], decibels[above & (decibels > -79)], rtol=0, atol=1e-3
+    )
+    assert torch.equal(mels["dB as 0..1"], naive_log_mel(samples))
+
+
+def test_every_wrong_scale_is_further_from_the_original(tiny, samples):
+    """The lesson of section 6, on the model that the notebook uses."""
+    mels = fix.scaled_mels(samples)
+    sounds = {n: vocode(tiny.vocoder, x, len(samples), tiny.lag) for n, x in mels.items()}
+    error = fix.sound_scores(samples, sounds)["log-mel error (nepers)"]
+    assert error.idxmin() == "ln magnitude"
+
+
+def test_loop_error_finds_impossible_mels(tiny, samples, mel):
+    mels = fix.scaled_mels(samples)
+    right = loop_error(tiny.vocoder, mel, tiny.lag)
+    # what went in is the original's mel, so the loop error is the sound's log-mel error
+    sound = vocode(tiny.vocoder, mel, len(samples), tiny.lag)
+    assert right == pytest.approx(metrics.log_mel_mae(samples, sound), rel=0.01)  # the mean's DC
+    for name in ("dB below the maximum", "dB as 0..1"):
+        assert loop_error(tiny.vocoder, mels[name], tiny.lag) > 1.2 * right
+
+
+def test_transposed_squares_are_accepted_and_worse(tiny, samples):
+    right = fix.feed(tiny.vocoder, samples, lag=tiny.lag)
+    wrong = fix.feed(tiny.vocoder, samples, layout=fix.LAYOUTS[2], lag=tiny.lag)
+    assert right.error == wrong.error == ""
+    assert right.samples.shape == wrong.samples.shape == samples.shape
+    table = fix.sound_scores(samples, {"right": right.samples, "wrong": wrong.samples})
+    error = table["log-mel error (nepers)"]
+    assert error["right"] < error["wrong"]
+
+
+# --- time ---
+
+
+@pytest.mark.parametrize("kernels", [[16, 16, 8, 4, 4], [15, 16, 8, 4, 4], [16, 15, 7, 4, 5]])
+def test_length_table_is_what_the_model_gives(kernels):
+    rates, n_frames = [5, 4, 2, 2, 2], 6
+    model = fix.random_vocoder(
+        torch.Generator().manual_seed(0), symmetric=True, upsample_kernel_sizes=kernels
+    )
+    table = fix.length_table(rates, kernels, n_frames)
+    made = vocode_raw_length(model, n_frames)
+    assert table["out"].iloc[-1] == made
+    assert table["too many (samples)"].sum() == made - 160 * n_frames
+    # the response of random symmetric kernels is measured to within a sample
+    assert table["late (samples)"].sum() == pytest.approx(measure_lag(model), abs=1)
+
+
+def vocode_raw_length(model, n_frames: int) -> int:
+    with torch.no_grad():
+        return model(torch.full((1, n_frames, 64), -5.0)).shape[-1]
+
+
+def test_shifted_pair():
+    reference, late = fix.shifted_pair(np.arange(10.0), 3)
+    assert torch.equal(late, reference - 3)
+    for shift in (0, 10):
+        with pytest.raises(ValueError, match=f"shift: got {shift}, expected 1 to 9"):
+            fix.shifted_pair(np.arange(10.0), shift)
+
+
+@pytest.mark.parametrize(("hz", "expected"), [(500, -6.02), (1500, -6.02), (1000 / 6, 0.0)])
+def test_shift_snr_theory_holds_for_a_tone(hz, expected):
+    """2 |sin| is 2 where the copy is upside down, and 1 where it is turned by 60 degrees."""
+    tone = 0.5 * torch.sin(2 * math.pi * hz / 16000 * torch.arange(16000))
+    assert metrics.snr_db(*fix.shifted_pair(tone, 16)) == pytest.approx(expected, abs=0.02)
+    snr = fix.shift_snr(tone, 16)
+    nearest = int((snr["hz"] - hz).abs().argmin())
+    assert snr["measured"][nearest] == pytest.approx(expected, abs=0.1)
+    # bins are 15.6 Hz apart; half of that turns the phase by 2.8 degrees
+    assert snr["theory"][nearest] == pytest.approx(expected, abs=0.5)
+
+
+def test_sound_scores_of_a_perfect_copy(samples):
+    table = fix.sound_scores(samples, {"copy": samples, "silence": torch.zeros_like(samples)})
+    assert math.isnan(table.loc["copy", "SNR (dB)"])  # infinite, so it has no place in a table
+    assert table.loc["copy", "log-mel error (nepers)"] == 0
+    assert table.loc["silence", "SNR (dB)"] == 0
+
+
+# --- the check of an input ---
+
+
+def adversaries() -> dict[str, torch.Tensor]:
+    """Sounds at peak 0.5 that make single bins, or all of them, as loud as they get."""
+    t = torch.arange(4000) / 16000
+    noise = torch.randn(4000, generator=torch.Generator().manual_seed(0))
+    sounds = {f"tone {hz}": torch.sin(2 * math.pi * hz * t) for hz in range(25, 8000, 175)}
+    sounds |= {f"square {hz}": torch.sin(2 * math.pi * hz * t).sign() for hz in (31, 170, 1130)}
+    sounds |= {"noise": noise, "coin flips": noise.sign(), "sweep": torch.sin(6e3 * t * t)}
+    return {name: normalize_level(x)[0] for name, x in sounds.items()}
+
+
+def test_no_sound_leaves_the_possible_range():
+    possible = possible_range()
+    mels = {name: log_mel(x, normalize=False) for name, x in adversaries().items()}
+    highest = max(float(x.max()) for x in mels.values())
+    mean = max(float(x.mean(dim=-1).max()) for x in mels.values())
+    assert highest <= possible.highest
+    assert mean <= possible.highest_mean
+    assert possible.lowest == AUDIOLDM_MEL.log_floor
+    # bounds that nothing comes near would find nothing: within 4.4 dB and 8.7 dB
+    assert highest > possible.highest - 0.5
+    assert mean > possible.highest_mean - 1.0
+
+
+def wrong_items(x, vocoder, n_samples=None) -> list[str]:
+    table = check_vocoder_input(x, vocoder, n_samples)
+    return list(table.index[table["verdict"] == "wrong"])
+
+
+def test_a_right_input_passes(tiny, samples, mel):
+    table = check_vocoder_input(mel, tiny.vocoder, len(samples))
+    assert set(table["verdict"]) == {"ok"}
+    assert set(table["fix"]) == {""}
+    assert wrong_items(mel[None], tiny.vocoder, len(samples)) == []
+    silence = torch.full((50, 64), AUDIOLDM_MEL.log_floor)
+    assert wrong_items(silence, tiny.vocoder) == []
+
+
+def test_wrong_inputs_are_named(tiny, samples, mel):
+    vocoder, mels = tiny.vocoder, fix.scaled_mels(samples)
+    assert wrong_items(mel.T, vocoder) == ["layout"]
+    assert wrong_items(mel.double(), vocoder) == ["dtype"]
+    assert "finite" in wrong_items(mel.log(), vocoder)
+    assert wrong_items(mels["dB below the maximum"], vocoder) == ["lowest value"]
+    assert wrong_items(mels["dB as 0..1"], vocoder, len(samples)) == ["mean value", "frames"]
+    assert wrong_items(mel + 5, vocoder) == ["highest value", "mean value"]
+    standardised = (mel - mel.mean()) / mel.std()
+    assert "mean value" in wrong_items(standardised, vocoder)
+    assert wrong_items(torch.cat([mel, mel[:1]]), vocoder, len(samples)) == ["frames"]
+
+
+def test_what_cannot_be_told_is_called_so(tiny, random_vocoder, samples, mel):
+    square = torch.cat([mel, mel])[:64]
+    assert check_vocoder_input(square, tiny.vocoder).loc["layout", "verdict"] == "cannot tell"
+    assert check_vocoder_input(mel, random_vocoder).loc["samples out", "verdict"] == "to cut"
+    assert wrong_items(fix.scaled_mels(samples)["log10 magnitude"], tiny.vocoder) == []
+
+
+# --- feeding ---
+
+
+def test_feed_returns_the_models_own_error(tiny, samples):
+    attempt = fix.feed(tiny.vocoder, samples, layout=fix.LAYOUTS[1])
+    assert attempt.samples is None
+    assert "expected input[1, 50, 64] to have 64 channels" in attempt.error
+    assert attempt.shape == [1, 64, 50]
+    assert "type" in fix.feed(tiny.vocoder, samples, dtype="float64").error
+
+
+def test_feed_is_vocode_when_right(random_vocoder, samples, mel):
+    attempt = fix.feed(random_vocoder, samples, lag=16)
+    expected = vocode(random_vocoder, mel, len(samples), lag=16)
+    torch.testing.assert_close(attempt.samples, expected, rtol=0, atol=0)
+
+
+def test_feed_refuses_unknown_names(tiny, samples):
+    with pytest.raises(ValueError, match="layout: got 'x'"):
+        fix.feed(tiny.vocoder, samples, layout="x")
+    with pytest.raises(ValueError, match="scale: got 'x'"):
+        fix.feed(tiny.vocoder, samples, scale="x")
+
+
+# --- pictures and the explorer ---
+
+
+def test_plots_draw(tiny, samples, mel):
+    _, axes = plots.plot_mels({"a": mel, "b": mel - 1})
+    assert axes[0].images[0].get_clim() == axes[1].images[0].get_clim()
+    _, axes = plots.plot_values(fix.scaled_mels(samples))
+    assert [ax.get_ylabel() for ax in axes] == list(fix.SCALES)
+    _, axes = plots.plot_upsampling([(5, 16), (5, 15)])
+    assert "late" in axes[0].get_title()
+    assert "on time" in axes[1].get_title()
+    _, ax = plots.plot_shift_snr(fix.shift_snr(samples, 16), 16)
+    assert ax.get_xlabel() == "frequency (Hz)"
+    _, axes = plots.plot_attempt(samples, fix.feed(tiny.vocoder, samples, fix.LAYOUTS[1]))
+    assert "expected input[1, 50, 64]" in axes[1].texts[0].get_text()
+
+
+def test_explorer_shows_errors_in_place(tiny, samples):
+    box = plots.explorer_faults(tiny.vocoder, samples, lag=tiny.lag)
+    (layout, scale, dtype), answer, picture, sound = box.children[0].children, *box.children[1:]
+    assert "accepted" in answer.value
+    first = picture.value
+    assert sound.value.count("<audio") == 2
+    layout.value = fix.LAYOUTS[1]
+    assert "64 channels" in answer.value
+    assert sound.value.count("<audio") == 1
+    assert picture.value != first
+    layout.value, scale.value = fix.LAYOUTS[0], "dB as 0..1"
+    assert "accepted" in answer.value
+    dtype.value = "float16"
+    assert "type" in answer.value
+
+
+# --- exercises ---
+
+
+def test_solutions_pass_their_checks():
+    answers = {name: getattr(solutions_03, name) for name in solutions_03.CHECKS}
+    assert solutions_03.check_exercises(**answers).count(": correct") == 3
+
+
+def test_untried_exercises_are_called_so():
+    answers = {name: lambda *_: None for name in solutions_03.CHECKS}
+    assert solutions_03.check_exercises(**answers).count("not tried yet") == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "answer", "hint"),
+    [
+        ("to_btm", lambda x, layout: x.reshape(2, 5, 64), "use permute"),
+        ("to_btm", lambda x, layout: x if x.shape[-1] == 64 else x.mT, "batch of one"),
+        ("extra_samples", lambda rates, kernels: 32, "HiFi|8, 8, 2, 2"),
+        ("best_affine", lambda wrong, right: (9.0, -10.0, 0.8), "least-squares"),
+        ("best_affine", lambda wrong, right: 1 / 0, "division by zero"),
+    ],
+)
+def test_wrong_answers_get_a_hint(name, answer, hint):
+    answers = {other: lambda *_: None for other in solutions_03.CHECKS} | {name: answer}
+    text = solutions_03.check_exercises(**answers)
+    line = next(line for line in text.splitlines() if name in line)
+    assert "not yet" in line
+    assert any(part in line for part in hint.split("|"))
+
+
+def test_extra_samples_is_the_models_own():
+    for kernels in ([16, 16, 8, 4, 4], [16, 15, 7, 4, 5]):
+        model = fix.empty_vocoder(upsample_kernel_sizes=kernels)
+        extra = solutions_03.extra_samples(model.config.upsample_rates, kernels)
+        assert n_samples_out(model, 9) == 160 * 9 + extra
+
+
+def test_no_line_saves_a_power_mel(samples, mel):
+    """Why exercise 3 leaves a rest: bins are summed before the logarithm."""
+    a, _, rest = solutions_03.best_affine(fix.scaled_mels(samples)["ln power"], mel)
+    assert 0.3 < a < 0.7  # power is twice the logarithm
+    assert rest > 0.05
+
+
+# --- the notebook's own errors ---
+
+
+def test_notebook_shows_the_errors_that_it_speaks_of(capsys):
+    """A RuntimeError of another kind would be caught and shown just as well."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    source = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    chosen = source[:3] + [text for text in source if "except" in text or "latents = " in text]
+    namespace: dict = {}
+    grad = torch.is_grad_enabled()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            for text in chosen:
+                exec(text.replace("= 4.0  # s", "= 0.5  # s"), namespace)  # noqa: S102 (our notebook)
+    finally:
+        torch.set_grad_enabled(grad)
+    said = capsys.readouterr().out
+    assert "expected input[1, 50, 64] to have 64 channels, but got 50" in said
+    assert "[1, 1, 1, 50, 64]" in said
+    assert said.count("looks transposed") == 2  # the mel, and the latent
+    assert "should be the same" in said
+    assert "after the fix: [8000]" in said

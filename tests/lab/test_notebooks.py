@@ -1,0 +1,135 @@
+"""The notebooks themselves: run by papermill as `vaerecon check` runs them.
+
+Each runs once as a whole, and its numbers are compared with its baseline. Then, in one kernel, it
+runs again for each of its parameters with another value, until a recorded number has moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+from html_checks import loads_from_elsewhere, machine_paths
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
+
+from vaerecon.lab.reports.baselines import compare, other_libraries, read_baseline, read_checks
+from vaerecon.lab.reports.parameters import read_parameters
+from vaerecon.lab.reports.recording import collect
+from vaerecon.lab.reports.runs import Run, read_notebook, run_notebook
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
+
+ROOT = Path(__file__).parents[2]
+CHECKS = {check.name: check for check in read_checks(ROOT / "notebooks")}
+# a number that moves by less can be rounding: see the tolerances in tests/baselines
+MOVED = 1e-3
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=CHECKS)
+def check(request):
+    return CHECKS[request.param]
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("reports")
+
+
+@pytest.fixture(scope="module")
+def run(check, output) -> Run:
+    """The notebook as `vaerecon check` runs it; raises if a cell fails."""
+    return run_notebook(
+        check.path, check.parameters, output, timeout=check.timeout, files=check.files, cpu=True
+    )
+
+
+@pytest.fixture(scope="module")
+def other_model(tmp_path_factory) -> Path:
+    """A model that is not tiny: tiny with all its weights a little smaller."""
+    pipe = ReconstructionPipeline.from_pretrained("tiny", device="cpu", dtype="float32")
+    with torch.no_grad():
+        for weight in (*pipe.vae.parameters(), *pipe.vocoder.parameters()):
+            weight.mul_(0.9)
+    folder = tmp_path_factory.mktemp("models") / "other"
+    pipe.save_pretrained(folder)
+    return folder
+
+
+def test_it_records_numbers_as_its_baseline_names_them(check, run):
+    assert 5 <= len(run.records) <= 20
+    baseline = read_baseline(ROOT / "tests" / "baselines", check.name)
+    assert baseline is not None, "run `vaerecon check --update`"
+    assert list(baseline["metrics"]) == list(run.records)
+
+
+def test_its_numbers_are_those_of_its_baseline(check, run):
+    """As `vaerecon check` compares them; the tolerances stand in the baselines, with reasons."""
+    if "metrics_scored" in run.records:
+        pytest.importorskip("pesq")  # or there is one metric fewer
+    baseline = read_baseline(ROOT / "tests" / "baselines", check.name)
+    assert compare(baseline, run) == [], other_libraries(baseline, run)
+
+
+def test_its_page_stands_alone_and_names_no_folder_of_this_machine(check, run, output):
+    page = (output / f"{check.name}.html").read_text(encoding="utf-8")
+    assert loads_from_elsewhere(page) == []
+    assert "<audio" in page  # the player's table, without the player
+    assert "jupyter-widgets" not in page
+    for file in output.glob(f"{check.name}.*"):
+        assert machine_paths(file.read_text(encoding="utf-8"), output) == []
+
+
+def test_every_parameter_moves_a_number(check, run, other_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as the run it is compared with
+    _, notebook = read_notebook(check.path)
+    declared = read_parameters(notebook, check.path.name)
+    vary = dict(check.vary)
+    if "model" in declared:
+        vary["model"] = str(other_model)
+    assert vary.keys() == declared.keys()  # checks.yaml gives each another value
+
+    same = []
+    with a_kernel(tmp_path) as client:
+        for name, value in vary.items():
+            assert value != run.stamp["parameters"][name]
+            if not moves(client, check.path, {**check.parameters, name: value}, run):
+                same.append(name)
+    assert same == []
+
+
+@contextmanager
+def a_kernel(folder: Path) -> Iterator[NotebookClient]:
+    """A client whose kernel stays up from one notebook to the next."""
+    client = NotebookClient(
+        new_notebook(),
+        kernel_name="python3",
+        timeout=300,
+        iopub_timeout=60,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+        extra_arguments=["--IPKernelApp.log_level=50"],
+    )
+    with client.setup_kernel():
+        yield client
+
+
+def moves(client: NotebookClient, path: Path, parameters: dict, base: Run) -> bool:
+    """Whether a run with these parameters records another number; it stops at the first."""
+    notebook = parameterize_notebook(load_notebook_node(str(path)), parameters)
+    notebook.cells.insert(0, new_code_cell("%reset -f"))  # nothing from the run before
+    client.nb = notebook
+    client.reset_execution_trackers()
+    for index, cell in enumerate(notebook.cells):
+        client.execute_cell(cell, index)
+        for name, entry in collect([cell]).items():
+            was = base.records[name]["value"]
+            if abs(entry["value"] - was) > MOVED * abs(was):
+                return True
+    return False

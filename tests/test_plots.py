@@ -1,0 +1,96 @@
+"""Plots are pure: what is drawn is what was given, on the axes that were given."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from vaerecon.mel.front_end import log_mel
+from vaerecon.methods import METHODS
+from vaerecon.plots import (
+    METHOD_COLORS,
+    mel_bin,
+    plot_log_mel,
+    plot_reconstruction,
+    save_figure,
+)
+
+
+def test_a_mel_is_drawn_upright_in_seconds(sound):
+    mel = log_mel(sound)
+    figure, ax = plot_log_mel(mel, title="a title")
+    (image,) = ax.images
+    assert np.array_equal(image.get_array(), mel.numpy().T)  # frequency upwards
+    assert image.origin == "lower"
+    assert image.get_extent()[:2] == [0, 1.0]  # 100 frames are one second
+    assert ax.get_xlabel() == "time (s)"
+    assert ax.get_title() == "a title"
+    assert len(figure.axes) == 2  # with a colour bar
+
+
+def test_given_axes_are_used():
+    own = Figure().subplots()
+    figure, ax = plot_log_mel(torch.zeros(10, 64), own)
+    assert ax is own
+    assert figure is own.figure
+
+
+def test_differences_are_symmetric_around_zero():
+    mel = torch.zeros(10, 64)
+    mel[0, 0] = -3.0
+    (image,) = plot_log_mel(mel, difference=True)[1].images
+    assert image.get_clim() == (-3.0, 3.0)
+
+
+def test_ticks_stand_where_a_tone_shows(sound):
+    """The loudest bin of a pure tone is the one that the axis calls by its frequency."""
+    t = np.arange(16000) / 16000
+    for hz in (500.0, 1000.0, 4000.0):
+        loudest = int(log_mel(np.sin(2 * np.pi * hz * t)).mean(dim=0).argmax())
+        assert abs(float(mel_bin(hz)) - loudest) <= 0.75
+
+
+def test_a_transposed_mel_is_refused():
+    with pytest.raises(ValueError, match="looks transposed"):
+        plot_log_mel(torch.zeros(64, 10))
+
+
+def test_panels_of_a_reconstruction_share_their_limits(tiny, clip, tmp_path):
+    result = tiny(clip, ["griffinlim", "vocoder"], exclude_metrics=["visqol", "pesq_wb"])
+    figure, axes = plot_reconstruction(result)
+    levels = [ax.images[0].get_clim() for i, ax in enumerate(axes) if i != 2]
+    assert len(axes) == 5  # original, VAE, difference, two methods; silence is not drawn
+    assert len(set(levels)) == 1
+    save_figure(figure, tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("plot", [plot_log_mel, plot_reconstruction])
+def test_silence_is_dark_on_the_usual_scale(tiny, plot):
+    with pytest.warns(UserWarning, match="silent"):
+        result = tiny(np.zeros(8000, np.float32), "griffinlim", exclude_metrics=["visqol"])
+    axes = np.atleast_1d(plot(result.mel if plot is plot_log_mel else result)[1])
+    (image,) = axes[0].images
+    low, high = image.get_clim()
+    assert high - low == pytest.approx(9.0)
+    assert float(image.norm(image.get_array()).max()) < 1e-3  # the darkest colour
+    if plot is plot_reconstruction:
+        assert axes[0].get_title() == "clip: original (silent)"
+
+
+def test_every_method_has_a_colour_of_its_own():
+    assert set(METHODS) <= set(METHOD_COLORS)
+    assert len(set(METHOD_COLORS.values())) == len(METHOD_COLORS)
+
+
+def test_the_core_does_not_import_matplotlib():
+    code = (
+        "import sys, vaerecon.pipeline.pipeline, vaerecon.cli.main\n"
+        "sys.exit(any(m in sys.modules for m in ('matplotlib', 'IPython', 'ipywidgets')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

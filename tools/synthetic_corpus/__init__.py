@@ -1,0 +1,1 @@
+"""The synthesized training audio and the demo clips, made by programs. Not in the wheel."""

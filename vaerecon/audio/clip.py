@@ -1,0 +1,297 @@
+"""Sound files to :class:`Clip` and back: read, mix down, resample, write.
+
+What comes in: wav, flac, ogg, mp3 and whatever else libsndfile reads; m4a and the rest through
+ffmpeg. 8 to 192 kHz, one channel or many (their mean is taken), integers
+(scaled to -1..1) or floats (kept as they are, also beyond 1). What comes out: mono float32 at
+16 kHz.
+
+Everything is streamed in blocks, so memory follows what is asked for, not the file: ten seconds
+of a three-hour file cost ten seconds. Reading starts at a whole second at least one second early
+and ends as much late; there the grids of both rates coincide and the resampler has settled, so a
+section equals the same section of the whole file.
+
+This module needs numpy, soundfile and soxr only; it does not import torch.
+
+Notebook: ``01_mel_analysis``.
+
+References
+----------
+.. [1] libsndfile, http://libsndfile.github.io/libsndfile/ (formats), through ``soundfile``.
+.. [2] The SoX resampler library, https://sourceforge.net/projects/soxr/, at its "very high
+   quality" setting: linear phase, no delay.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vaerecon.audio.conversion import (
+    as_float32_array,
+    check_finite,
+    check_max_length,
+    check_rate,
+    is_number,
+    mix_down,
+    resample_blocks,
+)
+from vaerecon.audio.decoding import OpenSoundFile, check_sound_file, open_sound_file
+from vaerecon.utils.files import name_to_text, text_to_name
+
+SAMPLE_RATE = 16000  # Hz; AudioLDM2's, MelConfig.sample_rate
+MARGIN = 1  # s, whole; read before and after a section (the resampler's filter is < 0.1 s)
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A piece of mono sound in memory.
+
+    Made by :func:`load_audio` from a file or by :meth:`from_samples` from an array.
+    """
+
+    samples: np.ndarray  # [N] float32, finite, at least one
+    sample_rate: int = SAMPLE_RATE  # Hz
+    name: str = "clip"  # the file's stem
+
+    def __post_init__(self) -> None:
+        x = self.samples
+        if not isinstance(x, np.ndarray) or x.dtype != np.float32 or x.ndim != 1 or not x.size:
+            got = f"{getattr(x, 'dtype', type(x).__name__)} {list(np.shape(x))}"
+            raise ValueError(
+                f"samples: got {got}, expected a numpy float32 array [N]; "
+                "use Clip.from_samples, which converts, mixes down and resamples"
+            )
+        check_finite(x, "samples")
+        check_rate(self.sample_rate, "sample_rate")
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate
+
+    @classmethod
+    def from_samples(cls, samples: Any, sample_rate: int, name: str = "clip") -> Clip:
+        """Make a 16 kHz mono clip from an array.
+
+        Parameters
+        ----------
+        samples
+            ``[N]``, or ``[N, channels]`` as soundfile gives them (the mean is taken); numpy, a
+            list, a torch tensor. Floats of any level, kept; int16 and int32 are scaled to -1..1.
+        sample_rate
+            Rate of ``samples``, Hz, 8000 to 192000.
+        name
+            What to call it in tables and file names.
+
+        Raises
+        ------
+        ValueError
+            For another layout (``[channels, N]`` is refused, not guessed), other integers,
+            no samples, or values that are not finite.
+        """
+        x = as_float32_array(samples)
+        if x.ndim not in (1, 2) or (x.ndim == 2 and x.shape[0] <= x.shape[1]):
+            raise ValueError(
+                f"samples: got shape {list(x.shape)}, expected [N] or [N, channels]; "
+                "if it is [channels, N], use samples.T, or samples[0] for the first channel"
+            )
+        rate = check_rate(sample_rate, "sample_rate")
+        mono = x if x.ndim == 1 else mix_down(x, "samples")
+        return cls(np.concatenate(list(resample_blocks([mono], rate, SAMPLE_RATE))), name=name)
+
+
+def load_audio(
+    path: str | os.PathLike[str],
+    max_length: float | None = None,
+    offset: float = 0.0,
+    sample_rate: int = SAMPLE_RATE,
+) -> Clip:
+    """Read a sound file, or a section of it, as mono float32.
+
+    Parameters
+    ----------
+    path
+        wav, flac, ogg, mp3, ..., and by ffmpeg m4a and more. Several streams that stand one behind
+        the other in a file are one sound.
+    max_length
+        Seconds to read at most; None reads to the end.
+    offset
+        Seconds to skip first, rounded to a sample of the result. Exact, but for wma (within
+        0.1 s), webm and mkv (within 0.01 s), whose time stamps are coarse.
+    sample_rate
+        Rate of the result, Hz.
+
+    Returns
+    -------
+    Clip
+        ``samples`` ``[N]``; for a file of ``M`` frames ``N = round(M * sample_rate / rate)``,
+        at least one. At an equal rate the file's values are returned unchanged. Named after the
+        file, without its suffix.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, PermissionError
+        If there is no file to read.
+    ValueError
+        If it is no sound, holds no samples or values that are not finite, or if ``offset`` or
+        ``max_length`` do not fit.
+
+    References
+    ----------
+    Module docstring, [1]_ and [2]_. Shown in ``notebooks/01_mel_analysis.ipynb``.
+    """
+    with stream_audio(path, max_length, offset, sample_rate) as sound:
+        return Clip(np.concatenate(list(sound.blocks)), sound.sample_rate, sound.name)
+
+
+class SoundStream(NamedTuple):
+    """A sound file that is read block by block."""
+
+    name: str  # the file's stem
+    sample_rate: int  # Hz, of the blocks
+    seconds: float | None  # length of the section, where the file tells it
+    blocks: Iterator[np.ndarray]  # [n] mono float32, finite, to be read once
+
+
+@contextmanager
+def stream_audio(
+    path: str | os.PathLike[str],
+    max_length: float | None = None,
+    offset: float = 0.0,
+    sample_rate: int = SAMPLE_RATE,
+) -> Iterator[SoundStream]:
+    """Open a sound file, or a section of it, to read it in blocks: any length in flat memory.
+
+    Parameters, samples and errors are those of :func:`load_audio`. What is wrong with the file as a
+    whole is raised when it is opened, what is wrong with its data where it is met.
+    """
+    check_max_length(max_length)
+    if not (is_number(offset) and 0 <= offset < math.inf):
+        raise ValueError(
+            f"offset: got {offset!r}, expected a number of seconds, 0 or more (not text)"
+        )
+    sample_rate = check_rate(sample_rate, "sample_rate")
+    path = text_to_name(path)
+    name = check_sound_file(path)
+
+    first = max(0, math.floor(offset) - MARGIN)
+    last = None if max_length is None else math.ceil(offset + max_length) + MARGIN
+    start = round(offset * sample_rate) - first * sample_rate
+    stop = None if max_length is None else start + max(1, round(max_length * sample_rate))
+    with open_sound_file(path, first, last) as source:
+        check_rate(source.rate, name)
+        seconds = source.seconds
+        if seconds is not None:
+            seconds = min(max(0.0, seconds - offset), max_length or math.inf)
+        blocks = _section(source, name, start, stop, offset, sample_rate)
+        yield SoundStream(name_to_text(Path(path).stem), sample_rate, seconds, blocks)
+
+
+def look_at(path: str | os.PathLike[str], max_length: float | None = None) -> float | None:
+    """Check that a file opens and begins as sound; seconds that would be read, where it tells.
+
+    Raises
+    ------
+    ValueError, OSError
+        Those of :func:`load_audio`, but for what is wrong behind the first block.
+    """
+    with stream_audio(path, max_length) as sound:
+        next(sound.blocks, None)
+        return sound.seconds
+
+
+def _section(
+    source: OpenSoundFile, name: str, start: int, stop: int | None, offset: float, sample_rate: int
+) -> Iterator[np.ndarray]:
+    """Mono blocks of an open source at ``sample_rate``, from sample ``start`` to ``stop`` of it."""
+    mono = (mix_down(block, name) for block in source.blocks)
+    here, given = 0, 0
+    for block in resample_blocks(mono, source.rate, sample_rate):
+        piece = block[max(0, start - here) : None if stop is None else max(0, stop - here)]
+        here += len(block)
+        if len(piece):
+            given += len(piece)
+            yield piece.copy()  # not the larger block with it
+    for note in source.notes:
+        warnings.warn(f"{name}: {note}", stacklevel=2)
+    if not given and (offset == 0 or source.seconds == 0):
+        raise ValueError(f"{name}: got no samples, expected at least one; is the file complete?")
+    if not given:
+        length = "" if source.seconds is None else f" ({source.seconds:g} s)"
+        raise ValueError(
+            f"offset: got {offset:g} s, expected less than the length of {name}{length}; "
+            "choose a smaller one"
+        )
+
+
+def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAMPLE_RATE) -> None:
+    """Write mono samples to a 32-bit float WAV file.
+
+    Float, because 16-bit PCM would clip what goes beyond 1 and round what is quiet: here what is
+    written is, bit for bit, what was computed. The same samples give the same bytes.
+
+    Parameters
+    ----------
+    path
+        File to write; replaced if it exists.
+    samples
+        ``[N]``; numpy, a list, a torch tensor. int16 and int32 are scaled to -1..1.
+    sample_rate
+        Hz, 8000 to 192000.
+
+    Raises
+    ------
+    ValueError
+        For another shape, other integers, no samples, or values that are not finite.
+    OSError
+        If the file cannot be written.
+    """
+    x = as_float32_array(samples)
+    if x.ndim != 1:
+        raise ValueError(
+            f"samples: got shape {list(x.shape)}, expected [N]; "
+            "write one clip at a time, mixed down, for example samples.mean(axis=-1)"
+        )
+    sample_rate = check_rate(sample_rate, "sample_rate")
+    header = wav_header(len(x), sample_rate)
+    with open(path, "wb") as file:
+        file.write(header)
+        file.write(x.astype("<f4", copy=False).data)
+
+
+def wav_header(n_samples: int, sample_rate: int = SAMPLE_RATE) -> bytes:
+    """What stands before the samples in a mono 32-bit float WAV file of known length.
+
+    Made here because soundfile would write the time of day into it (a PEAK chunk), and because a
+    long file is written as it is computed.
+
+    Raises
+    ------
+    ValueError
+        If the file would be larger than 4 GB, which WAV cannot say (18 hours at 16 kHz).
+    """
+    size = 4 * n_samples  # bytes
+    if size > 2**32 - 100:
+        raise ValueError(
+            f"samples: got {n_samples / sample_rate / 3600:.1f} hours at {sample_rate} Hz, more "
+            "than the 4 GB of a WAV file; read less with max_length (--max-length)"
+        )
+    # format 3: floats, 1 channel; bytes per second, per frame; bits; no extension
+    layout = struct.pack("<HHIIHHH", 3, 1, sample_rate, 4 * sample_rate, 4, 32, 0)
+    chunks = (
+        b"WAVE",
+        *(b"fmt ", struct.pack("<I", len(layout)), layout),
+        *(b"fact", struct.pack("<II", 4, n_samples)),
+        *(b"data", struct.pack("<I", size)),
+    )
+    head = b"".join(chunks)
+    return b"RIFF" + struct.pack("<I", len(head) + size) + head

@@ -1,0 +1,187 @@
+"""What counts as samples: real, finite, ``[N]`` or ``[B, N]``; and their level.
+
+All of AudioLDM2 was trained on sounds without a mean and with a peak of 0.5.
+:func:`normalize_level` makes a sound such, and keeps what was removed in a :class:`Level`.
+
+Notebook: ``01_mel_analysis``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaerecon.audio.clip import Clip, load_audio
+from vaerecon.audio.conversion import full_scale, is_number, refusal, to_float32
+from vaerecon.utils.windows import spans
+
+ArrayLike = np.ndarray | torch.Tensor | list[float]
+Reader = Callable[[int, int], torch.Tensor]  # (start, stop) to that section of a sound
+
+PEAK = 0.5  # peak of a normalised waveform; audioldm_train dataset.py, normalize_wav
+SILENCE = 1e-8  # a peak at or below this is silence; same function, its division guard
+
+
+@dataclass(frozen=True)
+class Level:
+    """What :func:`normalize_level` removed, so that it can be put back.
+
+    ``mean`` and ``gain`` are scalars, or ``[B, 1]`` for a batch:
+    ``normalised = (samples - mean) * gain``.
+    """
+
+    mean: torch.Tensor
+    gain: torch.Tensor
+    silent: torch.Tensor | bool = False  # nothing but a mean: normalised to zeros
+
+    def apply(self, samples: torch.Tensor) -> torch.Tensor:
+        """Normalise ``samples``, or a section of them."""
+        silent = torch.as_tensor(self.silent, device=samples.device)
+        return (samples - self.mean).mul_(torch.where(silent, 0.0, self.gain))
+
+    def restore(self, normalized: torch.Tensor) -> torch.Tensor:
+        """Scale ``normalized`` back to the level of the original; the mean (DC) stays removed."""
+        return normalized / self.gain.to(normalized.device)
+
+
+def as_float32(values: ArrayLike, name: str) -> torch.Tensor:
+    """Real numbers as a float32 tensor; numpy arrays of any byte order and stride are copied."""
+    if isinstance(values, torch.Tensor):
+        kind, x = ("c" if values.is_complex() else "f"), values
+    else:
+        array = np.asarray(values)
+        kind, x = array.dtype.kind, array
+    if kind not in "fiub":
+        raise ValueError(f"{name}: got {x.dtype}, expected real numbers, such as float32")
+    if isinstance(x, np.ndarray):
+        # whatever the caller has numpy do about errors: what becomes infinite is refused later
+        with np.errstate(over="ignore", under="ignore"):
+            x = torch.from_numpy(np.array(x, dtype=np.float32, order="C"))
+    return x.to(torch.float32)
+
+
+def as_samples(samples: ArrayLike) -> torch.Tensor:
+    """Return ``samples`` as a float32 tensor ``[N]`` or ``[B, N]``, checked.
+
+    int16 and int32 are scaled to -1..1, floats are kept.
+
+    Raises
+    ------
+    ValueError
+        If the shape is another, nothing is in it, a value is not finite, or for other integers.
+    """
+    x = samples_in_layout(samples)
+    # a finite sum has only finite terms, and is quicker than a look at each
+    if not (torch.isfinite(x.sum()) or torch.isfinite(x).all()):
+        raise ValueError(
+            "samples: got NaN or infinite values, expected finite ones; "
+            "clean them first, for example with numpy.nan_to_num"
+        )
+    return x
+
+
+def samples_in_layout(samples: ArrayLike) -> torch.Tensor:
+    """:func:`as_samples` but for the values."""
+    if isinstance(samples, torch.Tensor):
+        try:
+            scale = full_scale(samples.dtype)
+        except TypeError as error:
+            raise refusal(samples, error) from None
+        x = samples.to(torch.float32)
+        x = x if scale == 1 else x / scale
+    else:
+        x = torch.from_numpy(to_float32(samples))
+    if x.ndim not in (1, 2):
+        raise ValueError(
+            f"samples: got shape {list(x.shape)}, expected [N] or [B, N]; "
+            "mix channels down first, for example samples.mean(axis=0)"
+        )
+    if x.numel() == 0:
+        raise ValueError(f"samples: got none (shape {list(x.shape)}), expected at least one")
+    if x.ndim == 2 and x.shape[0] > x.shape[1] and x.shape[1] <= 8:
+        raise ValueError(
+            f"samples: got shape {list(x.shape)}, which looks like [N, channels]; "
+            "expected [B, N]: mix down or transpose"
+        )
+    return x
+
+
+def as_clip(sound: Any, sample_rate: int) -> Clip:
+    """A clip of whatever is one sound without doubt.
+
+    Parameters
+    ----------
+    sound
+        A clip; a file's name (``str`` or ``Path``); an item of an audio dataset,
+        ``{"array": ..., "sampling_rate": ...}``; samples and their rate as ``librosa.load`` gives
+        them, ``(samples, rate)``; or samples ``[N]`` at ``sample_rate``.
+
+    Raises
+    ------
+    ValueError
+        For anything else, with what to do about it.
+    """
+    if isinstance(sound, Clip):
+        return sound
+    if isinstance(sound, str | os.PathLike):
+        return load_audio(sound, sample_rate=sample_rate)
+    if isinstance(sound, Mapping) and {"array", "sampling_rate"} <= set(sound):
+        return Clip.from_samples(sound["array"], sound["sampling_rate"])
+    if isinstance(sound, tuple) and [is_number(one) for one in sound] == [False, True]:
+        return Clip.from_samples(*sound)
+    return Clip(as_samples(sound).cpu().numpy(), sample_rate)
+
+
+def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:
+    """Remove the mean and scale the peak to 0.5, as AudioLDM2's training did.
+
+    Parameters
+    ----------
+    samples
+        ``[N]`` or ``[B, N]``, any level.
+
+    Returns
+    -------
+    normalized
+        Same shape; peak 0.5, or zeros where the input is silent (with a warning).
+    level
+        What was removed; ``level.restore`` puts the level back.
+    """
+    x = as_samples(samples)
+    along = {"dim": -1, "keepdim": x.ndim == 2}
+    level = _level(x.mean(**along), x.amin(**along), x.amax(**along))
+    return level.apply(x), level
+
+
+def measure_level(n_samples: int, read: Reader, longest: int) -> Level:
+    """The level of one clip that is read in sections of ``longest`` samples.
+
+    A clip no longer than that has the very numbers of :func:`normalize_level`; the mean of a longer
+    one is summed in float64.
+    """
+    if n_samples <= longest:
+        return normalize_level(read(0, n_samples))[1]
+    total, lowest, highest = 0.0, math.inf, -math.inf
+    for start, stop in spans(n_samples, longest):
+        x = read(start, stop)
+        total += float(x.double().sum())
+        lowest, highest = min(lowest, float(x.min())), max(highest, float(x.max()))
+    mean = torch.tensor(total / n_samples, dtype=torch.float32)
+    bounds = torch.tensor([lowest, highest], dtype=torch.float32)
+    return _level(mean, bounds[0], bounds[1])
+
+
+def _level(mean: torch.Tensor, lowest: torch.Tensor, highest: torch.Tensor) -> Level:
+    peak = torch.maximum(highest - mean, mean - lowest)
+    silent = peak <= SILENCE
+    if silent.any():
+        warnings.warn("samples are silent (or constant): kept as zeros, gain 1", stacklevel=3)
+    gain = torch.where(silent, torch.ones_like(peak), PEAK / peak.clamp_min(SILENCE))
+    return Level(mean, gain, silent)

@@ -1,0 +1,241 @@
+"""The command line. Nothing here imports torch until the input has been found to be good."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import time
+from functools import partial
+from pathlib import Path
+
+import click
+
+from vaerecon import __version__
+from vaerecon.cli.notebooks import check, report
+from vaerecon.cli.tables import (
+    model_option,
+    new_console,
+    plain,
+    show_comparison,
+    show_scores,
+    stop,
+)
+from vaerecon.cli.train import train
+from vaerecon.utils.console import printable, run_command
+
+# the names of vaerecon.metrics.scores.METRICS, which imports torch; a test holds them equal
+METRIC_NAMES = (
+    "snr_db",
+    "si_sdr_db",
+    "correlation",
+    "rmse",
+    "log_mel_mae",
+    "lsd_db",
+    "spectral_convergence_db",
+    "mrstft",
+    "pesq_wb",
+    "stoi",
+    "estoi",
+    "visqol",
+)
+
+
+class DefaultGroup(click.Group):
+    """A group whose default command is ``reconstruct``: ``vaerecon song.wav`` works."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in {*self.commands, *ctx.help_option_names, "--version"}:
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            if near and args[0][0] != "-" and not Path(args[0]).exists():
+                raise click.UsageError(
+                    f"got {args[0]!r}, expected a command or an audio file; "
+                    f"did you mean {near[0]!r}?"
+                )
+            args.insert(0, "reconstruct")
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=DefaultGroup,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # the original guide wrote --max_length and --output_dir
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+    },
+)
+@click.version_option(__version__)
+def cli() -> None:
+    """Show, play and measure what AudioLDM2's VAE does to sound.
+
+    The default command is `reconstruct`: `vaerecon song.wav` sends a clip through the VAE and back.
+    """
+
+
+cli.add_command(check)
+cli.add_command(report)
+cli.add_command(train)
+
+
+def _synthesis_options(
+    command: click.decorators.FC, methods: str = "vocoder,fast,griffinlim"
+) -> click.decorators.FC:
+    """Options that every command which synthesizes shares."""
+    options = [
+        click.option("--methods", default=methods, show_default=True,
+                     help="Names with commas between, or 'all'."),
+        click.option("--device", type=click.Choice(["cpu", "cuda", "mps"]),
+                     help="Where to run. [default: the best there is]"),
+        click.option("--dtype", default="auto", show_default=True,
+                     type=click.Choice(["auto", "float32", "float16", "bfloat16", "mixed"])),
+        click.option("--seed", default=0, show_default=True, help="Seed of every random draw."),
+        click.option("--exclude-metric", "exclude_metrics", multiple=True,
+                     type=click.Choice([n.replace("_", "-") for n in METRIC_NAMES]),
+                     help="Leave a metric out; visqol is the slowest. May be repeated."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@cli.command()
+@click.argument("clip", required=False, type=click.Path(path_type=Path))
+@model_option
+@click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option("--max-length", type=float, help="Read at most this many seconds.")
+@click.option("--output-dir", type=click.Path(path_type=Path),
+              help="[default: results/<clip>_<model>_<time>]")  # fmt: skip
+@click.option("--chunk-seconds", default=30.0, show_default=True, type=click.FloatRange(8, 3600),
+              help="Longest stretch that goes through a model at once; less takes less memory.",
+              )  # fmt: skip
+@_synthesis_options
+def reconstruct(clip, model, revision, max_length, output_dir, chunk_seconds, **options):
+    """Send CLIP through the VAE and back, measure it, and write what was heard and found.
+
+    Without CLIP, a bundled one is taken. A clip may be hours long: it is read and written piece by
+    piece.
+    """
+    clip = clip or _demo_clip()
+    if output_dir is None:
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        output_dir = Path("results") / f"{clip.stem}_{Path(model).name}_{stamp}"
+    _run(clip, max_length, model, revision, output_dir, chunk_seconds=chunk_seconds, **options)
+
+
+@cli.command()
+@click.option("--output-dir", default=Path("results/demo"), show_default=True,
+              type=click.Path(path_type=Path))  # fmt: skip
+@_synthesis_options
+def demo(output_dir, **options):
+    """Reconstruct a bundled clip with the bundled tiny model. Needs no network."""
+    _run(_demo_clip(), None, "tiny", None, output_dir, **options)
+
+
+@cli.command()
+@click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--output", required=True, type=click.Path(path_type=Path),
+              help="The table to write: a .parquet or .csv file.")  # fmt: skip
+@model_option
+@click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option("--max-length", type=float, help="Read at most this many seconds of each clip.")
+@click.option("--no-vae-free", is_flag=True,
+              help="Only what went through the VAE: half the rows, and half the time.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=0),
+              help="Processes; 1 works without any. [default: one a core]")  # fmt: skip
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1),
+              help="Of each worker. Another number rounds differently.")  # fmt: skip
+@click.option("--scheduler", metavar="tcp://HOST:PORT",
+              help="Use the workers of this Dask scheduler.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on with a run that was not finished.")
+@click.option("--overwrite", is_flag=True,
+              help="Replace the table, or the unfinished run, that is there.")  # fmt: skip
+@partial(_synthesis_options, methods="all")
+def compare(clips, output, no_vae_free, exclude_metrics, **options):
+    """Measure every method on every clip of CLIPS (files and folders); write one table.
+
+    A row for each clip, method, and with or without the VAE. A clip that fails is one row with its
+    reason. What is finished outlives a kill: the same command with --resume goes on. Exit status
+    1: no clip could be measured.
+    """
+    from vaerecon.comparison.journal import journal_path
+    from vaerecon.comparison.run import compare as run
+
+    options["exclude_metrics"] = [name.replace("-", "_") for name in exclude_metrics]
+    try:
+        table = run(clips, output=output, without_vae=not no_vae_free, **options)
+    except (KeyboardInterrupt, OSError):
+        if journal_path(output).exists():
+            click.echo("What is finished is kept: --resume goes on with it.", err=True)
+        raise
+    show_comparison(table, new_console())
+    click.echo(f"\nWritten: {output} ({len(table)} rows)")
+    if table["method"].isna().all():
+        stop("none of the clips could be measured", 1)
+
+
+@cli.command()
+def models() -> None:
+    """List the variants: what each is for, its size, what is cached, and its licence."""
+    from rich.table import Table
+
+    from vaerecon.models.checkpoints import describe
+
+    table = Table("variant", "source", "for", "download", "cached", "licence", box=None)
+    for row in describe():
+        table.add_row(*row)
+    new_console().print(table)
+
+
+def _demo_clip() -> Path:
+    from vaerecon.bundled import DEMO_CLIP, demo_clips
+
+    return demo_clips()[DEMO_CLIP]
+
+
+def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, seed,
+         exclude_metrics, chunk_seconds=None) -> None:  # fmt: skip
+    """Reconstruct, save, report. Cheap checks come first, torch after them."""
+    from vaerecon.audio.clip import look_at
+    from vaerecon.methods import select_methods
+    from vaerecon.models.checkpoints import check_hub, check_source
+
+    names = select_methods(methods)
+    check_source(model)
+    if output_dir.exists() and not output_dir.is_dir():
+        raise NotADirectoryError(
+            f"--output-dir: got {output_dir.name!r}, which is a file; name a folder"
+        )
+    seconds = look_at(clip, max_length)
+    check_hub(model, revision)
+    console = new_console()
+    name, source = map(plain, (clip.stem, model))
+    length = "" if seconds is None else f"{seconds:.2f} s, "
+    console.print(f"[bold]{name}[/], {length}through [bold]{source}[/]")
+
+    from vaerecon.models.precision import use_free_cores
+    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+
+    pipe = ReconstructionPipeline.from_pretrained(
+        model, revision=revision, device=device, dtype=dtype
+    )
+    use_free_cores(pipe.vae, pipe.vocoder)
+    pipe.set_progress_bar_config(
+        leave=False,
+        disable=None,  # only on a terminal
+        bar_format="{desc}: {percentage:3.0f}% {bar} {elapsed}, {remaining} left",
+    )
+    pipe.chunk_seconds = chunk_seconds or pipe.chunk_seconds
+    skipped = [name.replace("-", "_") for name in exclude_metrics]
+    result = pipe.reconstruct_file(
+        clip, output_dir, names, max_length=max_length, seed=seed, exclude_metrics=skipped
+    )
+    show_scores(result, console)
+    console.print(f"\nWritten to {printable(str(output_dir))}:", markup=False)
+    for path in result.files:
+        console.print(f"  {printable(path.name)}", highlight=False, markup=False)
+
+
+def main() -> None:
+    """Run the command line."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    logging.getLogger("huggingface_hub").propagate = False  # it prints its warnings itself
+    run_command(cli)

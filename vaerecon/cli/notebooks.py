@@ -1,0 +1,136 @@
+"""``vaerecon report`` and ``vaerecon check``: the commands that run notebooks.
+
+Nothing here imports torch or papermill until the input has been found to be good.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import click
+
+from vaerecon.cli.tables import model_option, new_console, plain, stop
+
+
+@click.command()
+@click.argument("clip", required=False, type=click.Path(path_type=Path))
+@click.option("--output", default=Path("report.html"), show_default=True,
+              type=click.Path(path_type=Path), help="The page to write.")  # fmt: skip
+@model_option
+@click.option("--methods", default="all", show_default=True,
+              help="Names with commas between, or 'all'.")  # fmt: skip
+@click.option("--max-length", type=float,
+              help="Read at most this many seconds. [default: as the notebook says]")  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Seed of every random draw.")
+@click.option("--timeout", default=1800.0, show_default=True, type=click.FloatRange(min=1),
+              help="Seconds that it may take.")  # fmt: skip
+def report(clip, output, model, methods, max_length, seed, timeout):
+    """Compare methods on CLIP and write one HTML page, sounds in it, that needs no network.
+
+    It is the notebook 04_method_comparison with its code hidden. Exit status 3: it did not run to
+    its end, and what there was stands in <output>.failed.html.
+    """
+    from vaerecon.audio.clip import load_audio
+    from vaerecon.bundled import DEMO_CLIP, demo_clips
+    from vaerecon.methods import select_methods
+    from vaerecon.models.checkpoints import check_hub, check_source
+
+    select_methods(methods)
+    check_source(model)
+    clip = clip or demo_clips()[DEMO_CLIP]
+    name = load_audio(clip, max_length=max_length).name
+    _need_notebook_packages()
+    check_hub(model)
+    from vaerecon.lab.reports.report import write_report
+    from vaerecon.lab.reports.runs import NotebookError
+
+    options = {"model": model, "methods": methods, "max_length": max_length, "seed": seed}
+    with new_console().status(f"{plain(name)} through {plain(model)} ..."):
+        try:
+            write_report(clip, output, **options, timeout=timeout)
+        except NotebookError as error:
+            stop(str(error), 3)
+    click.echo(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+
+
+@click.command()
+@click.argument("notebooks", nargs=-1)
+@click.option("--update", is_flag=True, help="Take what is measured now as the new baseline.")
+@click.option("--notebooks-dir", default=Path("notebooks"), show_default=True,
+              type=click.Path(path_type=Path), help="With a checks.yaml in it.")  # fmt: skip
+@click.option("--baselines", default=Path("tests/baselines"), show_default=True,
+              type=click.Path(path_type=Path), help="One JSON a notebook.")  # fmt: skip
+@click.option("--output-dir", default=Path("reports"), show_default=True,
+              type=click.Path(path_type=Path), help="For the executed notebooks.")  # fmt: skip
+def check(notebooks, update, notebooks_dir, baselines, output_dir):
+    """Run NOTEBOOKS (default: all) and compare what they measure with the baselines.
+
+    Exit status 1: a number moved by more than its tolerance. 3: a notebook did not run to its end.
+    """
+    from vaerecon.lab.reports import baselines as known
+
+    _need_notebook_packages()
+    checks = known.read_checks(notebooks_dir, notebooks)
+    before = {entry.name: known.read_baseline(baselines, entry.name) for entry in checks}
+    runs, failures = _run_checks(checks, output_dir)
+    if update and not failures:
+        renewed = {name: known.renew(before[name], run) for name, run in runs.items()}
+        known.write_baselines(baselines, renewed)
+        click.echo(f"Written to {baselines}: {', '.join(f'{name}.json' for name in renewed)}")
+        return
+    drifted = 0
+    for name, run in runs.items():
+        drifts = known.compare(before[name], run)
+        drifted += len(drifts)
+        if drifts:
+            _show_drifts(name, drifts, known.other_libraries(before[name], run))
+    if failures:
+        kept = "; no baseline was changed" if update else ""
+        stop(f"did not run to their end: {', '.join(failures)}{kept}", 3)
+    if drifted:
+        stop(f"{drifted} not as in the baselines; if that is meant: vaerecon check --update", 1)
+    click.echo("All as in the baselines.")
+
+
+def _run_checks(checks, output_dir):
+    """Run each; name to run of those that ended, and names of the others."""
+    from vaerecon.lab.reports.runs import NotebookError, run_notebook
+
+    runs, failures = {}, []
+    for entry in checks:
+        try:
+            with new_console().status(f"{entry.name} ..."):
+                run = run_notebook(entry.path, entry.parameters, output_dir,
+                                   timeout=entry.timeout, files=entry.files, cpu=True)  # fmt: skip
+        except NotebookError as error:
+            failures.append(entry.name)
+            click.echo(f"error: {error}", err=True)
+            continue
+        runs[entry.name] = run
+        click.echo(f"{entry.name}: {len(run.records)} numbers, {run.stamp['seconds']:.0f} s")
+    return runs, failures
+
+
+def _show_drifts(name, drifts, differences) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, title=f"\n{name}: not as in the baseline", title_justify="left")
+    for column in ("number", "baseline", "now", "moved by", "allowed", "because"):
+        table.add_column(column, no_wrap=column == "number")
+    for drift in drifts:
+        row = (drift.metric, drift.was, drift.now, drift.moved, drift.allowed, drift.reason)
+        table.add_row(*map(Text, row))  # as they are, no markup
+    new_console().print(table)
+    if differences:
+        click.echo(f"The baseline was made with {'; '.join(differences)}.")
+
+
+def _need_notebook_packages() -> None:
+    """Say at once what is missing, before anything is loaded."""
+    if any(importlib.util.find_spec(name) is None for name in ("papermill", "nbconvert")):
+        raise click.UsageError(
+            "this command runs notebooks, and papermill or nbconvert is not installed: "
+            "pip install 'vaerecon[notebooks]'"
+        )

@@ -1,0 +1,245 @@
+"""``vaerecon train``: the commands. Nothing here imports torch until the input is good."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vaerecon.training.settings import DEFAULTS, FINE_TUNING_STEPS, PARTS
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.group()
+def train() -> None:
+    """Train the parts of a model on folders of audio, or fine-tune trained ones.
+
+    \b
+    vaerecon train all --data my_audio --output runs/mine --minutes 120
+    vaerecon train vae --data my_audio --output runs/mine --init music
+    vaerecon train export runs/mine my_model
+    vaerecon song.wav --model my_model
+
+    Each part writes OUTPUT/PART, and OUTPUT/PART_run with checkpoint.pt, curve.csv and samples/.
+    A run that was stopped, however it was, goes on with --resume; on a CPU it takes exactly the
+    steps that it would have taken. Several GPUs: accelerate launch -m vaerecon train ...
+    """
+
+
+def _shared(command: click.decorators.FC) -> click.decorators.FC:
+    """Options that every training has."""
+    options = [
+        click.option("--data", multiple=True, required=True, type=FOLDER,
+                     help="Folder of audio, searched recursively. May be repeated."),
+        click.option("--output", required=True, type=FOLDER, help="Folder to write to."),
+        click.option("--resume", is_flag=True, help="Go on from the checkpoint in OUTPUT, if any."),
+        click.option("--batch-size", type=click.IntRange(min=1),
+                     help="Crops a step and process. [default: 16]"),
+        click.option("--save-every", type=click.IntRange(min=1),
+                     help="Steps between checkpoints. [default: 200]"),
+        click.option("--validation-crops", type=click.IntRange(min=1),
+                     help="Held-out crops to measure at each checkpoint. [default: 32]"),
+        click.option("--samples", type=click.IntRange(min=0),
+                     help="Held-out crops to draw and to write as sound at each checkpoint. "
+                          "[default: 2]"),
+        click.option("--adversarial-from", type=click.IntRange(min=0), metavar="STEP",
+                     help="Let discriminators judge from this step on. [default: never on a CPU, "
+                          "where a vocoder's step with them costs three to four plain ones; "
+                          "after a third of "
+                          "the steps on CUDA]"),
+        click.option("--seed", type=int, help="Seed of every random draw. [default: 0]"),
+        click.option("--device", type=click.Choice(["cpu", "cuda", "mps"]),
+                     help="Where to train. [default: the best there is]"),
+        click.option("--precision", default="no", show_default=True,
+                     type=click.Choice(["no", "bf16", "fp16"]),
+                     help="Of the networks' arithmetic; 'no' is float32."),
+        click.option("--threads", type=click.IntRange(min=1),
+                     help="CPU threads. [default: torch's]"),
+        click.option("--memory", "memory_limit", default=2.0, show_default=True, metavar="GB",
+                     type=click.FloatRange(min=0),
+                     help="Audio to keep decoded; a larger collection is read from disk crop by "
+                          "crop (115 MB an hour)."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _own(part: str):
+    """Options of a training of one part."""
+    defaults = DEFAULTS[part]
+    options = [
+        click.option("--steps", type=click.IntRange(min=1),
+                     help=f"Optimiser steps. [default: {defaults.steps}; with --init "
+                          f"{FINE_TUNING_STEPS}]"),
+        click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
+                     help="Instead of --steps: as many as fit, timed after the first few."),
+        click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True),
+                     help=f"Peak of the one-cycle schedule. [default: {defaults.learning_rate:g}; "
+                          "with --init a tenth]"),
+        click.option("--frames", type=click.IntRange(min=4), help="Mel frames (10 ms) in a crop."),
+        click.option("--init", metavar="MODEL",
+                     help="Start from trained weights: tiny, music, speech, large, a folder, or a "
+                          "hub id."),
+    ]  # fmt: skip
+
+    def add(command):
+        for option in reversed(options):
+            command = option(command)
+        return _shared(command)
+
+    return add
+
+
+_VAE_OPTION = click.option(
+    "--vae",
+    default="tiny",
+    show_default=True,
+    metavar="MODEL",
+    help="Whose returned mels make up a third of the batches: a model, a folder, or 'none'.",
+)
+
+
+@train.command()
+@click.option("--kl-weight", type=click.FloatRange(min=0), help="Of the KL divergence.")
+@click.option("--detail-weight", type=click.FloatRange(min=0), help="Of fine detail's energy.")
+@click.option(
+    "--freeze-encoder/--train-encoder",
+    default=None,
+    help="Train the decoder only. [default: with --init of any model but tiny]",
+)
+@_own("vae")
+def vae(kl_weight, detail_weight, freeze_encoder, **options) -> None:
+    """Train the VAE, and write OUTPUT/vae."""
+    objective = {"kl_weight": kl_weight, "detail_weight": detail_weight}
+    _one("vae", objective, {"freeze_encoder": freeze_encoder}, **options)
+
+
+@train.command()
+@_VAE_OPTION
+@_own("vocoder")
+def vocoder(vae, **options) -> None:
+    """Train the vocoder, and write OUTPUT/vocoder."""
+    _one("vocoder", {}, {"vae": None if vae == "none" else vae}, **options)
+
+
+@train.command()
+@click.option(
+    "--vae",
+    metavar="MODEL",
+    help="Let a third of the batches come with mels that this model's VAE returned.",
+)
+@_own("fast")
+def fast(vae, **options) -> None:
+    """Train the fast synthesizer, and write OUTPUT/fast."""
+    _one("fast", {}, {"vae": vae}, **options)
+
+
+_SHARES = ", ".join(f"{DEFAULTS[part].share:.0%} {part}" for part in PARTS)
+
+
+@train.command("all")
+@click.option(
+    "--minutes",
+    required=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help=f"Wall time for everything, shared out: {_SHARES}.",
+)
+@_shared
+def all_parts(data, output, minutes, resume, device, precision, threads, memory_limit, **given):
+    """Train fast, VAE and vocoder, within MINUTES, into one folder.
+
+    In this order, so that on a CPU the part that gains most comes first. The vocoder learns from
+    the mels of the new VAE.
+    """
+    _prepare(data, output, threads)
+    from vaerecon.training.run import train_all
+
+    device = _device(device)
+    train_all(list(data), output, minutes, given, resume=resume, device=device,
+              precision=precision, memory_limit=memory_limit)  # fmt: skip
+    click.echo(f"Written to {output}: {', '.join(PARTS)}")
+
+
+@train.command()
+@click.argument("run", type=FOLDER)
+@click.argument("target", type=FOLDER)
+def export(run: Path, target: Path) -> None:
+    """Write what was trained in RUN to TARGET: float16 weights, checksums, the curves."""
+    from vaerecon.training.export import export as write
+
+    for name, digest in write(run, target).items():
+        click.echo(f"{digest}  {name}")
+
+
+def _one(part: str, objective: dict, options: dict, *, data, output, resume, init, frames, device,
+         precision, threads, memory_limit, **given) -> None:  # fmt: skip
+    """Check what is cheap to check, then train one part."""
+    if given["steps"] is not None and given["minutes"] is not None:
+        raise click.UsageError("got --steps and --minutes, expected one of them")
+    for source in filter(None, (init, options.get("vae"))):
+        _check_source(part if source == init else "vae", source)
+    _prepare(data, output, threads)
+    from vaerecon.training import run
+
+    device = _device(device)
+    config = run.loop_config(part, output, given, resume, init is not None, device)
+    chosen = {k: v for k, v in {**objective, "frames": frames}.items() if v is not None}
+    made = _objective(run, part, output, resume, chosen)
+    run.train(part, list(data), output, config, resume=resume, device=device, precision=precision,
+              memory_limit=memory_limit, objective=made, init=init, **options)  # fmt: skip
+    click.echo(f"Written to {output}: {part}")
+
+
+def _objective(run, part: str, output: Path, resume: bool, chosen: dict) -> Any:
+    """The part's objective: what was chosen, else the checkpoint's, else the defaults."""
+    path = output / f"{part}_run" / "checkpoint.pt"
+    known = {}
+    if resume and path.exists():
+        known = run.read_checkpoint(path)["objective"]
+    return run.part_class(part, "Objective")(**(known | chosen))
+
+
+def _check_source(part: str, source: str) -> None:
+    """Refuse at once a model that cannot be one."""
+    from vaerecon.models.checkpoints import check_source
+    from vaerecon.training.weights import part_folder
+
+    if part == "fast" or part_folder(part, source) is None:
+        check_source(source)
+
+
+def _prepare(data: tuple[Path, ...], output: Path, threads: int | None) -> None:
+    """The cheap checks; then a log on the terminal, and torch's threads."""
+    from vaerecon.audio.decoding import check_path
+
+    for folder in data:
+        check_path(folder)
+        if not folder.is_dir():
+            state = "which is a file" if folder.exists() else "and there is none"
+            raise ValueError(f"--data: got {str(folder)!r}, {state}; name a folder of audio files")
+    if output.exists() and not output.is_dir():
+        raise NotADirectoryError(f"--output: got {output.name!r}, which is a file; name a folder")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr,
+                        force=True)  # fmt: skip
+    for name in ("httpx", "huggingface_hub", "matplotlib", "numba", "accelerate"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _device(device: str | None) -> str:
+    """The device by its kind; the best there is by default."""
+    import torch
+
+    if device is not None:
+        return device
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

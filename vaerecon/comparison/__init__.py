@@ -1,0 +1,10 @@
+"""Many clips by many methods, to one table; on one core, on all, or on a cluster."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "run": ["compare"],
+    },
+)

@@ -1,0 +1,185 @@
+"""What a worker does with a clip: everything that is in its rows of the table.
+
+It loads the model once and keeps it. An entry, as the journal holds it, is a dictionary of plain
+JSON values: what is said of the clip, and ``rows``, one for each method and source.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import PurePosixPath
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from vaerecon.comparison.clips import SoundFile, plain_text
+from vaerecon.methods import select_methods
+
+if TYPE_CHECKING:
+    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+    from vaerecon.pipeline.result import Findings
+
+IN_MEMORY = 60  # s; a longer clip goes through temporary files, in memory that does not grow
+_ONE_AT_A_TIME = Lock()  # a Dask worker may have several threads; STOI's seed and warnings may not
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the numbers depend on, beside the clip."""
+
+    model: str
+    revision: str | None
+    device: str | None
+    dtype: str
+    methods: tuple[str, ...]
+    max_length: float | None  # s
+    without_vae: bool
+    seed: int
+    exclude_metrics: tuple[str, ...]
+    threads: int
+
+    def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """For the journal: the model as it was found in place of what it was asked for by."""
+        return (
+            asdict(self) | facts["model"] | facts["versions"] | {"model": facts["model"]["source"]}
+        )
+
+
+def describe_model(settings: Settings) -> dict[str, Any]:
+    """Load the model; what it is, and by what it will be run.
+
+    Raises
+    ------
+    ValueError, OSError
+        Those of :meth:`ReconstructionPipeline.from_pretrained`; a method that is unknown here.
+    """
+    from importlib.metadata import version
+
+    from vaerecon import __version__
+
+    try:
+        select_methods(settings.methods)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} (in a worker process, which does not know what was registered elsewhere: "
+            "use workers=1)"
+        ) from None
+    with _ONE_AT_A_TIME:
+        model = asdict(_pipeline(settings).describe())
+    return {"model": model, "versions": {"vaerecon": __version__, "torch": version("torch")}}
+
+
+def measure(settings: Settings, batch: list[SoundFile]) -> list[dict[str, Any]]:
+    """Measure some clips; one entry each, as the journal holds them."""
+    with _ONE_AT_A_TIME, _threads(settings.threads):
+        pipe = _pipeline(settings)
+        return [_measure_one(file, settings, pipe) for file in batch]
+
+
+def _pipeline(settings: Settings) -> ReconstructionPipeline:
+    return _load(settings.model, settings.revision, settings.device, settings.dtype)
+
+
+@lru_cache(maxsize=1)  # once for each worker
+def _load(
+    model: str, revision: str | None, device: str | None, dtype: str
+) -> ReconstructionPipeline:
+    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+
+    pipe = ReconstructionPipeline.from_pretrained(
+        model, revision=revision, device=device, dtype=dtype
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch and the libraries under numpy and scipy use so many threads, no more, no fewer."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    with threadpool_limits(count):
+        torch.set_num_threads(count)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def _measure_one(
+    file: SoundFile, settings: Settings, pipe: ReconstructionPipeline
+) -> dict[str, Any]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            findings = _findings(file, settings, pipe)
+            entry = make_entry(file, **_of_clip(findings), rows=_rows(findings))
+        except Exception as error:  # whatever it is, it is about this clip: the others go on
+            known = isinstance(error, ValueError | OSError)
+            entry = make_entry(
+                file, error=("" if known else f"{type(error).__name__}: ") + str(error)
+            )
+    notes = dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)
+    return entry | {"notes": [_without_path(note, file) for note in notes]}
+
+
+def make_entry(file: SoundFile, *, error: str | None = None, **found: Any) -> dict[str, Any]:
+    """A line of the journal."""
+    identity = {"file": file.key, "size": file.size, "mtime_ns": file.mtime_ns}
+    identity["clip"] = PurePosixPath(file.key).stem
+    error = None if error is None else _without_path(error, file) or "no reason given"
+    return identity | {"error": error, "notes": [], "rows": []} | found
+
+
+def _without_path(text: str, file: SoundFile) -> str:
+    """A message in one line that calls the clip as the table does."""
+    text = text.replace(repr(file.path), repr(file.key)).replace(file.path, file.key)
+    return plain_text(" ".join(text.split()))
+
+
+def _findings(file: SoundFile, settings: Settings, pipe: ReconstructionPipeline) -> Findings:
+    from vaerecon.audio.clip import load_audio
+
+    options = {
+        "methods": settings.methods,
+        "without_vae": settings.without_vae,
+        "seed": settings.seed,
+        "exclude_metrics": settings.exclude_metrics,
+    }
+    if file.seconds <= IN_MEMORY:
+        return pipe(load_audio(file.path, settings.max_length), **options).findings
+    with tempfile.TemporaryDirectory() as folder:
+        return pipe.reconstruct_file(file.path, folder, max_length=settings.max_length, **options)
+
+
+def _of_clip(findings: Findings) -> dict[str, Any]:
+    return {
+        "duration_s": findings.clip.duration,
+        "sha256": findings.clip.sha256,
+        "vae_mae_nepers": findings.vae_mae,
+    }
+
+
+def _rows(findings: Findings) -> list[dict[str, Any]]:
+    """One a method and source, as in analysis.json."""
+    return [
+        {
+            "method": name,
+            "through_vae": through_vae,
+            **found.scores,
+            "seconds": found.seconds,
+            "real_time_factor": found.seconds / findings.clip.duration,
+            "lag_samples": found.lag,
+            "gain": found.gain,
+            "notes": [f"{metric}: {reason}" for metric, reason in found.scores.notes.items()],
+        }
+        for name in findings.methods
+        for through_vae, group in ((True, findings.methods), (False, findings.without_vae))
+        if (found := group.get(name)) is not None
+    ]

@@ -1,0 +1,307 @@
+"""Clips x methods, with and without the VAE, to one table; on one core, on all, or on a cluster.
+
+>>> table = compare("clips/", methods="all", output="table.parquet")
+>>> table.groupby(["method", "through_vae"])["log_mel_mae"].mean()
+
+A clip that cannot be measured is one row with its reason in ``error``; the others go on. Each
+finished clip is on the disk before long (:mod:`vaerecon.comparison.journal`), so that a run that
+was killed is resumed where it was, and the table itself appears whole at the end.
+
+The same clip gives the same numbers, bit for bit, on one worker or many and in whatever order.
+For that every worker computes with the same number of threads (sums are rounded differently when
+they are split differently), one by default: many clips keep all cores busy by themselves.
+
+Notebook: ``04_method_comparison``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from vaerecon.audio.conversion import check_max_length, check_whole
+from vaerecon.comparison.clips import SoundFile, Source, find_clips, make_batches
+from vaerecon.comparison.journal import Journal, check_free, open_journal
+from vaerecon.comparison.measure import Settings, describe_model, make_entry, measure
+from vaerecon.comparison.workers import (
+    Cluster,
+    Processes,
+    Team,
+    ThisProcess,
+    run_batches,
+    why_no_processes,
+)
+from vaerecon.methods import select_methods
+from vaerecon.models.checkpoints import VARIANTS, check_source
+from vaerecon.utils.files import text_to_name, whole_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+logger = logging.getLogger(__name__)
+
+
+def compare(
+    clips: Source | Iterable[Source],
+    model: Source = "tiny",
+    methods: str | Iterable[str] = "all",
+    *,
+    output: Source | None = None,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str = "auto",
+    max_length: float | None = None,
+    without_vae: bool = True,
+    seed: int = 0,
+    exclude_metrics: Iterable[str] = (),
+    workers: int | None = None,
+    threads: int = 1,
+    scheduler: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> pd.DataFrame:
+    """Measure every method on every clip.
+
+    Parameters
+    ----------
+    clips
+        Files and folders (all sounds in them and below).
+    model
+        As :meth:`ReconstructionPipeline.from_pretrained` takes it; also ``revision``, ``device``
+        and ``dtype``.
+    methods
+        Names, ``"a,b"`` or ``"all"``. Silence is always measured along with them.
+    output
+        ``.parquet`` or ``.csv`` file to write, whole, at the end. Until then
+        ``<output>.partial.jsonl`` beside it holds what has been finished.
+    max_length
+        Seconds read of each clip.
+    without_vae
+        Also synthesize from the original mel: twice the rows, and the time.
+    seed
+        Of every random draw.
+    exclude_metrics
+        Names of metrics to leave out, for example ``["visqol"]``, the slowest.
+    workers
+        Processes that share the work; 1 (or 0) works in this one. By default as many as there are
+        cores (and clips), or 1 on a GPU. Always 1 where no process can be started: in a daemonic
+        one, as Celery's are, and in a script from the standard input. Called from a script, the
+        call must stand under ``if __name__ == "__main__":``, because each process reads the script
+        again.
+    threads
+        Of each worker. More than one helps where clips are few and long, and rounds differently.
+    scheduler
+        Address of a Dask scheduler, ``tcp://host:port``, whose workers do the work. They need the
+        same files under the same paths.
+    resume
+        Go on with the run for ``output`` that was not finished. Clips that are finished are not
+        done again, unless the file has changed.
+    overwrite
+        Replace an ``output`` that exists, and forget a run for it that was not finished.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a clip, method and ``through_vae``, in the order of the clips; one row with an
+        ``error`` for a clip that failed. Columns: ``file`` (path below the folder that holds all
+        clips), ``clip``, ``method``, ``through_vae``, the metrics (NaN where there is no value),
+        ``seconds``, ``real_time_factor``, ``lag_samples``, ``gain``, ``vae_mae_nepers``,
+        ``duration_s``, ``sha256`` (of the samples, as in analysis.json), ``notes`` (why a number
+        is missing), ``error``, the facts about the model, and ``seed``.
+
+    Raises
+    ------
+    ValueError
+        For clips, a model, methods, metrics or an output that cannot be, or a resumed run that was
+        begun with other settings.
+    OSError
+        If the table cannot be written, or all workers are lost; what was finished is kept.
+    """
+    check_max_length(max_length)
+    files = find_clips(clips, max_length)
+    if output is not None:
+        output = Path(text_to_name(output))
+        _suffix(output)
+        check_free(output, resume, overwrite)
+    elif resume:
+        raise ValueError("resume: got no output; name the one of the run to go on with")
+    for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
+        if value is not None:
+            check_whole(value, name, least)
+    check_whole(seed, "seed")
+    settings = Settings(
+        model=_absolute(model),
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        methods=tuple(select_methods(methods)),
+        max_length=max_length,
+        without_vae=without_vae,
+        seed=seed,
+        exclude_metrics=_metric_names(exclude_metrics),
+        threads=threads,
+    )
+
+    with _team(workers, threads, scheduler, len(files)) as team:
+        facts = team.start(partial(describe_model, settings))
+        if workers is None and isinstance(team, Processes) and facts["model"]["device"] != "cpu":
+            team.narrow(1)  # more copies of the model on one GPU have to be asked for
+        with open_journal(output, settings.to_record(facts), resume) as journal:
+            _measure_all(files, settings, team, journal)
+            table = _table(files, settings, facts, journal.entries())
+            if output is not None:
+                write_table(table, output)
+                journal.remove()
+    return table
+
+
+# What is to be done
+
+
+def _absolute(model: Source) -> str:
+    """A folder by a path that holds for workers in another one."""
+    model = os.fspath(model)
+    check_source(model)
+    folder = Path(model).expanduser()
+    return str(folder.absolute()) if model not in VARIANTS and folder.is_dir() else model
+
+
+def _metric_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Checked, and in the order of METRICS, so that it does not matter in which they came."""
+    from vaerecon.metrics.scores import METRICS
+
+    chosen = {names} if isinstance(names, str) else set(names)
+    if unknown := sorted(chosen - set(METRICS)):
+        raise ValueError(f"exclude_metrics: got {unknown}, expected names from {list(METRICS)}")
+    return tuple(name for name in METRICS if name in chosen)
+
+
+def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int) -> Team:
+    if scheduler is not None:
+        if workers is not None:
+            raise ValueError(
+                f"workers: got {workers} with a scheduler, which has workers of its own; "
+                "leave out one of the two"
+            )
+        return Cluster(scheduler)
+    if workers is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        workers = max(1, (cores or 1) // threads)
+    workers = min(workers, n_clips)
+    if workers > 1 and (reason := why_no_processes()):
+        logger.warning("no worker processes, all is done in this one: %s", reason)
+        workers = 1
+    return Processes(workers, threads) if workers > 1 else ThisProcess()
+
+
+def _measure_all(files: list[SoundFile], settings: Settings, team: Team, journal: Journal) -> None:
+    """Measure what the journal does not have, and add it there."""
+    now = {file.key: (file.size, file.mtime_ns) for file in files}
+    failed = {  # of the clips that are finished: whether they failed
+        entry["file"]: entry["error"] is not None
+        for entry in journal.entries()
+        if now.get(entry["file"]) == (entry["size"], entry["mtime_ns"])
+    }
+    todo = [file for file in files if file.key not in failed]
+    done = sum(file.seconds for file in files if file.key in failed)
+    with tqdm(
+        total=round(done + sum(file.seconds for file in todo), 1),
+        initial=round(done, 1),
+        unit="s of sound",
+        disable=None,  # shown in a notebook and on a terminal only
+        bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s of sound [{elapsed}<{remaining}{postfix}]",
+    ) as bar:
+        for batch, entries in run_batches(
+            team,
+            partial(measure, settings),
+            make_batches(todo, team.width()),
+            partial(describe_model, settings),
+        ):
+            if entries is None:
+                (file,) = batch
+                entries = [
+                    make_entry(file, error="ended its worker process each time it was tried")
+                ]
+            journal.add(entries)
+            failed |= {entry["file"]: entry["error"] is not None for entry in entries}
+            bar.set_postfix_str(
+                f"{len(failed)}/{len(files)} clips, {sum(failed.values())} failed", refresh=False
+            )
+            bar.update(sum(file.seconds for file in batch))
+
+
+# The table
+
+
+def _table(
+    files: list[SoundFile],
+    settings: Settings,
+    facts: dict[str, Any],
+    entries: Iterable[dict[str, Any]],
+) -> pd.DataFrame:
+    import pandas as pd
+
+    from vaerecon.metrics.scores import METRICS
+
+    found = {entry["file"]: entry for entry in entries}  # the last one, if a clip has changed
+    rows = []
+    for entry in (found[file.key] for file in files):
+        of_clip = {key: value for key, value in entry.items() if key not in ("rows", "notes")}
+        for row in entry["rows"] or [{}]:
+            notes = [*entry["notes"], *row.get("notes", [])]
+            rows.append(of_clip | row | {"notes": "; ".join(notes) or None})
+    text, whole, number = "string", "Int64", "float64"
+    columns = {
+        "file": text, "clip": text, "method": text, "through_vae": "boolean",
+        **dict.fromkeys(METRICS, number),
+        "seconds": number, "real_time_factor": number, "lag_samples": whole, "gain": number,
+        "vae_mae_nepers": number, "duration_s": number, "sha256": text,
+        "notes": text, "error": text,
+    }  # fmt: skip
+    table = pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    for name, value in (facts["model"] | {"seed": settings.seed}).items():
+        table[name] = pd.array([value] * len(table), whole if isinstance(value, int) else text)
+    table.attrs = settings.to_record(facts)  # parquet keeps them
+    return table
+
+
+def _suffix(output: Path) -> str:
+    suffix = output.suffix.lower()
+    if suffix not in (".parquet", ".csv") or output.is_dir():
+        raise ValueError(
+            f"output: got {output.name!r}, expected the name of a .parquet or .csv file"
+        )
+    return suffix
+
+
+def write_table(table: pd.DataFrame, output: Source) -> None:
+    """Write a table as ``.parquet`` or ``.csv``, whole or not at all."""
+    # an open file, because pyarrow takes no name that is not UTF-8
+    with whole_file(output) as path, open(path, "wb") as file:
+        if _suffix(Path(output)) == ".parquet":
+            table.to_parquet(file, index=False)
+        else:
+            table.to_csv(file, index=False)
+        file.flush()
+        os.fsync(file.fileno())  # on the disk before the journal goes
+
+
+def summarize(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over the clips: a row for each ``through_vae`` and method.
+
+    Columns are pairs: a metric (or ``seconds``, ``real_time_factor``) and ``"mean"`` or
+    ``"count"``, the number of clips that have a value: means of different clips do not compare.
+    """
+    from vaerecon.metrics.scores import METRICS
+
+    measured = table.dropna(subset="method").sort_values(
+        "through_vae", ascending=False, kind="stable"
+    )
+    groups = measured.groupby(["through_vae", "method"], sort=False)
+    return groups[[*METRICS, "seconds", "real_time_factor"]].agg(["mean", "count"])

@@ -1,0 +1,369 @@
+"""Where batches of work run: in this process, in processes of its own, or on a Dask cluster.
+
+All three are executors of :mod:`concurrent.futures`; what is added here is what happens when a
+process dies under its work (killed, out of memory, a crash in C code). The batches that it may have
+had are split, and their items run again one at a time, with nothing beside them: an item that ends
+its process even then is given up, and all others are done as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any, TypeVar
+
+from vaerecon.utils.console import spare_collector
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
+
+# read when the libraries are loaded; what is loaded already is held by threadpoolctl (comparison)
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
+)  # fmt: skip
+CONNECT = 30  # s; to reach a scheduler, and then for its first worker
+ABANDONED = 60  # s without any worker after which a cluster is given up
+LOOK = 5  # s between two looks at whether there still are workers
+
+
+class Team(AbstractContextManager):
+    """What runs batches. ``patience``: deaths of an item, run alone, until it is given up."""
+
+    patience = 1
+
+    def __init__(self) -> None:
+        self.executor: Executor
+
+    def width(self) -> int:
+        """Batches to run at once."""
+        return 1
+
+    def start(self, ready: Callable[[], Result]) -> Result:
+        """Get a worker to work, once at the beginning and after a death; returns ``ready()``."""
+        return self.executor.submit(ready).result()
+
+    def died(self, error: Exception) -> bool:
+        """Whether ``error`` says that a worker process died."""
+        return False
+
+    def look(self) -> None:
+        """Called while nothing ends; raises OSError if nothing ever will."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Let go of the workers; at once if there was an error."""
+
+
+class _Here(Executor):
+    """Runs what is submitted, when it is submitted."""
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        future: Future = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class ThisProcess(Team):
+    """No workers: one thing after the other, here."""
+
+    def __init__(self) -> None:
+        self.executor = _Here()
+
+
+def why_no_processes() -> str | None:
+    """What keeps this process from starting worker processes; None if nothing does."""
+    if multiprocessing.current_process().daemon:
+        return "a daemonic process, as Celery's workers are, may not start others"
+    script = sys.modules["__main__"]
+    path = getattr(script, "__file__", None)
+    if path is None or script.__spec__ is not None:  # no script, or a module that can be imported
+        return None
+    if not os.path.exists(os.path.join(multiprocessing.process.ORIGINAL_DIR or "", path)):
+        return f"each would have to read the script again, and there is no file {path}"
+    return None
+
+
+class Processes(Team):
+    """Processes on this machine.
+
+    Parameters
+    ----------
+    workers
+        How many.
+    threads
+        Of each, for the libraries that read it from the environment.
+    """
+
+    patience = 2
+
+    def __init__(self, workers: int, threads: int = 1):
+        self._workers, self._threads = workers, threads
+        self._open()
+
+    def _open(self) -> None:
+        context = multiprocessing.get_context("spawn")  # fork breaks torch's threads
+        leash, self._leash = context.Pipe(duplex=False)
+        self.executor = _Pool(
+            self._workers, context, initializer=_begin, initargs=(leash, self._threads)
+        )
+
+    def _close(self, at_once: bool) -> None:
+        if at_once:
+            self._leash.close()
+        self.executor.shutdown(wait=True, cancel_futures=True)
+        self._leash.close()
+
+    def width(self) -> int:
+        """One batch a process: whatever is under way when one dies is then known."""
+        return self._workers
+
+    def narrow(self, workers: int) -> None:
+        """Use fewer from now on."""
+        self._workers = min(self._workers, workers)
+
+    def start(self, ready: Callable[[], Result]) -> Result:
+        """As in :class:`Team`; with new processes if one has died."""
+        try:
+            return super().start(ready)
+        except BrokenProcessPool:
+            self._close(at_once=True)
+            self._open()
+        try:
+            return super().start(ready)
+        except BrokenProcessPool:
+            raise OSError(
+                "workers: a worker process died before it had any clip; is there memory for "
+                "another model? In a script, the call must stand under "
+                "`if __name__ == '__main__':`. workers=1 does without processes"
+            ) from None
+
+    def died(self, error: Exception) -> bool:
+        """As in :class:`Team`."""
+        return isinstance(error, BrokenProcessPool)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """As in :class:`Team`."""
+        self._close(at_once=kind is not None)
+
+
+class _Pool(ProcessPoolExecutor):
+    """Starts its processes, in ``submit``, with Ctrl-C blocked: this process answers to it."""
+
+    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        with _ctrl_c_blocked():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Put Ctrl-C off in this thread; a process started meanwhile never gets it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(leash: Any, threads: int) -> None:
+    """First thing in a worker process."""
+    spare_collector()
+    for name in THREAD_VARIABLES:
+        os.environ[name] = str(threads)
+    threading.Thread(target=_follow, args=(leash,), daemon=True).start()
+
+
+def _follow(leash: Any) -> None:
+    """End this process when the other end of the pipe is closed, or its owner is no more.
+
+    Without it a worker whose parent was killed would wait for work for ever.
+    """
+    with suppress(EOFError, OSError):
+        leash.recv_bytes()
+    os._exit(1)
+
+
+class Cluster(Team):
+    """The workers of a Dask scheduler.
+
+    Parameters
+    ----------
+    address
+        ``tcp://host:port``.
+
+    Raises
+    ------
+    ValueError
+        If dask.distributed is not installed, or for an address that is none.
+    OSError
+        If there is no scheduler, or it has no workers.
+    """
+
+    def __init__(self, address: str):
+        try:
+            from distributed import Client, KilledWorker
+        except ImportError:
+            raise ValueError(
+                "scheduler: the package distributed is not installed: pip install "
+                "'vaerecon[cluster]', here and on every worker"
+            ) from None
+        self._killed = KilledWorker
+        try:
+            self._client = Client(address, timeout=CONNECT, set_as_default=False)
+        except (OSError, TimeoutError):
+            raise OSError(
+                f"scheduler: nothing answers at {address!r}; start one with `dask scheduler`, "
+                "and name the address that it prints"
+            ) from None
+        except ValueError as error:
+            raise ValueError(
+                f"scheduler: got {address!r}, expected an address like tcp://host:8786 ({error})"
+            ) from None
+        try:
+            self._client.wait_for_workers(1, timeout=CONNECT)
+        except TimeoutError:
+            self._client.close()
+            raise OSError(
+                f"scheduler: {address!r} has no workers; start some with "
+                f"`dask worker {address} --nthreads 1`"
+            ) from None
+        # results of an earlier run are not asked for: pure=False
+        self.executor = self._client.get_executor(pure=False)
+        self._alone_since: float | None = None
+
+    def start(self, ready: Callable[[], Result]) -> Result:
+        """As in :class:`Team`."""
+        try:
+            return super().start(ready)
+        except (ValueError, OSError):
+            raise
+        except Exception as error:
+            raise OSError(
+                f"scheduler: a worker could not begin ({type(error).__name__}: {error}); it needs "
+                "the vaerecon, Python and distributed that are here"
+            ) from None
+
+    def width(self) -> int:
+        """One batch a worker process; workers may come and go."""
+        return max(1, len(self._client.nthreads()))
+
+    def died(self, error: Exception) -> bool:
+        """As in :class:`Team`. Dask itself has by then tried it on several workers."""
+        return isinstance(error, self._killed)
+
+    def look(self) -> None:
+        """As in :class:`Team`."""
+        if self._client.nthreads():
+            self._alone_since = None
+            return
+        now = time.monotonic()
+        self._alone_since = self._alone_since or now
+        if now - self._alone_since > ABANDONED:
+            raise OSError(f"scheduler: it has had no workers for {ABANDONED} s; start some")
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """As in :class:`Team`."""
+        self._client.close()
+
+
+def run_batches(
+    team: Team,
+    function: Callable[[list[Item]], Result],
+    batches: Iterable[list[Item]],
+    ready: Callable[[], object],
+) -> Iterator[tuple[list[Item], Result | None]]:
+    """Run ``function`` on every batch and give what it returns, in the order of their ends.
+
+    Parameters
+    ----------
+    team
+        Where; started already.
+    function, ready
+        Functions that another process can import; ``ready`` gets a new process to work.
+    batches
+        Lists of items.
+
+    Yields
+    ------
+    tuple
+        A batch and its result; or one item whose process died each time, and None.
+
+    Raises
+    ------
+    Exception
+        Whatever ``function`` raises.
+    OSError
+        If there is no worker any more.
+    """
+    waiting = deque((batch, 0) for batch in batches)
+    suspects: deque[tuple[list[Item], int]] = deque()  # one item each, and its deaths while alone
+    running: dict[Future, tuple[list[Item], int]] = {}
+    alone = broken = False
+    while waiting or suspects or running:
+        if broken and not running:
+            team.start(ready)
+            broken = False
+        if suspects and not running:
+            alone = True
+            task = suspects.popleft()
+            running[_submit(team, function, task[0])] = task
+        elif not suspects:
+            alone = alone and bool(running)
+            while waiting and not alone and len(running) < team.width():
+                task = waiting.popleft()
+                running[_submit(team, function, task[0])] = task
+        for future in _ended(team, running):
+            batch, deaths = running.pop(future)
+            try:
+                result = future.result()
+            except CancelledError:
+                raise OSError("scheduler: the connection to it is lost") from None
+            except Exception as error:
+                if not team.died(error):
+                    raise
+                broken = True
+                deaths += alone
+                if deaths >= team.patience:
+                    yield batch, None
+                else:
+                    logger.warning("a worker died: %d to be done again", len(batch))
+                    suspects.extend(([item], deaths) for item in batch)
+            else:
+                yield batch, result
+
+
+def _submit(team: Team, function: Callable, batch: list) -> Future:
+    """Submit; a pool whose idle process has died says so here, not in the future."""
+    try:
+        return team.executor.submit(function, batch)
+    except Exception as error:
+        if not team.died(error):
+            raise
+        future: Future = Future()
+        future.set_exception(error)
+        return future
+
+
+def _ended(team: Team, running: dict[Future, Any]) -> set[Future]:
+    """Wait until at least one has ended."""
+    while True:
+        ended, _ = wait(running, timeout=LOOK, return_when=FIRST_COMPLETED)
+        if ended:
+            return ended
+        team.look()

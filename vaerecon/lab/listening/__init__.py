@@ -1,0 +1,1 @@
+"""Listening: the A/B player, level matching, blind tests and their statistics."""

@@ -1,0 +1,263 @@
+"""Sounds at one level, and as HTML: what the player, the listening tests and reports share.
+
+Level. All tracks are compared at one level, set once: each gets the one gain that brings its RMS
+(mean removed) to the reference's. If a sample then exceeds full scale, all tracks get one common
+gain, so that nothing clips and nothing moves against the reference. Both gains are shown. There
+is no peak normalisation of single tracks: it would hide level errors and show false ones. A silent
+track stays silent, at 0 dB.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import io
+import math
+import os
+import warnings
+import wave
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaerecon.audio.conversion import RATES
+from vaerecon.audio.samples import SILENCE, ArrayLike, as_samples
+
+CEILING = 0.99  # of full scale; the loudest sample after the common gain, -0.09 dBFS
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One sound as it is played."""
+
+    name: str
+    samples: np.ndarray  # [N] float32 with both gains applied, within +-CEILING
+    gain_db: float  # dB; what level matching added, before the common gain
+    silent: bool  # nothing to match, so gain_db is 0
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Tracks at one level."""
+
+    tracks: tuple[Track, ...]
+    sample_rate: int  # Hz
+    reference: str | None  # the track whose level the others got; None: levels as they came
+    common_gain_db: float  # dB, 0 or less; applied to every track so that none clips
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds, of every track."""
+        return len(self.tracks[0].samples) / self.sample_rate
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the tracks, in order."""
+        return [track.name for track in self.tracks]
+
+    def in_order(self, names: Sequence[str]) -> Matched:
+        """The same tracks, ordered (and repeated or left out) as ``names``."""
+        found = {track.name: track for track in self.tracks}
+        return replace(self, tracks=tuple(found[name] for name in names))
+
+    def shuffled(self, seed: int | None = None) -> Matched:
+        """The same tracks in a random order; None draws a new order each time."""
+        order = np.random.default_rng(seed).permutation(len(self.tracks))
+        return replace(self, tracks=tuple(self.tracks[i] for i in order))
+
+
+def match_levels(
+    tracks: Mapping[str, ArrayLike],
+    sample_rate: int = 16000,
+    *,
+    reference: str | None = None,
+    level_match: bool = True,
+) -> Matched:
+    """Bring every track to the RMS level of one, then all together below full scale.
+
+    Parameters
+    ----------
+    tracks
+        Name -> ``[N]`` samples, all of one length.
+    sample_rate
+        Hz, 8000 to 192000.
+    reference
+        Name of the track whose level counts; by default the first one.
+    level_match
+        False leaves the levels as they are (the common gain stays: nothing may clip).
+
+    Raises
+    ------
+    ValueError
+        If there are no tracks, their lengths differ, a track is no ``[N]`` of finite numbers, or
+        ``reference`` is not among them.
+    """
+    if not tracks:
+        raise ValueError("tracks: got none, expected at least one, such as {'original': samples}")
+    if isinstance(sample_rate, bool) or sample_rate not in RATES:
+        raise ValueError(
+            f"sample_rate: got {sample_rate!r}, expected an integer of {RATES.start} to "
+            f"{RATES.stop - 1} Hz"
+        )
+    reference = next(iter(tracks)) if reference is None else reference
+    if reference not in tracks:
+        raise ValueError(f"reference: got {reference!r}, expected one of {list(tracks)}")
+    sounds = {str(name): _one_clip(name, x) for name, x in tracks.items()}
+    lengths = {name: len(x) for name, x in sounds.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"tracks: got lengths {lengths}, expected one length, so that switching keeps the "
+            "playhead; cut them to the shortest, or play them apart"
+        )
+
+    levels = {name: float(np.std(x, dtype=np.float64)) for name, x in sounds.items()}
+    target = levels[str(reference)]
+    if level_match and target <= SILENCE:
+        warnings.warn(f"reference {reference!r} is silent: levels left as they are", stacklevel=2)
+        level_match = False
+    gains = {
+        name: target / level if level_match and level > SILENCE else 1.0
+        for name, level in levels.items()
+    }
+    peak = max(float(np.abs(x).max()) * gains[name] for name, x in sounds.items())
+    common = min(1.0, CEILING / peak) if peak > 0 else 1.0
+    matched = tuple(
+        Track(
+            name,
+            (x * (gains[name] * common)).astype(np.float32),
+            20 * math.log10(gains[name]),
+            levels[name] <= SILENCE,
+        )
+        for name, x in sounds.items()
+    )
+    return Matched(
+        matched, int(sample_rate), str(reference) if level_match else None, 20 * math.log10(common)
+    )
+
+
+def _one_clip(name: str, samples: ArrayLike) -> np.ndarray:
+    """``[N]`` float64 on the CPU; errors name the track."""
+    try:
+        x = as_samples(samples)
+    except ValueError as error:
+        raise ValueError(f"track {name!r}: {error}") from None
+    if x.ndim != 1:
+        raise ValueError(
+            f"track {name!r}: got shape {list(x.shape)}, expected [N] (one clip); "
+            "choose one item of the batch"
+        )
+    return x.detach().cpu().numpy().astype(np.float64)
+
+
+def pcm16(samples: np.ndarray) -> np.ndarray:
+    """Floats within -1..1 to 16-bit integers, rounded; the error is at most half a step."""
+    return np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
+
+
+def wav_uri(samples: np.ndarray, sample_rate: int) -> str:
+    """``[N]`` floats as a ``data:`` address that holds a 16-bit WAV file."""
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.writeframes(pcm16(samples).tobytes())
+    return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def blind_labels(n: int) -> list[str]:
+    """A, B, ... Z, then A1, B1, ...: what the tracks of a blind player are called."""
+    return [chr(ord("A") + i % 26) + (str(i // 26) if i >= 26 else "") for i in range(n)]
+
+
+def gain_text(track: Track) -> str:
+    """What level matching did to a track, for people."""
+    return "silent" if track.silent else f"{round(track.gain_db, 1) + 0.0:+.1f} dB"
+
+
+def level_text(matched: Matched) -> str:
+    """One sentence on how the levels were set."""
+    how = "Levels as they came"
+    if matched.reference is not None:
+        how = f"All at the level (RMS) of \N{LEFT DOUBLE QUOTATION MARK}{matched.reference}"
+        how += "\N{RIGHT DOUBLE QUOTATION MARK}"
+    if matched.common_gain_db < 0:
+        return f"{how}; then {matched.common_gain_db:+.1f} dB for all, so that none clips."
+    return f"{how}."
+
+
+def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> str:
+    """The tracks as an HTML table of ``<audio>`` elements, for pages without scripts.
+
+    Parameters
+    ----------
+    matched
+        From :func:`match_levels`; if ``blind``, already shuffled.
+    title
+        Stands above the table.
+    blind
+        Call the tracks A, B, C; names and gains stand in a folded block below.
+    """
+    labels = blind_labels(len(matched.tracks)) if blind else matched.names
+    rows = []
+    for label, track in zip(labels, matched.tracks, strict=True):
+        gain = "hidden" if blind else gain_text(track)
+        rows.append(
+            f'<tr><th scope="row">{html.escape(label)}</th><td>{gain}</td>'
+            f"<td>{matched.duration:.2f} s</td>"
+            '<td><audio controls preload="metadata" style="height:36px;vertical-align:middle" '
+            f'aria-label="{html.escape(label)}" '
+            f'src="{wav_uri(track.samples, matched.sample_rate)}"></audio></td></tr>'
+        )
+    head = "".join(f'<th scope="col">{text}</th>' for text in ("sound", "gain", "length", "listen"))
+    level = "Shuffled; levels and names below." if blind else level_text(matched)
+    answer = ""
+    if blind:
+        key = "; ".join(
+            f"{label} is {track.name} ({gain_text(track)})"
+            for label, track in zip(labels, matched.tracks, strict=True)
+        )
+        answer = (
+            "<details><summary>Reveal the names</summary>"
+            f"{html.escape(key)}. {html.escape(level_text(matched))}</details>"
+        )
+    return (
+        '<div class="vaerecon-sounds"><table>'
+        '<caption style="caption-side:top;text-align:left">'
+        f"<strong>{html.escape(title)}</strong> {html.escape(level)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{answer}</div>"
+    )
+
+
+def append_rows(
+    path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
+) -> None:
+    """Append rows to a CSV file in one write; a new or empty file gets the header first.
+
+    Raises
+    ------
+    ValueError
+        If the file has other columns.
+    OSError
+        If it cannot be read or written.
+    """
+    path = Path(path)
+    before = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    if not before:
+        writer.writeheader()
+    elif (found := next(csv.reader(io.StringIO(before)))) != list(columns):
+        raise ValueError(
+            f"{path.name}: got a file with the columns {found}, expected {list(columns)}; "
+            "name another file"
+        )
+    elif not before.endswith("\n"):
+        text.write("\n")  # a last line left open by an editor
+    writer.writerows(rows)
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        file.write(text.getvalue())

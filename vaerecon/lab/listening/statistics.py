@@ -1,0 +1,310 @@
+"""Blind listening tests, ABX and MUSHRA-like: orders, scores, statistics, plots, files.
+
+The pages that a listener sees are in :mod:`vaerecon.lab.listening.widgets`.
+
+ABX asks whether two sounds can be told apart: each trial plays A, B and an X that is one of them,
+by a coin that the seed tosses; the number of right answers is compared with guessing. Fix the
+number of trials before you start: stopping when it looks good makes p-values too small. Nothing is
+shown before the last trial, and only whole tests are recorded.
+
+MUSHRA asks how good sounds are: all conditions of an item on one page, 0 to 100, with the open
+reference beside them; among them, unnamed, the reference itself and an anchor, the reference
+without what is above 3.5 kHz. A listener who does not find the hidden reference is left out.
+What differs from the recommendation: no training session, no mid anchor, no expert panel.
+
+========= ====================================== ========= ========================================
+ABX file  one line a test                        MUSHRA    one line a rating
+========= ====================================== ========= ========================================
+timestamp end of the test, UTC, ISO 8601         timestamp as there, of the item
+listener  name, as given                         listener  name, as given
+title     of the test                            item      name of the item
+a, b      names of the sounds                    condition what was rated
+seed      of the order                           label     what it was called there (A, B, ...)
+order     what X was, such as ABBA               score     0 to 100
+answers   what the listener said it was          seed      of the orders
+========= ====================================== ========= ========================================
+
+References
+----------
+.. [1] ITU-R BS.1116-3 (2015) and BS.1534-3 (2015): listening tests; MUSHRA, its anchors and
+   the post-screening of listeners.
+.. [2] C. Clopper and E. Pearson, "The use of confidence or fiducial limits illustrated in the case
+   of the binomial", Biometrika 26, 1934.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from vaerecon.audio.samples import ArrayLike, as_samples
+from vaerecon.lab.listening.levels import Matched, match_levels
+from vaerecon.plots import METHOD_COLORS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CONFIDENCE = 0.95  # of every interval here
+ABX_COLUMNS = ("timestamp", "listener", "title", "a", "b", "seed", "order", "answers")
+MUSHRA_COLUMNS = ("timestamp", "listener", "item", "condition", "label", "score", "seed")
+HIDDEN_REFERENCE = "hidden reference"
+ANCHOR = "anchor 3.5 kHz"
+ANCHOR_PASS, ANCHOR_STOP = 3500.0, 4000.0  # Hz; flat up to, gone from; [1]_ asks -25 dB at 4 kHz
+REFERENCE_SCORE = 90  # a hidden reference rated lower was missed; [1]_
+MISSED_SHARE = 0.15  # of the items; who misses more is left out; [1]_
+WORDS = ("bad", "poor", "fair", "good", "excellent")  # each 20 points of the scale; [1]_
+
+
+# --- ABX: order and statistics ---
+
+
+def abx_order(n_trials: int, seed: int) -> str:
+    """What X is in each trial, such as ``"ABBA"``: independent tosses of a fair coin."""
+    if n_trials < 1:
+        raise ValueError(f"n_trials: got {n_trials}, expected at least 1; 16 is usual")
+    return "".join(np.random.default_rng(seed).choice(["A", "B"], n_trials))
+
+
+class AbxScore(NamedTuple):
+    """How well X was told from guessing."""
+
+    correct: int
+    trials: int
+    proportion: float  # correct of trials, 0..1; 0.5 is guessing
+    low: float  # of the Clopper-Pearson interval of the proportion
+    high: float
+    p_value: float  # chance of as many or more right answers by guessing (exact, one-sided)
+
+
+def abx_score(order: str, answers: str) -> AbxScore:
+    """Right answers, their exact binomial p-value and 95 % Clopper-Pearson interval [2]_.
+
+    Parameters
+    ----------
+    order, answers
+        Strings of A and B of one length: what X was, what the listener said.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, there are no trials, or another letter is in them.
+    """
+    from scipy.stats import binomtest
+
+    if len(order) != len(answers) or not order or set(order + answers) - {"A", "B"}:
+        raise ValueError(
+            f"ABX: got the order {order!r} and the answers {answers!r}, "
+            "expected two strings of A and B of one length"
+        )
+    correct = sum(x == said for x, said in zip(order, answers, strict=True))
+    interval = binomtest(correct, len(order)).proportion_ci(CONFIDENCE, method="exact")
+    p_value = binomtest(correct, len(order), 0.5, alternative="greater").pvalue
+    return AbxScore(
+        correct,
+        len(order),
+        correct / len(order),
+        float(interval.low),
+        float(interval.high),
+        float(p_value),
+    )
+
+
+def abx_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """One line a pair of sounds and listener, over all their tests: the fields of `AbxScore`."""
+    import pandas as pd
+
+    keys = ["title", "a", "b", "listener"]
+    rows = [
+        dict(zip(keys, key, strict=True))
+        | abx_score("".join(group["order"]), "".join(group["answers"]))._asdict()
+        for key, group in table.groupby(keys, sort=False)
+    ]
+    return pd.DataFrame(rows, columns=[*keys, *AbxScore._fields])
+
+
+def plot_abx(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
+    """Share of right answers with its interval, a line each, beside guessing."""
+    figure, ax = _axes(ax, len(summary))
+    y = np.arange(len(summary))
+    middle = summary["proportion"].to_numpy()
+    spread = np.abs(summary[["low", "high"]].to_numpy().T - middle)  # [2, lines]
+    ax.errorbar(middle, y, xerr=spread, fmt="o", color="#0173b2", capsize=4)
+    ax.axvline(0.5, color="#949494", linestyle="--", label="guessing")
+    names = [
+        f"{row.a} / {row.b}, {row.listener}\n{row.correct} of {row.trials}, p = {row.p_value:.2g}"
+        for row in summary.itertuples()
+    ]
+    ax.set_yticks(y, names)
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(y) - 0.5, -0.5), xlabel="right answers, 95 % interval")
+    ax.legend(loc="lower left")
+    return figure, ax
+
+
+# --- MUSHRA: conditions, order and statistics ---
+
+
+def low_pass_anchor(samples: ArrayLike, sample_rate: int = 16000) -> np.ndarray:
+    """The reference without its treble: MUSHRA's low anchor.
+
+    A linear-phase low-pass (Kaiser window, 60 dB): flat within 0.01 dB to 3.5 kHz, 60 dB down from
+    4 kHz. Its delay is removed, so it stays in step with the reference.
+
+    Parameters
+    ----------
+    samples
+        ``[N]``.
+    sample_rate
+        Hz, more than 8000.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``[N]`` float32.
+    """
+    from scipy.signal import fftconvolve, firwin, kaiserord
+
+    if sample_rate <= 2 * ANCHOR_STOP:
+        raise ValueError(
+            f"sample_rate: got {sample_rate}, expected more than {2 * ANCHOR_STOP:.0f} Hz: "
+            "there is nothing above 4 kHz to take away"
+        )
+    x = as_samples(samples)
+    if x.ndim != 1:
+        raise ValueError(f"samples: got shape {list(x.shape)}, expected [N] (one clip)")
+    taps, beta = kaiserord(60, (ANCHOR_STOP - ANCHOR_PASS) / (sample_rate / 2))
+    taps |= 1  # odd, so that the delay is whole samples
+    middle = (ANCHOR_PASS + ANCHOR_STOP) / 2
+    kernel = firwin(taps, middle, window=("kaiser", beta), fs=sample_rate)
+    full = fftconvolve(x.cpu().numpy().astype(np.float64), kernel)
+    return full[taps // 2 : taps // 2 + len(x)].astype(np.float32)
+
+
+def mushra_conditions(
+    tracks: Mapping[str, ArrayLike], reference: str, sample_rate: int = 16000
+) -> Matched:
+    """What listeners rate of one item: hidden reference, anchor and the other tracks.
+
+    The tracks get the level of the reference; the anchor keeps the level that the filter leaves.
+    """
+    clash = {HIDDEN_REFERENCE, ANCHOR} & set(tracks)
+    if clash:
+        raise ValueError(f"tracks: got {sorted(clash)}, names that the test adds itself; rename")
+    level = match_levels(tracks, sample_rate, reference=reference)
+    sounds = {track.name: track.samples for track in level.tracks}
+    hidden = sounds.pop(reference)
+    added = {HIDDEN_REFERENCE: hidden, ANCHOR: low_pass_anchor(hidden, sample_rate)}
+    # one common gain again, if filtering has raised a peak
+    return match_levels(added | sounds, sample_rate, level_match=False)
+
+
+def mushra_order(names: Sequence[str], item: int, seed: int) -> list[str]:
+    """The names in the order in which item number ``item`` shows them, by the seed."""
+    order = np.random.default_rng([seed, item]).permutation(len(names))
+    return [names[i] for i in order]
+
+
+def post_screen(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out listeners who miss the hidden reference: below 90 in more than 15 % of items [1]_.
+
+    Returns
+    -------
+    kept
+        The ratings of the others.
+    excluded
+        Who was left out.
+    """
+    hidden = table[table["condition"] == HIDDEN_REFERENCE]
+    missed = (hidden["score"] < REFERENCE_SCORE).groupby(hidden["listener"]).mean()
+    excluded = sorted(missed[missed > MISSED_SHARE].index)
+    return table[~table["listener"].isin(excluded)], excluded
+
+
+def mean_interval(scores: ArrayLike) -> tuple[float, float, float]:
+    """Mean and its 95 % interval by Student's t; one score has a mean and no interval (NaN)."""
+    from scipy.stats import t
+
+    x = np.asarray(scores, dtype=np.float64)
+    if x.ndim != 1 or not len(x):
+        raise ValueError(f"scores: got shape {list(x.shape)}, expected [n], at least one")
+    mean = float(x.mean())
+    if len(x) == 1:
+        return mean, float("nan"), float("nan")
+    half = t.ppf((1 + CONFIDENCE) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
+    return mean, float(mean - half), float(mean + half)
+
+
+def mushra_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and 95 % interval of each condition, best first; screen first with :func:`post_screen`.
+
+    Every rating counts as one observation. With few listeners and many items the interval speaks
+    for other items heard by these listeners, hardly for other listeners.
+    """
+    import pandas as pd
+
+    rows = []
+    for condition, group in table.groupby("condition"):
+        mean, low, high = mean_interval(group["score"].to_numpy())
+        listeners = group["listener"].nunique()
+        rows.append((condition, mean, low, high, len(group), listeners))
+    columns = ["condition", "mean", "low", "high", "ratings", "listeners"]
+    summary = pd.DataFrame(rows, columns=columns)
+    return summary.sort_values("mean", ascending=False, ignore_index=True)
+
+
+def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
+    """Mean score of each condition with its interval, best first."""
+    figure, ax = _axes(ax, len(summary))
+    colors = METHOD_COLORS | {HIDDEN_REFERENCE: METHOD_COLORS["original"]}
+    for y, row in enumerate(summary.itertuples()):
+        spread = np.nan_to_num([[row.mean - row.low], [row.high - row.mean]])
+        color = colors.get(row.condition, "#949494")
+        ax.errorbar(row.mean, y, xerr=spread, fmt="o", color=color, capsize=4)
+    ax.set_yticks(range(len(summary)), summary["condition"])
+    ax.set_xticks(range(0, 101, 20))
+    ax.grid(axis="x", alpha=0.4)
+    for i, word in enumerate(WORDS):
+        ax.text(
+            20 * i + 10, 1.01, word, ha="center", va="bottom", transform=ax.get_xaxis_transform()
+        )
+    ax.set(xlim=(0, 102), ylim=(len(summary) - 0.5, -0.5), xlabel="score, mean and 95 % interval")
+    return figure, ax
+
+
+def _axes(ax: Axes | None, lines: int) -> tuple[Figure, Axes]:
+    if ax is not None:
+        return ax.figure, ax
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 1.2 + 0.5 * lines), layout="constrained")
+    return figure, figure.subplots()
+
+
+def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """A CSV file of results as a table: text as text, seeds and scores as numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is neither an ABX nor a MUSHRA file, or a score is not within 0 to 100.
+    """
+    import pandas as pd
+
+    name = Path(path).name
+    # everything is text first, so that a listener called NA or 007 keeps the name
+    table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    if tuple(table.columns) not in (ABX_COLUMNS, MUSHRA_COLUMNS):
+        raise ValueError(
+            f"{name}: got the columns {list(table.columns)}, expected those of ABX "
+            f"{list(ABX_COLUMNS)} or of MUSHRA {list(MUSHRA_COLUMNS)}"
+        )
+    for column in {"seed", "score"} & set(table.columns):
+        table[column] = pd.to_numeric(table[column])
+    if "score" in table and not table["score"].between(0, 100).all():
+        raise ValueError(f"{name}: got scores outside 0 to 100; correct the file")
+    return table

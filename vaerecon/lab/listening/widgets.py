@@ -1,0 +1,254 @@
+"""The pages of the blind listening tests, as widgets on the A/B player.
+
+:class:`AbxTest` and :class:`MushraTest` are thin: what they ask, compute and record is in
+:mod:`vaerecon.lab.listening.statistics`, which also says what the columns of their CSV files mean.
+"""
+
+from __future__ import annotations
+
+import html
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import ipywidgets
+
+from vaerecon.audio.samples import ArrayLike
+from vaerecon.lab.listening.levels import append_rows, audio_table, blind_labels, match_levels
+from vaerecon.lab.listening.player import ABPlayer
+from vaerecon.lab.listening.statistics import (
+    ABX_COLUMNS,
+    HIDDEN_REFERENCE,
+    MUSHRA_COLUMNS,
+    WORDS,
+    AbxScore,
+    abx_order,
+    abx_score,
+    mushra_conditions,
+    mushra_order,
+)
+
+
+class _ListeningTest(ipywidgets.VBox):
+    """What both pages share: a heading, a player, a line of news, results in a file."""
+
+    def __init__(self, title: str, listener: str, csv: Any, seed: int | None) -> None:
+        self.title, self.listener, self.csv = title, listener, csv
+        self.seed = secrets.randbits(31) if seed is None else seed
+        self.heading, self.news = ipywidgets.HTML(), ipywidgets.HTML()
+        super().__init__()
+
+    def _record(self, columns: Sequence[str], rows: list[dict[str, Any]]) -> bool:
+        """Append rows; on failure say so and change nothing, so that one can try again."""
+        timestamp = datetime.now(UTC).isoformat(timespec="seconds")
+        shared = {"timestamp": timestamp, "listener": self.listener, "seed": self.seed}
+        if self.csv is not None:
+            try:
+                append_rows(self.csv, columns, [shared | row for row in rows])
+            except (OSError, ValueError) as error:
+                self.news.value = html.escape(f"Not recorded: {error}")
+                return False
+        return True
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        """The widget; where there are none, the sounds with their names and no test."""
+        data = super()._repr_mimebundle_(**kwargs)
+        data["text/plain"] = f"Listening test {self.title}"
+        data["text/html"] = (
+            "<p>The listening test runs in a live notebook. Its sounds:</p>"
+            + audio_table(self.player.matched, title=self.title)
+        )
+        return data
+
+
+class AbxTest(_ListeningTest):
+    """An ABX test of two sounds, as a widget.
+
+    Parameters
+    ----------
+    tracks
+        Two of them: name -> ``[N]`` samples. The first is A; B gets its level.
+    n_trials
+        Fixed beforehand. With 16, 12 right answers give p = 0.038.
+    listener, title
+        For the results.
+    csv
+        File that the result is appended to (module docstring).
+    seed
+        Of the order; None draws one. It is recorded.
+
+    Attributes
+    ----------
+    answers : str
+        Given so far.
+    score : AbxScore or None
+        After the last trial.
+    """
+
+    def __init__(
+        self,
+        tracks: Mapping[str, ArrayLike],
+        sample_rate: int = 16000,
+        *,
+        n_trials: int = 16,
+        listener: str = "anonymous",
+        title: str = "",
+        csv: str | os.PathLike[str] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if len(tracks) != 2:
+            raise ValueError(f"tracks: got {list(tracks)}, expected two to compare")
+        super().__init__(title or " / ".join(tracks), listener, csv, seed)
+        self.matched = match_levels(tracks, sample_rate)
+        self.order = abx_order(n_trials, self.seed)
+        self.answers = ""
+        self.score: AbxScore | None = None
+        self.player = ABPlayer(self.matched, blind=True, asks=False, can_reveal=False)
+        self.buttons = [ipywidgets.Button(description=f"X is {name}") for name in "AB"]
+        for name, button in zip("AB", self.buttons, strict=True):
+            button.on_click(lambda _, name=name: self.answer(name))
+        self.children = [self.heading, self.player, ipywidgets.HBox(self.buttons), self.news]
+        self._next()
+
+    def _next(self) -> None:
+        trial, (a, b) = len(self.answers), self.matched.names
+        x = a if self.order[trial] == "A" else b
+        self.player.load(self.matched.in_order([a, b, x]), ["A", "B", "X"])
+        text = f"{self.title}, trial {trial + 1} of {len(self.order)}: is X the same as A or B?"
+        self.heading.value = f"<b>{html.escape(text)}</b>"
+
+    def answer(self, said: str) -> None:
+        """Answer the trial with ``"A"`` or ``"B"``; after the last one the result is shown."""
+        if said not in ("A", "B"):
+            raise ValueError(f"answer: got {said!r}, expected 'A' or 'B'")
+        if self.score is not None:
+            return
+        answers = self.answers + said
+        if len(answers) < len(self.order):
+            self.answers = answers
+            self._next()
+            return
+        a, b = self.matched.names
+        row = {"title": self.title, "a": a, "b": b, "order": self.order, "answers": answers}
+        if not self._record(ABX_COLUMNS, [row]):
+            return
+        self.answers, self.score = answers, abx_score(self.order, answers)
+        for button in self.buttons:
+            button.disabled = True
+        self.heading.value = f"<b>{html.escape(self.title)}, finished</b>"
+        s = self.score
+        self.news.value = html.escape(
+            f"{s.correct} of {s.trials} right ({s.proportion:.0%}; 95 % interval {s.low:.0%} to "
+            f"{s.high:.0%}); by guessing as many or more: p = {s.p_value:.3g}. "
+            f"A was {a}, B was {b}."
+        )
+
+
+class MushraTest(_ListeningTest):
+    """A MUSHRA-like test, one page an item, as a widget.
+
+    Parameters
+    ----------
+    items
+        Item name -> tracks (name -> ``[N]`` samples), each with ``reference`` among them.
+    reference
+        Name of the track that is the reference.
+    listener, title
+        For the results.
+    csv
+        File that ratings are appended to, item by item (module docstring).
+    seed
+        Of the orders of items and conditions; None draws one. It is recorded.
+
+    Attributes
+    ----------
+    ratings : list of dict
+        Recorded so far: item, condition, label, score.
+    """
+
+    def __init__(
+        self,
+        items: Mapping[str, Mapping[str, ArrayLike]],
+        sample_rate: int = 16000,
+        *,
+        reference: str = "original",
+        listener: str = "anonymous",
+        title: str = "Listening test",
+        csv: str | os.PathLike[str] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        if not items:
+            raise ValueError("items: got none, expected at least one, name -> tracks")
+        super().__init__(title, listener, csv, seed)
+        self.items = {
+            name: mushra_conditions(tracks, reference, sample_rate)
+            for name, tracks in items.items()
+        }
+        # the pages have the numbers 0, 1, ...; the next one orders the pages themselves
+        self.item_order = mushra_order(list(items), len(items), self.seed)
+        self.ratings: list[dict[str, Any]] = []
+        self.page = 0
+        first = self.items[self.item_order[0]]
+        self.player = ABPlayer(first, blind=True, asks=False, can_reveal=False)
+        self.sliders: dict[str, ipywidgets.IntSlider] = {}
+        self.moved: set[str] = set()
+        self.scale = ipywidgets.VBox()
+        words = ", ".join(f"{20 * i}-{20 * i + 20} {word}" for i, word in enumerate(WORDS))
+        help_text = ipywidgets.HTML(
+            "Rate every sound against the reference by moving its slider. "
+            f"One of them is the reference itself. {words}."
+        )
+        self.button = ipywidgets.Button(description="Record and go on")
+        self.button.on_click(lambda _: self.submit())
+        below = [help_text, self.scale, self.button, self.news]
+        self.children = [self.heading, self.player, *below]
+        self._show()
+
+    @property
+    def item(self) -> str:
+        """Name of the item on the page."""
+        return self.item_order[self.page]
+
+    def _show(self) -> None:
+        matched = self.items[self.item]
+        self.order = mushra_order(matched.names, self.page, self.seed)
+        labels = blind_labels(len(self.order))
+        shown = matched.in_order([HIDDEN_REFERENCE, *self.order])
+        self.player.load(shown, ["Reference", *labels])
+        self.sliders = {
+            label: ipywidgets.IntSlider(50, 0, 100, description=label, layout={"width": "30em"})
+            for label in labels
+        }
+        self.moved = set()
+        for label, slider in self.sliders.items():
+            slider.observe(lambda _, label=label: self.moved.add(label), names="value")
+        self.scale.children = list(self.sliders.values())
+        text = f"{self.title}, item {self.page + 1} of {len(self.item_order)}: {self.item}"
+        self.heading.value = f"<b>{html.escape(text)}</b>"
+
+    def submit(self) -> None:
+        """Record the sliders of this item and show the next; all must have been moved."""
+        if self.page >= len(self.item_order):
+            return
+        left = [label for label in self.sliders if label not in self.moved]
+        if left:
+            self.news.value = f"Not rated yet: {', '.join(left)}"
+            return
+        rows = [
+            {"item": self.item, "condition": name, "label": label, "score": slider.value}
+            for name, (label, slider) in zip(self.order, self.sliders.items(), strict=True)
+        ]
+        if not self._record(MUSHRA_COLUMNS, rows):
+            return
+        self.ratings += rows
+        self.page += 1
+        if self.page < len(self.item_order):
+            self.news.value = ""
+            self._show()
+        else:
+            self.button.disabled = True
+            for slider in self.sliders.values():
+                slider.disabled = True
+            self.news.value = "Finished. Thank you."

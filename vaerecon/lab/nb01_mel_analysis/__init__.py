@@ -1,0 +1,1 @@
+"""What notebook ``01_mel_analysis`` uses."""

@@ -1,0 +1,210 @@
+"""Log-mel front-ends: their settings and sizes, and how far another one is from the model's.
+
+Log-mels are ``[T, M]`` in nepers. The pictures are in :mod:`vaerecon.lab.nb01_mel_analysis.plots`;
+what sound can be made of a mel again is in :mod:`vaerecon.lab.nb01_mel_analysis.recovery`.
+
+A model cannot know in which unit a number came, so two distances count: that of the values as they
+are, and what is left after the affine map (one slope, one offset) that fits best. Only the first is
+cured by a change of unit.
+
+Notebook: ``01_mel_analysis``.
+
+References
+----------
+.. [1] B. McFee et al., "librosa: Audio and music signal analysis in Python", SciPy 2015: the
+   front-end of the tutorials, ``librosa.feature.melspectrogram`` and ``power_to_db``.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from vaerecon.audio.samples import ArrayLike, as_samples, normalize_level
+from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
+from vaerecon.mel.filters import mel_filters
+from vaerecon.mel.front_end import log_mel, stft_frames
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NEPER_DB = 20 / math.log(10)  # dB in a neper, 8.686
+
+
+# ------------------------------------------------------------------ settings and sizes
+
+
+def settings(**changes: Any) -> MelConfig:
+    """AudioLDM2's front-end with some fields changed; the window is as long as ``n_fft``.
+
+    Raises
+    ------
+    ValueError
+        For impossible settings, as :class:`MelConfig` says.
+    """
+    if "n_fft" in changes:
+        changes.setdefault("win_length", changes["n_fft"])
+    return replace(AUDIOLDM_MEL, **changes)
+
+
+def value_counts(config: MelConfig = AUDIOLDM_MEL) -> pd.DataFrame:
+    """How many numbers a second of sound is, at each station of the front-end."""
+    import pandas as pd
+
+    frames, bins = config.frames_per_second, config.n_fft // 2 + 1
+    rows = {
+        "waveform": ("samples", float(config.sample_rate)),
+        "STFT, complex": (f"{frames:g} frames x {bins} bins x 2", frames * bins * 2),
+        "STFT magnitude": (f"{frames:g} frames x {bins} bins", frames * bins),
+        "log-mel": (f"{frames:g} frames x {config.n_mels} bins", frames * config.n_mels),
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["layout", "values per second"])
+    table["per sample"] = table["values per second"] / config.sample_rate
+    return table
+
+
+def filter_edges(config: MelConfig = AUDIOLDM_MEL) -> np.ndarray:
+    """Where the triangles begin, peak and end, ``[n_mels + 2]`` Hz: filter i spans i to i + 2."""
+    from librosa import mel_frequencies
+
+    return mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=config.fmax)
+
+
+def empty_filters(config: MelConfig = AUDIOLDM_MEL) -> int:
+    """How many mel filters fall between two STFT bins and so see nothing, ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # librosa's, which says the same
+        filters = mel_filters(config, "cpu")  # as log_mel asks for it: the warning comes once
+    return int((filters.amax(dim=0) == 0).sum())
+
+
+# ------------------------------------------------------------------ one choice at a time
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Where log-mel front-ends differ on one frame grid. The defaults are AudioLDM2's."""
+
+    level: bool = True  # remove the mean, scale the peak to 0.5
+    framing: Framing = "train"  # "inference": librosa's centring, half a hop earlier
+    padding: Literal["reflect", "constant"] = "reflect"  # "constant": zeros beyond the ends
+    power: int = 1  # of the magnitude, before the filters sum it up
+    filters: Literal["slaney", "htk"] = "slaney"  # "htk": torchaudio's, not normalised by area
+    relative: bool = False  # to the clip's loudest value
+    decibels: bool = False  # instead of nepers
+    top_db: float | None = None  # dB below the loudest value where the picture ends
+    unit_range: bool = False  # minimum to 0, maximum to 1, clip by clip
+
+
+NAIVE = Choices(
+    level=False,
+    framing="inference",
+    padding="constant",
+    power=2,
+    relative=True,
+    decibels=True,
+    top_db=80.0,
+    unit_range=True,
+)  # what mel.naive_log_mel does, choice by choice
+ONE_AT_A_TIME: dict[str, Choices] = {
+    "level as recorded": Choices(level=False),
+    "relative to the loudest value": Choices(relative=True),
+    "decibels": Choices(decibels=True),
+    "scaled to 0..1": Choices(unit_range=True),
+    "zeros beyond the ends": Choices(padding="constant"),
+    "frames half a hop earlier": Choices(framing="inference"),
+    "decibels, 80 dB of range": Choices(decibels=True, top_db=80.0),
+    "power 2 before the sum": Choices(power=2),
+    "the tutorial's: all of these": NAIVE,
+    "HTK filters instead": Choices(filters="htk"),
+}
+
+
+def log_mel_with(samples: ArrayLike, choices: Choices = Choices()) -> torch.Tensor:
+    """The log-mel of ``samples [N]`` with other choices than the model's, ``[T, 64]``.
+
+    ``Choices()`` gives :func:`vaerecon.mel.front_end.log_mel`, ``NAIVE`` gives
+    :func:`vaerecon.mel.front_end.naive_log_mel`.
+    """
+    config = AUDIOLDM_MEL
+    x = normalize_level(samples)[0] if choices.level else as_samples(samples)
+    # silence of some hops at each end: the frames in between see zeros where the clip has ended
+    extra = math.ceil(config.n_fft / config.hop_length) if choices.padding == "constant" else 0
+    extended = F.pad(x, (extra * config.hop_length, extra * config.hop_length))
+    frames = stft_frames(extended, config, choices.framing)
+    # librosa has no frame whose centre lies beyond the last sample
+    centred = choices.framing == "inference"
+    n_frames = len(x) // config.hop_length + 1 if centred else config.n_frames(len(x))
+    frames = frames[extra : extra + n_frames]
+    mel = frames.abs() ** choices.power @ _filters(choices.filters, config)
+    if choices.relative:
+        mel = mel / mel.max().clamp_min(config.floor**choices.power)
+    mel = mel.clamp_min(config.floor**choices.power).log()  # nepers, or twice as many for power
+    if choices.decibels:
+        mel = mel * NEPER_DB / choices.power
+    if choices.top_db is not None:
+        mel = mel.clamp_min(mel.max() - choices.top_db / (1 if choices.decibels else NEPER_DB))
+    if choices.unit_range:
+        span = mel.max() - mel.min()
+        mel = (mel - mel.min()) / torch.where(span > 0, span, torch.ones_like(span))
+    return mel
+
+
+def _filters(kind: str, config: MelConfig) -> torch.Tensor:
+    if kind == "slaney":
+        return mel_filters(config)
+    from librosa.filters import mel
+
+    weights = mel(
+        sr=config.sample_rate, n_fft=config.n_fft, n_mels=config.n_mels, htk=True, norm=None
+    )
+    return torch.from_numpy(weights.T.copy())  # librosa's [n_mels, 513] -> [513, n_mels]
+
+
+@dataclass(frozen=True)
+class AffineMap:
+    """``slope * source + offset``, the least-squares fit to a target, and what it leaves."""
+
+    slope: float
+    offset: float  # in the unit of the target
+    residual: float  # mean absolute difference that is left, in the unit of the target
+
+    def __call__(self, source: torch.Tensor) -> torch.Tensor:
+        return self.slope * source + self.offset
+
+
+def best_affine_map(source: torch.Tensor, target: torch.Tensor) -> AffineMap:
+    """The affine map that brings ``source`` nearest to ``target`` (same shape)."""
+    x, y = source.double().flatten(), target.double().flatten()
+    around = x - x.mean()
+    variance = float(around.square().sum())
+    slope = float((around * (y - y.mean())).sum()) / variance if variance > 0 else 0.0
+    offset = float(y.mean()) - slope * float(x.mean())
+    return AffineMap(slope, offset, float((y - slope * x - offset).abs().mean()))
+
+
+def compare_choices(
+    samples: ArrayLike, choices: Mapping[str, Choices] | None = None
+) -> pd.DataFrame:
+    """How far the log-mel moves from the model's when the choices change, one row each.
+
+    Columns: the mean absolute difference of the values as they are (each in its own unit, which a
+    model does not see), and what the best affine map leaves, in nepers and in dB.
+    """
+    import pandas as pd
+
+    model = log_mel(samples)
+    rows = {}
+    for label, choice in (ONE_AT_A_TIME if choices is None else choices).items():
+        other = log_mel_with(samples, choice)[: len(model)]  # another centring has a frame more
+        left = best_affine_map(other, model).residual
+        rows[label] = (float((other - model).abs().mean()), left, left * NEPER_DB)
+    columns = ["as it is", "after the best affine map (nepers)", "the same (dB)"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

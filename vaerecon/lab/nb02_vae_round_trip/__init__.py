@@ -1,0 +1,1 @@
+"""What notebook ``02_vae_round_trip`` uses."""

@@ -1,0 +1,1 @@
+"""What notebook ``03_vocoder_dimension_fix`` uses."""

@@ -1,0 +1,341 @@
+"""What notebook 03 shows: a vocoder fed wrongly, by shape, by type, by scale and by time.
+
+Shapes at every layer (:func:`layer_table`), the transposed square that raises nothing
+(:func:`square_blocks`), wrong scales (:func:`scaled_mels`), the extra samples and the lag of the
+layers' geometry (:func:`length_table`), and what a delay does to an SNR (:func:`shift_snr`). What
+can be told of an input before it is fed stands in :mod:`vaerecon.lab.nb03_vocoder_fix.input_check`.
+
+Conventions: samples ``[N]`` at peak 0.5, log-mels ``[T, 64]``, as in :mod:`vaerecon.mel.front_end`.
+
+Notebook: ``03_vocoder_dimension_fix``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+
+from vaerecon import metrics
+from vaerecon.audio.samples import ArrayLike, as_samples
+from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
+from vaerecon.mel.filters import mel_filters
+from vaerecon.mel.front_end import log_mel, naive_log_mel, stft_frames
+
+SCALES = ("ln magnitude", "ln power", "log10 magnitude", "dB below the maximum", "dB as 0..1")
+LAYOUTS = ("[T, 64]", "[64, T]", "[64, T] in squares")
+# config.json of AudioLDM2's vocoder/, the sizes only; all its variants share them
+AUDIOLDM2_SIZES = {
+    "model_in_dim": 64,
+    "sampling_rate": 16000,
+    "upsample_initial_channel": 1024,
+    "upsample_rates": [5, 4, 2, 2, 2],
+    "upsample_kernel_sizes": [16, 16, 8, 4, 4],
+    "resblock_kernel_sizes": [3, 7, 11],
+    "resblock_dilation_sizes": [[1, 3, 5]] * 3,
+    "normalize_before": False,
+}
+EXACT_KERNELS = [15, 16, 8, 4, 4]  # one tap less in the first layer: neither too long nor late
+
+
+def empty_vocoder(**sizes: Any) -> Any:
+    """A ``SpeechT5HifiGan`` without weights (on torch's ``meta`` device): it computes shapes only.
+
+    Parameters
+    ----------
+    **sizes
+        Fields of ``SpeechT5HifiGanConfig`` that differ from :data:`AUDIOLDM2_SIZES`.
+    """
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    with torch.device("meta"):
+        return SpeechT5HifiGan(SpeechT5HifiGanConfig(**AUDIOLDM2_SIZES | sizes)).eval()
+
+
+def random_vocoder(generator: torch.Generator, symmetric: bool = False, **sizes: Any) -> Any:
+    """A small ``SpeechT5HifiGan`` with AudioLDM2's geometry and random weights.
+
+    Parameters
+    ----------
+    generator
+        Where the weights come from.
+    symmetric
+        Mirror every kernel in time, so that only the geometry of the layers can shift the sound.
+    **sizes
+        As for :func:`empty_vocoder`; 64 channels and one residual block a level by default.
+    """
+    small = {
+        "upsample_initial_channel": 64,
+        "resblock_kernel_sizes": [3],
+        "resblock_dilation_sizes": [[1, 3, 5]],
+    }
+    model = empty_vocoder(**small | sizes).to_empty(device="cpu")
+    with torch.no_grad():
+        model.mean.zero_()
+        model.scale.fill_(1.0)
+        for name, weight in model.named_parameters():
+            # [out, in, taps], and [in, out, taps] for a layer that upsamples
+            fan = weight[0].numel() if weight.ndim == 3 else 0
+            weight.copy_(torch.randn(weight.shape, generator=generator) * (fan and fan**-0.5))
+            if symmetric and weight.ndim == 3:
+                weight.copy_((weight + weight.flip(-1)) / 2)
+            if name == "conv_post.weight":
+                weight *= 0.1  # below the bend of the tanh
+    return model
+
+
+@torch.no_grad()
+def layer_table(vocoder: Any, x: torch.Tensor) -> pd.DataFrame:
+    """Shapes at every stage of a vocoder, read by forward hooks while ``x`` goes through.
+
+    Parameters
+    ----------
+    vocoder
+        ``SpeechT5HifiGan``, with weights or without (:func:`empty_vocoder`).
+    x
+        ``[B, T, M]``, as the model itself takes it.
+
+    Returns
+    -------
+    DataFrame
+        A row a stage: shape in, shape out, shape of the kernel, parameters. The residual blocks
+        of a level run side by side on the same input and are one row.
+
+    Raises
+    ------
+    RuntimeError
+        The model's own, if ``x`` does not fit.
+    """
+    seen: dict[str, tuple[list[int], list[int], str, int]] = {}
+
+    def watch(name: str, module: torch.nn.Module) -> Any:
+        def hook(_: Any, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+            kernel = str(list(module.weight.shape)) if hasattr(module, "weight") else ""
+            before = seen[name][3] if name in seen else 0
+            count = before + sum(p.numel() for p in module.parameters())
+            seen[name] = (list(args[0].shape), list(out.shape), kernel, count)
+
+        return module.register_forward_hook(hook)
+
+    parallel = len(vocoder.config.resblock_kernel_sizes)
+    hooks = [watch("conv_pre", vocoder.conv_pre), watch("conv_post", vocoder.conv_post)]
+    hooks += [watch(f"upsampler.{i}", m) for i, m in enumerate(vocoder.upsampler)]
+    hooks += [watch(f"residual.{i // parallel}", m) for i, m in enumerate(vocoder.resblocks)]
+    try:
+        out = vocoder(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    first, last = seen["conv_pre"][0], seen["conv_post"][1]
+    rows = [("transpose", list(x.shape), first, "", 0)]
+    rows += [(name, *row) for name, row in seen.items()]
+    rows += [("tanh, squeeze", last, list(out.shape), "", 0)]
+    table = pd.DataFrame(rows, columns=["layer", "in", "out", "kernel", "parameters"])
+    return table.set_index("layer").astype({"in": str, "out": str})
+
+
+def dtype_table(vocoder: Any, x: torch.Tensor, dtypes: Sequence[str]) -> pd.DataFrame:
+    """What a vocoder says to an input of another dtype, and what the dtype's rounding costs.
+
+    Parameters
+    ----------
+    vocoder
+        ``SpeechT5HifiGan``.
+    x
+        ``[T, 64]`` log-mel, nepers, float32.
+    dtypes
+        Names in torch, for example ``["float16", "float64"]``.
+
+    Returns
+    -------
+    DataFrame
+        A row a dtype: the model's answer, and the largest rounding error of ``x`` in nepers.
+    """
+    rows = []
+    for name in dtypes:
+        cast = x.to(getattr(torch, name))
+        try:
+            with torch.no_grad():
+                vocoder(cast)
+            answer = "accepted"
+        except RuntimeError as error:
+            answer = str(error)
+        rows.append((name, answer, float((cast.double() - x.double()).abs().max())))
+    columns = ["input dtype", "the model's answer", "rounding (nepers)"]
+    return pd.DataFrame(rows, columns=columns).set_index("input dtype")
+
+
+def square_blocks(mel: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
+    """Cut a log-mel into blocks of as many frames as it has bins: ``[T, 64]`` to ``[K, 64, 64]``.
+
+    The last block is filled up with silence. In such a block time and frequency cannot be told
+    apart by shape.
+    """
+    filled = F.pad(mel, (0, 0, 0, -len(mel) % config.n_mels), value=config.log_floor)
+    return filled.reshape(-1, config.n_mels, config.n_mels)
+
+
+def scaled_mels(samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> dict[str, torch.Tensor]:
+    """The right log-mel of a clip, and the same in scales that tutorials use.
+
+    Parameters
+    ----------
+    samples
+        ``[N]``, peak 0.5.
+
+    Returns
+    -------
+    dict
+        A ``[T, 64]`` for each name in :data:`SCALES`; the first is right. ``"dB as 0..1"`` is
+        :func:`vaerecon.mel.front_end.naive_log_mel`, with the one frame more of its own grid.
+    """
+    x = as_samples(samples)
+    right = log_mel(x, config, normalize=False)
+    power = stft_frames(x, config).abs().square() @ mel_filters(config, str(x.device))
+    decibels = 10 * (power / power.max().clamp_min(config.floor)).clamp_min(1e-8).log10()
+    mels = (
+        right,
+        power.clamp_min(config.floor**2).log(),
+        right / math.log(10),
+        decibels,
+        naive_log_mel(x, config),
+    )
+    return dict(zip(SCALES, mels, strict=True))
+
+
+def sound_scores(reference: ArrayLike, sounds: Mapping[str, torch.Tensor]) -> pd.DataFrame:
+    """SNR, correlation and log-mel error of several sounds ``[N]`` against one reference ``[N]``.
+
+    A row a sound. A score without a value (the SNR of a perfect copy, say) is NaN in the table.
+    """
+    columns = {
+        "snr_db": "SNR (dB)",
+        "correlation": "correlation",
+        "log_mel_mae": "log-mel error (nepers)",
+    }
+    rows = {name: metrics.evaluate(reference, x, metrics=columns) for name, x in sounds.items()}
+    return pd.DataFrame(rows).T.astype(float).rename(columns=columns)
+
+
+def length_table(rates: Sequence[int], kernels: Sequence[int], n_frames: int) -> pd.DataFrame:
+    """How long and how late each upsampling layer of a HiFi-GAN makes its input.
+
+    A ``ConvTranspose1d`` with kernel ``k``, stride ``s`` and padding ``(k - s) // 2`` turns ``n``
+    into ``s n + odd`` values, where ``odd`` is 1 if ``k - s`` is odd; its kernel is then centred
+    half a value too late. Every later layer stretches both.
+
+    Returns
+    -------
+    DataFrame
+        A row a layer: values in and out, the values too many, and the delay, both also in output
+        samples of the whole vocoder.
+    """
+    rows, n = [], n_frames
+    for i, (rate, kernel) in enumerate(zip(rates, kernels, strict=True)):
+        odd, later = (kernel - rate) % 2, math.prod(rates[i + 1 :])
+        rows.append((i, rate, kernel, n, rate * n + odd, odd * later, odd * later / 2))
+        n = rate * n + odd
+    columns = ["layer", "rate", "kernel", "in", "out", "too many (samples)", "late (samples)"]
+    return pd.DataFrame(rows, columns=columns).set_index("layer")
+
+
+def shifted_pair(samples: ArrayLike, shift: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A clip and the same clip ``shift`` samples late, both cut to where they overlap.
+
+    Raises
+    ------
+    ValueError
+        If nothing overlaps, or ``shift`` is below 1.
+    """
+    x = as_samples(samples)
+    if not 1 <= shift < len(x):
+        raise ValueError(f"shift: got {shift}, expected 1 to {len(x) - 1} samples")
+    return x[shift:], x[:-shift]
+
+
+def shift_snr(
+    samples: ArrayLike, shift: int, config: MelConfig = AUDIOLDM_MEL
+) -> dict[str, torch.Tensor]:
+    """SNR by frequency of a perfect copy that is ``shift`` samples late.
+
+    A delay turns the phase of a tone of ``f`` Hz by ``2 pi f shift / sample_rate``, whatever its
+    level; the difference to the original is a chord of that angle, ``2 |sin(angle / 2)|`` long.
+
+    Returns
+    -------
+    dict
+        ``"hz"`` ``[512]``, the SNR in dB ``"measured"`` of the clip, and that of steady tones in
+        ``"theory"``.
+    """
+    reference, late = shifted_pair(samples, shift)
+    wanted = stft_frames(reference, config).abs().square().sum(0)[1:]
+    error = stft_frames(reference - late, config).abs().square().sum(0)[1:]
+    hz = torch.arange(1, len(wanted) + 1) * config.sample_rate / config.n_fft
+    chord = 2 * (math.pi * hz * shift / config.sample_rate).sin().abs()
+    tiny = torch.finfo(torch.float32).tiny
+    measured = 10 * (wanted.clamp_min(tiny) / error.clamp_min(tiny)).log10()
+    return {"hz": hz, "measured": measured, "theory": -20 * chord.clamp_min(1e-3).log10()}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What a bare vocoder made of an input, right or wrong."""
+
+    shape: list[int]  # of what it was given
+    dtype: str
+    samples: torch.Tensor | None  # [N] float32; None: it raised
+    error: str  # the model's own words; empty: it did not raise
+
+
+@torch.no_grad()
+def feed(
+    vocoder: Any,
+    samples: ArrayLike,
+    layout: str = LAYOUTS[0],
+    scale: str = SCALES[0],
+    dtype: str = "float32",
+    lag: int = 0,
+) -> Attempt:
+    """Give a clip's mel to the model itself, with no check in between, as one wants to see it fail.
+
+    Parameters
+    ----------
+    samples
+        ``[N]``, peak 0.5.
+    layout, scale
+        One of :data:`LAYOUTS` and of :data:`SCALES`; the first of each is right.
+    dtype
+        Name in torch.
+    lag
+        Samples to take off the front.
+
+    Raises
+    ------
+    ValueError
+        For an unknown layout or scale. What the model raises is returned, not raised.
+    """
+    for name, value, known in (("layout", layout, LAYOUTS), ("scale", scale, SCALES)):
+        if value not in known:
+            raise ValueError(f"{name}: got {value!r}, expected one of {list(known)}")
+    x, mel = as_samples(samples), scaled_mels(samples)[scale]
+    if layout == LAYOUTS[0]:
+        batch = mel[None]
+    elif layout == LAYOUTS[1]:
+        batch = mel.T[None]  # [T, 64] -> [1, 64, T]: wrong on purpose
+    else:
+        batch = square_blocks(mel).transpose(1, 2)  # [K, T, 64] -> [K, 64, T], both 64: wrong
+    batch = batch.to(vocoder.device, getattr(torch, dtype))
+    try:
+        sound = vocoder(batch).float().cpu()
+    except RuntimeError as error:
+        return Attempt(list(batch.shape), dtype, None, str(error))
+    if len(batch) > 1:  # blocks: each without its extra samples, or they would drift apart
+        sound = sound[:, : math.prod(vocoder.config.upsample_rates) * batch.shape[1]]
+    sound = sound.reshape(-1)
+    sound = F.pad(sound, (-lag, len(x) + lag - len(sound)))  # a negative pad cuts
+    return Attempt(list(batch.shape), dtype, sound, "")

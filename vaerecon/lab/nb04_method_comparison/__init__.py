@@ -1,0 +1,1 @@
+"""What notebook ``04_method_comparison`` uses."""

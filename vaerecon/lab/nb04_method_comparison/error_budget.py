@@ -1,0 +1,141 @@
+"""Where the loss comes from: the mel, the VAE, or the phase that a method invents.
+
+A reconstruction has two faults, its magnitude and its phase. Sounds with one fault, both or none
+are six corners: the magnitude true, of the mel, or of the mel behind the VAE; the phase true, or
+the method's own. A loss is the distance of a score from a perfect one.
+
+Losses do not add up: a fault costs less where the other one has done its damage. So the share of
+the phase is its Shapley value [1]_: the mean of what it costs alone and of what it costs on top of
+the magnitude. The share of the magnitude, found in the same way, is split in the order in which the
+sound meets them: first the mel, then the VAE. The three shares add up to the whole loss. Nothing is
+clipped: a share below zero says that a fault hides some of another one.
+
+Notebook: ``04_method_comparison``.
+
+References
+----------
+.. [1] L. Shapley, "A value for n-person games", Contributions to the Theory of Games II, 1953.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from vaerecon import metrics
+from vaerecon.lab.tables import DECIMALS, count
+from vaerecon.mel.front_end import magnitudes, stft_frames
+from vaerecon.mel.stft import istft_frames
+from vaerecon.methods import METHODS
+from vaerecon.metrics.scores import METRICS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vaerecon.pipeline.result import Reconstruction
+
+PERFECT = {"log_mel_mae": 0.0, "lsd_db": 0.0, "pesq_wb": 4.644, "estoi": 1.0}  # identical signals
+# magnitude / phase; the sixth corner, true / true, is the original and loses nothing
+CORNERS = ("mel / true", "vae / true", "true / own", "mel / own", "vae / own")
+SHARES = ("mel", "vae", "phase")
+
+
+def with_true_magnitude(original: torch.Tensor, sound: torch.Tensor) -> torch.Tensor:
+    """The sound ``[N]`` nearest to the magnitude of ``original`` with the phase of ``sound``.
+
+    One inverse STFT of both spectra and no iteration, which would change the phase: it is the
+    method's phase that is to be judged, not what phase retrieval can still make of it.
+    """
+    magnitude = magnitudes(stft_frames(original))
+    return istft_frames(torch.polar(magnitude, stft_frames(sound).angle()), len(original))
+
+
+def error_budget(results: Sequence[Reconstruction]) -> pd.DataFrame:
+    """The loss in each corner and its shares; one row a clip, method and metric.
+
+    With the true phase, the magnitudes of the mel are those of ``oracle_phase``. With the method's
+    phase, they are those of its own sound. The method's phase with the true magnitude is that of
+    its sound from the original mel (:func:`with_true_magnitude`), so what the VAE does to the
+    method's phase counts as the VAE's.
+
+    A true phase tells magnitudes too, since frames overlap by 84 %. What it tells is missing where
+    the phase is the method's, and counts there, with the phase: the mel's share is what remains
+    of its damage on average with and without that help.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``clip``, ``method``, ``metric``, the losses in :data:`CORNERS` (the last is the whole
+        loss), and :data:`SHARES`, all in the metric's unit. Rows without all scores are left out.
+    """
+    import pandas as pd
+
+    rows = []
+    for r in results:
+        true = [g["oracle_phase"].scores for g in (r.without_vae, r.methods)]
+        for name in [n for n in r.methods if not METHODS[n].reference_only]:
+            sound = with_true_magnitude(r.reference, r.without_vae[name].samples)
+            scores = [*true, metrics.evaluate(r.reference, sound, metrics=PERFECT)]
+            scores += [g[name].scores for g in (r.without_vae, r.methods)]
+            for metric, perfect in PERFECT.items():
+                found = [s.get(metric) for s in scores]
+                if None not in found:
+                    losses = [abs(perfect - x) for x in found]
+                    rows.append([r.clip.name, name, metric, *losses])
+    table = pd.DataFrame(rows, columns=["clip", "method", "metric", *CORNERS])
+    return table.assign(**shapley_shares(table))
+
+
+def shapley_shares(losses: pd.DataFrame) -> dict[str, pd.Series]:
+    """Shares of the last of :data:`CORNERS`, of columns by those names; they add up to it."""
+    mel_true, vae_true, true_own, mel_own, vae_own = (losses[corner] for corner in CORNERS)
+    return {
+        "mel": (mel_true + (mel_own - true_own)) / 2,
+        "vae": ((vae_true - mel_true) + (vae_own - mel_own)) / 2,
+        "phase": (true_own + (vae_own - vae_true)) / 2,
+    }
+
+
+def mean_budget(budget: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Means over the clips: methods x (:data:`CORNERS`, :data:`SHARES`, and ``clips``: of how
+    many)."""
+    rows = budget[budget["metric"] == metric].groupby("method", sort=False)
+    return rows[[*CORNERS, *SHARES]].mean().assign(clips=rows.size())
+
+
+def mean_shares(budget: pd.DataFrame, metric: str) -> dict[str, float]:
+    """:data:`SHARES` as ratios to the whole loss, means over the methods; NaN if none is lost."""
+    means = mean_budget(budget, metric)
+    return means[list(SHARES)].div(means[CORNERS[-1]], axis=0).mean().to_dict()
+
+
+def say_budget(budget: pd.DataFrame, metric: str = "lsd_db") -> str:
+    """The shares of each method, which is the widest, and which are below zero; Markdown."""
+    means, m = mean_budget(budget, metric), METRICS[metric]
+    if means.empty:
+        return f"No clip has all the scores that a budget in {m.label} needs."
+    titles = {"mel": "the mel", "vae": "the VAE", "phase": "the phase"}
+    lines, widest, below = [], {}, []
+    for name, row in means.iterrows():
+        text = {k: f"{row[k]:.{DECIMALS[metric]}f}" for k in (*CORNERS, *SHARES)}
+        label = METHODS[name].label
+        on_top = f"{row['vae / own'] - row['vae / true']:.{DECIMALS[metric]}f}"
+        lines.append(
+            f"- **{label}** loses {text['vae / own']} ({count(int(row.clips), 'clip')}): "
+            + ", ".join(f"{titles[s]} {text[s]}" for s in SHARES)
+            + f". The phase costs {text['true / own']} alone, {on_top} on top of the magnitude."
+        )
+        largest = max(SHARES, key=lambda s, row=row: row[s])
+        widest.setdefault(titles[largest], []).append(label)
+        below += [f"{titles[s]} of {label} ({text[s]})" for s in SHARES if row[s] < 0]
+    most = "; ".join(f"{share} for {', '.join(names)}" for share, names in widest.items())
+    unit = f" ({m.unit})" if m.unit else ""
+    lines = [f"The loss in {m.label}{unit} and its shares:", "", *lines, "", f"Widest: {most}."]
+    if below:
+        lines.append(
+            f"Below zero: {', '.join(below)}. On average over both orders, the sound scored better "
+            "with this fault than without it: beside another fault, one more can lose less."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,207 @@
+"""What a metric can and cannot say of a method: against silence, another seed, another metric.
+
+The tables are those of :mod:`vaerecon.lab.tables`, the pictures in
+:mod:`vaerecon.lab.nb04_method_comparison.validity_plots`.
+
+Notebook: ``04_method_comparison``.
+
+References
+----------
+.. [1] The guide that this kit grew out of: its table of 5 s of generated music, on a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from vaerecon.audio.clip import Clip
+from vaerecon.audio.samples import ArrayLike, as_samples, normalize_level
+from vaerecon.lab.tables import DECIMALS, candidates, heading, mean_text, scored_metrics
+from vaerecon.mel.front_end import log_mel
+from vaerecon.methods import METHODS
+from vaerecon.metrics.scores import METRICS, Scores, evaluate, mean_scores, snr_db
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+    from vaerecon.pipeline.result import Reconstruction
+
+# SNR in dB, correlation, RMSE, seconds [1]_
+GUIDE = {
+    "Griffin-Lim, in the guide": (-0.01, -0.0063, 0.147, 0.95),
+    "Vocoder, in the guide": (-8.34, 0.0211, 0.383, 0.05),
+}
+
+
+# ------------------------------------------------------------------ signal-to-noise, taken apart
+
+
+def check_beats_silence(scores: pd.DataFrame, metric: str) -> None:
+    """The least that is to be asked of a metric: every candidate scores better than silence.
+
+    Through the VAE, means over clips.
+
+    Raises
+    ------
+    ValueError
+        If one does not: names them, with their scores.
+    """
+    means = scores[scores["vae"]].groupby("method", sort=False)[metric].mean()
+    sign = 1 if METRICS[metric].best == "higher" else -1
+    worse = [n for n in candidates(scores) if not sign * means[n] > sign * means["silence"]]
+    if worse:
+        unit = f" {METRICS[metric].unit}".rstrip()
+        found = ", ".join(f"{METHODS[n].label} {means[n]:.2f}{unit}" for n in worse)
+        raise ValueError(
+            f"{METRICS[metric].label}: got {found}, expected better than the "
+            f"{means['silence'] + 0.0:.2f}{unit} of digital silence; "
+            "do not rank methods by this metric"
+        )
+
+
+def implied_gain_db(snr: float, correlation: float) -> float:
+    """How much louder the estimate was than the original, dB, from two published numbers.
+
+    With correlation ``c`` and RMS ratio ``g``, ``SNR = -10 log10(1 - 2 c g + g^2)`` exactly (for
+    signals without mean), so ``g = c + sqrt(c^2 - 1 + 10^(-SNR / 10))`` if the SNR is below 0 dB.
+
+    Raises
+    ------
+    ValueError
+        If the SNR is 0 dB or more, where two gains fit, or none.
+    """
+    if not snr < 0:
+        raise ValueError(
+            f"snr: got {snr} dB, expected less than 0 dB; from there on two gains fit, or none: "
+            "measure the loudness on the samples instead"
+        )
+    return 20 * math.log10(correlation + math.sqrt(correlation**2 - 1 + 10 ** (-snr / 10)))
+
+
+def say_guide() -> str:
+    """What the guide's table says once it is taken apart; Markdown."""
+    rows = list(GUIDE.items())
+    levels = [f"{e * 10 ** (s / 20):.3f}" for _, (s, _c, e, _t) in rows]
+    loud = [f"**{implied_gain_db(s, c):+.1f} dB** ({n})" for n, (s, c, _e, _t) in rows]
+    return (
+        "Two things follow from the guide's own numbers. First, RMSE is SNR said again: "
+        "`RMSE * 10^(SNR/20)` is the level of the original, and both of its rows give the same, "
+        f"{' and '.join(levels)}. Second, the loudness of each result against the original: "
+        f"{' and '.join(loud)}. The table compares how loud two sounds were."
+    )
+
+
+def say_snr(scores: pd.DataFrame) -> str:
+    """What the SNR says of the VAE, and of silence; Markdown."""
+    rows = scores[scores["method"].isin(candidates(scores))]
+    means = rows.groupby(["method", "vae"], sort=False)["snr_db"].mean().unstack("vae")
+    up, behind = int((means[True] > means[False]).sum()), int((means[True] < 0).sum())
+    return (
+        f"Methods that lose to digital silence by SNR: {behind} of {len(means)}. Methods that SNR "
+        f"calls *better* through the VAE than around it: {up} of {len(means)}; the average is "
+        f"{means[True].mean():.1f} dB through it and {means[False].mean():.1f} dB around it."
+    )
+
+
+def guide_table(results: Sequence[Reconstruction]) -> pd.DataFrame:
+    """The original guide's table, then ours in its columns: means over clips, through the VAE.
+
+    The last column is the RMS against the original's: implied for the guide, measured here.
+    """
+    import pandas as pd
+
+    columns = [heading("snr_db"), heading("correlation"), heading("rmse"), "seconds", "loudness"]
+    rows = {
+        name: [f"{s:.2f}", f"{c:.4f}", f"{e:.3f}", f"{t:.2f}", f"{implied_gain_db(s, c):+.1f} dB"]
+        for name, (s, c, e, t) in GUIDE.items()
+    }
+    names = [n for n in ("librosa", "griffinlim", "vocoder") if n in results[0].methods]
+    for name in [*names, "silence", "oracle_phase"]:
+        found = [r.methods[name] for r in results]
+        means = mean_scores([f.scores for f in found])
+        cells = [mean_text(m, means[m], len(results)) for m in ("snr_db", "correlation", "rmse")]
+        pairs = zip(found, results, strict=True)
+        levels = [float(f.samples.std() / r.reference.std()) for f, r in pairs]
+        level = f"{20 * math.log10(np.mean(levels)):+.1f} dB" if max(levels) > 0 else "silent"
+        seconds = f"{np.mean([f.seconds for f in found]):.2f}"
+        rows[f"{METHODS[name].label}, here"] = [*cells, seconds, level]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table.index.name = "method"
+    return table
+
+
+def snr_at_gains(
+    reference: ArrayLike, estimate: ArrayLike, gains_db: Sequence[float]
+) -> list[float]:
+    """SNR in dB of an estimate whose volume is turned by each of ``gains_db``."""
+    x = as_samples(estimate)
+    return [snr_db(reference, x * 10 ** (gain / 20)) for gain in gains_db]
+
+
+# ------------------------------------------------------------------ seeds, caveats, agreement
+
+
+def seed_spread(
+    pipe: ReconstructionPipeline, clip: Clip, method: str = "griffinlim", n_seeds: int = 4
+) -> dict[str, float]:
+    """Standard deviation of every metric between seeds of one method, from the original mel.
+
+    A difference between two methods that is no larger is chance. ViSQOL is left out.
+    """
+    original, _ = normalize_level(clip.samples)
+    mel = log_mel(original, normalize=False)
+    runs: list[Scores] = []
+    for seed in range(n_seeds):
+        generator = torch.Generator().manual_seed(seed)
+        sound = pipe.synthesize(mel, method, len(original), generator, original=original)
+        runs.append(evaluate(original, sound.cpu(), exclude=("visqol",)))
+    values = {m: [run[m] for run in runs if run[m] is not None] for m in METRICS}
+    return {m: float(np.std(v, ddof=1)) for m, v in values.items() if len(v) > 1}
+
+
+def metric_notes(scores: pd.DataFrame, noise: dict[str, float]) -> pd.DataFrame:
+    """What each metric says of silence, of the candidates (range of their means, through the VAE),
+    of another seed, and what it cannot say."""
+    import pandas as pd
+
+    means = scores[scores["vae"]].groupby("method", sort=False)[scored_metrics(scores)].mean()
+    rows = {}
+    for m in means:
+        digits, values = DECIMALS[m], means.loc[candidates(scores), m].dropna()
+        silence = means.loc["silence", m]
+        span = f"{values.min():.{digits}f} to {values.max():.{digits}f}"
+        rows[heading(m)] = [
+            span if len(values) else "no value",
+            "no value" if math.isnan(silence) else f"{silence + 0.0:.{digits}f}",
+            f"{noise[m]:.2g}" if m in noise else "not tried",
+            METRICS[m].caveat,
+        ]
+    columns = ["the methods", "silence", "another seed: ±", "what to keep in mind"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table.index.name = "metric"
+    return table
+
+
+def rank_correlation(scores: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's correlation between metrics over the candidates, with and without the VAE.
+
+    Each metric is turned so that more is better; 1 means that two rank alike, -1 the other way
+    round. Computed within each clip, then averaged, so that clips which are hard for every method
+    do not count as agreement. NaN where fewer than four rows of every clip have both values.
+    """
+    import pandas as pd
+
+    metrics = scored_metrics(scores)
+    rows = scores[scores["method"].isin(candidates(scores))]
+    signs = {m: 1 if METRICS[m].best == "higher" else -1 for m in metrics}
+    clips = [
+        (group[metrics] * pd.Series(signs)).corr(method="spearman", min_periods=4)
+        for _, group in rows.groupby("clip", sort=False)
+    ]
+    return pd.concat(clips).groupby(level=0, sort=False).mean().loc[metrics, metrics]

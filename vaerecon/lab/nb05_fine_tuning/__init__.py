@@ -1,0 +1,1 @@
+"""What notebook ``05_fine_tuning`` uses."""

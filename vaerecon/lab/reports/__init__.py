@@ -1,0 +1,1 @@
+"""Notebooks run by papermill: recorded numbers, baselines, pages, the report, the site."""

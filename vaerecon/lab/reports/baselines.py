@@ -1,0 +1,241 @@
+"""What the notebooks measured last time, and what moved since.
+
+``notebooks/checks.yaml`` says with which parameters each notebook is checked, a baseline file says
+what it recorded then, and how far each number may move, with the reason::
+
+    {"notebook": "01_mel_analysis",
+     "parameters": {"max_length": 1.0},
+     "made_with": {"device": "cpu", "versions": {"torch": "2.13.0"}},
+     "metrics": {"frames": {"value": 100.0, "unit": "", "absolute": 0, "relative": 0,
+                            "reason": "a count"}}}
+
+A number may move by ``absolute`` (in its unit) plus ``relative`` times its baseline.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaerecon.utils.files import whole_folder
+
+if TYPE_CHECKING:
+    from vaerecon.lab.reports.runs import Run
+
+CHECKS = "checks.yaml"
+FIELDS = {"timeout", "parameters", "files", "vary"}
+# tolerances of a number that has none yet, to be edited
+COUNT = {
+    "absolute": 1e-6,
+    "relative": 0.0,
+    "reason": "a whole number",
+}
+MEASURED = {
+    "absolute": 0.0,
+    "relative": 1e-3,
+    "reason": "rounding: other threads and 3e-7 of noise moved such numbers by up to 0.05 %",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """How one notebook is checked."""
+
+    path: Path  # the notebook
+    timeout: float  # s, all its cells together
+    parameters: dict[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()  # that its parameters name
+    vary: dict[str, Any] = field(default_factory=dict)  # other values, that must move a number
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One number that is not what it was."""
+
+    metric: str
+    was: str
+    now: str
+    moved: str  # by how much, or what happened to it
+    allowed: str
+    reason: str  # the tolerance's
+
+
+def read_checks(folder: Path, names: Sequence[str] = ()) -> list[Check]:
+    """What ``checks.yaml`` says of the notebooks beside it, in their order.
+
+    Parameters
+    ----------
+    folder
+        Folder of the notebooks.
+    names
+        The notebooks wanted, with or without folder and suffix; all by default.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there are no notebooks, one has no entry or the file is not as it should be.
+    """
+    import yaml
+
+    file = folder / CHECKS
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"notebooks: there is no {CHECKS} in {folder.name or 'this folder'!r}; start vaerecon "
+            "in a checkout of the project, or name the folder of the notebooks (--notebooks-dir)"
+        )
+    try:
+        entries = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{CHECKS}: not valid YAML ({error})") from None
+    paths = {path.stem: path for path in sorted(folder.glob("*.ipynb"))}
+    if not isinstance(entries, dict) or entries.keys() != paths.keys():
+        raise ValueError(
+            f"{CHECKS}: got entries for {', '.join(map(str, entries)) or 'nothing'}, expected one "
+            f"for each notebook in its folder: {', '.join(paths) or 'there is none'}"
+        )
+    checks = {name: _check(path, entries[name]) for name, path in paths.items()}
+    wanted = [Path(name).name.removesuffix(".ipynb") for name in names] or list(checks)
+    for name in wanted:
+        if name not in checks:
+            near = difflib.get_close_matches(name, checks, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"notebook: got {name!r}, expected one of {', '.join(checks)}{hint}")
+    return [check for name, check in checks.items() if name in wanted]
+
+
+def _check(path: Path, entry: Any) -> Check:
+    where = f"{CHECKS}, {path.stem}"
+    if not isinstance(entry, dict) or not entry.keys() <= FIELDS:
+        raise ValueError(f"{where}: got {entry!r}, expected {', '.join(sorted(FIELDS))}")
+    timeout = entry.get("timeout")
+    if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
+        raise ValueError(f"{where}: got timeout = {timeout!r}, expected seconds")
+    for key, kind in (("parameters", dict), ("vary", dict), ("files", list)):
+        if not isinstance(entry.get(key, kind()), kind):
+            raise ValueError(f"{where}: got {key} = {entry[key]!r}, expected a {kind.__name__}")
+    return Check(
+        path,
+        timeout,
+        entry.get("parameters", {}),
+        tuple(path.parent / file for file in entry.get("files", [])),
+        entry.get("vary", {}),
+    )
+
+
+def read_baseline(folder: Path, name: str) -> dict[str, Any] | None:
+    """A notebook's baseline; None if there is none yet.
+
+    Raises
+    ------
+    ValueError
+        If it is not of the form that the module's docstring shows.
+    """
+    file = folder / f"{name}.json"
+    if not file.exists():
+        return None
+    try:
+        baseline = json.loads(file.read_text(encoding="utf-8"))
+        for metric, entry in baseline["metrics"].items():
+            numbers = [entry[key] for key in ("value", "absolute", "relative")]
+            fits = all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
+            if not (fits and min(numbers[1:]) >= 0 and entry["reason"] and "unit" in entry):
+                raise ValueError(f"{metric} = {entry}")
+        if not {"parameters", "made_with"} <= baseline.keys():
+            raise ValueError(", ".join(baseline))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{file.name}: not a baseline (got {error}, expected value, unit, absolute, relative "
+            "and reason for each metric); mend it, or delete it and run `vaerecon check --update`"
+        ) from None
+    return baseline
+
+
+def compare(baseline: Mapping[str, Any] | None, run: Run) -> list[Drift]:
+    """What of a run is not as its baseline says."""
+    if baseline is None:
+        return [Drift("-", "-", "-", "no baseline yet", "-", "run `vaerecon check --update`")]
+    drifts = []
+    given = run.stamp["parameters"]
+    if baseline["parameters"] != given:
+        drifts.append(
+            Drift("-", _brief(baseline["parameters"], given), _brief(given, baseline["parameters"]),
+                  "other parameters", "-", "numbers of other parameters are not comparable")
+        )  # fmt: skip
+    known, found = baseline["metrics"], run.records
+    for name in [*known, *(name for name in found if name not in known)]:
+        old, new = known.get(name), found.get(name)
+        was, now = _show(old), _show(new)
+        if old is None:
+            drifts.append(Drift(name, was, now, "new", "-", "not in the baseline"))
+        elif new is None:
+            drifts.append(Drift(name, was, now, "gone", "-", "no longer recorded"))
+        elif old["unit"] != new["unit"]:
+            drifts.append(Drift(name, was, now, "other unit", "-", "not comparable"))
+        else:
+            moved = new["value"] - old["value"]
+            limit = old["absolute"] + old["relative"] * abs(old["value"])
+            if abs(moved) > limit:
+                share = f" ({100 * moved / old['value']:+.2g} %)" if old["value"] else ""
+                moved_by = f"{moved:+.4g}{share}"
+                drifts.append(Drift(name, was, now, moved_by, f"±{limit:.4g}", old["reason"]))
+    return drifts
+
+
+def other_libraries(baseline: Mapping[str, Any] | None, run: Run) -> list[str]:
+    """What made the baseline and is not what made the run: the first place to look."""
+    if baseline is None:
+        return []
+    old, new = baseline["made_with"], run.stamp
+    was = {"device": old["device"], **old["versions"]}
+    now = {"device": new["device"], **new["versions"]}
+    return [
+        f"{name} {was.get(name)}, now {now.get(name)}"
+        for name in {**was, **now}
+        if was.get(name) != now.get(name)
+    ]
+
+
+def renew(baseline: Mapping[str, Any] | None, run: Run) -> dict[str, Any]:
+    """The baseline that a run makes: its values, with the tolerances and reasons there were."""
+    known = baseline["metrics"] if baseline is not None else {}
+    metrics = {}
+    for name, new in run.records.items():
+        default = COUNT if float(new["value"]).is_integer() else MEASURED
+        old = known.get(name, default)
+        if name in known and old["unit"] != new["unit"]:
+            old = default
+        kept = {key: old[key] for key in ("absolute", "relative", "reason")}
+        metrics[name] = {**new, **kept}
+    return {
+        "notebook": run.name,
+        "parameters": run.stamp["parameters"],
+        "made_with": {key: run.stamp[key] for key in ("device", "versions")},
+        "metrics": metrics,
+    }
+
+
+def write_baselines(folder: Path, baselines: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write ``<name>.json`` for each: all of them, or nothing."""
+    with whole_folder(folder) as scratch:
+        for name, baseline in baselines.items():
+            text = json.dumps(baseline, indent=2, allow_nan=False, ensure_ascii=False)
+            (scratch / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _show(entry: Mapping[str, Any] | None) -> str:
+    return "-" if entry is None else f"{entry['value']:.6g} {entry['unit']}".rstrip()
+
+
+def _brief(mine: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Only what differs."""
+    differ = {k: v for k, v in mine.items() if k not in other or other[k] != v}
+    return ", ".join(f"{k}={v!r}" for k, v in differ.items()) or "-"

@@ -1,0 +1,104 @@
+"""An executed notebook as one HTML page that needs no network and runs no script.
+
+nbconvert turns cells into HTML; its own page templates load MathJax, require.js, mermaid and
+widgets from other servers, so head and foot are ours (``page.html.j2``). The page also forbids a
+browser to load anything (Content-Security-Policy), whatever a cell may have displayed.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+    from vaerecon.lab.reports.runs import Run
+
+FOLDER = Path(__file__).parent
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+NOTEBOOK_LINK = re.compile(r'<a href="([\w-]+)\.ipynb">(.*?)</a>', re.DOTALL)
+WIDGET_NOTE = '<p class="widget-note">In JupyterLab there is a control here to play with.</p>'
+
+
+def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) -> str:
+    """A run as one page.
+
+    Parameters
+    ----------
+    run
+        What to show.
+    hide_code
+        Leave out the code, and the cells tagged ``no-report`` with all they show.
+    subject
+        What the page is about, to stand above its first heading and in its title.
+    """
+    from nbconvert.exporters import HTMLExporter
+    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+    from pygments.formatters import HtmlFormatter
+
+    notebook = copy.deepcopy(run.notebook)
+    if hide_code:
+        kept = [c for c in notebook.cells if "no-report" not in c.metadata.get("tags", [])]
+        notebook.cells = kept
+    template = (FOLDER / "page.html.j2").read_text(encoding="utf-8")
+    exporter = HTMLExporter(
+        raw_template=template, exclude_input=hide_code, exclude_anchor_links=True
+    )
+    computed = MarkdownWithMath(renderer=IPythonRenderer(escape=True, exclude_anchor_links=True))
+    exporter.register_filter("computed2html", computed.render)
+    exporter.log.setLevel(logging.ERROR)  # it warns of every picture without a description
+    css = (FOLDER / "page.css").read_text(encoding="utf-8")
+    page = {
+        "title": subject or _heading(notebook) or run.name,
+        "subject": subject,
+        "css": css + HtmlFormatter(style="default").get_style_defs(".highlight"),
+        "failure": run.failure,
+        "facts": _facts(run.stamp),
+    }
+    html, _ = exporter.from_notebook_node(notebook, resources={"page": page})
+    # links to other notebooks: their pages stand beside this one, unless it stands alone
+    return NOTEBOOK_LINK.sub(r"\2" if hide_code else r'<a href="\1.html">\2</a>', html)
+
+
+def without_widgets(notebook: NotebookNode) -> NotebookNode:
+    """A copy in which a note stands for each widget: without a kernel it would be an empty box.
+
+    What a widget shows besides, such as a table of sounds, stays; progress bars go.
+    """
+    notebook = copy.deepcopy(notebook)
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if data.pop(WIDGET_MIME, None) is None or data.keys() - {"text/plain"}:
+                continue
+            if "%|" in data.pop("text/plain", ""):  # as tqdm's bars show themselves
+                output.output_type = "finished"
+            else:
+                data.update({"text/html": WIDGET_NOTE, "text/plain": "(a widget)"})
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.output_type != "finished"]
+    return notebook
+
+
+def _heading(notebook: NotebookNode) -> str | None:
+    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
+    found = re.search(r"^# +(.+)$", text, re.MULTILINE)
+    return found[1].strip() if found else None
+
+
+def _facts(stamp: dict[str, Any]) -> list[tuple[str, str]]:
+    """The stamp as rows of a table."""
+    versions = ", ".join(f"{name} {v}" for name, v in stamp["versions"].items() if v)
+    rows = [
+        ("notebook", f"{stamp['notebook']}, git blob {stamp['source_blob']}"),
+        *((name, repr(value)) for name, value in stamp["parameters"].items()),
+        ("device", stamp["device"] or "not known"),
+        ("versions", versions),
+        ("run", f"{stamp['started']}, {stamp['seconds']:.1f} s"),
+    ]
+    return [(name, str(value)) for name, value in rows]

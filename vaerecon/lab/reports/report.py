@@ -1,0 +1,87 @@
+"""One clip, all methods, one HTML file: the comparison notebook with its code hidden."""
+
+from __future__ import annotations
+
+import contextlib
+from importlib import metadata
+from pathlib import Path
+
+from vaerecon.lab.reports.pages import to_html
+from vaerecon.lab.reports.runs import NotebookError, execute
+from vaerecon.models.checkpoints import VARIANTS
+from vaerecon.utils.files import whole_file
+
+COMPARISON = "04_method_comparison.ipynb"
+
+
+def find_notebook(name: str) -> Path:
+    """A notebook of the kit: in a checkout its ``notebooks`` folder, else what pip installed.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is in neither place.
+    """
+    above = Path(__file__).parents[3]
+    places = [above / "notebooks", above / "share/vaerecon/notebooks"]  # checkout, pip --target
+    # elsewhere pip knows where it put share/vaerecon
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        files = metadata.files("vaerecon") or []
+        places += [Path(f.locate()).resolve().parent for f in files if f.name == name]
+    for place in places:
+        if (place / name).is_file():
+            return place / name
+    raise FileNotFoundError(
+        f"notebook: {name} is neither in a checkout nor installed; install vaerecon again"
+    )
+
+
+def write_report(
+    clip: str | Path,
+    output: str | Path,
+    *,
+    model: str = "tiny",
+    methods: str = "all",
+    max_length: float | None = None,
+    seed: int = 0,
+    timeout: float = 1800.0,
+) -> None:
+    """Run the comparison on one clip and write the page, whole or not at all.
+
+    Parameters
+    ----------
+    clip
+        A sound file.
+    output
+        The HTML file. Sounds and pictures are in it; it loads nothing.
+    model, methods, max_length, seed
+        Parameters of the notebook; ``max_length`` is the notebook's own by default.
+    timeout
+        Seconds that the run may take.
+
+    Raises
+    ------
+    ValueError, OSError
+        If a parameter does not fit or the file cannot be written.
+    NotebookError
+        If the run failed. What there was is in ``<output>.failed.html``, not in ``output``.
+    """
+    clip, output, folder = Path(clip), Path(output), Path(model)
+    if output.is_dir():
+        raise IsADirectoryError(f"--output: got {output.name!r}, which is a folder; name a file")
+    files = [clip]
+    if model not in VARIANTS and folder.is_dir():
+        files.append(folder.resolve())
+        model = f"./{folder.resolve().name}"
+    given = {"clips": [clip.name], "model": model, "methods": methods, "seed": seed}
+    if max_length is not None:
+        given["max_length"] = max_length
+    run = execute(find_notebook(COMPARISON), given, timeout=timeout, files=files)
+    failed = output.with_name(f"{output.stem}.failed.html")
+    target = output if run.failure is None else failed
+    subject = f"Report on {clip.name}: what the VAE and each method keep"
+    with whole_file(target) as scratch:
+        scratch.write_text(to_html(run, hide_code=True, subject=subject), encoding="utf-8")
+    if run.failure is not None:
+        raise NotebookError(f"{run.failure}; what ran is in {failed}", run)
+    failed.unlink(missing_ok=True)

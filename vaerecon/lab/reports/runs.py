@@ -1,0 +1,257 @@
+"""Notebooks without a reader: run through papermill, checked, stamped, written.
+
+A run takes place in a scratch folder, which holds copies of nothing but the files that it was
+given, and leaves three files: the executed notebook, a page that needs no network, and a JSON with
+the numbers that the notebook recorded. Each says what made it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaerecon.lab.reports.execution import describe_failure, link_inputs, tags, through_papermill
+from vaerecon.lab.reports.parameters import check_parameters, read_parameters
+from vaerecon.lab.reports.recording import collect
+from vaerecon.utils.files import whole_folder
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+MACHINE_MIME = "application/vnd.vaerecon.machine+json"
+MACHINE_TAG = "vaerecon-machine"
+LIBRARIES = (
+    "vaerecon",
+    "torch",
+    "diffusers",
+    "transformers",
+    "librosa",
+    "numpy",
+    "pesq",
+    "pystoi",
+    "visqol-python",
+    "papermill",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of one notebook."""
+
+    name: str  # the notebook's, without .ipynb
+    notebook: NotebookNode  # as executed, without widgets and paths; stamped
+    stamp: dict[str, Any]  # what made it: source, parameters, versions, device, records
+    failure: str | None  # one line; None if every cell ran
+
+    @property
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Name to ``{"value", "unit"}`` of what the notebook recorded, in order."""
+        return self.stamp["records"]
+
+
+class NotebookError(RuntimeError):
+    """A notebook did not run to its end; ``run`` holds what it did."""
+
+    def __init__(self, message: str, run: Run):
+        super().__init__(message)
+        self.run = run
+
+
+def run_notebook(
+    path: str | os.PathLike[str],
+    parameters: Mapping[str, Any] | None = None,
+    output: str | os.PathLike[str] = "reports",
+    *,
+    timeout: float = 600.0,
+    files: Sequence[str | os.PathLike[str]] = (),
+    cpu: bool = False,
+) -> Run:
+    """Run a notebook and write ``<name>.ipynb``, ``<name>.html`` and ``<name>.json``.
+
+    Parameters
+    ----------
+    path
+        The notebook; it is not changed.
+    parameters
+        Values for names that its parameters cell declares.
+    output
+        Folder for the three files.
+    timeout
+        Seconds that all cells together may take.
+    files
+        Files and folders that the notebook may read. In its parameters they go by their names: it
+        runs in an empty folder into which they are linked.
+    cpu
+        Hide CUDA devices from the notebook, for numbers that are to be compared.
+
+    Raises
+    ------
+    ValueError, OSError
+        If the notebook cannot be read, a parameter is unknown or of another type, or the folder
+        cannot be written.
+    NotebookError
+        If a cell failed, the kernel died or time was up. What ran stands in ``<name>.failed.*``.
+    """
+    run = execute(path, parameters, timeout=timeout, files=files, cpu=cpu)
+    save(run, output)
+    if run.failure is not None:
+        kept = Path(output) / f"{run.name}.failed.html"
+        raise NotebookError(f"{run.failure}; what ran is in {kept}", run)
+    return run
+
+
+def execute(
+    path: str | os.PathLike[str],
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    timeout: float = 600.0,
+    files: Sequence[str | os.PathLike[str]] = (),
+    cpu: bool = False,
+) -> Run:
+    """As :func:`run_notebook`, but write nothing, and return a run that failed."""
+    import nbformat
+
+    from vaerecon.lab.reports.pages import without_widgets
+    from vaerecon.lab.reports.scrub import path_scrubber, scrub_strings
+
+    path = Path(path)
+    source, notebook = read_notebook(path)
+    declared = read_parameters(notebook, path.name)
+    given = check_parameters(declared, parameters or {}, path.name)
+    inputs = [Path(file).absolute() for file in files]
+    started = time.time()
+    with tempfile.TemporaryDirectory(prefix="vaerecon-") as folder:
+        scratch = Path(folder).resolve()
+        work = scratch / "work"
+        work.mkdir()
+        link_inputs(inputs, work)
+        # last, so that the numbers of the other cells are those of the notebook
+        notebook.cells.append(_machine_cell())
+        nbformat.write(notebook, scratch / "in.ipynb")
+        problem = through_papermill(scratch, work, given, timeout, cpu)
+        executed = nbformat.read(scratch / "out.ipynb", as_version=4)
+        scrub = path_scrubber(inputs, work)
+    failure = describe_failure(executed, problem, path.name, timeout)
+    machine = _take_machine(executed)
+    # papermill's own words about an error; ours are on the page
+    executed.cells = [c for c in executed.cells if "papermill-error-cell-tag" not in tags(c)]
+    executed = scrub_strings(without_widgets(executed), scrub)
+    executed.metadata.papermill.update(input_path=path.name, output_path=path.name)
+    values = {name: parameter.default for name, parameter in declared.items()} | given
+    stamp = {
+        "notebook": path.name,
+        "source_blob": blob_hash(source),
+        "parameters": values,
+        "seed": values.get("seed"),
+        "device": machine["device"],
+        "versions": machine["versions"],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 1),
+        "failure": None if failure is None else scrub(failure),
+        "records": {},
+    }
+    try:
+        stamp["records"] = collect(executed.cells)
+    except ValueError as error:
+        stamp["failure"] = stamp["failure"] or f"{path.name}: {error}"
+    executed.metadata["vaerecon"] = stamp
+    return Run(path.stem, executed, stamp, stamp["failure"])
+
+
+def save(run: Run, folder: str | os.PathLike[str]) -> None:
+    """Write the executed notebook, the page and the JSON: all of them, or nothing."""
+    import nbformat
+
+    from vaerecon.lab.reports.pages import to_html
+
+    stem = run.name if run.failure is None else f"{run.name}.failed"
+    with whole_folder(folder) as scratch:
+        nbformat.write(run.notebook, scratch / f"{stem}.ipynb")
+        (scratch / f"{stem}.html").write_text(to_html(run), encoding="utf-8")
+        text = json.dumps(run.stamp, indent=2, allow_nan=False, ensure_ascii=False)
+        (scratch / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
+    if run.failure is None:
+        for suffix in ("ipynb", "html", "json"):
+            (Path(folder) / f"{stem}.failed.{suffix}").unlink(missing_ok=True)
+
+
+def read_notebook(path: Path) -> tuple[bytes, NotebookNode]:
+    """A notebook's bytes, and what they hold.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no notebook.
+    """
+    import nbformat
+
+    if not path.is_file():
+        raise FileNotFoundError(f"notebook: got {path.name!r}, but there is no such file")
+    source = path.read_bytes()
+    try:
+        if not isinstance(json.loads(source)["cells"], list):
+            raise ValueError("its cells are no list")
+        notebook = nbformat.reads(source.decode("utf-8"), as_version=4)
+        nbformat.validate(notebook)
+    except (KeyError, TypeError, ValueError, nbformat.ValidationError) as error:
+        reason = str(error).splitlines()[0][:200]
+        raise ValueError(f"{path.name}: expected a notebook, but it is none ({reason})") from None
+    return source, notebook
+
+
+def blob_hash(source: bytes) -> str:
+    """The hash by which git knows a file of these bytes."""
+    return hashlib.sha1(b"blob %d\0" % len(source) + source, usedforsecurity=False).hexdigest()
+
+
+def show_machine() -> None:
+    """Put versions and device into a cell's output: a run ends with this, in its own kernel."""
+    from IPython.display import display
+
+    device = "cpu"
+    torch = sys.modules.get("torch")  # a notebook that did without has used no other device
+    if torch is not None and torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    elif torch is not None and torch.backends.mps.is_available():
+        device = "mps"
+    display({MACHINE_MIME: {"device": device, "versions": _versions()}}, raw=True)
+
+
+def _versions() -> dict[str, str | None]:
+    import platform
+
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # PESQ needs a C compiler, so it is not everywhere
+            found[name] = None
+    return found
+
+
+def _machine_cell() -> NotebookNode:
+    import nbformat
+
+    code = "from vaerecon.lab.reports.runs import show_machine\n\nshow_machine()"
+    return nbformat.v4.new_code_cell(code, metadata={"tags": [MACHINE_TAG]})
+
+
+def _take_machine(executed: NotebookNode) -> dict[str, Any]:
+    """Remove the last cell; what it found, or what is known here if it was not reached."""
+    machine = {"device": None, "versions": _versions()}
+    for cell in [cell for cell in executed.cells if MACHINE_TAG in tags(cell)]:
+        executed.cells.remove(cell)
+        for output in cell.outputs:
+            machine = output.get("data", {}).get(MACHINE_MIME, machine)
+    return machine

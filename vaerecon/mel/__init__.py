@@ -1,0 +1,11 @@
+"""Samples to log-mel, as AudioLDM2's models were trained: settings, filters, STFT, front-end."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "config": ["AUDIOLDM_MEL", "MelConfig"],
+        "front_end": ["check_log_mel", "log_mel", "naive_log_mel"],
+    },
+)

@@ -1,0 +1,70 @@
+"""The mel filters: from 513 frequencies to 64 mel bins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import torch
+
+from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
+
+BANDS = (0, 1 / 8, 1 / 4, 1 / 2, 1)  # parts of the spectrum; mel bins are narrow at its low end
+
+
+@lru_cache(maxsize=16)
+def mel_filters(config: MelConfig = AUDIOLDM_MEL, device: str = "cpu") -> torch.Tensor:
+    """Slaney-style triangular mel filters with Slaney normalisation, ``[n_fft/2 + 1, n_mels]``.
+
+    The transpose of ``librosa.filters.mel`` at its defaults, which the official code calls.
+    """
+    from librosa.filters import mel
+
+    weights = mel(
+        sr=config.sample_rate,
+        n_fft=config.n_fft,
+        n_mels=config.n_mels,
+        fmin=config.fmin,
+        fmax=config.fmax,
+    )
+    # librosa: [n_mels, n_fft/2 + 1] -> [n_fft/2 + 1, n_mels], so that frames @ filters works
+    with torch.inference_mode(False):  # cached, so it must serve training too
+        return torch.from_numpy(weights.T.copy()).to(device)
+
+
+@dataclass(frozen=True)
+class Band:
+    """A part of the spectrum, and the mel bins that see it: the filters are zero elsewhere."""
+
+    bins: slice  # of the n_fft/2 + 1
+    mels: slice  # of the n_mels
+    filters: torch.Tensor  # mel_filters[bins, mels]
+
+
+@lru_cache(maxsize=16)
+def bands(config: MelConfig = AUDIOLDM_MEL) -> tuple[Band, ...]:
+    """The mel filters in a few dense pieces, on the CPU: fewer multiplications by zero."""
+    filters = mel_filters(config, "cpu")
+    found = []
+    for start, stop in pairwise(round(len(filters) * part) for part in BANDS):
+        seen = filters[start:stop].any(dim=0).nonzero().flatten()
+        first, last = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, 0)
+        # matrices whose width is a multiple of 8 are multiplied faster
+        width = min(-(-(last - first) // 8) * 8, config.n_mels)
+        first = min(first, config.n_mels - width)
+        mels = slice(first, first + width)
+        with torch.inference_mode(False):  # cached, so it must serve training too
+            found.append(Band(slice(start, stop), mels, filters[start:stop, mels].contiguous()))
+    return tuple(found)
+
+
+def sum_bands(magnitude: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
+    """``[..., n_fft/2 + 1]`` STFT magnitudes to ``[..., n_mels]``, linear: times the filters."""
+    if magnitude.device.type != "cpu" or torch.is_grad_enabled():
+        return magnitude @ mel_filters(config, str(magnitude.device))
+    rows = magnitude.reshape(-1, magnitude.shape[-1])
+    mel = rows.new_zeros(len(rows), config.n_mels)
+    for band in bands(config):
+        mel[:, band.mels].addmm_(rows[:, band.bins], band.filters)
+    return mel.reshape(*magnitude.shape[:-1], config.n_mels)

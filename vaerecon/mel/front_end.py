@@ -1,0 +1,266 @@
+"""Samples to log-mel, exactly as AudioLDM2's VAE and vocoder were trained.
+
+The recipe, with the source of every constant beside its field in
+:class:`vaerecon.mel.config.MelConfig`:
+
+1. remove the mean, scale the peak to 0.5 (:func:`vaerecon.audio.samples.normalize_level`);
+2. reflect-pad, cut into frames of 1024 samples every 160, apply a periodic Hann window;
+3. magnitude (power 1) of the real FFT, summed by 64 Slaney mel filters;
+4. natural logarithm of ``max(mel, 1e-5)``: the floor is -11.51 nepers.
+
+Conventions: samples are ``[N]`` or ``[B, N]``, log-mels ``[T, 64]`` or ``[B, T, 64]``, in nepers
+(1 neper is 8.69 dB), float32. Two framings exist in the official code: ``"train"`` centres frame
+``i`` at sample ``160 i + 80``, ``"inference"`` at ``160 i`` and has one frame more. The models
+learned from ``"train"``, so it is the default everywhere.
+
+Notebook: ``01_mel_analysis``.
+
+References
+----------
+.. [1] H. Liu et al., "AudioLDM 2", IEEE/ACM TASLP 2024. Front-end: ``audioldm_train/utilities/
+   data/dataset.py`` (training) and ``audioldm2/utilities/audio/stft.py`` (inference).
+.. [2] J. Kong et al., "HiFi-GAN", NeurIPS 2020: the mel of ``meldataset.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from vaerecon.audio.samples import (
+    ArrayLike,
+    Reader,
+    as_float32,
+    as_samples,
+    normalize_level,
+    samples_in_layout,
+)
+from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
+from vaerecon.mel.filters import sum_bands
+from vaerecon.utils.autocast import without_autocast
+from vaerecon.utils.threads import on_cores
+from vaerecon.utils.windows import spans
+
+BLOCK = 256  # frames computed at once: their windows stay in the cache, however long the sound is
+
+
+def check_log_mel(log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
+    """Return ``log_mel`` as a float32 tensor ``[T, M]`` or ``[B, T, M]``, layout checked.
+
+    Raises
+    ------
+    ValueError
+        If the last axis is not ``config.n_mels``. Nothing is ever transposed silently.
+    """
+    x = as_float32(log_mel, "log-mel")
+    shape, mels = list(x.shape), config.n_mels
+    if x.ndim not in (2, 3):
+        hint = "; drop the channel axis with .squeeze(1)" if x.ndim == 4 else ""
+        raise ValueError(
+            f"log-mel: got shape {shape}, expected [T, {mels}] or [B, T, {mels}]{hint}"
+        )
+    if shape[-1] != mels:
+        fix = (
+            "it looks transposed: use .transpose(-1, -2)"
+            if shape[-2] == mels
+            else f"compute it with vaerecon.log_mel, which gives {mels} bins"
+        )
+        raise ValueError(
+            f"log-mel: got shape {shape}, expected [T, {mels}] or [B, T, {mels}] "
+            f"(time before frequency); {fix}"
+        )
+    if shape[-2] == 0:
+        raise ValueError(f"log-mel: got no frames (shape {shape}), expected at least one")
+    return x
+
+
+@lru_cache(maxsize=16)
+def hann_window(config: MelConfig = AUDIOLDM_MEL, device: str = "cpu") -> torch.Tensor:
+    """Periodic Hann window of ``win_length``, ``[win_length]``."""
+    with torch.inference_mode(False):  # cached, so it must serve training too
+        return torch.hann_window(config.win_length, device=device, dtype=torch.float32)
+
+
+def stft_frames(
+    samples: torch.Tensor, config: MelConfig = AUDIOLDM_MEL, framing: Framing = "train"
+) -> torch.Tensor:
+    """Complex STFT, frame-major: ``[B, N] -> [B, T, n_fft/2 + 1]`` (``[N] -> [T, ...]``).
+
+    The tail is reflected up to a whole hop, so that ``T = ceil(N / hop)`` frames cover every
+    sample (one more for ``"inference"``).
+    """
+    n_samples = samples.shape[-1]
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        return samples[..., start:stop]
+
+    return stft_section(read, n_samples, 0, config.n_frames(n_samples, framing), config, framing)
+
+
+def stft_section(
+    read: Reader,
+    n_samples: int,
+    first: int,
+    last: int,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Frames ``first`` to ``last`` (not included) of :func:`stft_frames` of a long sound.
+
+    Exact: what the frames need of the samples beside them is read too, and only what lies beyond
+    the sound is reflected.
+
+    Parameters
+    ----------
+    read
+        ``(start, stop)`` to samples ``[stop - start]`` or ``[B, stop - start]``.
+    n_samples
+        Of the whole sound.
+    """
+    padding, hop = config.padding(framing), config.hop_length
+    wanted = slice(0, last - first)
+    reach = math.ceil(config.n_fft / hop)
+    if last - first <= reach:  # too few at an end for its reflection: compute more
+        wanted = slice(first - max(0, first - reach), last - max(0, first - reach))
+        first = max(0, first - reach)
+        last = min(config.n_frames(n_samples, framing), last + reach)
+    start = first * hop - padding
+    stop = (last - 1) * hop + config.n_fft - padding
+    x = read(max(0, start), min(n_samples, stop))
+    if first == 0:
+        # a reflection needs more samples than it copies, so very short clips get a silent tail
+        x = F.pad(x, (0, max(0, padding + hop - n_samples)))
+    batched = x if x.ndim == 2 else x[None]
+    missing = stop - max(0, start) - x.shape[-1]
+    padded = F.pad(batched, (max(0, -start), max(0, missing)), mode="reflect")
+    frames = padded.unfold(-1, config.n_fft, config.hop_length)  # a view: [B, T, n_fft]
+    spectrum = torch.fft.rfft(frames * hann_window(config, str(x.device)))
+    spectrum = spectrum[:, wanted]
+    return spectrum if x.ndim == 2 else spectrum[0]
+
+
+@without_autocast
+def magnitude_to_log_mel(magnitude: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
+    """``[..., T, n_fft/2 + 1]`` STFT magnitudes (power 1) to ``[..., T, n_mels]`` nepers."""
+    return sum_bands(magnitude, config).clamp_min(config.floor).log()
+
+
+def magnitudes(spectrum: torch.Tensor) -> torch.Tensor:
+    """``spectrum.abs()``; on a CPU by numpy, which is several times as fast."""
+    if spectrum.device.type != "cpu" or spectrum.requires_grad:
+        return spectrum.abs()
+    return torch.from_numpy(np.abs(spectrum.numpy()))
+
+
+@torch.no_grad()
+@without_autocast
+def log_mel(
+    samples: ArrayLike,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+    normalize: bool = True,
+) -> torch.Tensor:
+    """Log-mel spectrogram as AudioLDM2's VAE and vocoder expect it.
+
+    Parameters
+    ----------
+    samples
+        ``[N]`` or ``[B, N]`` at ``config.sample_rate``; numpy, torch (any device) or a list.
+    config
+        Front-end settings; the default is AudioLDM2's.
+    framing
+        ``"train"`` (default: what the weights saw) or ``"inference"`` (the official inference
+        code's padding: one frame more, 80 samples earlier, about 0.1 nepers away).
+    normalize
+        Remove the mean and scale the peak to 0.5 first. ``False`` for samples that
+        :func:`normalize_level` has already been over.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[T, n_mels]`` or ``[B, T, n_mels]``, nepers, float32, on the device of ``samples``;
+        at least ``config.log_floor``. ``T = ceil(N / hop)``, one more for ``"inference"``.
+
+    Raises
+    ------
+    ValueError
+        For another shape, no samples, or values that are not finite.
+
+    References
+    ----------
+    Module docstring, [1]_ and [2]_. Shown in ``notebooks/01_mel_analysis.ipynb``.
+    """
+    x = samples_in_layout(samples)
+    if x.device.type != "cpu":
+        return _log_mel(x, config, framing, normalize)
+    clips = x if x.ndim == 2 else x[None]
+    mels = on_cores(lambda i: _log_mel(clips[i], config, framing, normalize), len(clips))
+    return mels if x.ndim == 2 else mels[0]
+
+
+@torch.no_grad()
+def _log_mel(x: torch.Tensor, config: MelConfig, framing: Framing, normalize: bool) -> torch.Tensor:
+    """Of a clip, or of a batch at once."""
+    x = normalize_level(x)[0] if normalize else as_samples(x)
+    n_samples = x.shape[-1]
+    pieces = [
+        log_mel_section(lambda a, b: x[..., a:b], n_samples, first, last, config, framing)
+        for first, last in spans(config.n_frames(n_samples, framing), BLOCK)
+    ]
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-2)
+
+
+def log_mel_section(
+    read: Reader,
+    n_samples: int,
+    first: int,
+    last: int,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Frames ``first`` to ``last`` of the log-mel of a sound that is read in sections.
+
+    As :func:`stft_section`; the samples are taken as they are, so normalise their level first.
+    """
+    spectrum = stft_section(read, n_samples, first, last, config, framing)
+    return magnitude_to_log_mel(magnitudes(spectrum), config)
+
+
+def naive_log_mel(samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
+    """The front-end of many tutorials, kept to show what it costs. Do not feed it to a model.
+
+    ``librosa.feature.melspectrogram`` at its defaults (power 2, constant padding, its own frame
+    grid), decibels relative to the maximum with 80 dB of range, scaled to 0..1 per clip.
+
+    Parameters
+    ----------
+    samples
+        ``[N]`` at ``config.sample_rate``.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[T, n_mels]`` in 0..1, ``T = N // hop + 1``. (The tutorials keep librosa's ``[64, T]``;
+        here time comes first, as everywhere in the kit.)
+    """
+    import librosa
+
+    x = as_samples(samples)
+    if x.ndim != 1:
+        raise ValueError(f"samples: got shape {list(x.shape)}, expected [N] (one clip)")
+    power = librosa.feature.melspectrogram(
+        y=x.cpu().numpy(),
+        sr=config.sample_rate,
+        n_fft=config.n_fft,
+        hop_length=config.hop_length,
+        n_mels=config.n_mels,
+    )
+    decibels = librosa.power_to_db(power, ref=np.max)
+    span = float(decibels.max() - decibels.min())
+    scaled = (decibels - decibels.min()) / (span if span > 0 else 1.0)
+    # librosa: [n_mels, T] -> [T, n_mels]
+    return torch.from_numpy(scaled.T.copy()).to(torch.float32)

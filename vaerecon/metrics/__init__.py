@@ -1,0 +1,79 @@
+"""Reference and estimate to numbers: how far a reconstruction is from the original.
+
+Conventions: every metric is a function ``(reference, estimate) -> float`` of one clip, ``[N]``
+samples at 16 kHz each (numpy, torch, a list or a track), of the same length and already aligned; it
+runs in float64 on the CPU. :func:`evaluate` computes them all and never raises for an odd signal:
+what has no value there is None, and ``scores.notes`` says why. (The functions raise
+:class:`UndefinedScore` for it; an infinite value they return.) A peak at or below 1e-8 is silence.
+
+========================= ============== ====== ===================================================
+metric                    range          better what it tells, and what it does not
+========================= ============== ====== ===================================================
+snr_db                    -inf..inf dB   higher waveform error; see the note on phase
+si_sdr_db                 -inf..inf dB   higher the same, blind to gain; -35 dB is normal here
+correlation               -1..1          higher Pearson; the same, blind to gain and DC
+rmse                      0..            lower  size of the waveform error; depends on the level
+log_mel_mae               0.. nepers     lower  what the VAE works on; sees level, not phase
+lsd_db                    0.. dB         lower  log spectra, every bin alike: also inaudible ones
+spectral_convergence_db   -inf..inf dB   lower  magnitudes; only the loudest bins count
+mrstft                    0..            lower  both of these at three resolutions, as losses do
+pesq_wb                   1..4.64 MOS    higher speech quality; music and noise are off its ground
+stoi                      0..1 (about)   higher speech intelligibility by band envelopes
+estoi                     0..1 (about)   higher the same, stricter, for modulated maskers
+visqol                    1..4.73 MOS    higher audio quality; saturates near its top
+========================= ============== ====== ===================================================
+
+Phase. The first four compare samples. A method that invents a phase gives sound that is incoherent
+with the original (correlation near 0), however good it sounds; their numbers then measure loudness
+only, and digital silence, at 0.00 dB SNR, beats it. Read them beside the spectral and perceptual
+ones, with ``silence`` as a row of the table.
+
+Level. The spectral metrics (log_mel_mae, lsd_db, spectral_convergence_db, mrstft) remove each
+signal's mean and scale *both* by the *one* gain that brings the reference's peak to 0.5, as the mel
+front-end does; ViSQOL, whose noise floor is absolute, gets the same. So they do not depend on how
+loud the clip was recorded, and the spectral ones do see an estimate that is louder or softer than
+its reference; a gain for each would hide that.
+
+Length. Everything is summed over blocks of ten seconds, with the values of the whole to rounding
+and in the memory of a block. PESQ, STOI and ViSQOL, whose models are made for short clips, are the
+mean over pieces (:mod:`vaerecon.metrics.perceptual`).
+
+Notebook: ``04_method_comparison``.
+
+References
+----------
+.. [1] J. Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019: SI-SDR.
+.. [2] A. Gray and J. Markel, "Distance measures for speech processing", IEEE TASSP 1976: LSD.
+.. [3] R. Yamamoto et al., "Parallel WaveGAN", ICASSP 2020: multi-resolution STFT.
+.. [4] ITU-T P.862.2, 2007: PESQ, wide band; package ``pesq``.
+.. [5] C. Taal et al., IEEE TASLP 2011: STOI; J. Jensen and C. Taal, 2016: ESTOI; ``pystoi``.
+.. [6] M. Chinen et al., "ViSQOL v3", QoMEX 2020; package ``visqol-python``.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "perceptual": ["estoi", "pesq_wb", "stoi", "visqol"],
+        "scores": [
+            "Mean",
+            "Metric",
+            "Scores",
+            "correlation",
+            "estimate_lag",
+            "evaluate",
+            "log_mel_mae",
+            "lsd_db",
+            "mean_scores",
+            "metric_names",
+            "mrstft",
+            "rmse",
+            "si_sdr_db",
+            "snr_db",
+            "spectral_convergence_db",
+            "METRICS",
+        ],
+        "signals": ["UndefinedScore"],
+    },
+)

@@ -1,0 +1,177 @@
+"""The two sides of a comparison, read in blocks: what all metrics stand on.
+
+A :class:`Signal` is an array or a track in a file; it gives sections in float64, and its mean, peak
+and energy from one pass. So a metric takes the memory of one block, whatever the length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+
+from vaerecon.audio.buffers import FileTrack, MemoryTrack, Track
+from vaerecon.audio.samples import PEAK, SILENCE, ArrayLike, Reader, as_samples
+from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.front_end import magnitudes, stft_section
+from vaerecon.utils.windows import spans
+
+BLOCK = 10 * AUDIOLDM_MEL.sample_rate  # samples at once
+
+
+class UndefinedScore(ValueError):
+    """The metric has no value for this pair of signals; the message says why."""
+
+
+class _Facts(NamedTuple):
+    mean: float
+    lowest: float
+    highest: float
+    energy: float  # sum of squares
+
+
+class Signal:
+    """Samples ``[N]``, on the CPU in float64, of which only sections exist at a time.
+
+    Parameters
+    ----------
+    samples
+        ``[N]``: an array, or a track.
+    name
+        For messages.
+
+    Raises
+    ------
+    ValueError
+        If it is not ``[N]``, empty or not finite.
+    """
+
+    def __init__(self, samples: ArrayLike | Track, name: str):
+        self.name = name
+        if isinstance(samples, MemoryTrack):
+            samples = samples.values
+        if isinstance(samples, FileTrack):
+            self._read, self._length = samples.read, len(samples)
+            return
+        try:
+            x = as_samples(samples)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        if x.ndim != 1:
+            raise ValueError(
+                f"{name}: got shape {list(x.shape)}, expected [N]: metrics score one clip; "
+                "call evaluate once for each and summarise with mean_scores"
+            )
+        x = x.detach().cpu()
+        self._read, self._length = (lambda start, stop: x[start:stop]), len(x)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, start: int, stop: int) -> torch.Tensor:
+        """The section from ``start`` to ``stop``, float64."""
+        return self._read(start, stop).double()
+
+    def scaled(self, gain: float) -> Reader:
+        """A reader of the signal without its mean, times ``gain``."""
+        return lambda start, stop: (self.read(start, stop) - self.mean) * gain
+
+    def blocks(self) -> Iterator[torch.Tensor]:
+        """All of it, in order."""
+        for start, stop in spans(len(self), BLOCK):
+            yield self.read(start, stop)
+
+    @cached_property
+    def _facts(self) -> _Facts:
+        total, energy, lowest, highest = 0.0, 0.0, math.inf, -math.inf
+        for x in self.blocks():
+            total += float(x.sum())
+            energy += float(x.square().sum())
+            lowest, highest = min(lowest, float(x.min())), max(highest, float(x.max()))
+        if not math.isfinite(energy):
+            raise ValueError(f"{self.name}: got NaN or infinite samples, expected finite ones")
+        return _Facts(total / len(self), lowest, highest, energy)
+
+    @property
+    def mean(self) -> float:
+        """Of the samples."""
+        return self._facts.mean
+
+    @property
+    def energy(self) -> float:
+        """Sum of the squared samples."""
+        return self._facts.energy
+
+    @property
+    def peak(self) -> float:
+        """Largest absolute value."""
+        return max(-self._facts.lowest, self._facts.highest)
+
+    @property
+    def centred_peak(self) -> float:
+        """The same without the mean."""
+        facts = self._facts
+        return max(facts.mean - facts.lowest, facts.highest - facts.mean)
+
+    def is_silent(self, centred: bool = True) -> bool:
+        """Whether there is nothing in it (but a mean)."""
+        return (self.centred_peak if centred else self.peak) <= SILENCE
+
+    def require_sound(self, centred: bool = True) -> None:
+        """Raise :class:`UndefinedScore` for silence."""
+        if self.is_silent(centred):
+            reason = f"the {self.name} is silent" + (" (or constant)" if centred else "")
+            raise UndefinedScore(reason)
+
+
+Side = ArrayLike | Track | Signal
+
+
+def as_pair(reference: Side, estimate: Side) -> tuple[Signal, Signal]:
+    """Both sides as signals of one length.
+
+    Raises
+    ------
+    ValueError
+        If one is refused by :class:`Signal`, or if the lengths differ.
+    """
+    ref = reference if isinstance(reference, Signal) else Signal(reference, "reference")
+    est = estimate if isinstance(estimate, Signal) else Signal(estimate, "estimate")
+    if len(ref) != len(est):
+        raise ValueError(
+            f"lengths differ: got reference [{len(ref)}] and estimate [{len(est)}], "
+            "expected the same number of samples; cut or pad both to one length after aligning them"
+        )
+    return ref, est
+
+
+def paired_blocks(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Blocks of both, side by side."""
+    return zip(ref.blocks(), est.blocks(), strict=True)
+
+
+def one_gain(ref: Signal, est: Signal) -> tuple[Reader, Reader]:
+    """Readers of both without their means, at the gain that brings the reference's peak to 0.5."""
+    ref.require_sound()
+    gain = PEAK / ref.centred_peak
+    return ref.scaled(gain), est.scaled(gain)
+
+
+def paired_magnitudes(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """STFT magnitudes ``[t, 513]`` of both at one gain, on the mel's frame grid."""
+    readers = one_gain(ref, est)
+    n_samples = len(ref)
+    for first, last in spans(AUDIOLDM_MEL.n_frames(n_samples), BLOCK // AUDIOLDM_MEL.hop_length):
+        yield tuple(magnitudes(stft_section(read, n_samples, first, last)) for read in readers)
+
+
+def pieces_of(n_samples: int, longest: int) -> list[tuple[int, int]]:
+    """Equal pieces (to a sample) of at most ``longest``, as ``(start, stop)``."""
+    count = math.ceil(n_samples / longest)
+    size, longer = divmod(n_samples, count)
+    ends = [i * size + min(i, longer) for i in range(count + 1)]
+    return list(pairwise(ends))

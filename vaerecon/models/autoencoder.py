@@ -1,0 +1,352 @@
+"""Log-mel to latent and back, by a diffusers ``AutoencoderKL``.
+
+The only module that knows that the model sees a mel as a picture ``[B, 1, T, 64]``. Everywhere
+else a log-mel is ``[T, 64]`` or ``[B, T, 64]`` and a latent ``[8, T/4, 16]`` or
+``[B, 8, T/4, 16]``; a single item in gives a single item out.
+
+Latents are unscaled: they are what ``vae.encode`` gives, not what AudioLDM2's UNet sees. The
+checkpoint's ``scaling_factor`` multiplies on the way to the UNet and divides on the way back, so
+in a round trip it cancels. Multiply by ``vae.config.scaling_factor`` to hand a latent to the UNet.
+
+The model runs in its own dtype on its own device; results are float32 on that device.
+
+Any length in flat memory: up to ``chunk`` frames (30 s) the model sees the whole; what is longer
+goes through it in windows that overlap by 2 s (see :mod:`vaerecon.utils.windows`). The convolutions
+lose nothing by that: the 0.72 s of context beside every fade are more than they reach. Two things
+are approximated, because in the whole they are taken over every frame at once: the statistics of
+the group normalisations and the attention in the middle of the model are those of the window.
+Windows of 30 s are nearer to the 10 s that AudioLDM2 learned from than an hour is; what the
+difference does to the mel, and whether the seams show, is measured by ``python -m benchmarks.length
+--vae-only``.
+
+Notebook: ``02_vae_round_trip``.
+
+References
+----------
+.. [1] D. P. Kingma, M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014: the posterior and
+   its KL divergence.
+.. [2] H. Liu et al., "AudioLDM 2", IEEE/ACM TASLP 2024.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from vaerecon.audio.samples import ArrayLike, Reader
+from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
+from vaerecon.mel.front_end import check_log_mel
+from vaerecon.utils.autocast import without_autocast
+from vaerecon.utils.threads import device_of, one_by_one
+from vaerecon.utils.windows import CHUNK_SECONDS, chunking, stitched
+
+CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
+
+
+def reduction(vae: Any) -> int:
+    """Mel frames (and mel bins) per latent position: each block but the last halves (4)."""
+    return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def check_latent(vae: Any, latent: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
+    """Return ``latent`` as a float32 tensor ``[C, L, W]`` or ``[B, C, L, W]``, layout checked.
+
+    ``C`` is the checkpoint's number of latent channels (8), ``W`` the mel bins divided by
+    :func:`reduction` (16), ``L`` any length.
+
+    Raises
+    ------
+    ValueError
+        If it has another layout. Nothing is ever transposed silently.
+    """
+    x = torch.as_tensor(latent)
+    channels, width = vae.config.latent_channels, config.n_mels // reduction(vae)
+    shape, layout = list(x.shape), f"[{channels}, L, {width}] or [B, {channels}, L, {width}]"
+    if x.ndim not in (3, 4) or shape[-3] != channels or shape[-1] != width or shape[-2] == 0:
+        hint = "; get one from vaerecon's encode"
+        if x.ndim in (3, 4) and shape[-3] == channels and shape[-2] == width:
+            hint = "; it looks transposed: use .transpose(-1, -2)"
+        elif x.ndim in (3, 4) and shape[-1] == channels and shape[-2] == width:
+            hint = "; its channels come last: use .movedim(-1, -3)"
+        raise ValueError(f"latent: got shape {shape}, expected {layout}{hint}")
+    return x.to(torch.float32)
+
+
+def _check_finite(x: torch.Tensor, stage: str, cause: str) -> torch.Tensor:
+    if not torch.isfinite(x).all():
+        raise ValueError(f"{stage}: got NaN or infinite values, expected finite ones; {cause}")
+    return x
+
+
+def _overflow(model: Any) -> str:
+    """The likely cause of a non-finite result, and the fix."""
+    if model.dtype == torch.float16:
+        return "float16 overflowed: load with dtype='float32' or 'bfloat16'"
+    return f"the model ran in {str(model.dtype).removeprefix('torch.')}: are its weights intact?"
+
+
+@torch.no_grad()
+@without_autocast
+def posterior(
+    vae: Any, log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL, chunk: int = CHUNK_FRAMES
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and log-variance of the latent's normal distribution, given a log-mel.
+
+    Parameters
+    ----------
+    vae
+        Diffusers ``AutoencoderKL`` with one channel in and out.
+    log_mel
+        ``[T, 64]`` or ``[B, T, 64]``, nepers. A ``T`` that is no multiple of :func:`reduction`
+        is padded with silence, which is ``config.log_floor`` (-11.51; 0.0 would be a loud frame).
+    config
+        The front-end that ``log_mel`` comes from.
+    chunk
+        Frames that the model sees at once (module docstring).
+
+    Returns
+    -------
+    mean, logvar
+        ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]`` each, float32, on the model's device;
+        unscaled.
+
+    Raises
+    ------
+    ValueError
+        For another layout, or if the input or the result is not finite.
+
+    References
+    ----------
+    Module docstring, [1]_.
+    """
+    x = check_log_mel(log_mel, config)
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        return x[..., start:stop, :]
+
+    pieces = list(posterior_pieces(vae, read, x.shape[-2], config, chunk))
+    both = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-2)
+    return both[0], both[1]
+
+
+def posterior_pieces(
+    vae: Any,
+    read: Reader,
+    n_frames: int,
+    config: MelConfig = AUDIOLDM_MEL,
+    chunk: int = CHUNK_FRAMES,
+) -> Iterator[torch.Tensor]:
+    """:func:`posterior` of a log-mel that is read in sections, piece by piece.
+
+    Parameters
+    ----------
+    read
+        ``(start, stop)`` to frames ``[stop - start, 64]`` or ``[B, stop - start, 64]``.
+    n_frames
+        Of the whole.
+
+    Yields
+    ------
+    torch.Tensor
+        Mean and log-variance, ``[2, 8, l, 16]`` or ``[2, B, 8, l, 16]``; the ``l`` add up to
+        ``ceil(n_frames / 4)``.
+    """
+    frames = reduction(vae)  # per latent position
+
+    def encoded(picture: torch.Tensor) -> torch.Tensor:
+        found = vae.encode(picture).latent_dist
+        return torch.stack([found.mean, found.logvar], dim=1)  # [B, 2, 8, l, 16]
+
+    def window(start: int, stop: int) -> torch.Tensor:
+        x = read(start * frames, min(stop * frames, n_frames))
+        _check_finite(x, "log-mel", "clean the samples that it was computed from")
+        x = F.pad(x, (0, 0, 0, -x.shape[-2] % frames), value=config.log_floor)
+        # [T, M] -> [1, 1, T, M]; [B, T, M] -> [B, 1, T, M]: a picture with one channel
+        picture = x[None, None] if x.ndim == 2 else x[:, None]
+        found = one_by_one(encoded, picture.to(device_of(vae), vae.dtype))
+        both = found.transpose(0, 1).float()
+        _check_finite(both, "VAE encoder", _overflow(vae))
+        return both[:, 0] if x.ndim == 2 else both
+
+    rate = config.frames_per_second
+    plan = chunking(chunk / rate, rate / frames)
+    length = -(-n_frames // frames)
+    yield from stitched(length, window, plan, axis=-2, stage="VAE encoder")
+
+
+def kl_nats(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
+    """KL divergence of a posterior from the standard normal, in nats per latent value.
+
+    Parameters
+    ----------
+    mean, logvar
+        ``[8, L, 16]`` or ``[B, 8, L, 16]``, as from :func:`posterior`.
+
+    Returns
+    -------
+    torch.Tensor
+        A scalar, or ``[B]``; at least 0. Averaged over the latent's values; differentiable.
+
+    References
+    ----------
+    Module docstring, [1]_, appendix B.
+    """
+    return 0.5 * (mean**2 + logvar.exp() - 1.0 - logvar).mean(dim=(-3, -2, -1))
+
+
+@torch.no_grad()
+@without_autocast
+def encode(
+    vae: Any,
+    log_mel: ArrayLike,
+    sample: bool = False,
+    generator: torch.Generator | None = None,
+    config: MelConfig = AUDIOLDM_MEL,
+    chunk: int = CHUNK_FRAMES,
+) -> torch.Tensor:
+    """Encode a log-mel to a latent.
+
+    Parameters
+    ----------
+    vae
+        Diffusers ``AutoencoderKL`` with one channel in and out.
+    log_mel
+        ``[T, 64]`` or ``[B, T, 64]``, nepers, any ``T`` (padded with silence to a multiple of 4).
+    sample
+        ``False``: the mode of the posterior, reproducible. ``True``: a draw from it, as the
+        official code does.
+    generator
+        Where the draw's randomness comes from; required with ``sample=True``.
+    config
+        The front-end that ``log_mel`` comes from.
+    chunk
+        Frames that the model sees at once (module docstring).
+
+    Returns
+    -------
+    torch.Tensor
+        ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]``, float32, unscaled (module docstring).
+
+    Raises
+    ------
+    ValueError
+        As :func:`posterior`; also for ``sample=True`` without a generator.
+
+    References
+    ----------
+    Module docstring, [1]_ and [2]_. Shown in ``notebooks/02_vae_round_trip.ipynb``.
+    """
+    if sample and generator is None:
+        raise ValueError(
+            "generator: got None, expected a torch.Generator with sample=True; "
+            "for example torch.Generator().manual_seed(0)"
+        )
+    mean, logvar = posterior(vae, log_mel, config, chunk)
+    return draw(mean, logvar, generator) if sample else mean
+
+
+def draw(mean: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A sample of the posterior."""
+    noise = torch.randn(
+        mean.shape, generator=generator, device=generator.device, dtype=torch.float32
+    )
+    return mean + (0.5 * logvar).exp() * noise.to(mean.device)
+
+
+@torch.no_grad()
+@without_autocast
+def decode(
+    vae: Any,
+    latent: ArrayLike,
+    n_frames: int | None = None,
+    config: MelConfig = AUDIOLDM_MEL,
+    chunk: int = CHUNK_FRAMES,
+) -> torch.Tensor:
+    """Decode a latent to a log-mel.
+
+    Parameters
+    ----------
+    vae
+        Diffusers ``AutoencoderKL`` with one channel in and out.
+    latent
+        ``[8, L, 16]`` or ``[B, 8, L, 16]``, unscaled, as from :func:`encode`.
+    n_frames
+        Frames to keep, 1 to ``4 L``: the ``T`` that was encoded, to cut its padding off again.
+        All by default.
+    config
+        The front-end that the log-mel is to fit.
+    chunk
+        Frames that the model makes at once (module docstring).
+
+    Returns
+    -------
+    torch.Tensor
+        ``[n_frames, 64]`` or ``[B, n_frames, 64]``, nepers, float32, on the model's device. Values
+        slightly below ``config.log_floor`` are possible: the model does not know the floor.
+
+    Raises
+    ------
+    ValueError
+        For another layout, ``n_frames`` out of range, or if the input or result is not finite.
+
+    References
+    ----------
+    Module docstring, [2]_. Shown in ``notebooks/02_vae_round_trip.ipynb``.
+    """
+    z = check_latent(vae, latent, config)
+    _check_finite(z, "latent", "an edit of it divided by zero or overflowed?")
+    frames = z.shape[-2] * reduction(vae)
+    if n_frames is not None and not 1 <= n_frames <= frames:
+        raise ValueError(
+            f"n_frames: got {n_frames}, expected 1 to {frames} (the latent has "
+            f"{z.shape[-2]} positions of {reduction(vae)} frames)"
+        )
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        return z[..., start:stop, :]
+
+    pieces = list(decoded_pieces(vae, read, z.shape[-2], config, chunk))
+    log_mel = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-2)
+    return log_mel[..., :n_frames, :]
+
+
+def decoded_pieces(
+    vae: Any,
+    read: Reader,
+    n_positions: int,
+    config: MelConfig = AUDIOLDM_MEL,
+    chunk: int = CHUNK_FRAMES,
+) -> Iterator[torch.Tensor]:
+    """:func:`decode` of a latent that is read in sections, piece by piece.
+
+    Parameters
+    ----------
+    read
+        ``(start, stop)`` to positions ``[8, stop - start, 16]`` or ``[B, 8, stop - start, 16]``.
+    n_positions
+        Of the whole.
+
+    Yields
+    ------
+    torch.Tensor
+        ``[t, 64]`` or ``[B, t, 64]``; the ``t`` add up to ``4 n_positions``.
+    """
+    frames = reduction(vae)  # per latent position
+
+    def window(start: int, stop: int) -> torch.Tensor:
+        z = read(start, stop)
+        # the layout in memory decides how the library convolves, and so the last bits: always one
+        batch = (z[None] if z.ndim == 3 else z).contiguous()
+        picture = one_by_one(
+            lambda one: vae.decode(one).sample, batch.to(device_of(vae), vae.dtype)
+        )
+        # [B, 1, T, M] -> [B, T, M]: the picture's one channel goes
+        log_mel = _check_finite(picture[:, 0].float(), "VAE decoder", _overflow(vae))
+        return log_mel[0] if z.ndim == 3 else log_mel
+
+    rate = config.frames_per_second
+    plan = chunking(chunk / rate, rate / frames)
+    yield from stitched(n_positions, window, plan, unit=frames, axis=-2, stage="VAE decoder")

@@ -1,0 +1,340 @@
+"""What a checkpoint's files must be: refused before anything large is fetched or allocated.
+
+A checkpoint is ``vae/`` and ``vocoder/``, each a ``config.json`` and one safetensors file, or its
+shards and their index. Weights of another spelling are read as what they are: with the prefixes of
+``torch.compile`` and ``DataParallel``, with weight normalisation, with diffusers' older names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+logger = logging.getLogger(__name__)
+
+PARTS = {"vae": "diffusion_pytorch_model", "vocoder": "model"}  # folder -> stem of its weights
+FAST = "diffusion_pytorch_model.safetensors"  # in fast/, which is there or not
+PICKLES = {"vae": "diffusion_pytorch_model.bin", "vocoder": "pytorch_model.bin"}
+OLD_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+NORM_NAMES = {  # of weight normalisation, since torch 2.0: length and direction
+    ".parametrizations.weight.original0": ".weight_g",
+    ".parametrizations.weight.original1": ".weight_v",
+}
+OPTIONAL = {"mean", "scale"}  # a vocoder's input statistics, where its config does not use them
+VAE_KEYS = (  # without these AutoencoderKL would leave out layers or compute something else
+    "block_out_channels",
+    "down_block_types",
+    "up_block_types",
+    "latent_channels",
+    "layers_per_block",
+    "norm_num_groups",
+)
+VOCODER_KEYS = (  # what SpeechT5HifiGan reads of its config
+    "model_in_dim",
+    "sampling_rate",
+    "upsample_initial_channel",
+    "upsample_rates",
+    "upsample_kernel_sizes",
+    "resblock_kernel_sizes",
+    "resblock_dilation_sizes",
+    "leaky_relu_slope",
+    "normalize_before",
+)
+FLOATS = {"F64", "F32", "F16", "BF16"}  # as a safetensors header writes them
+MAX_CONFIG_BYTES = 1_000_000  # a real one has about 1 kB
+MAX_PARAMETERS = 600_000_000  # per model, ten times AudioLDM2's
+
+
+def find_weights(
+    get: Callable[[str], Path | None], part: str, variant: str | None, where: str
+) -> list[Path]:
+    """The weights file of a part, or its shards; none if there is neither.
+
+    An index of shards cannot bring in anything but shards of this part: other names are refused.
+
+    Parameters
+    ----------
+    get
+        Name of a file in the checkpoint to the file, or None where there is none.
+    variant
+        Such as ``"fp16"``, a part of the files' names.
+    """
+    if single := get(weights_name(part, variant)):
+        return [single]
+    stem = PARTS[part]
+    end = "index.json" if variant is None else f"index.{variant}.json"
+    index = get(f"{part}/{stem}.safetensors.{end}")
+    if index is None:
+        return []
+    where = f"{where}: {part}/{index.name}"
+    names = read_config(index, where).get("weight_map")
+    names = list(names.values()) if isinstance(names, dict) else []
+    shard = re.compile(re.escape(_with_variant(stem, variant)) + r"-\d{5}-of-\d{5}\.safetensors")
+    wrong = [name for name in names if not (isinstance(name, str) and shard.fullmatch(name))]
+    if wrong or not names:
+        got = repr(wrong[0])[:60] if wrong else "no file"
+        raise ValueError(f"{where}: names {got}, expected shards like {stem}-00001-of-00002")
+    found = {name: get(f"{part}/{name}") for name in sorted(set(names))}
+    if missing := [name for name, path in found.items() if path is None]:
+        raise ValueError(f"{where}: names {missing[0]}, which is not there; download it again")
+    return list(found.values())
+
+
+def weights_name(part: str, variant: str | None = None) -> str:
+    """Name in the checkpoint of the file with all weights of a part."""
+    return f"{part}/{_with_variant(PARTS[part], variant)}.safetensors"
+
+
+def _with_variant(stem: str, variant: str | None) -> str:
+    return stem if variant is None else f"{stem}.{variant}"
+
+
+def no_weights(
+    where: str, part: str, variant: str | None, has_pickle: bool, others: list[str] | None = None
+) -> ValueError:
+    """What to say of a part without weights; ``others``: variants that are there."""
+    wanted = weights_name(part, variant)
+    if others:
+        return ValueError(
+            f"{where}: has no {wanted}, but the variant {others[0]!r}; load it with "
+            f"variant={others[0]!r}, or save it without a variant"
+        )
+    if has_pickle:
+        return ValueError(
+            f"{where}: has {part}/{PICKLES[part]} but no {wanted}; a pickle can run code when "
+            "opened, so it is not: convert it where you trust it, with "
+            "model.save_pretrained(folder, safe_serialization=True)"
+        )
+    return ValueError(f"{where}: has no {wanted}")
+
+
+def models_from_configs(paths: dict[str, Path], where: str) -> dict[str, Any]:
+    """VAE and vocoder as their configs describe them, on the meta device: shapes without memory.
+
+    Configs of another model, of an absurd size, or that do not fit the mel are refused. Of a config
+    only what shapes the model is read: the libraries would also follow a ``quantization_config``
+    or set up a hundred million labels.
+    """
+    configs = {
+        part: read_config(path, f"{where}: {part}/config.json") for part, path in paths.items()
+    }
+    vae, vocoder = configs["vae"], configs["vocoder"]
+    if vae.get("_class_name") != "AutoencoderKL":
+        got = vae.get("_class_name")
+        raise ValueError(f"{where}: vae is of class {got!r}, expected 'AutoencoderKL'")
+    kind = vocoder.get("architectures") or vocoder.get("model_type")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind not in ("SpeechT5HifiGan", "speecht5_hifigan", "hifigan"):
+        raise ValueError(f"{where}: vocoder is of class {kind!r}, expected 'SpeechT5HifiGan'")
+    if missing := [name for name in VAE_KEYS if name not in vae]:
+        raise ValueError(
+            f"{where}: vae/config.json has no {missing[0]!r}, without which another model would be "
+            "built; download the checkpoint again"
+        )
+    for part, config in configs.items():
+        _check_numbers(config, f"{where}: {part}/config.json")
+
+    import torch
+    from diffusers import AutoencoderKL
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    from vaerecon.mel.config import check_model_configs
+
+    known = set(inspect.signature(AutoencoderKL.__init__).parameters) - {"self"}
+    vae = {name: value for name, value in vae.items() if name in known}
+    vocoder = {name: value for name, value in vocoder.items() if name in VOCODER_KEYS}
+    models = {}
+    try:
+        with torch.device("meta"):
+            models["vae"] = AutoencoderKL(**vae)
+            models["vocoder"] = SpeechT5HifiGan(SpeechT5HifiGanConfig(**vocoder))
+    except Exception as error:  # whatever a wrong value makes the constructors trip over
+        part = "vocoder" if "vae" in models else "vae"
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{where}: {part}/config.json describes no model: {reason}") from error
+    for part, model in models.items():
+        count = sum(parameter.numel() for parameter in model.parameters())
+        if count > MAX_PARAMETERS:
+            raise ValueError(
+                f"{where}: {part} would have {count:,} parameters, expected at most "
+                f"{MAX_PARAMETERS:,} (AudioLDM2's has 55 million)"
+            )
+    try:
+        check_model_configs(models["vae"].config, models["vocoder"].config)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return models
+
+
+def read_config(path: Path, where: str) -> dict[str, Any]:
+    size = path.stat().st_size
+    if size > MAX_CONFIG_BYTES:
+        raise ValueError(f"{where}: has {size:,} bytes, expected at most {MAX_CONFIG_BYTES:,}")
+
+    def no_number(name: str) -> NoReturn:
+        raise ValueError(f"{name} in it")
+
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=no_number)
+    except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8; nested without end
+        raise ValueError(
+            f"{where}: is not JSON ({error}); download the checkpoint again"
+        ) from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{where}: got a JSON {type(config).__name__}, expected an object")
+    return config
+
+
+def _check_numbers(config: dict[str, Any], where: str) -> None:
+    """Bound what would take forever even on the meta device: numbers of layers, sizes of layers."""
+    bounds = {
+        "layers_per_block": 16,
+        "norm_num_groups": 16384,
+        "upsample_initial_channel": 16384,
+        "latent_channels": 4096,
+    }
+    lists = {
+        "block_out_channels": 16384,
+        "upsample_rates": 1024,
+        "upsample_kernel_sizes": 4096,
+        "resblock_kernel_sizes": 1024,
+        "resblock_dilation_sizes": 1024,
+    }
+    for name, bound in (bounds | lists).items():
+        if name not in config:
+            continue
+        values = config[name] if name in lists else [config[name]]
+        fits = isinstance(values, list) and len(values) <= 16
+        if fits and name == "resblock_dilation_sizes":  # a list for each kernel
+            fits = all(isinstance(inner, list) and len(inner) <= 16 for inner in values)
+            values = [value for inner in values for value in inner] if fits else values
+        if not fits or not all(type(value) is int and 1 <= value <= bound for value in values):
+            kind = "up to 16 whole numbers" if name in lists else "a whole number"
+            kind = "up to 16 lists of " + kind if name == "resblock_dilation_sizes" else kind
+            raise ValueError(
+                f"{where}: {name} is {str(config[name])[:60]}, expected {kind} from 1 to {bound}"
+            )
+
+
+def check_weights(paths: list[Path], model: Any, where: str) -> None:
+    """Compare safetensors headers with the files' lengths and with the model; reads no tensor.
+
+    The libraries would leave a missing weight at random, with a warning.
+
+    Parameters
+    ----------
+    paths
+        The file, or the shards.
+    where
+        The folder that they are from, for messages.
+    """
+    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    if not getattr(model.config, "normalize_before", True):
+        shapes = {name: shape for name, shape in shapes.items() if name not in OPTIONAL}
+    found: dict[str, list[int]] = {}
+    for path in paths:
+        own = _read_header(path, f"{where}/{path.name}")
+        if twice := sorted(set(own) & set(found)):
+            raise ValueError(f"{where}/{path.name}: has {twice[0]}, which another shard has too")
+        found |= own
+    where = f"{where}/{paths[0].name}" if len(paths) == 1 else f"{where}, {len(paths)} shards"
+    found = _without_norm(found)
+    wrong = [name for name, shape in shapes.items() if found.get(name) != shape]
+    if wrong:
+        first = wrong[0]
+        raise ValueError(
+            f"{where}: {len(wrong)} of {len(shapes)} weights are missing or do not fit the config, "
+            f"first {first}: got {found.get(first, 'none')}, expected {shapes[first]}"
+        )
+    if unknown := sorted(set(found) - set(shapes) - OPTIONAL):
+        logger.warning("%s: ignored unknown weights: %s", where, ", ".join(unknown[:5]))
+
+
+def _read_header(path: Path, where: str) -> dict[str, list[int]]:
+    """Present names of the weights in a file, to their shapes."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as weights:
+            slices = [(name, weights.get_slice(name)) for name in weights.keys()]  # noqa: SIM118 (no mapping)
+            found = {_new_name(name): piece.get_shape() for name, piece in slices}
+            kinds = {piece.get_dtype() for _, piece in slices}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{where}: is truncated or no safetensors file ({error}); delete it and load again"
+        ) from error
+    if kinds - FLOATS:
+        raise ValueError(
+            f"{where}: has weights of type {', '.join(sorted(kinds - FLOATS))}, expected floats "
+            f"({', '.join(sorted(FLOATS))}); a quantised checkpoint does not fit"
+        )
+    if len(found) < len(slices):
+        raise ValueError(
+            f"{where}: has weights under two names each (with and without module. or _orig_mod.?); "
+            "save the model again"
+        )
+    return found
+
+
+def _without_norm(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Shapes with ``weight`` in place of ``weight_g`` and ``weight_v``, where the two fit."""
+    shapes = dict(shapes)
+    for name in [name for name in shapes if name.endswith(".weight_g")]:
+        weight = name.removesuffix("_g")
+        direction = shapes.get(f"{weight}_v", [])
+        if (
+            weight not in shapes
+            and direction
+            and shapes[name] == [direction[0]] + [1] * (len(direction) - 1)
+        ):
+            shapes[weight] = direction
+            del shapes[name], shapes[f"{weight}_v"]
+    return shapes
+
+
+def fill(model: Any, paths: list[Path], dtype: Any) -> None:
+    """Give a model of :func:`models_from_configs` its weights, which were checked, in ``dtype``.
+
+    These files are all that is read. The libraries' own loaders would also follow what else a
+    stranger's folder names: an index of shards (by any path), an adapter, a quantisation.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    weights = {}
+    for path in paths:
+        weights |= {_new_name(name): tensor for name, tensor in load_file(path).items()}
+    for name in model.state_dict():
+        if name not in weights and f"{name}_g" in weights:
+            gain, direction = weights[f"{name}_g"].float(), weights[f"{name}_v"].float()
+            # one gain for each index of the first axis
+            norm = torch.linalg.vector_norm(direction, dim=tuple(range(1, gain.ndim)), keepdim=True)
+            weights[name] = direction * (gain / norm)
+    unused = {"mean": torch.zeros, "scale": torch.ones}  # OPTIONAL
+    weights |= {
+        name: unused[name](tensor.shape)
+        for name, tensor in model.state_dict().items()
+        if name not in weights
+    }
+    wanted = {name: weights[name].to(dtype) for name in model.state_dict()}
+    model.load_state_dict(wanted, assign=True)
+
+
+def _new_name(name: str) -> str:
+    """The name of a weight in the plain model, as diffusers and transformers have it today.
+
+    ``torch.compile`` and ``DataParallel`` put prefixes before it, weight normalisation has an older
+    and a newer spelling, and attention had other names before diffusers 0.15 (AudioLDM 1).
+    """
+    name = name.replace("_orig_mod.", "").removeprefix("module.")
+    for old, new in NORM_NAMES.items():
+        name = name.replace(old, new)
+    if ".attentions." in name:
+        for old, new in OLD_NAMES.items():
+            name = name.replace(f".{old}.", f".{new}.")
+    return name

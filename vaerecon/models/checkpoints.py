@@ -1,0 +1,365 @@
+"""Where the models come from: a variant by name, any hub repository, any folder.
+
+A checkpoint is two folders, ``vae/`` (a diffusers ``AutoencoderKL`` over one mel channel) and
+``vocoder/`` (a transformers ``SpeechT5HifiGan``), each a ``config.json`` and safetensors; one that
+``vaerecon train`` made may have ``fast/`` too, its own network for that method.
+AudioLDM 1 and MusicLDM have the same layout, so they load too. The text encoders, the UNet and the
+pickled duplicates in such a repository are never requested.
+
+What ``source`` means is decided in this order:
+
+1. a name in :data:`VARIANTS`, whatever lies in the working directory (``./tiny`` is the folder);
+2. an existing folder that holds ``vae/`` and ``vocoder/``;
+3. a hub id, ``owner/name``.
+
+Downloads go through the ``huggingface_hub`` client, so ``HF_ENDPOINT`` (a mirror), ``HF_HOME``,
+``HF_TOKEN`` and ``HF_HUB_OFFLINE`` work, and what is cached is not fetched again. The client tries
+again by itself after server errors (5xx) and cut connections. Only safetensors are read: a pickle
+(``.bin``, ``.pt``) can run code when it is opened.
+
+Nothing here imports torch until :func:`load` is called.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaerecon.models.checkpoint_files import (
+    PARTS,
+    PICKLES,
+    check_weights,
+    fill,
+    find_weights,
+    models_from_configs,
+    no_weights,
+)
+from vaerecon.models.hub import fetch_configs, fetch_fast, fetch_weights, hub_errors
+
+if TYPE_CHECKING:
+    import torch
+
+    from vaerecon.mel.config import MelConfig
+
+logger = logging.getLogger(__name__)
+
+# a page on the hub: with or without https://, perhaps of one revision
+ADDRESS = re.compile(
+    r"(?:https?://[^/]+|huggingface\.co|hf\.co)/([\w-][\w.-]*/[\w-][\w.-]*)(?:/.*)?"
+)
+
+_AUDIOLDM2_BYTES = 4 * (55_376_873 + 55_264_897)  # float32 weights of VAE and vocoder
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A checkpoint that has a name."""
+
+    name: str
+    source: str  # hub id, or a folder beside this file
+    purpose: str  # the sound it was trained for
+    licence: str  # of the weights; SPDX id in lower case, as on the hub
+    size: int | None = None  # bytes to download; None: comes with the package
+
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("tiny", "bundled/tiny", "trying things out", "apache-2.0"),
+        Variant("music", "cvssp/audioldm2-music", "music", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES),
+        Variant("speech", "cvssp/audioldm2", "speech", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES),
+        Variant(
+            "large", "cvssp/audioldm2-large", "general audio", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Models that are ready to run, and where they come from."""
+
+    vae: Any  # diffusers AutoencoderKL
+    vocoder: Any  # transformers SpeechT5HifiGan
+    mel: MelConfig  # the front-end that both were trained with
+    variant: str  # name in VARIANTS, or "custom"
+    source: str  # hub id or name of the folder; never a path
+    revision: str | None  # commit hash on the hub; None for a folder
+    licence: str | None  # None: not known here, see the model card
+    dtype: str  # as asked for, but "auto"; a VAE may ask for float32 all the same (see `load`)
+    device: str
+    fast: Path | None = None  # folder of its own network for the method `fast`, if it has one
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A source, resolved: a folder or a hub id, and what is known about it."""
+
+    name: str
+    folder: Path | None = None
+    variant: Variant | None = None
+
+
+def _resolve(source: str | os.PathLike[str]) -> _Place:
+    text = os.fspath(source)
+    if text in VARIANTS:
+        variant = VARIANTS[text]
+        if variant.size is not None:
+            return _Place(variant.source, variant=variant)
+        return _Place(text, Path(__file__).parents[1] / variant.source, variant)
+    folder = Path(text).expanduser()
+    if text and folder.is_dir():
+        return _Place(folder.resolve().name, folder)
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text):
+        known = [variant for variant in VARIANTS.values() if variant.source == text]
+        return _Place(text, variant=known[0] if known else None)
+    if address := ADDRESS.fullmatch(text):
+        raise ValueError(f"model: got the address {text!r}, expected its hub id: {address[1]}")
+    close = difflib.get_close_matches(text.lower(), VARIANTS, n=1, cutoff=0.5)
+    raise ValueError(
+        f"model: got {text!r}, expected a variant ({', '.join(VARIANTS)}), an existing folder or a "
+        "hub id 'owner/name'" + (f"; did you mean {close[0]!r}?" if close else "")
+    )
+
+
+def check_source(source: str | os.PathLike[str]) -> None:
+    """Refuse at once, without torch or a request, a source that cannot be one.
+
+    Raises
+    ------
+    ValueError
+        If it is no variant, no folder with ``vae/`` and ``vocoder/`` and no possible hub id.
+    """
+    place = _resolve(source)
+    if place.folder is not None:
+        _config_paths(place)
+
+
+def check_hub(source: str | os.PathLike[str], revision: str | None = None) -> None:
+    """Fetch the two configs of a hub id: what is wrong is said before torch is loaded.
+
+    Raises
+    ------
+    ValueError, OSError
+        As :func:`load`, for what a folder, a repository or a connection lacks.
+    """
+    place = _resolve(source)
+    _check_names(place, revision)
+    if place.folder is None:
+        with hub_errors(place.name, revision):
+            fetch_configs(place.name, revision, {})
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    revision: str | None = None,
+    device: str | torch.device | None = "cpu",
+    dtype: str | torch.dtype | None = None,
+    torch_dtype: str | torch.dtype | None = None,
+    variant: str | None = None,
+    token: str | bool | None = None,
+    use_safetensors: bool = True,
+    cache_dir: str | os.PathLike[str] | None = None,
+    local_files_only: bool = False,
+) -> Checkpoint:
+    """Load VAE and vocoder; both configs are checked before any weights are fetched.
+
+    Parameters
+    ----------
+    source
+        Variant, folder or hub id (module docstring says which wins).
+    revision
+        Branch, tag or commit hash of a hub repository; its main branch by default.
+    device
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``None`` picks the first that is there of
+        CUDA, MPS and CPU.
+    dtype, torch_dtype
+        Two names of one option, a string or a ``torch.dtype``: ``"float32"``, ``"float16"``,
+        ``"bfloat16"``, ``"mixed"`` (float32 with bfloat16 in the wide layers:
+        :func:`vaerecon.models.precision.mix`), or ``"auto"``, the default: on CUDA bfloat16 where
+        the card has it, else float16; on MPS float32; on a CPU float32, but for large models mixed
+        where :func:`vaerecon.models.precision.tune` finds that quicker on this processor. In
+        float16 a VAE whose config says ``force_upcast`` stays float32, because its activations
+        overflow.
+    variant
+        Of the weights files, such as ``"fp16"`` in ``diffusion_pytorch_model.fp16.safetensors``.
+    token
+        For a private or gated repository; by default the one of ``hf auth login`` or ``HF_TOKEN``.
+    use_safetensors
+        Only for those who are used to write it: nothing else is read.
+    cache_dir
+        Folder to cache downloads in, instead of the client's own.
+    local_files_only
+        Use what is cached; make no request.
+
+    Returns
+    -------
+    Checkpoint
+
+    Raises
+    ------
+    ValueError
+        If the source does not exist, does not fit the kit's mel, is damaged or incomplete, is a
+        pickle, or if the device or dtype is not available.
+    OSError
+        If the hub cannot be reached or refuses access, and nothing is cached.
+    """
+    from vaerecon.mel.config import AUDIOLDM_MEL
+    from vaerecon.models import placement
+    from vaerecon.models import precision as tuning
+
+    place = _resolve(source)
+    _check_names(place, revision, variant)
+    if not use_safetensors:
+        raise ValueError("use_safetensors: got False, but a pickle can run code when opened")
+    device = placement.pick_device(device)
+    dtype = placement.named_dtype(dtype, torch_dtype) or "auto"
+    to_tune = dtype == "auto" and device == "cpu"
+    dtype = placement.pick_dtype(dtype, device)
+    licence = place.variant.licence if place.variant else None
+    if licence and "-nc-" in licence:
+        logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
+    if place.folder is not None:
+        models = models_from_configs(_config_paths(place), place.name)
+        files, commit, fast = _find_weights(place, variant), None, _own_fast(place)
+    else:
+        cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
+        with hub_errors(place.name, revision):
+            configs, commit = fetch_configs(place.name, revision, cache)
+            models = models_from_configs(configs, place.name)
+            files = fetch_weights(place.name, commit, cache, variant)
+            fast = None if place.variant else fetch_fast(place.name, commit, cache)
+    for part, paths in files.items():
+        check_weights(paths, models[part], f"{place.name}: {part}")
+    vae, vocoder = _build(models, files, place.name, dtype)
+    if to_tune:
+        vae, vocoder = tuning.tune(vae, tuning.run_vae), tuning.tune(vocoder, tuning.run_vocoder)
+        dtype = tuning.dtype_name(vae, vocoder)
+    elif dtype == "mixed":
+        vae, vocoder = tuning.mix(vae), tuning.mix(vocoder)
+    return Checkpoint(
+        vae=vae.to(device),
+        vocoder=vocoder.to(device),
+        mel=AUDIOLDM_MEL,  # models_from_configs has seen to it that they fit
+        variant=place.variant.name if place.variant else "custom",
+        source=place.name,
+        revision=commit,
+        licence=licence,
+        dtype=dtype,
+        device=device,
+        fast=fast,
+    )
+
+
+def _check_names(place: _Place, revision: str | None, variant: str | None = None) -> None:
+    """Refuse what could lead elsewhere: paths are made of these names."""
+    if place.folder is not None and revision is not None:
+        raise ValueError(f"revision: got {revision!r} for a folder; only hub repositories have any")
+    # the client makes a path of it in its cache
+    if revision is not None and not re.fullmatch(r"(?!.*\.\.)\w[\w./@+-]*", revision):
+        raise ValueError(f"revision: got {revision!r}, expected a branch, tag or commit")
+    if variant is not None and not re.fullmatch(r"\w[\w-]*", variant):
+        raise ValueError(f"variant: got {variant!r}, expected a name such as 'fp16'")
+
+
+def own_fast(folder: str | os.PathLike[str]) -> Path | None:
+    """``fast/`` of a folder, if it has one."""
+    found = Path(folder) / "fast"
+    return found if (found / "config.json").is_file() else None
+
+
+def _own_fast(place: _Place) -> Path | None:
+    """``fast/`` of a folder that a user trained; all else goes with the bundled network."""
+    if place.folder is None or place.variant is not None:
+        return None
+    return own_fast(place.folder)
+
+
+def cached(variant: str, cache_dir: str | os.PathLike[str] | None = None) -> int:
+    """Bytes of a variant that are on this machine: 0 if none, all of them for ``tiny``.
+
+    Looks at the revision that ``load`` takes by default, in the client's cache.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    place = _resolve(variant)
+    if place.folder is not None:
+        names = ("config.json", "*.safetensors")
+        return sum(p.stat().st_size for name in names for p in place.folder.glob(f"*/{name}"))
+    total = 0
+    for part, stem in PARTS.items():
+        for name in ("config.json", f"{stem}.safetensors"):
+            found = try_to_load_from_cache(place.name, f"{part}/{name}", cache_dir)
+            path = Path(found if isinstance(found, str) else os.devnull)
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def describe() -> list[tuple[str, str, str, str, str, str]]:
+    """A row for each variant, to print: name, source, purpose, download, cached, licence."""
+    rows = []
+    for variant in VARIANTS.values():
+        here = _megabytes(cached(variant.name))
+        if variant.size is None:
+            source, download = "bundled", "none"
+        else:
+            source, download = variant.source, _megabytes(variant.size)
+        rows.append((variant.name, source, variant.purpose, download, here, variant.licence))
+    return rows
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.0f} MB" if size else "none"
+
+
+def _config_paths(place: _Place) -> dict[str, Path]:
+    """The two configs in a folder, there for certain."""
+    paths = {part: place.folder / part / "config.json" for part in PARTS}
+    missing = [part for part, path in paths.items() if not path.is_file()]
+    if missing:
+        fix = "expected vae/ and vocoder/ with a config.json each, as diffusers saves them"
+        if place.variant:
+            fix = "this installation lacks the bundled model: install vaerecon again"
+        names = " and no ".join(f"{part}/config.json" for part in missing)
+        raise ValueError(f"{place.name}: has no {names}; {fix}")
+    return paths
+
+
+def _find_weights(place: _Place, variant: str | None) -> dict[str, list[Path]]:
+    """The weights files in a folder, there for certain."""
+
+    def get(name: str) -> Path | None:
+        path = place.folder / name
+        return path if path.is_file() else None
+
+    files = {}
+    for part, stem in PARTS.items():
+        files[part] = find_weights(get, part, variant, place.name)
+        if not files[part]:
+            others = sorted((place.folder / part).glob(f"{stem}.*.safetensors"))
+            others = [path.name.removeprefix(stem).split(".")[1] for path in others]
+            has_pickle = get(f"{part}/{PICKLES[part]}") is not None
+            raise no_weights(place.name, part, variant, has_pickle, others)
+    return files
+
+
+def _build(
+    models: dict[str, Any], files: dict[str, list[Path]], where: str, dtype: str
+) -> tuple[Any, Any]:
+    """The two models with their checked weights, in ``dtype``."""
+    import torch
+
+    vae, vocoder = models["vae"], models["vocoder"]
+    wanted = torch.float32 if dtype == "mixed" else getattr(torch, dtype)
+    upcast = wanted == torch.float16 and vae.config.force_upcast
+    fill(vae, files["vae"], torch.float32 if upcast else wanted)
+    fill(vocoder, files["vocoder"], wanted)
+    vae.register_to_config(_name_or_path=where)  # both would save a local path
+    vocoder.config._name_or_path = vocoder.name_or_path = where
+    return vae.eval(), vocoder.eval()

@@ -1,0 +1,175 @@
+"""The ``huggingface_hub`` client, asked for a few files by name, its errors in one line each.
+
+Nothing outside ``vae/``, ``vocoder/`` and a trained checkpoint's ``fast/`` is ever requested.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vaerecon.models.checkpoint_files import FAST, PARTS, PICKLES, find_weights, no_weights
+from vaerecon.utils.files import FULL
+
+logger = logging.getLogger(__name__)
+
+
+def fetch_configs(
+    repo: str, revision: str | None, cache: dict[str, Any]
+) -> tuple[dict[str, Path], str]:
+    """The two configs of a hub repository, fetched or cached, and the commit they are from.
+
+    The second is asked for at the commit of the first (as are the weights later), so that a push
+    in between cannot mix two versions.
+    """
+    from huggingface_hub import hf_hub_download
+
+    if not cache.get("local_files_only") and not _answers(repo, revision, cache.get("token")):
+        cache = cache | {"local_files_only": True}
+    first = Path(hf_hub_download(repo, "vae/config.json", revision=revision, **cache))
+    commit = first.parent.parent.name  # .../snapshots/<commit>/vae/config.json
+    second = Path(hf_hub_download(repo, "vocoder/config.json", revision=commit, **cache))
+    return {"vae": first, "vocoder": second}, commit
+
+
+def _answers(repo: str, revision: str | None, token: str | bool | None) -> bool:
+    """False where the hub refuses the connection: the client would try five times, in 25 s."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        get_hf_file_metadata(hf_hub_url(repo, "vae/config.json", revision=revision), token=token)
+    except Exception as error:
+        refused = isinstance(error, ConnectionError) or type(error).__name__ == "ConnectError"
+        return not refused  # of all else the client knows what to do
+    return True
+
+
+def fetch_weights(
+    repo: str, commit: str, cache: dict[str, Any], variant: str | None = None
+) -> dict[str, list[Path]]:
+    """The weights files of a hub repository, fetched or cached; no other file is asked for."""
+    from huggingface_hub import file_exists
+
+    files = {}
+    for part in PARTS:
+        files[part] = find_weights(_getter(repo, commit, cache), part, variant, repo)
+        if not files[part]:
+            pickle = f"{part}/{PICKLES[part]}"
+            has_pickle = file_exists(repo, pickle, revision=commit, token=cache.get("token"))
+            raise no_weights(repo, part, variant, has_pickle)
+    return files
+
+
+def fetch_fast(repo: str, commit: str, cache: dict[str, Any]) -> Path | None:
+    """Folder of a hub repository's own network for the method ``fast``, or None."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    get = _getter(repo, commit, cache)
+    try:
+        config = get("fast/config.json")
+    except LocalEntryNotFoundError:
+        logger.warning(
+            "%s: no connection, so whether it has its own network for 'fast' is not known; the "
+            "bundled one is taken", repo,
+        )  # fmt: skip
+        return None
+    if config is None:
+        return None
+    get(f"fast/{FAST}")
+    return config.parent
+
+
+def _getter(repo: str, commit: str, cache: dict[str, Any]) -> Callable[[str], Path | None]:
+    """Name of a file in the repository to the file, fetched or cached; None if there is none."""
+    from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    def get(name: str) -> Path | None:
+        if try_to_load_from_cache(repo, name, cache.get("cache_dir"), commit) is _CACHED_NO_EXIST:
+            return None  # was asked for before
+        try:
+            return Path(hf_hub_download(repo, name, revision=commit, **cache))
+        except LocalEntryNotFoundError:  # not cached, and no hub to ask
+            raise
+        except EntryNotFoundError:
+            return None
+
+    return get
+
+
+@contextmanager
+def hub_errors(repo: str, revision: str | None) -> Iterator[None]:
+    """Say in one line what the hub client's errors mean here."""
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    endpoint = os.environ.get("HF_ENDPOINT", "the hub")
+    log_in = "log in with `hf auth login` (or set HF_TOKEN)"
+    try:
+        yield
+    except GatedRepoError as error:
+        raise OSError(
+            f"{repo}: gated; accept its licence on its page, then {log_in} and load again"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ValueError(
+            f"{repo}: no folder here, and not found on {endpoint}; check the spelling, or if it is "
+            f"private {log_in}"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ValueError(f"{repo}: has no revision {revision!r} on {endpoint}") from error
+    except LocalEntryNotFoundError as error:
+        status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
+        if status == 403:
+            reason = f"{endpoint} refused access (403); {log_in} with an account that may read it"
+        elif status is not None:
+            reason = f"{endpoint} answered {status}, several times; try later, or another mirror"
+        else:
+            reason = (
+                "no connection (or offline mode) and not in the cache; connect once, set "
+                "HF_ENDPOINT to a mirror that you can reach, or copy another machine's cache and "
+                "set HF_HOME to it"
+            )
+        raise OSError(f"{repo}: cannot be downloaded: {reason}") from error
+    except EntryNotFoundError as error:
+        raise ValueError(
+            f"{repo}: has no vae/ and vocoder/ with a config.json each; expected a checkpoint of "
+            "the AudioLDM, AudioLDM2 or MusicLDM family"
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        raise OSError(f"{repo}: {endpoint} answered {status}; {log_in}, or try later") from error
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise OSError(
+            f"{repo}: no room for the download ({os.strerror(error.errno)}); free some, or set "
+            "HF_HOME to a folder on another disk; what is there is taken up again"
+        ) from error
+    except ValueError:
+        raise
+    except Exception as error:  # the client's transport errors have no common base class
+        if not re.match("https?://", os.environ.get("HF_ENDPOINT") or "https://"):
+            address = "https://" + endpoint.rpartition("://")[2]
+            raise ValueError(
+                f"HF_ENDPOINT: got {endpoint!r}, expected an address; write HF_ENDPOINT={address}"
+            ) from error
+        if "Timeout" in type(error).__name__:
+            raise OSError(
+                f"{repo}: {endpoint} did not answer in time, several times; try later, or give it "
+                "more seconds with HF_HUB_DOWNLOAD_TIMEOUT=60; loading again resumes"
+            ) from error
+        raise OSError(
+            f"{repo}: download failed ({type(error).__name__}: {error}); load again to resume"
+        ) from error

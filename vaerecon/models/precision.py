@@ -1,0 +1,281 @@
+"""How a large model runs best on this machine's processor: measured once, then remembered.
+
+Some processors multiply bfloat16 numbers twice as fast as float32 ones, others only pretend to and
+are far slower; and a model's digits suffer where the wrong parts are shortened. So:
+
+- :func:`mix` shortens what is heavy and forgiving, the wide convolutions and linear layers, and
+  leaves the rest in float32: the first and last layer (log-mels of -11 would be rounded by up to
+  0.03 nepers), sums, normalisations and attention itself. "mixed" is this.
+- :func:`tune` times a model as it is and mixed, on two thirds of a second of sound, and takes
+  the quicker. The answer is kept in a small file in the user's cache folder, by processor, threads,
+  torch version and architecture.
+- :func:`pick_threads` finds out whether all cores are free at the moment.
+
+Small models are left alone: they are quick enough, and in float32 give the same digits everywhere.
+
+To overrule: ``dtype="float32"`` or ``"mixed"`` (``--dtype``); ``VAERECON_DTYPE`` with the same
+values, for ``"auto"``; ``VAERECON_THREADS``, or torch's own ``OMP_NUM_THREADS``; ``VAERECON_CACHE``
+for another folder. :func:`forget` removes what was measured.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from vaerecon.utils.numba_cache import user_cache
+
+logger = logging.getLogger(__name__)
+
+LARGE = 20_000_000  # parameters; AudioLDM2's VAE and vocoder have 55 million each, tiny's 5 at most
+WIDE = 32  # channels; narrower layers are bound by memory, not by arithmetic
+FRAMES = 64  # of the mel that a model is timed on
+REPEATS = 3
+GAIN = 1.1  # times faster that a change must be to be worth other digits
+CHOICES = ("float32", "mixed")
+SEQUENCES = (nn.Conv1d, nn.ConvTranspose1d)
+HEAVY = (*SEQUENCES, nn.Conv2d, nn.Linear)  # what a model spends its time in
+# the first of two convolutions of a branch: diffusers' ResnetBlock2D, HifiGanResidualBlock's lists
+INSIDE_BRANCH = re.compile(r"\bresnets\.\d+\.conv1$|\bconvs1\.\d+$")
+
+
+def mix(model: nn.Module) -> nn.Module:
+    """Give ``model`` (changed in place) bfloat16 weights in its wide layers; returns it.
+
+    Between layers all is float32, but for what the first convolution of a residual branch hands to
+    the second on a CPU. Saved, the weights stay bfloat16.
+    """
+    first = next(module for module in model.modules() if isinstance(module, HEAVY))
+    for name, module in model.named_modules():
+        if isinstance(module, HEAVY) and module is not first and _width(module) >= WIDE:
+            module.to(torch.bfloat16)
+            module.inside_branch = bool(INSIDE_BRANCH.search(name))
+            module.forward = MethodType(_forward_in_own_dtype, module)
+            if isinstance(module, SEQUENCES):
+                # [., ., kernel] -> the kernel's places before the channels in memory
+                weight = module.weight.detach().transpose(1, 2).contiguous().transpose(1, 2)
+                module.weight = nn.Parameter(weight, requires_grad=False)
+    return model.to(memory_format=torch.channels_last)  # what bfloat16 kernels work in
+
+
+def _width(module: nn.Module) -> int:
+    if isinstance(module, nn.Linear):
+        return min(module.in_features, module.out_features)
+    return min(module.in_channels, module.out_channels)
+
+
+def _forward_in_own_dtype(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    plain = _as_picture if isinstance(self, SEQUENCES) else type(self).forward
+    y = plain(self, x.to(self.weight.dtype))
+    # what follows inside a branch may be a normalisation, which takes another dtype on a CPU only
+    return y if self.inside_branch and y.device.type == "cpu" else y.to(x.dtype)
+
+
+def _as_picture(self: nn.Conv1d | nn.ConvTranspose1d, x: torch.Tensor) -> torch.Tensor:
+    """Convolve ``[B, C, L]`` as a picture of height 1, whose channels may come last in memory.
+
+    For sequences the library has no such kernels, and takes longer.
+    """
+    picture, kernels = x.unsqueeze(2), self.weight.unsqueeze(2)
+    stride, padding, dilation = (1, *self.stride), (0, *self.padding), (1, *self.dilation)
+    if isinstance(self, nn.Conv1d):
+        y = F.conv2d(picture, kernels, self.bias, stride, padding, dilation, self.groups)
+    else:
+        more = (0, *self.output_padding)
+        y = F.conv_transpose2d(
+            picture, kernels, self.bias, stride, padding, more, self.groups, dilation
+        )
+    return y.squeeze(2)
+
+
+def dtype_name(*models: nn.Module) -> str:
+    """What the last of ``models`` is in; ``"mixed"`` if one of them has more than one dtype."""
+    names = [{str(p.dtype).removeprefix("torch.") for p in model.parameters()} for model in models]
+    return "mixed" if any(len(own) > 1 for own in names) else names[-1].pop()
+
+
+def tune(model: nn.Module, run: Callable[[nn.Module], object]) -> nn.Module:
+    """``model``, or its mixed form where it is large and that is quicker on this processor.
+
+    Parameters
+    ----------
+    model
+        In float32 on the CPU.
+    run
+        Runs the model that it is given on :data:`FRAMES` frames.
+
+    Raises
+    ------
+    ValueError
+        If ``VAERECON_DTYPE`` is neither ``float32`` nor ``mixed``.
+    """
+    if sum(p.numel() for p in model.parameters()) < LARGE:
+        return model
+    chosen = os.environ.get("VAERECON_DTYPE", "")
+    if chosen not in ("", "auto", *CHOICES):
+        raise ValueError(
+            f"VAERECON_DTYPE: got {chosen!r}, expected 'auto' or one of {', '.join(CHOICES)}"
+        )
+    if chosen in CHOICES:
+        return mix(model) if chosen == "mixed" else model
+    key = _key(model)
+    known = _read()
+    mixed = None
+    if key not in known:
+        mixed = mix(copy.deepcopy(model))
+        seconds = dict(zip(CHOICES, _time(run, model, mixed), strict=True))
+        faster = seconds["float32"] > GAIN * seconds["mixed"]
+        known[key] = {"dtype": "mixed" if faster else "float32", "seconds": seconds}
+        _write(known)
+        logger.info("%s: measured %s", key, known[key])
+    if known[key]["dtype"] == "float32":
+        return model
+    return mixed if mixed is not None else mix(model)
+
+
+@torch.no_grad()
+def _time(run: Callable[[nn.Module], object], *models: nn.Module) -> list[float]:
+    """The quickest of some runs of each, in turns, after one that does not count."""
+    seconds: list[list[float]] = [[] for _ in models]
+    for turn in range(1 + REPEATS):
+        for model, own in zip(models, seconds, strict=True):
+            started = time.perf_counter()
+            run(model)
+            if turn:
+                own.append(time.perf_counter() - started)
+    return [round(min(own), 5) for own in seconds]
+
+
+def run_vae(vae: Any) -> None:
+    """Encode and decode :data:`FRAMES` frames, for :func:`tune`."""
+    mel = torch.linspace(-11.5, 1.0, FRAMES * 64, dtype=torch.float32).reshape(1, 1, FRAMES, 64)
+    vae.decode(vae.encode(mel).latent_dist.mode())
+
+
+def run_vocoder(vocoder: Any) -> None:
+    """Make the samples of :data:`FRAMES` frames, for :func:`tune`."""
+    vocoder(torch.linspace(-11.5, 1.0, FRAMES * 64, dtype=torch.float32).reshape(1, FRAMES, 64))
+
+
+def pick_threads() -> int:
+    """Threads that torch had better use for large models at the moment; sets nothing.
+
+    All that it may use, if a product of matrices is quicker with them than with one, which is not
+    so while other processes keep the cores busy. ``VAERECON_THREADS`` overrules it, and where
+    ``OMP_NUM_THREADS`` is set, that is taken.
+
+    Raises
+    ------
+    ValueError
+        If ``VAERECON_THREADS`` is no whole number of at least 1.
+    """
+    wanted = os.environ.get("VAERECON_THREADS", "")
+    if wanted:
+        if not wanted.isdecimal() or int(wanted) < 1:
+            raise ValueError(f"VAERECON_THREADS: got {wanted!r}, expected a number of at least 1")
+        return int(wanted)
+    every = torch.get_num_threads()
+    if every == 1 or "OMP_NUM_THREADS" in os.environ:
+        return every
+    matrix = torch.ones(384, 384)
+    seconds = {}
+    try:
+        for threads in (every, 1, every, 1, every, 1):
+            torch.set_num_threads(threads)
+            started = time.perf_counter()
+            for _ in range(20):  # some milliseconds: longer than a scheduler's turn
+                matrix @ matrix
+            took = time.perf_counter() - started
+            # the slowest: what counts is whether waiting for a busy core spoils it
+            seconds[threads] = max(took, seconds.get(threads, 0.0))
+    finally:
+        torch.set_num_threads(every)
+    return every if seconds[every] < seconds[1] else 1
+
+
+def use_free_cores(*models: nn.Module) -> None:
+    """Set torch's threads to :func:`pick_threads` if one of ``models`` is large and on the CPU.
+
+    For a program's start, not for libraries: the setting is the whole process's.
+    """
+    for model in models:
+        parameters = list(model.parameters())
+        if parameters[0].device.type == "cpu" and sum(p.numel() for p in parameters) >= LARGE:
+            torch.set_num_threads(pick_threads())
+            return
+
+
+def cache_file() -> Path:
+    """Where measurements are kept: ``tuning.json`` in the user's cache folder."""
+    folder = os.environ.get("VAERECON_CACHE") or user_cache() / "vaerecon"
+    return Path(folder) / "tuning.json"
+
+
+def forget() -> None:
+    """Remove what was measured, so that it is measured again."""
+    cache_file().unlink(missing_ok=True)
+
+
+def _key(model: nn.Module) -> str:
+    parameters = sum(p.numel() for p in model.parameters())
+    return (
+        f"{type(model).__name__} of {parameters:,} parameters, {_processor()}, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
+
+
+def _processor() -> str:
+    """Name of the processor, and what torch finds in it."""
+    name = ""
+    if sys.platform == "linux":
+        try:
+            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError:
+            lines = []
+        # two machines can share a name ("AMD EPYC") and differ in what they can do
+        known = {"avx512_bf16", "amx_bf16", "bf16"}
+        fields = dict(line.split(":", 1) for line in lines if ":" in line)
+        fields = {key.strip(): value.strip() for key, value in fields.items()}
+        flags = known & set((fields.get("flags") or fields.get("Features") or "").split())
+        name = " ".join([fields.get("model name", ""), *sorted(flags)]).strip()
+    name = name or platform.processor() or platform.machine()
+    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _read() -> dict[str, Any]:
+    """What is known; nothing if there is no file, or none that this version can read."""
+    try:
+        known = json.loads(cache_file().read_text(encoding="utf-8"))
+        fits = all(entry["dtype"] in CHOICES for entry in known.values())
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return {}
+    return known if fits else {}
+
+
+def _write(known: dict[str, Any]) -> None:
+    """Keep what is known; a folder that cannot be written only costs the next measurement."""
+    path = cache_file()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
+        ) as file:
+            json.dump(known, file, indent=1)
+        os.replace(file.name, path)  # whole or not at all, also beside another process
+    except OSError as error:
+        logger.info("tuning: not kept (%s)", error.strerror)

@@ -1,0 +1,234 @@
+"""Log-mel to samples by a transformers ``SpeechT5HifiGan``.
+
+The only module that knows that model. Three things about it trip people up:
+
+* **Layout.** It takes ``[B, T, 64]`` and transposes itself. Handed ``[B, 64, T]`` it raises
+  "expected input[1, 500, 64] to have 64 channels, but got 500 channels instead" (or, when ``T``
+  happens to be 64, says nothing and gives noise). Here the layout is checked first.
+* **Length.** Its transposed convolutions need not multiply the length exactly: AudioLDM2's give
+  ``160 T + 32`` samples (a kernel of 16 at a stride of 5). Here the result is cut to length.
+* **Lag.** What is too long may also be late: the geometry of those layers puts the sound 16
+  samples behind the mel, but training may have learned it away. :func:`measure_lag` asks the
+  weights, once for a model; :func:`vocode` takes the answer off every clip alike. Nothing is
+  searched per clip, which would flatter sample-wise metrics.
+
+The model runs in its own dtype on its own device; samples are float32 on that device.
+
+Notebook: ``03_vocoder_dimension_fix``.
+
+References
+----------
+.. [1] J. Kong, J. Kim, J. Bae, "HiFi-GAN", NeurIPS 2020.
+.. [2] J. Ao et al., "SpeechT5", ACL 2022: the class ``SpeechT5HifiGan`` in transformers.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from vaerecon.audio.samples import ArrayLike
+from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.front_end import check_log_mel, log_mel
+from vaerecon.utils.autocast import without_autocast
+from vaerecon.utils.threads import device_of, one_by_one
+from vaerecon.utils.windows import CHUNK_SECONDS, Chunking, stitched
+
+CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
+PROBE_FRAMES = 17  # mel frames of a lag probe: 8 of silence or fading sound around the middle one
+PROBE_WIDTH = 80.0  # samples; standard deviation of the probe's Gaussian envelope (5 ms)
+
+
+def n_samples_out(vocoder: Any, n_frames: int) -> int:
+    """Samples that the model makes of ``n_frames``, before any cut (``160 T + 32`` for AudioLDM2).
+
+    From the config: each ``ConvTranspose1d`` has kernel ``k``, stride ``s`` and padding
+    ``(k - s) // 2``. The other layers keep the length.
+    """
+    n = n_frames
+    for stride, kernel in zip(
+        vocoder.config.upsample_rates, vocoder.config.upsample_kernel_sizes, strict=True
+    ):
+        n = (n - 1) * stride - 2 * ((kernel - stride) // 2) + kernel
+    return n
+
+
+def receptive_field(vocoder: Any) -> int:
+    """Mel frames beyond its own, to either side, that a sample can depend on (23 for AudioLDM2).
+
+    From the config, backwards from the first and the last sample of a frame: every convolution
+    widens the range by half its dilated kernel, every transposed one divides it by its stride.
+    """
+    config = vocoder.config
+    sizes = zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes, strict=True)
+    # in each residual block one dilated and one plain convolution for every dilation
+    block = max(sum((k - 1) // 2 * (d + 1) for d in dilations) for k, dilations in sizes)
+    first, last = 0, math.prod(config.upsample_rates) - 1  # samples of frame 0
+    first, last = first - 3, last + 3  # conv_post, 7 taps
+    upsamplers = list(zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True))
+    for stride, kernel in reversed(upsamplers):
+        first, last = first - block, last + block
+        # input i reaches outputs i * stride - padding + 0 ... kernel - 1
+        padding = (kernel - stride) // 2
+        first = math.ceil((first + padding - kernel + 1) / stride)
+        last = math.floor((last + padding) / stride)
+    return max(-(first - 3), last + 3)  # conv_pre, 7 taps
+
+
+@torch.no_grad()
+@without_autocast
+def vocode(
+    vocoder: Any,
+    log_mel: ArrayLike,
+    n_samples: int | None = None,
+    lag: int = 0,
+    chunk: int = CHUNK_FRAMES,
+) -> torch.Tensor:
+    """Turn a log-mel into samples.
+
+    Parameters
+    ----------
+    vocoder
+        Transformers ``SpeechT5HifiGan``.
+    log_mel
+        ``[T, 64]`` or ``[B, T, 64]``, nepers. ``[64, T]`` is refused (module docstring).
+    n_samples
+        Length of the result; the hop times ``T`` by default. What the model does not reach is
+        filled with zeros.
+    lag
+        Samples by which the model is late, as :func:`measure_lag` gives it: removed from the
+        front (zeros are put there if it is negative).
+    chunk
+        Frames computed at once. A longer mel goes through the model in windows that overlap by
+        what a sample can depend on (:func:`receptive_field`) and are cut there: the same samples
+        up to rounding, in memory that follows the window.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[n_samples]`` or ``[B, n_samples]``, -1..1, float32 whatever the model's dtype, on the
+        model's device.
+
+    Raises
+    ------
+    ValueError
+        For another layout, ``n_samples`` below 1, ``chunk`` below eight receptive fields, or if
+        the input or the result is not finite.
+
+    References
+    ----------
+    Module docstring, [1]_. Shown in ``notebooks/03_vocoder_dimension_fix.ipynb``.
+    """
+    x = check_log_mel(log_mel, replace(AUDIOLDM_MEL, n_mels=vocoder.config.model_in_dim))
+    if not torch.isfinite(x).all():
+        raise ValueError("log-mel: got NaN or infinite values, expected finite ones")
+    if n_samples is None:
+        n_samples = math.prod(vocoder.config.upsample_rates) * x.shape[-2]
+    if n_samples < 1:
+        raise ValueError(f"n_samples: got {n_samples}, expected at least 1")
+    hop = math.prod(vocoder.config.upsample_rates)
+    n_frames = x.shape[-2]
+
+    def samples_of(start: int, stop: int) -> torch.Tensor:
+        own = _run(vocoder, x[..., start:stop, :])
+        # a negative pad cuts: lag samples off the front, and behind what the next window gives
+        end = own.shape[-1] - lag if stop == n_frames else (stop - start) * hop
+        return F.pad(own, (-lag, end + lag - own.shape[-1]))
+
+    reach = receptive_field(vocoder) + math.ceil(abs(lag) / hop)
+    longest = chunk if n_frames > chunk else max(chunk, 8 * reach)
+    plan = Chunking(longest, 2 * reach, 0, AUDIOLDM_MEL.frames_per_second)
+    pieces = list(stitched(n_frames, samples_of, plan, unit=hop, stage="vocoder"))
+    samples = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
+    return F.pad(samples, (0, n_samples - samples.shape[-1]))
+
+
+def _run(vocoder: Any, mel: torch.Tensor) -> torch.Tensor:
+    """What the model makes of ``mel``, uncut, checked to be finite."""
+    single = mel.ndim == 2
+    batch = mel[None] if single else mel  # always a batch: [B, T, M] in, [B, N] out
+    samples = one_by_one(vocoder, batch.to(device_of(vocoder), vocoder.dtype)).to(torch.float32)
+    if not torch.isfinite(samples).all():
+        cause = (
+            "float16 overflowed: load with dtype='float32' or 'bfloat16'"
+            if vocoder.dtype == torch.float16
+            else "are its weights intact?"
+        )
+        raise ValueError(f"vocoder: gave NaN or infinite samples; {cause}")
+    return samples[0] if single else samples
+
+
+def _lag_probes() -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-mels of short bursts of white noise ``[4, T, 64]``, and where each is centred ``[4]``.
+
+    Every burst is mirror-symmetric, and for each one that is centred before the middle of a frame
+    another is centred as far behind it: a model without lag answers them symmetrically.
+    """
+    generator = torch.Generator().manual_seed(0)
+    n_samples = PROBE_FRAMES * AUDIOLDM_MEL.hop_length
+    middle = AUDIOLDM_MEL.frame_center(PROBE_FRAMES // 2)
+    bursts, centers = [], []
+    for offset in (20, 60):  # samples; with their negatives, even steps through one hop of 160
+        noise = torch.randn(n_samples, generator=generator, dtype=torch.float32)
+        for center in (middle - offset, middle + offset):
+            distance = (torch.arange(n_samples) - center).abs()
+            envelope = torch.exp(-0.5 * (distance.float() / PROBE_WIDTH) ** 2)
+            bursts.append(0.15 * noise[distance.clamp_max(n_samples - 1)] * envelope)
+            centers.append(center)
+    return log_mel(torch.stack(bursts), normalize=False), torch.tensor(centers)
+
+
+@torch.no_grad()
+@without_autocast
+def measure_lag(vocoder: Any) -> int:
+    """By how many samples a vocoder's sound is late against the mel that it was made from.
+
+    Measured on the model, once, with sounds of known position: four mirror-symmetric bursts of
+    white noise, 5 ms wide, on digital silence, through the training front-end. The lag is the
+    centre of energy of what each burst changes in the output (output minus the output for
+    silence) less the burst's own centre, averaged over the bursts and rounded. Deterministic; the
+    cost is that of 0.85 s of sound.
+
+    White bursts because they agree with each other: on an early HiFi-GAN (100 training steps)
+    their standard deviation was 1 sample, where single mel frames and tone bursts scattered by 80
+    and more. For untrained weights the number means nothing: their kernels are lopsided at random,
+    and each seed gives another (0, 1 and 2 at AudioLDM2's size: about -21, +31 and -18). Weights
+    made mirror-symmetric show the geometry alone: +16 for AudioLDM2's layers, 0 for rates
+    (5, 4, 4, 2) with kernels (11, 8, 8, 4). ``tests/models/test_vocoder.py`` holds these.
+
+    Returns
+    -------
+    int
+        Samples; positive: the sound is late. Give it to :func:`vocode`.
+
+    Raises
+    ------
+    ValueError
+        If the model takes another number of mel bins, or gives values that are not finite.
+
+    Warns
+    -----
+    UserWarning
+        If the model does not respond to the bursts at all: 0 is returned.
+    """
+    mels, centers = _lag_probes()
+    silence = torch.full_like(mels[:1], AUDIOLDM_MEL.log_floor)
+    n_samples = n_samples_out(vocoder, PROBE_FRAMES)
+    # float64 on the CPU, because MPS has none
+    samples = vocode(vocoder, torch.cat([silence, mels]), n_samples).cpu().double()
+    energy = (samples[1:] - samples[:1]) ** 2
+    total = energy.sum(dim=-1)
+    if (total == 0).any():
+        warnings.warn(
+            "vocoder does not respond to sound in its log-mel (untrained?): lag taken as 0",
+            stacklevel=2,
+        )
+        return 0
+    center = (energy * torch.arange(n_samples)).sum(dim=-1) / total
+    # a frame is centred at 160 i + 80, the 160 samples that it stands for at 160 i + 79.5
+    return round(float((center - centers).mean()) + 0.5)

@@ -1,0 +1,105 @@
+"""The two projections of the Griffin-Lim family: onto known magnitudes, and onto a sound.
+
+A spectrum in which every frame has its own say is hardly ever that of a sound, because frames
+overlap. What :mod:`vaerecon.phase.retrieval` does is to go to and fro between the spectra with the
+magnitude that is known (:meth:`Projection.impose`) and those that some padded signal has
+(:meth:`Projection.synthesize`, then :meth:`Projection.analyze`).
+
+Shapes: spectra ``[B, t, n_fft/2 + 1]``, padded signals ``[B, L]``. On a CPU B is 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+
+from vaerecon.mel.config import MelConfig
+from vaerecon.mel.front_end import hann_window, magnitudes
+from vaerecon.mel.stft import add_frames, padded_length
+from vaerecon.phase.mel_inversion import TINY, correction
+
+BLOCK = 256  # frames at a time on a CPU: 1 MB of windows
+TRUST = 0.97  # of the magnitude at hand against the first guess, in a step that corrects it
+
+Spectra = Callable[[slice], torch.Tensor]  # places of frames -> their spectra, [B, t, n_fft/2 + 1]
+
+
+class Comb:
+    """Every ``step``-th frame from ``first`` on: cut out of padded signals, or added up to one."""
+
+    def __init__(self, first: int, step: int, n_frames: int, window: torch.Tensor, hop: int):
+        self.first, self.step, self.window = first, step, window
+        self.count = len(range(first, n_frames, step))
+        self.start, self.hop = first * hop, step * hop  # samples
+        self.rows = self.count - 1 + math.ceil(len(window) / self.hop)
+        overlap = window.new_zeros(1, padded_length(n_frames, len(window), hop))
+        self.add(overlap, window.expand(1, self.count, -1), 0)
+        # where the windows hardly reach, at the very ends, a division would only raise noise
+        known = overlap > (1e-8 if step == 1 else 1e-3)
+        self.inverse = torch.where(known, 1 / overlap, 0.0)
+        inside = known[0].nonzero()
+        # samples it does not know
+        self.ends = slice(0, int(inside[0])), slice(int(inside[-1]) + 1, None)
+
+    def blocks(self, size: int) -> Iterator[tuple[int, slice]]:
+        """Up to ``size`` frames at a time: the comb's own first, and their places among all."""
+        for i in range(0, self.count, size):
+            stop = self.first + min(i + size, self.count) * self.step
+            yield i, slice(self.first + i * self.step, stop, self.step)
+
+    def cut(self, signal: torch.Tensor, frames: slice) -> torch.Tensor:
+        """Windowed frames ``[B, t, n_fft]`` of ``signal [B, L]``, by their places among all."""
+        start = frames.start * self.hop // self.step
+        count = len(range(frames.start, frames.stop, self.step))
+        stop = start + (count - 1) * self.hop + len(self.window)
+        return signal[:, start:stop].unfold(-1, len(self.window), self.hop) * self.window
+
+    def add(self, signal: torch.Tensor, frames: torch.Tensor, first: int) -> None:
+        """Window ``frames`` and add them to ``signal [B, L]`` from the comb's own ``first`` on."""
+        rows = signal[:, self.start : self.start + self.rows * self.hop]
+        add_frames(rows.unflatten(-1, (self.rows, self.hop)), frames, self.window, first)
+
+
+class Projection:
+    """What the whole family does to a clip: onto the known magnitudes, then onto a sound.
+
+    Works through the frames in blocks. Arrays of a whole clip would leave the processor's cache,
+    and asking the system for their memory at every step can take longer than the arithmetic.
+    """
+
+    def __init__(self, magnitude: torch.Tensor, mel: torch.Tensor | None, config: MelConfig):
+        self.magnitude, self.mel, self.config = magnitude, mel, config
+        n_frames = magnitude.shape[1]
+        self.window = hann_window(config, str(magnitude.device))
+        self.length = padded_length(n_frames, config.n_fft, config.hop_length)
+        self.size = BLOCK if magnitude.device.type == "cpu" else n_frames
+
+    def comb(self, first: int = 0, step: int = 1) -> Comb:
+        """Every ``step``-th frame of this clip."""
+        n_frames = self.magnitude.shape[1]
+        return Comb(first, step, n_frames, self.window, self.config.hop_length)
+
+    def impose(self, spectrum: torch.Tensor, frames: slice) -> torch.Tensor:
+        """Give ``spectrum`` (changed in place) the magnitude that is known of these frames."""
+        own, wanted = magnitudes(spectrum), self.magnitude[:, frames]
+        if self.mel is not None:
+            # with a part of the guess in it, which has the mel, no factor becomes very large
+            wanted = torch.lerp(wanted, own, TRUST)
+            wanted.mul_(correction(wanted, self.mel[:, frames], self.config))
+        return spectrum.mul_(wanted / own.add_(TINY))  # keeps the phase without knowing it
+
+    def synthesize(self, spectra: Spectra, comb: Comb) -> torch.Tensor:
+        """The padded signal ``[B, L]`` nearest to the spectra of a comb's frames, block by block.
+
+        0 where none of them reaches.
+        """
+        signal = self.window.new_zeros(len(self.magnitude), self.length)
+        for first, frames in comb.blocks(self.size):
+            comb.add(signal, torch.fft.irfft(spectra(frames), n=self.config.n_fft), first)
+        return signal.mul_(comb.inverse)
+
+    def analyze(self, signal: torch.Tensor, frames: slice, comb: Comb) -> torch.Tensor:
+        """The spectra of some frames of the padded signal."""
+        return torch.fft.rfft(comb.cut(signal, frames))

@@ -1,0 +1,185 @@
+"""What the methods are compared with: librosa's inversion, a ceiling and a reference.
+
+Both see the original: the ceiling takes its phase, the reference its magnitude.
+
+Notebook: ``04_method_comparison``.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from vaerecon.audio.samples import ArrayLike, as_samples
+from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
+from vaerecon.mel.front_end import check_log_mel, magnitudes, stft_frames
+from vaerecon.mel.stft import check_n_samples, istft_frames
+from vaerecon.phase.mel_inversion import hold_to_mel, mel_to_magnitude
+from vaerecon.phase.retrieval import default_generator, griffin_lim
+from vaerecon.utils.autocast import without_autocast
+
+# metrics in which no method that sees no original passes `oracle_phase`
+BOUNDED = (
+    "si_sdr_db", "lsd_db", "spectral_convergence_db", "mrstft", "pesq_wb", "stoi", "estoi",
+)  # fmt: skip
+
+
+@torch.no_grad()
+@without_autocast
+def librosa_mel_to_audio(
+    log_mel: ArrayLike,
+    n_samples: int,
+    *,
+    n_iter: int = 32,
+    generator: torch.Generator | None = None,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """``librosa.feature.inverse.mel_to_audio`` at its defaults, as the original guide used it.
+
+    Non-negative least squares, then fast Griffin-Lim from random phase. Two things are fitted to
+    our mel. It holds magnitudes, so ``power`` is 1. And librosa centres frame ``i`` at sample
+    ``160 i``, as ``"inference"`` does; for ``"train"`` (``160 i + 80``) the first and the last
+    frame are repeated outwards, which is what the front-end's reflection makes of them, and the 80
+    samples before the clip are cut off. So nothing is shifted and nothing is missing.
+
+    Parameters
+    ----------
+    log_mel
+        ``[T, 64]`` or ``[B, T, 64]`` (one after another), nepers.
+    n_samples
+        Samples wanted, N.
+    generator
+        Seeds librosa's random phase; default: seed 0.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[N]`` or ``[B, N]``, float32, on the device of ``log_mel``.
+
+    Raises
+    ------
+    ValueError
+        If ``n_samples`` does not fit the frames.
+    """
+    import librosa
+
+    x = check_log_mel(log_mel, config)
+    check_n_samples(x.shape[-2], n_samples, config, framing)
+    generator = default_generator(generator)
+    head = int(framing == "train")
+    # librosa warns below a window's length: repeat the last frame up to it
+    tail = max(head, math.ceil(config.n_fft / config.hop_length) + 1 - x.shape[-2])
+    start = -config.frame_center(-head, framing)  # of the clip in what librosa returns
+    # the same for every clip of a batch, which is then what it is alone
+    seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
+    clips = []
+    for mel in x.reshape(-1, *x.shape[-2:]).exp().cpu().numpy():
+        # [T, M] -> librosa's [M, T]
+        padded = np.pad(mel.T, ((0, 0), (head, tail)), mode="edge")
+        # mel_to_audio is these two calls, but passes no random state on
+        magnitude = librosa.feature.inverse.mel_to_stft(
+            padded,
+            sr=config.sample_rate,
+            n_fft=config.n_fft,
+            power=1.0,
+            fmin=config.fmin,
+            fmax=config.fmax,
+        )
+        audio = librosa.griffinlim(
+            magnitude,
+            n_iter=n_iter,
+            hop_length=config.hop_length,
+            win_length=config.win_length,
+            n_fft=config.n_fft,
+            random_state=seed,
+        )
+        clips.append(torch.from_numpy(audio[start : start + n_samples].copy()))
+    return torch.stack(clips).reshape(*x.shape[:-2], n_samples).to(x.device, torch.float32)
+
+
+@torch.no_grad()
+@without_autocast
+def oracle_phase(
+    log_mel: ArrayLike,
+    original: ArrayLike,
+    *,
+    n_iter: int = 25,
+    momentum: float = 0.95,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Ceiling: a sound held to the mel, with the phase of the original imposed at every step.
+
+    An iteration takes the magnitude of the sound at hand, corrects it by one step of
+    :func:`vaerecon.phase.mel_inversion.hold_to_mel`, and makes a sound of it with the original's
+    phase. ``momentum`` as in :func:`vaerecon.phase.retrieval.griffin_lim`.
+
+    From the same mel it is better than every method that does not see the original, in each metric
+    of :data:`BOUNDED`; ``python -m benchmarks.quality`` counts the clips. It does not tell what 64
+    mel bins can hold: frames overlap by 84 %, so the true phase tells magnitudes too, and from the
+    original's mel the result is nearly the original. ``n_iter=0`` is one guess at the magnitude,
+    and no ceiling: a method can have a better one.
+
+    Parameters
+    ----------
+    log_mel
+        ``[T, 64]`` or ``[B, T, 64]``, nepers.
+    original
+        ``[N]`` or ``[B, N]`` at the front-end's level (peak 0.5); so is what returns.
+    n_iter
+        Iterations.
+
+    Returns
+    -------
+    torch.Tensor
+        ``[N]`` or ``[B, N]``, float32, on the device of ``original``.
+
+    Raises
+    ------
+    ValueError
+        For another layout, or if the samples do not have the frames of the mel.
+    """
+    samples = as_samples(original)
+    mel = check_log_mel(log_mel, config).to(samples.device)
+    n_samples = samples.shape[-1]
+    check_n_samples(mel.shape[-2], n_samples, config, framing)
+    phase = stft_frames(samples, config, framing).angle()
+    magnitude = mel_to_magnitude(mel, config)
+    signal = previous = istft_frames(torch.polar(magnitude, phase), n_samples, config, framing)
+    for _ in range(n_iter):
+        ahead = torch.lerp(previous, signal, 1 + momentum)
+        magnitude = magnitudes(stft_frames(ahead, config, framing))
+        magnitude = hold_to_mel(magnitude, mel, config, n_iter=1)
+        spectrum = torch.polar(magnitude, phase)
+        previous, signal = signal, istft_frames(spectrum, n_samples, config, framing)
+    return signal
+
+
+@torch.no_grad()
+@without_autocast
+def oracle_magnitude(
+    original: ArrayLike,
+    *,
+    n_iter: int = 32,
+    generator: torch.Generator | None = None,
+    config: MelConfig = AUDIOLDM_MEL,
+    framing: Framing = "train",
+) -> torch.Tensor:
+    """Reference: the magnitude of the original with the phase of :func:`griffin_lim`.
+
+    It shows what phase retrieval loses when nothing else is lost. No ceiling: its phase is
+    invented too, so in SNR and SI-SDR any method may pass it.
+    """
+    samples = as_samples(original)
+    magnitude = magnitudes(stft_frames(samples, config, framing))
+    return griffin_lim(
+        magnitude,
+        samples.shape[-1],
+        n_iter=n_iter,
+        generator=generator,
+        config=config,
+        framing=framing,
+    )

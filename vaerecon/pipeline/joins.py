@@ -1,0 +1,71 @@
+"""Two sounds that overlap, made one: what long clips need where two windows meet.
+
+A method that is a network or keeps the original's phase answers an overlap twice in the same way,
+and a cross-fade joins the answers. A method that invents a phase invents another one for every
+window: both answers are right, but added up they cancel at some frequencies and double at others.
+So the seam is mended as any spectrogram without a phase is: the magnitudes of both, the earlier
+fading into the later, are given to some steps of Griffin-Lim that begin from the cross-faded sound.
+
+Nothing here knows a method or a mel; :func:`vaerecon.pipeline.stages.synthesized` uses it for all.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import torch
+
+from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.front_end import magnitude_to_log_mel, magnitudes, stft_frames
+from vaerecon.utils.windows import Chunking, Join, crossfade
+
+ALIKE = 0.01  # energy of the difference over that of the sound: below it (-20 dB) they agree
+STEPS = 32  # of Griffin-Lim
+
+
+def sound_join(plan: Chunking, unit: int) -> Join:
+    """A join for :func:`vaerecon.utils.windows.stitched` of samples, ``[n]`` or ``[B, n]``."""
+    return partial(_join, plan=plan, unit=unit, fade=crossfade(plan, unit))
+
+
+def _join(
+    before: torch.Tensor, after: torch.Tensor, *, plan: Chunking, unit: int, fade: Join
+) -> torch.Tensor:
+    plain = fade(before, after)
+    middle = slice(plan.margin * unit, (plan.margin + plan.fade) * unit)
+    one, other = before[..., middle], after[..., middle]
+    difference = (one - other).square().sum()
+    if difference <= ALIKE * (one.square().sum() + other.square().sum()) / 2:
+        return plain
+    return _mended(before, after, plan, unit)
+
+
+def _mended(before: torch.Tensor, after: torch.Tensor, plan: Chunking, unit: int) -> torch.Tensor:
+    """Griffin-Lim between the magnitudes of both, from their cross-fade at equal power."""
+    from vaerecon.phase.retrieval import griffin_lim
+
+    n_samples = before.shape[-1]
+    first, length = plan.margin * unit, plan.fade * unit
+    ramp = torch.zeros(n_samples, dtype=torch.float32)
+    ramp[first : first + length] = (torch.arange(length, dtype=torch.float32) + 0.5) / length
+    ramp[first + length :] = 1.0
+    ramp = ramp.to(before.device)
+    angle = ramp * (math.pi / 2)
+    start = before * angle.cos() + after * angle.sin()
+    spectra = magnitudes(stft_frames(before)), magnitudes(stft_frames(after))
+    n_frames = spectra[0].shape[-2]
+    centres = [AUDIOLDM_MEL.frame_center(i) for i in range(n_frames)]
+    weights = ramp[torch.tensor(centres).clamp_max(n_samples - 1)][:, None].to(before.device)
+    wanted = torch.lerp(spectra[0], spectra[1], weights)
+    # held to the mel of these magnitudes, not to each of them: what both windows got right
+    mel = magnitude_to_log_mel(wanted)
+    mended = griffin_lim(wanted, n_samples, log_mel=mel, init=start, n_iter=STEPS)
+    # its own ends are those of a clip; the windows' are better: from one to the other in a quarter
+    # of the margin, where both agree
+    edge = plan.margin * unit // 4
+    own = torch.ones(n_samples, dtype=torch.float32)
+    own[:edge], own[n_samples - edge :] = 0.0, 0.0
+    own[edge : 2 * edge] = (torch.arange(edge, dtype=torch.float32) + 0.5) / edge
+    own[n_samples - 2 * edge : n_samples - edge] = own[edge : 2 * edge].flip(0)
+    return torch.lerp(start, mended, own.to(before.device))

@@ -1,0 +1,346 @@
+"""The whole flow as one object: audio, log-mel, latent, log-mel, audio, and the numbers.
+
+>>> pipe = ReconstructionPipeline.from_pretrained("tiny")
+>>> result = pipe(load_audio("song.wav"), methods=["vocoder", "griffinlim"])
+>>> result.table
+>>> result.save("my_results")
+
+Level: the front-end removes the mean and scales the peak to 0.5; what comes out is scaled back to
+the clip's level. Time: N samples in, N out, aligned. Randomness: every synthesis starts from a
+fresh generator with the same seed, so results do not depend on the order of the methods. Length:
+what is longer than ``chunk_seconds`` (30) goes through in windows, whose memory is all that is
+needed; :meth:`ReconstructionPipeline.reconstruct_file` reads and writes files as it goes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vaerecon.audio.buffers import FolderShelf, MemoryShelf, MemoryTrack
+from vaerecon.audio.clip import Clip, stream_audio
+from vaerecon.audio.conversion import check_whole
+from vaerecon.audio.decoding import check_path
+from vaerecon.audio.samples import ArrayLike, as_clip, as_samples
+from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig, check_model_configs
+from vaerecon.mel.front_end import check_log_mel
+from vaerecon.methods import Method, get_method, select_methods
+from vaerecon.metrics.scores import metric_names
+from vaerecon.models import autoencoder, checkpoints
+from vaerecon.models.precision import dtype_name
+from vaerecon.models.vocoder import measure_lag
+from vaerecon.pipeline import saving
+from vaerecon.pipeline import stages as flow
+from vaerecon.pipeline.result import Findings, ModelFacts, Reconstruction, earlier_sounds
+from vaerecon.utils.autocast import without_autocast
+from vaerecon.utils.files import check_stem, text_to_name, whole_folder
+from vaerecon.utils.windows import CHUNK_SECONDS, chunking
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+    from transformers import SpeechT5HifiGan
+
+DEFAULT_METHODS = ("vocoder", "fast", "griffinlim")
+
+
+class ReconstructionPipeline(saving.CheckpointPipeline):
+    """Sound through AudioLDM2's VAE and back.
+
+    A diffusers pipeline with the components ``vae`` and ``vocoder``: ``.to()``,
+    ``save_pretrained`` and progress bars are the library's.
+
+    Parameters
+    ----------
+    vae
+        ``AutoencoderKL`` with one channel in and out.
+    vocoder
+        ``SpeechT5HifiGan`` with 64 mel bins at 16 kHz.
+
+    Raises
+    ------
+    ValueError
+        If the two do not fit the front-end, with the reason.
+    """
+
+    model_cpu_offload_seq = "vae->vocoder"
+
+    def __init__(self, vae: AutoencoderKL, vocoder: SpeechT5HifiGan):
+        super().__init__()
+        check_model_configs(vae.config, vocoder.config)
+        self.register_modules(vae=vae, vocoder=vocoder)
+        self._lag: int | None = None
+        self.warm: set[str] = set()  # methods that have run here before (vaerecon.pipeline.stages)
+        self.chunk_seconds = CHUNK_SECONDS  # longest stretch that goes through a model at once
+
+    @classmethod
+    def from_pretrained(cls, source: str = "tiny", **options: Any) -> ReconstructionPipeline:
+        """Load ``vae/`` and ``vocoder/`` of a checkpoint, and its own ``fast/`` if it has one.
+
+        Parameters
+        ----------
+        source
+            ``"tiny"`` (bundled), ``"music"``, ``"speech"``, ``"large"``, a folder, or a hub id.
+        **options
+            Those of :func:`vaerecon.models.checkpoints.load`: ``revision``, ``device``, ``dtype``,
+            ``variant``, ``token``, ``cache_dir``, ``local_files_only``.
+
+        Raises
+        ------
+        ValueError, OSError
+            Those of :func:`vaerecon.models.checkpoints.load`.
+        """
+        loaded = checkpoints.load(source, **options)
+        pipe = cls(vae=loaded.vae, vocoder=loaded.vocoder)
+        pipe.variant, pipe.source, pipe.revision = loaded.variant, loaded.source, loaded.revision
+        pipe.fast_folder = loaded.fast
+        return pipe
+
+    @property
+    def mel_config(self) -> MelConfig:
+        """The front-end that the checkpoint was checked against."""
+        return AUDIOLDM_MEL
+
+    @property
+    def lag(self) -> int:
+        """Samples by which the vocoder's output is late, measured on the model, not on a clip."""
+        if self._lag is None:
+            self._lag = measure_lag(self.vocoder)
+        return self._lag
+
+    def describe(self) -> ModelFacts:
+        """Where the weights came from, where and in what they run, and how many they are."""
+        return ModelFacts(
+            variant=self.variant,
+            source=self.source,
+            revision=self.revision,
+            device=str(self._execution_device),
+            dtype=dtype_name(self.vae, self.vocoder),
+            vae_dtype=dtype_name(self.vae),
+            vocoder_dtype=dtype_name(self.vocoder),
+            vae_parameters=sum(p.numel() for p in self.vae.parameters()),
+            vocoder_parameters=sum(p.numel() for p in self.vocoder.parameters()),
+        )
+
+    @property
+    def _chunk_frames(self) -> int:
+        return chunking(self.chunk_seconds, self.mel_config.frames_per_second).longest
+
+    def encode(
+        self,
+        log_mel: ArrayLike,
+        sample: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """``[T, 64]`` to latent ``[8, ceil(T/4), 16]``; see :mod:`vaerecon.models.autoencoder`."""
+        return autoencoder.encode(
+            self.vae, log_mel, sample=sample, generator=generator, chunk=self._chunk_frames
+        )
+
+    def decode(self, latent: ArrayLike, n_frames: int | None = None) -> torch.Tensor:
+        """Latent to ``[T, 64]``; see :func:`vaerecon.models.autoencoder.decode`."""
+        return autoencoder.decode(self.vae, latent, n_frames=n_frames, chunk=self._chunk_frames)
+
+    def needs_of(self, method: Method) -> dict[str, Any]:
+        """What a method needs of this checkpoint, as its keyword arguments."""
+        if "vocoder" in method.needs:
+            return {"vocoder": self.vocoder, "lag": self.lag}
+        if "network" in method.needs:
+            return {"network": self._fast_network()}
+        return {}
+
+    @torch.no_grad()
+    @without_autocast
+    def synthesize(
+        self,
+        log_mel: ArrayLike,
+        method: str = "vocoder",
+        n_samples: int | None = None,
+        generator: torch.Generator | None = None,
+        original: ArrayLike | None = None,
+    ) -> torch.Tensor:
+        """Log-mel to samples by one method.
+
+        Parameters
+        ----------
+        log_mel
+            ``[T, 64]`` or ``[B, T, 64]``, nepers, training framing.
+        method
+            A name in :data:`vaerecon.methods.METHODS`.
+        n_samples
+            Length of the result; ``160 T`` by default.
+        generator
+            Source of randomness; one seeded with 0 by default.
+        original
+            ``[N]`` or ``[B, N]`` normalised samples, for a ceiling or a reference only.
+
+        Returns
+        -------
+        torch.Tensor
+            ``[N]`` or ``[B, N]``, float32, at the front-end's level (peak about 0.5).
+
+        Raises
+        ------
+        ValueError
+            For an unknown method, another layout, no ``original`` where it is needed, or a result
+            that is not finite.
+        """
+        chosen = get_method(method)
+        mel = check_log_mel(log_mel, self.mel_config).to(self._execution_device)
+        if not torch.isfinite(mel).all():  # or a method would be blamed for it
+            raise ValueError(
+                "log-mel: got NaN or infinite values, expected finite ones; clean what it was "
+                "computed from"
+            )
+        if n_samples is None:
+            n_samples = mel.shape[-2] * self.mel_config.hop_length
+            if original is not None:  # which may end within the last hop
+                n_samples = min(n_samples, as_samples(original).shape[-1])
+        if generator is None:
+            generator = torch.Generator().manual_seed(0)
+        if "original" in chosen.needs:
+            if original is None:
+                raise ValueError(
+                    f"original: got None, but {method!r} is a ceiling or reference that needs the "
+                    "original's normalised samples; "
+                    "pass original=vaerecon.audio.normalize_level(samples)[0]"
+                )
+            original = MemoryTrack(as_samples(original)).read
+        pieces = list(
+            flow.synthesized(
+                self,
+                chosen,
+                MemoryTrack(mel, -2).read,
+                mel.shape[-2],
+                n_samples,
+                generator,
+                original,
+                self._chunk_frames,
+            )
+        )
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
+
+    @torch.no_grad()
+    @without_autocast
+    def __call__(
+        self,
+        clip: Clip | ArrayLike | str | os.PathLike[str],
+        methods: str | Iterable[str] = DEFAULT_METHODS,
+        *,
+        without_vae: bool = True,
+        sample: bool = False,
+        seed: int = 0,
+        exclude_metrics: Iterable[str] = (),
+    ) -> Reconstruction:
+        """Send a clip through the whole flow and measure what comes back.
+
+        Parameters
+        ----------
+        clip
+            A :class:`vaerecon.Clip`, or samples ``[N]`` at 16 kHz; also a file's name, an item
+            of an audio dataset, or ``(samples, rate)``: see :func:`vaerecon.audio.samples.as_clip`.
+        methods
+            Names, ``"a,b"`` or ``"all"``. Silence is always measured along with them.
+        without_vae
+            Also synthesize from the original mel, which separates the VAE's loss from the
+            method's.
+        sample
+            Draw from the posterior instead of taking its mode.
+        seed
+            Seed of every random draw.
+        exclude_metrics
+            Names of metrics to leave out, for example ``["visqol"]``, the slowest.
+
+        Returns
+        -------
+        Reconstruction
+
+        Raises
+        ------
+        ValueError
+            For unknown methods or metrics, or a stage that gives NaN (the stage is named).
+        """
+        clip = as_clip(clip, self.mel_config.sample_rate)
+        request = self._request(methods, without_vae, sample, seed, exclude_metrics)
+        samples = MemoryTrack(as_samples(clip.samples))
+        result = flow.reconstruct(self, clip, samples, MemoryShelf(), request, clip.name)
+        self.maybe_free_model_hooks()  # ends model offloading, if that is on
+        return result
+
+    def _request(self, methods, without_vae, sample, seed, exclude_metrics) -> flow.Request:
+        check_whole(seed, "seed")
+        return flow.Request(
+            methods=tuple(select_methods(methods)),
+            without_vae=without_vae,
+            sample=sample,
+            seed=seed,
+            exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
+            chunk=self._chunk_frames,
+        )
+
+    @torch.no_grad()
+    @without_autocast
+    def reconstruct_file(
+        self,
+        path: str | os.PathLike[str],
+        output_dir: str | os.PathLike[str],
+        methods: str | Iterable[str] = DEFAULT_METHODS,
+        *,
+        max_length: float | None = None,
+        offset: float = 0.0,
+        without_vae: bool = True,
+        sample: bool = False,
+        seed: int = 0,
+        exclude_metrics: Iterable[str] = (),
+    ) -> Findings:
+        """Send a sound file through the whole flow and write what was heard and found.
+
+        The same as ``pipe(load_audio(path)).save(output_dir)``, in memory that does not grow with
+        the file: it is read, computed and written piece by piece. The temporary files stand beside
+        the results until all is done.
+
+        Parameters
+        ----------
+        path
+            A sound file; see :func:`vaerecon.load_audio`, also for ``max_length`` and ``offset``.
+        output_dir
+            Folder for the results, created if need be. What an earlier run of the same clip wrote
+            there is replaced; other files stay.
+        methods, without_vae, sample, seed, exclude_metrics
+            As in :meth:`__call__`.
+
+        Returns
+        -------
+        Findings
+            All numbers (``table``, ``analysis``) and ``files``, what was written.
+
+        Raises
+        ------
+        ValueError, OSError
+            Those of :func:`vaerecon.load_audio` and of :meth:`__call__`; also if the folder cannot
+            be written. Then, as after an interrupt, nothing is left and an earlier result is kept.
+        """
+        request = self._request(methods, without_vae, sample, seed, exclude_metrics)
+        check_path(path)
+        check_stem(Path(path).stem)  # the files are named after it
+        output_dir = Path(output_dir)
+        with whole_folder(
+            output_dir, partial(earlier_sounds, text_to_name(Path(path).stem))
+        ) as folder:
+            scratch = folder.parent / "tracks"
+            scratch.mkdir()
+            with FolderShelf(folder, scratch) as shelf:
+                with stream_audio(path, max_length, offset, self.mel_config.sample_rate) as sound:
+                    clip, samples = flow.spool(sound, shelf)
+                stem = text_to_name(clip.name)
+                result = flow.reconstruct(self, clip, samples, shelf, request, stem)
+                result.write_findings(folder, clip.name)
+                findings = result.findings
+            names = sorted(p.name for p in folder.iterdir())
+        self.maybe_free_model_hooks()  # ends model offloading, if that is on
+        return replace(findings, files=tuple(output_dir / name for name in names))

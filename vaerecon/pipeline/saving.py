@@ -1,0 +1,143 @@
+"""What the pipeline adds to diffusers' saving and loading: the checkpoint's own ``fast/``.
+
+The network for the method ``fast`` is no component of the pipeline: it stays float32 when the
+pipeline is cast, and most checkpoints have none. It is saved, loaded and pushed with them all the
+same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+
+from vaerecon.models.checkpoints import own_fast
+from vaerecon.models.fast_vocoder import MagnitudeNetwork, bundled_network, load_network
+from vaerecon.models.placement import named_dtype
+
+LOADER = '''"""With this file diffusers loads the model that lies beside it:
+
+DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)
+
+vaerecon.ReconstructionPipeline.from_pretrained(folder) loads it too and runs no code from it.
+"""
+
+from vaerecon import ReconstructionPipeline
+'''
+
+
+class CheckpointPipeline(DiffusionPipeline):
+    """A diffusers pipeline of ``vae`` and ``vocoder`` that knows its checkpoint's ``fast/``."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.variant, self.source, self.revision = "custom", "memory", None
+        self.fast_folder: Path | None = None  # of the checkpoint's own network for `fast`
+        self._network: MagnitudeNetwork | None = None
+
+    @classmethod
+    def from_pipe(
+        cls,
+        pipeline: DiffusionPipeline,
+        *,
+        vae: Any = None,
+        vocoder: Any = None,
+        dtype: str | torch.dtype | None = None,
+        torch_dtype: str | torch.dtype | None = None,
+    ) -> CheckpointPipeline:
+        """A pipeline with the models of another, such as an ``AudioLDM2Pipeline``, not copied.
+
+        Parameters
+        ----------
+        pipeline
+            Has ``vae`` and ``vocoder``.
+        vae, vocoder
+            To be taken in place of the pipeline's.
+        dtype, torch_dtype
+            Cast the models, which ``pipeline`` shares; by default they stay as they are.
+
+        Raises
+        ------
+        ValueError
+            If a model is missing or does not fit the front-end.
+        """
+        models = {
+            "vae": vae or getattr(pipeline, "vae", None),
+            "vocoder": vocoder or getattr(pipeline, "vocoder", None),
+        }
+        if missing := [name for name, model in models.items() if model is None]:
+            raise ValueError(
+                f"from_pipe: got a {type(pipeline).__name__} without {missing[0]}; "
+                f"pass {missing[0]}=..."
+            )
+        pipe = cls(**models)
+        if isinstance(pipeline, CheckpointPipeline):
+            pipe.fast_folder = pipeline._own_fast()
+            if vae is None and vocoder is None:
+                pipe.variant, pipe.source = pipeline.variant, pipeline.source
+                pipe.revision = pipeline.revision
+        if name := named_dtype(dtype, torch_dtype):
+            pipe.to(getattr(torch, name))
+        return pipe
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *args, **options) -> None:
+        """Save the models, the checkpoint's own ``fast/``, and what diffusers needs to load them.
+
+        ``ReconstructionPipeline.from_pretrained(folder)`` loads the folder again; so does
+        ``DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)``.
+
+        Parameters
+        ----------
+        save_directory
+            Folder, created if need be.
+        *args, **options
+            Those of diffusers: ``variant``, ``max_shard_size``, ``push_to_hub``, ...
+
+        Raises
+        ------
+        ValueError
+            If the folder holds another checkpoint's ``fast/``, which would be taken for this one's.
+        """
+        if own_fast(save_directory) and self._own_fast() is None:
+            raise ValueError(
+                f"{Path(save_directory).name}: has a fast/, which this pipeline has not; remove "
+                "it, or save to another folder"
+            )
+        super().save_pretrained(os.fspath(save_directory), *args, **options)
+
+    def save_config(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
+        """Write ``model_index.json``, ``pipeline.py`` and ``fast/``; part of saving and pushing."""
+        if self._own_fast():
+            self._fast_network().save_pretrained(Path(save_directory) / "fast")
+        super().save_config(save_directory, **options)
+        index = Path(save_directory) / self.config_name
+        values = json.loads(index.read_text(encoding="utf-8"))
+        values["_class_name"] = ["pipeline", "ReconstructionPipeline"]  # a file and its class
+        index.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        (index.parent / "pipeline.py").write_text(LOADER, encoding="utf-8")
+
+    def _own_fast(self) -> Path | None:
+        """Folder of the checkpoint's own network for ``fast``, or None: it has none."""
+        source = self.config.get("_name_or_path")  # set if diffusers' own from_pretrained was used
+        if self.fast_folder is None and source is not None:
+            if not Path(source).is_dir():
+                raise ValueError(
+                    f"fast: DiffusionPipeline does not fetch {source}'s own network; load it with "
+                    f"vaerecon.ReconstructionPipeline.from_pretrained({str(source)!r})"
+                )
+            self.fast_folder = own_fast(source)
+        return self.fast_folder
+
+    def _fast_network(self) -> MagnitudeNetwork:
+        """The checkpoint's own, or the bundled one, which fits all of them."""
+        device = self._execution_device
+        folder = self._own_fast()
+        if folder is None:
+            return bundled_network(str(device))
+        if self._network is None:
+            self._network = load_network(folder)
+        return self._network.to(device)

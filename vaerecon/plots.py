@@ -1,0 +1,150 @@
+"""Plots as pure functions: tensors in, ``(figure, axes)`` out, drawn on ``ax`` if one is given.
+
+Time is in seconds, frequency in Hz on the mel scale, level in nepers (natural logarithm of
+magnitude; 1 neper is 8.69 dB). Panels that are compared share their colour limits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from vaerecon.audio.samples import ArrayLike
+from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
+from vaerecon.mel.front_end import check_log_mel, log_mel
+from vaerecon.methods import get_method
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from vaerecon.pipeline.result import Reconstruction
+
+LEVEL_MAP = "magma"  # perceptually uniform; for log-mels
+DIFFERENCE_MAP = "RdBu_r"  # diverging around white = no difference
+TICKS_HZ = (125, 500, 1000, 2000, 4000, 7000)
+# one colour a method everywhere (seaborn's colourblind palette); grey for what is only compared
+METHOD_COLORS = {
+    "vocoder": "#0173b2",
+    "fast": "#6a3d9a",
+    "griffinlim": "#de8f05",
+    "hybrid": "#029e73",
+    "admm": "#d55e00",
+    "librosa": "#cc78bc",
+    "silence": "#949494",
+    "oracle_phase": "#56b4e9",
+    "oracle_magnitude": "#ca9161",
+    "original": "#000000",
+}
+RANGE_NEPERS = 9.0  # nepers shown below the loudest value (78 dB)
+
+
+def _axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    if ax is not None:
+        return ax.figure, ax
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots()
+
+
+def mel_bin(hz: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> np.ndarray:
+    """Fractional mel bin of a frequency in Hz, for axis ticks."""
+    from librosa import mel_frequencies
+
+    centres = mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=config.fmax)[1:-1]
+    return np.interp(np.asarray(hz), centres, np.arange(config.n_mels))
+
+
+def plot_log_mel(
+    mel: ArrayLike,
+    ax: Axes | None = None,
+    *,
+    title: str = "",
+    limits: tuple[float, float] | None = None,
+    difference: bool = False,
+    config: MelConfig = AUDIOLDM_MEL,
+) -> tuple[Figure, Axes]:
+    """Draw a log-mel (or a difference of two) as a picture.
+
+    Parameters
+    ----------
+    mel
+        ``[T, 64]``, nepers.
+    limits
+        Lowest and highest value of the colour scale; by default the loudest value and 9 nepers
+        below it, or the largest difference to both sides.
+    difference
+        Use a diverging map around zero.
+    """
+    values = check_log_mel(mel, config).cpu().numpy()
+    figure, ax = _axes(ax, (9, 2.6))
+    if limits is None:
+        top = max(float(np.abs(values).max()), 1e-3)
+        limits = (-top, top) if difference else level_limits(values.max(), config)
+    image = ax.imshow(
+        values.T,  # [T, 64] -> [64, T]: a picture has frequency upwards
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        extent=(0, len(values) / config.frames_per_second, -0.5, config.n_mels - 0.5),
+        cmap=DIFFERENCE_MAP if difference else LEVEL_MAP,
+        vmin=limits[0],
+        vmax=limits[1],
+    )
+    ticks = [hz for hz in TICKS_HZ if config.fmin <= hz <= config.fmax]
+    ax.set_yticks(mel_bin(ticks, config), [f"{hz}" for hz in ticks])
+    ax.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
+    unit = "difference (nepers)" if difference else "level (nepers)"
+    figure.colorbar(image, ax=ax, label=unit, pad=0.01)
+    return figure, ax
+
+
+def level_limits(loudest: float, config: MelConfig = AUDIOLDM_MEL) -> tuple[float, float]:
+    """Colour limits for levels up to ``loudest`` (nepers): 9 nepers, and none below the floor.
+
+    Silence, which is at the floor, gets the darkest colour, not that of the loudest.
+    """
+    lowest = max(float(loudest) - RANGE_NEPERS, config.log_floor)
+    return lowest, max(float(loudest), lowest + RANGE_NEPERS)
+
+
+def plot_reconstruction(result: Reconstruction) -> tuple[Figure, np.ndarray]:
+    """The clip's log-mel, what the VAE made of it, their difference, and each method's result.
+
+    The panels of one kind share their colour limits. A method's panel shows the log-mel of its
+    sound, at the level of the original.
+    """
+    heard = {n: found for n, found in result.methods.items() if n != "silence"}
+    figure = Figure(figsize=(11, 2.3 * (3 + len(heard))), layout="constrained")
+    axes = figure.subplots(3 + len(heard), 1, sharex=True)
+    top = float(result.mel.max())
+    limits = level_limits(top)
+    difference = result.mel_decoded - result.mel
+    silent = " (silent)" if top < AUDIOLDM_MEL.log_floor + 1e-3 else ""  # all at the floor
+    title = f"{result.clip.name}: original{silent}"
+    plot_log_mel(result.mel, axes[0], title=title, limits=limits)
+    plot_log_mel(
+        result.mel_decoded, axes[1], title=f"after the VAE ({result.model.variant})", limits=limits
+    )
+    plot_log_mel(
+        difference,
+        axes[2],
+        title=f"VAE minus original: mean absolute difference {difference.abs().mean():.2f} nepers",
+        limits=(-2, 2),
+        difference=True,
+    )
+    for ax, (name, found) in zip(axes[3:], heard.items(), strict=True):
+        mel = log_mel(found.samples / found.gain, normalize=False)
+        error = found.scores.get("log_mel_mae")
+        number = "" if error is None else f": log-mel error {error:.2f} nepers"
+        title = f"{get_method(name).label}, through the VAE{number}"
+        plot_log_mel(mel, ax, title=title, limits=limits)
+    for ax in axes[:-1]:
+        ax.set_xlabel("")
+    return figure, axes
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, 110 dots per inch."""
+    figure.savefig(path, dpi=110)

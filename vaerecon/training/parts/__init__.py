@@ -1,0 +1,1 @@
+"""The parts that can be trained: the VAE, the vocoder, and the network of ``fast``."""

@@ -1,0 +1,124 @@
+"""Train the magnitude network of :mod:`vaerecon.models.fast_vocoder`, method ``fast``.
+
+What is compared are STFT magnitudes, not samples: the phase is not the network's business.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.front_end import stft_frames
+from vaerecon.models.fast_vocoder import MagnitudeNetwork, synthesize
+from vaerecon.training.discriminators import PatchDiscriminator
+from vaerecon.training.losses import log_magnitude_loss, root_magnitude_loss
+from vaerecon.training.parts.part import Batch, Data
+from vaerecon.training.parts.synthesizer import SynthesizerPart
+from vaerecon.training.settings import LoopConfig
+from vaerecon.training.weights import load_part
+
+
+@dataclass(frozen=True)
+class FastSize:
+    """The sizes of the network."""
+
+    channels: int = 256
+    hidden: int = 768  # inside a block
+    layers: int = 6
+    kernel: int = 7  # frames
+
+
+@dataclass(frozen=True)
+class FastObjective:
+    """What is minimised."""
+
+    frames: int = 96  # mel frames in a crop (0.96 s)
+    log_weight: float = 1.0  # of the logarithm's error: every bin counts alike, also faint ones
+    root_weight: float = 1.0  # of the square root's error: the loud bins count
+    vae_share: float = 1 / 3  # of the batches, whose mels a VAE returned; only if there is one
+
+
+class FastNetwork(nn.Module):
+    """Mel to log magnitudes."""
+
+    def __init__(self, network: MagnitudeNetwork):
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch) -> Batch:
+        return {"log_magnitude": self.network(batch["mel_in"])}
+
+
+class FastPart(SynthesizerPart):
+    """The network of ``fast`` in training.
+
+    Parameters
+    ----------
+    data, config, objective, vae
+        As for every :class:`vaerecon.training.parts.synthesizer.SynthesizerPart`.
+    size
+        Of a fresh model.
+    init
+        Start from these weights (:func:`vaerecon.training.weights.load_part`) instead of fresh
+        ones.
+    """
+
+    name = "fast"
+
+    def __init__(
+        self,
+        data: Data,
+        config: LoopConfig,
+        objective: FastObjective = FastObjective(),
+        size: FastSize = FastSize(),
+        init: str | Path | None = None,
+        vae: str | Path | None = None,
+    ):
+        super().__init__(data, config, objective, vae)
+        if init is not None:
+            self.model = load_part("fast", init)
+        else:
+            self.model = MagnitudeNetwork(
+                size.channels,
+                size.hidden,
+                size.layers,
+                size.kernel,
+                mel_mean=data.mean,
+                mel_deviation=data.deviation,
+            )
+        self.network = FastNetwork(self.model)
+
+    def with_mel(self, batch: Batch) -> Batch:
+        magnitude = stft_frames(batch["samples"], AUDIOLDM_MEL).abs()
+        return super().with_mel(batch) | {"magnitude": magnitude}
+
+    def losses(self, batch: Batch, made: Batch) -> dict[str, torch.Tensor]:
+        log = log_magnitude_loss(made["log_magnitude"], batch["magnitude"])
+        root = root_magnitude_loss(made["log_magnitude"], batch["magnitude"])
+        loss = self.objective.log_weight * log + self.objective.root_weight * root
+        return {"loss": loss, "log": log, "root": root}
+
+    def discriminator(self) -> nn.Module:
+        return PatchDiscriminator(self.data.mean, self.data.deviation)
+
+    def judged(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        real = batch["magnitude"].clamp_min(1e-5).log()
+        return real[:, None], made["log_magnitude"][:, None]
+
+    def sound(self, batch: Batch) -> torch.Tensor:
+        return synthesize(self.model, batch["mel_in"], batch["samples"].shape[-1])
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The losses, besides what every synthesizer is asked."""
+        sums = {"validation_log": 0.0, "validation_root": 0.0}
+        for batch in self.chunks():
+            for name, value in self.losses(batch, self.network(batch)).items():
+                if f"validation_{name}" in sums:
+                    sums[f"validation_{name}"] += len(batch["mel"]) * float(value)
+        own = {name: value / len(self.held_out["mel"]) for name, value in sums.items()}
+        return own | super().validate()

@@ -1,0 +1,139 @@
+"""What the loop needs to know of the part that it trains, and the data that all parts share."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.front_end import log_mel
+from vaerecon.training.data.augmentation import NO_AUGMENTATION
+from vaerecon.training.data.corpus import MEMORY_LIMIT, Corpus
+from vaerecon.training.settings import LoopConfig
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Audio to train on and to check with, and what its log-mels are like."""
+
+    training: Corpus
+    validation: Corpus
+    mean: float  # nepers
+    deviation: float  # nepers
+
+    @classmethod
+    def read(
+        cls,
+        folders: Sequence[Path],
+        seed: int = 0,
+        memory_limit: float = MEMORY_LIMIT,
+        progress: bool = True,
+    ) -> Data:
+        """Read folders of audio; statistics over all values of 256 training crops of a second."""
+        how = {"memory_limit": memory_limit, "progress": progress}
+        training = Corpus(folders, **how)
+        validation = Corpus(folders, part="validation", **how)
+        mels = log_mel(training.batch(256, 16000, np.random.default_rng(seed)), normalize=False)
+        mean, deviation = float(mels.mean()), float(mels.std())
+        logger.info("log-mel mean %.3f, deviation %.3f nepers", mean, deviation)
+        return cls(training, validation, mean, deviation)
+
+
+class Sample(NamedTuple):
+    """One held-out crop at a checkpoint, to look at and to listen to."""
+
+    mel: torch.Tensor  # [T, 64], nepers: the crop's own
+    mel_made: torch.Tensor  # [T, 64]: what the part makes of it
+    samples: torch.Tensor  # [N]: the crop
+    samples_made: torch.Tensor  # [N]
+
+
+Batch = dict[str, Any]  # tensors by name, and what else a part's losses want to know of the draw
+
+
+class Part(ABC):
+    """A model in training: how batches are drawn, what it is asked to do, how well it does it.
+
+    Parameters
+    ----------
+    data
+        What to train on.
+    config
+        The loop's settings.
+    objective
+        A dataclass of the part with ``frames``, the mel frames in a crop.
+
+    A part sets :attr:`model` (trained, averaged and saved) and :attr:`network`, a module around it
+    whose ``forward(batch)`` is all that runs in reduced precision and on several GPUs.
+    """
+
+    name: ClassVar[str]
+    model: nn.Module
+    network: nn.Module
+
+    def __init__(self, data: Data, config: LoopConfig, objective: Any):
+        self.data, self.config, self.objective = data, config, objective
+        self.device = torch.device("cpu")
+        self.n_samples = objective.frames * AUDIOLDM_MEL.hop_length
+
+    def to(self, device: torch.device) -> None:
+        """Put everything that computes on ``device``, and the held-out crops."""
+        self.device = device
+        self.network.to(device)
+        crops, rng = self.config.validation_crops, np.random.default_rng(1)
+        drawn = self.data.validation.batch(crops, 2 * self.n_samples, rng, NO_AUGMENTATION)
+        self.held_out = self.with_mel({"samples": drawn.to(device)})
+
+    def draw(self, rng: np.random.Generator) -> Batch:
+        """A batch on the CPU. Every draw comes from ``rng``; may run in another thread."""
+        size = self.config.batch_size
+        return {"samples": self.data.training.batch(size, self.n_samples, rng)}
+
+    def with_mel(self, batch: Batch) -> Batch:
+        """The batch with its log-mel ``[B, T, 64]``, a normal tensor that gradients may pass."""
+        return batch | {"mel": log_mel(batch["samples"], normalize=False).clone()}
+
+    @abstractmethod
+    def losses(self, batch: Batch, made: Batch) -> dict[str, torch.Tensor]:
+        """Named scalars; ``"loss"`` is minimised, the rest goes into the curves.
+
+        ``made`` is what the network returned, in float32.
+        """
+
+    @abstractmethod
+    def discriminator(self) -> nn.Module:
+        """A fresh one, for what :meth:`judged` gives."""
+
+    @abstractmethod
+    def judged(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """The real thing and the made one, as the discriminator sees them."""
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Figures over the held-out crops, with the model's present weights."""
+
+    @abstractmethod
+    def samples(self, count: int) -> list[Sample]:
+        """The first held-out crops."""
+
+    def finish(self) -> dict[str, Any]:
+        """Complete the trained model; what the record says of it besides."""
+        return {}
+
+    def chunks(self) -> list[Batch]:
+        """The held-out crops in pieces of the batch size, so that they need no more memory."""
+        size = self.config.batch_size
+        parts = {name: value.split(size) for name, value in self.held_out.items()}
+        return [
+            dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)
+        ]

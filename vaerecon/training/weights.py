@@ -1,0 +1,89 @@
+"""One part of a model, read and written: from a variant, a hub repository or a folder, checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from vaerecon.bundled import TINY
+from vaerecon.models.checkpoints import VARIANTS, load
+from vaerecon.utils.quiet import quiet_libraries
+
+FILES = {
+    "fast": "diffusion_pytorch_model.safetensors",
+    "vae": "diffusion_pytorch_model.safetensors",
+    "vocoder": "model.safetensors",
+}
+
+
+def load_part(part: str, source: str | Path) -> Any:
+    """One part of the model ``source``, float32 on the CPU.
+
+    Parameters
+    ----------
+    part
+        ``"vae"``, ``"vocoder"`` or ``"fast"``.
+    source
+        What :func:`vaerecon.models.checkpoints.load` takes (``"tiny"``, ``"music"``, a folder, a
+        hub id), or a folder with this part alone: ``runs/mine`` with ``vae/`` in it, or
+        ``runs/mine/vae``. Of ``fast`` there is the bundled one (``"tiny"``) and those in folders.
+
+    Raises
+    ------
+    ValueError, OSError
+        If it cannot be had, or holds another kind of model.
+    """
+    folder = part_folder(part, source)
+    if folder is None and part == "fast":
+        raise ValueError(
+            f"init: got {str(source)!r}, expected 'tiny' or a folder with fast/ in it; AudioLDM2 "
+            "has no such part"
+        )
+    if folder is None:
+        return getattr(load(source, device="cpu", dtype="float32"), part)
+    weights = folder / FILES[part]
+    if not weights.is_file():
+        raise ValueError(
+            f"init: {folder.name} has no {weights.name}; only safetensors are read, as "
+            "`vaerecon train` and save_pretrained write them"
+        )
+    from diffusers import AutoencoderKL
+    from transformers import SpeechT5HifiGan
+
+    from vaerecon.models.fast_vocoder import MagnitudeNetwork
+
+    classes = {"vae": AutoencoderKL, "vocoder": SpeechT5HifiGan, "fast": MagnitudeNetwork}
+    model_class = classes[part]
+    try:
+        with quiet_libraries():
+            return model_class.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except Exception as error:  # whatever a config or weights of another kind trip over
+        raise ValueError(f"init: {folder.name} holds no {model_class.__name__}: {error}") from error
+
+
+def write_part(model: Any, folder: Path) -> None:
+    """Write config and safetensors into ``folder``, which is created, without any path in them."""
+    with quiet_libraries():
+        model.save_pretrained(folder)
+    for weights in folder.glob("*.safetensors"):
+        weights.chmod(0o644)  # safetensors makes it private
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.pop("_name_or_path", None)  # a path of this machine
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def part_folder(part: str, source: str | Path) -> Path | None:
+    """The folder of the part alone; None if ``source`` is a whole model or a name."""
+    if part == "fast" and str(source) == "tiny":
+        return TINY / "fast"
+    folder = Path(source)
+    if str(source) in VARIANTS or not folder.is_dir():
+        return None
+    if (folder / "config.json").is_file():
+        return folder
+    whole = all((folder / name / "config.json").is_file() for name in ("vae", "vocoder"))
+    if (part == "fast" or not whole) and (folder / part / "config.json").is_file():
+        return folder / part
+    return None

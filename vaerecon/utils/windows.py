@@ -1,0 +1,215 @@
+"""Long sounds in windows: planned, computed one after another, joined again.
+
+What is no longer than :data:`CHUNK_SECONDS` is one window, computed whole as if this module did not
+exist. What is longer is cut into windows of that length that overlap by :data:`OVERLAP_SECONDS`
+(the last two share evenly what is left, so that none is short). Memory then follows the window, not
+the sound, and time grows in proportion to the sound.
+
+In an overlap there are two answers. Near its own end a window knows less than its neighbour, which
+has context on both sides: so only in the middle of the overlap, over :data:`FADE_SECONDS`, one
+passes into the other; what lies before is the earlier window's, what lies behind the later one's.
+
+A device that runs out of memory gets windows of half the length, with a warning that names the
+setting.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from vaerecon.audio.conversion import is_number
+
+CHUNK_SECONDS = 30.0  # s; longest stretch that is computed at once
+SHORTEST_SECONDS = 8.0  # s; four overlaps: below that, windows would be nothing but overlap
+OVERLAP_SECONDS = 2.0  # s; what neighbouring windows share
+FADE_SECONDS = 0.56  # s; leaves 0.72 s of context, more than any layer of AudioLDM2's models sees
+
+Join = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Chunking:
+    """How long windows are and how they overlap, in units: mel frames, latent positions, ..."""
+
+    longest: int  # units in one window at most
+    overlap: int  # units that neighbours share; at most a quarter of `longest`
+    fade: int  # units in the middle of the overlap over which one passes into the other
+    rate: float  # units per second, for messages
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.fade <= self.overlap or self.longest < max(1, 4 * self.overlap):
+            raise ValueError(
+                f"chunk: got windows of {self.longest} with an overlap of {self.overlap}, expected "
+                f"at least {max(1, 4 * self.overlap)}; take longer windows"
+            )
+
+    @property
+    def margin(self) -> int:
+        """Units at each end of an overlap that belong to one window alone."""
+        return (self.overlap - self.fade) // 2
+
+    def stop(self, start: int, length: int) -> int:
+        """Where the window that begins at ``start`` ends, in ``length`` units altogether."""
+        left = length - start
+        if left <= self.longest:
+            return length
+        if left < 2 * self.longest - self.overlap:  # two more: they share evenly
+            return start + math.ceil((left + self.overlap) / 2)
+        return start + self.longest
+
+    def halved(self) -> Chunking | None:
+        """Windows of half the length, or None where they would be too short."""
+        shortest = max(1, 4 * self.overlap)
+        if self.longest <= shortest:
+            return None
+        return replace(self, longest=max(shortest, self.longest // 2))
+
+
+def chunking(seconds: float, rate: float) -> Chunking:
+    """The windows that the pipeline uses, for ``rate`` units per second.
+
+    Raises
+    ------
+    ValueError
+        If ``seconds`` is below :data:`SHORTEST_SECONDS`.
+    """
+    if not (is_number(seconds) and SHORTEST_SECONDS <= seconds < math.inf):
+        raise ValueError(
+            f"chunk_seconds: got {seconds!r}, expected at least {SHORTEST_SECONDS:g} seconds: "
+            "shorter windows would be nothing but overlap"
+        )
+    units = [round(s * rate) for s in (seconds, OVERLAP_SECONDS, FADE_SECONDS)]
+    return Chunking(*units, rate=rate)
+
+
+def spans(length: int, longest: int) -> Iterator[tuple[int, int]]:
+    """``(start, stop)`` of consecutive spans of at most ``longest``, none of them very short."""
+    plan = Chunking(longest, 0, 0, 1.0)
+    start = 0
+    while start < length:
+        stop = plan.stop(start, length)
+        yield start, stop
+        start = stop
+
+
+def crossfade(plan: Chunking, unit: int = 1, axis: int = -1) -> Join:
+    """A join that passes linearly from the earlier answer to the later one.
+
+    Parameters
+    ----------
+    unit
+        Values per unit of the plan, such as 160 samples per mel frame.
+    axis
+        The axis of time, counted from the end.
+    """
+    weights = torch.zeros(plan.overlap * unit, dtype=torch.float32)
+    fade = plan.fade * unit
+    first = plan.margin * unit
+    weights[first : first + fade] = (torch.arange(fade, dtype=torch.float32) + 0.5) / max(1, fade)
+    weights[first + fade :] = 1.0
+    weights = weights.reshape(-1, *[1] * (-1 - axis))
+
+    def join(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        # exact where a weight is 0 or 1, which lerp is
+        return torch.lerp(before, after, weights.to(before.device, before.dtype))
+
+    return join
+
+
+def stitched(
+    length: int,
+    compute: Callable[[int, int], torch.Tensor],
+    plan: Chunking,
+    *,
+    unit: int = 1,
+    axis: int = -1,
+    join: Join | None = None,
+    stage: str = "",
+) -> Iterator[torch.Tensor]:
+    """Compute window by window and give the result piece by piece, in order, without gaps.
+
+    Parameters
+    ----------
+    length
+        Units altogether.
+    compute
+        ``(start, stop)``, in units, to a tensor with ``unit`` values per unit along ``axis``
+        (the last window may have more or fewer).
+    plan
+        The windows.
+    unit
+        Values of the result per unit of the plan.
+    axis
+        The result's axis of time, negative.
+    join
+        What makes one stretch of two answers to an overlap; :func:`crossfade` by default.
+    stage
+        Named in the warning when memory runs out.
+
+    Yields
+    ------
+    torch.Tensor
+        Pieces whose concatenation along ``axis`` is the whole.
+
+    Raises
+    ------
+    ValueError
+        If the device's memory does not suffice for the shortest windows.
+    """
+    join = join or crossfade(plan, unit, axis)
+    shared = plan.overlap * unit
+    start, held = 0, None
+    while True:
+        stop = plan.stop(start, length)
+        window = _attempt(compute, start, stop)
+        if window is None:
+            plan = _with_shorter_windows(plan, min(stop - start, plan.longest), stage)
+            continue
+        begin = 0
+        parts = []
+        if held is not None:
+            parts.append(join(held, window.narrow(axis, 0, shared)))
+            begin = shared
+        end = window.shape[axis] if stop == length else window.shape[axis] - shared
+        parts.append(window.narrow(axis, begin, end - begin))
+        if stop == length:
+            held = None
+        else:
+            held = window.narrow(axis, end, shared).clone()  # not the whole window with it
+        yield parts[0] if len(parts) == 1 else torch.cat(parts, axis)
+        if stop == length:
+            return
+        del window, parts
+        start = stop - plan.overlap
+
+
+def _attempt(compute: Callable[[int, int], torch.Tensor], start: int, stop: int):
+    """The window, or None if the device has no room for it."""
+    try:
+        return compute(start, stop)
+    except torch.OutOfMemoryError:
+        return None  # what the failed attempt held is freed when this function is left
+
+
+def _with_shorter_windows(plan: Chunking, tried: int, stage: str) -> Chunking:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    shorter = replace(plan, longest=max(tried, 4 * plan.overlap, 1)).halved()
+    name = stage or "window"
+    if shorter is None:
+        raise ValueError(
+            f"{name}: out of memory with {tried / plan.rate:g} s at once, the shortest there is; "
+            "free the device's memory, use device='cpu' (--device cpu) or dtype='bfloat16'"
+        )
+    seconds = shorter.longest / plan.rate
+    warnings.warn(
+        f"{name}: out of memory with {tried / plan.rate:g} s at once, going on with {seconds:g} s; "
+        f"chunk_seconds={seconds:g} (--chunk-seconds {seconds:g}) starts with that",
+        stacklevel=2,
+    )
+    return shorter
