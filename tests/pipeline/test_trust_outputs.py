@@ -52,7 +52,7 @@ COMMANDS = {  # name -> arguments, and what it writes; run in a folder made by `
     ),
 }
 TRIALS = {"reconstruct": 6, "check": 4, "compare": 4}  # moments for each signal
-MEANT = (".partial.jsonl",)  # what a killed run leaves for --resume
+MEANT = (".partial.sqlite", ".partial.sqlite-journal")  # what a killed run leaves for --resume
 
 
 @pytest.fixture(scope="module")

@@ -1,31 +1,26 @@
-"""Results that survive a kill: a file to which each finished clip is added, one JSON line a clip.
+"""Results that survive a kill: a small SQLite database to which each finished clip is added.
 
-The first line says with what settings the run was begun. A line counts once it is on the disk
-(``fsync``); one that was cut short by a kill or a full disk is dropped when the run is resumed. The
-file is locked while a run writes it, so that two runs cannot mix their results.
+It has one table: first a row with the settings of the run, then a row for each finished clip, as
+JSON. What is added at once is one transaction, which is on the disk when :meth:`Journal.add`
+returns. SQLite undoes a transaction that was cut short by a kill or a full disk, and locks the
+database while a run writes it, so that two runs cannot mix their results.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows: two runs with one output are then not told apart
-    fcntl = None
-
-FORMAT = 1  # of the lines; changes when one changes its meaning
+FORMAT = 2  # of the rows; changes when one changes its meaning
 
 
 def journal_path(output: Path) -> Path:
     """Where the unfinished results for ``output`` are."""
-    return output.with_name(output.name + ".partial.jsonl")
+    return output.with_name(output.name + ".partial.sqlite")
 
 
 def check_free(output: Path, resume: bool, overwrite: bool) -> None:
@@ -53,36 +48,27 @@ def check_free(output: Path, resume: bool, overwrite: bool) -> None:
 class Journal:
     """The results of a run so far. Made by :func:`open_journal`."""
 
-    def __init__(self, file: BinaryIO, path: Path | None):
-        self.path = path  # None: a temporary file, which goes when it is closed
-        self._file = file
+    def __init__(self, database: sqlite3.Connection, name: str):
+        self._database, self._name = database, name
+        self.finished = False  # True: what it holds has been written elsewhere
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """What was added, in that order, read from the file one by one."""
-        self._file.seek(0)
-        next(self._file)  # the settings
-        for line in self._file:
-            yield json.loads(line)
+        rows = self._database.execute("SELECT text FROM entries ORDER BY rowid LIMIT -1 OFFSET 1")
+        return (json.loads(text) for (text,) in rows)
 
     def add(self, entries: Iterable[dict[str, Any]]) -> None:
         """Add entries; they are on the disk when this returns."""
-        lines = [json.dumps(entry, allow_nan=False).encode() + b"\n" for entry in entries]
-        self._file.seek(0, os.SEEK_END)
-        self._file.write(b"".join(lines))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def remove(self) -> None:
-        """Delete the file: what it holds has been written elsewhere, or is not wanted."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+        rows = [(json.dumps(entry, allow_nan=False),) for entry in entries]
+        with _errors_explained(self._name), self._database:
+            self._database.executemany("INSERT INTO entries VALUES (?)", rows)
 
 
 @contextmanager
 def open_journal(
     output: Path | None, settings: dict[str, Any], resume: bool = False
 ) -> Iterator[Journal]:
-    """Open the journal for ``output``; one that holds nothing is deleted at the end.
+    """Open the journal for ``output``; it is deleted at the end if it is empty or finished.
 
     Parameters
     ----------
@@ -100,81 +86,65 @@ def open_journal(
     OSError
         If it cannot be written.
     """
-    header = json.dumps({"format": FORMAT, **settings}, sort_keys=True).encode() + b"\n"
-    if output is None:
-        with tempfile.TemporaryFile() as file:
-            file.write(header)
-            yield Journal(file, None)
-        return
-    path = journal_path(output)
-    with _locked(path) as file:
-        good = _good_length(file, json.loads(header), path) if resume else 0
-        file.truncate(good)
-        if not good:
-            file.seek(0)
-            file.write(header)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            yield Journal(file, path)
-        finally:
-            if path.exists() and path.stat().st_size <= len(header):
-                path.unlink()
+    path = None if output is None else journal_path(output)
+    name = path.name if path else "a temporary file"
+    with _errors_explained(name):
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        database = sqlite3.connect(path or "", timeout=0)  # "": a temporary file of SQLite's
+    unused = False
+    try:
+        with closing(database):
+            with _errors_explained(name):
+                _begin(database, {"format": FORMAT, **settings}, resume, name)
+            journal = Journal(database, name)
+            try:
+                yield journal
+            finally:
+                unused = journal.finished or next(journal.entries(), None) is None
+    finally:
+        if path is not None and unused:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[BinaryIO]:
-    """The file, opened to read and write, created if need be, for this run alone."""
+def _errors_explained(name: str) -> Iterator[None]:
+    """SQLite's errors, and those of the file system, as one line that says what to do."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-    except OSError as error:
-        raise OSError(
-            f"output: cannot write to {path.parent.name!r} ({error.strerror}); choose another file"
-        ) from None
-    with file:
-        if not _taken(file):
+        yield
+    except (OSError, sqlite3.DatabaseError) as error:
+        if "locked" in str(error):
             raise ValueError(
-                f"output: another run is writing {path.name!r}; wait for its end, or name "
-                "another file"
-            )
-        yield file
-
-
-def _taken(file: BinaryIO) -> bool:
-    """Lock a file until it is closed, or its process ends; False if another has done so."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # some network file systems have no locks
-        return True
-    return True
-
-
-def _good_length(file: BinaryIO, settings: dict[str, Any], path: Path) -> int:
-    """Bytes of the file up to the last whole line; 0 if not even its first line is whole."""
-    good = 0
-    for number, line in enumerate(file, start=1):
-        if not line.endswith(b"\n"):
-            break  # the last one, cut short
-        try:
-            found = json.loads(line)
-        except ValueError:
-            raise ValueError(
-                f"resume: line {number} of {path.name!r} is damaged; delete that line, or use "
-                "--overwrite to start again"
+                f"output: another run is writing {name!r}; wait for its end, or name another file"
             ) from None
-        if number == 1 and found != settings:
-            names = sorted(k for k in {*found, *settings} if found.get(k) != settings.get(k))
-            changes = "; ".join(
-                f"{name} was {found.get(name)!r}, now {settings.get(name)!r}" for name in names
-            )
-            raise ValueError(
-                f"resume: {path.name!r} was begun with other settings ({changes}); use the same, "
-                "or --overwrite to start again"
-            )
-        good += len(line)
-    return good
+        if isinstance(error, OSError | sqlite3.OperationalError):
+            reason = getattr(error, "strerror", None) or error
+            raise OSError(
+                f"output: cannot write {name!r} ({reason}); choose another file"
+            ) from None
+        raise ValueError(
+            f"resume: {name!r} is damaged ({error}); delete it and start again"
+        ) from None
+
+
+def _begin(database: sqlite3.Connection, settings: dict[str, Any], resume: bool, name: str) -> None:
+    """Lock the database until it is closed; check that it was begun so, or begin it."""
+    database.execute("PRAGMA locking_mode = EXCLUSIVE")
+    with database:
+        database.execute("BEGIN EXCLUSIVE")
+        database.execute("CREATE TABLE IF NOT EXISTS entries (text TEXT NOT NULL)")
+        if not resume:
+            database.execute("DELETE FROM entries")
+        row = database.execute("SELECT text FROM entries ORDER BY rowid LIMIT 1").fetchone()
+        if row is None:
+            text = json.dumps(settings, allow_nan=False)
+            database.execute("INSERT INTO entries VALUES (?)", (text,))
+            return
+    found, wanted = json.loads(row[0]), json.loads(json.dumps(settings))
+    names = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
+    if names:
+        changes = "; ".join(f"{k} was {found.get(k)!r}, now {wanted.get(k)!r}" for k in names)
+        raise ValueError(
+            f"resume: {name!r} was begun with other settings ({changes}); "
+            "use the same, or --overwrite to start again"
+        )

@@ -79,7 +79,7 @@ def compare(
         Names, ``"a,b"`` or ``"all"``. Silence is always measured along with them.
     output
         ``.parquet`` or ``.csv`` file to write, whole, at the end. Until then
-        ``<output>.partial.jsonl`` beside it holds what has been finished.
+        ``<output>.partial.sqlite`` beside it holds what has been finished.
     max_length
         Seconds read of each clip.
     without_vae
@@ -157,7 +157,7 @@ def compare(
             table = _table(files, settings, facts, journal.entries())
             if output is not None:
                 write_table(table, output)
-                journal.remove()
+                journal.finished = True
     return table
 
 
