@@ -28,9 +28,10 @@ from vaerecon.lab.reports.baselines import (
     read_checks,
     renew,
 )
+from vaerecon.lab.reports.outcome import NotebookError, Run
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
 from vaerecon.lab.reports.report import COMPARISON, find_notebook
-from vaerecon.lab.reports.runs import NotebookError, Run, blob_hash, run_notebook
+from vaerecon.lab.reports.runs import blob_hash, run_notebook
 from vaerecon.lab.reports.scrub import path_scrubber
 
 ROOT = Path(__file__).parents[2]

@@ -42,8 +42,8 @@ def report(clip, output, model, methods, max_length, seed, timeout):
     name = load_audio(clip, max_length=max_length).name
     _need_notebook_packages()
     check_hub(model)
+    from vaerecon.lab.reports.outcome import NotebookError
     from vaerecon.lab.reports.report import write_report
-    from vaerecon.lab.reports.runs import NotebookError
 
     options = {"model": model, "methods": methods, "max_length": max_length, "seed": seed}
     with new_console().status(f"{plain(name)} through {plain(model)} ..."):
@@ -95,7 +95,8 @@ def check(notebooks, update, notebooks_dir, baselines, output_dir):
 
 def _run_checks(checks, output_dir):
     """Run each; name to run of those that ended, and names of the others."""
-    from vaerecon.lab.reports.runs import NotebookError, run_notebook
+    from vaerecon.lab.reports.outcome import NotebookError
+    from vaerecon.lab.reports.runs import run_notebook
 
     runs, failures = {}, []
     for entry in checks:

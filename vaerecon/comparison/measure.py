@@ -59,8 +59,6 @@ def describe_model(settings: Settings) -> dict[str, Any]:
     """
     from importlib.metadata import version
 
-    from vaerecon import __version__
-
     try:
         select_methods(settings.methods)
     except ValueError as error:
@@ -70,7 +68,7 @@ def describe_model(settings: Settings) -> dict[str, Any]:
         ) from None
     with _ONE_AT_A_TIME:
         model = asdict(_pipeline(settings).describe())
-    return {"model": model, "versions": {"vaerecon": __version__, "torch": version("torch")}}
+    return {"model": model, "versions": {name: version(name) for name in ("vaerecon", "torch")}}
 
 
 def measure(settings: Settings, batch: list[SoundFile]) -> list[dict[str, Any]]:

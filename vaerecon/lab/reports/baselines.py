@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from vaerecon.utils.files import whole_folder
 
 if TYPE_CHECKING:
-    from vaerecon.lab.reports.runs import Run
+    from vaerecon.lab.reports.outcome import Run
 
 CHECKS = "checks.yaml"
 FIELDS = {"timeout", "parameters", "files", "vary"}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-    from vaerecon.lab.reports.runs import Run
+    from vaerecon.lab.reports.outcome import Run
 
 FOLDER = Path(__file__).parent
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"

@@ -6,8 +6,9 @@ import contextlib
 from importlib import metadata
 from pathlib import Path
 
+from vaerecon.lab.reports.outcome import NotebookError
 from vaerecon.lab.reports.pages import to_html
-from vaerecon.lab.reports.runs import NotebookError, execute
+from vaerecon.lab.reports.runs import execute
 from vaerecon.models.checkpoints import VARIANTS
 from vaerecon.utils.files import whole_file
 

@@ -14,12 +14,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaerecon.lab.reports.execution import describe_failure, link_inputs, tags, through_papermill
+from vaerecon.lab.reports.outcome import NotebookError, Run
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
 from vaerecon.lab.reports.recording import collect
 from vaerecon.utils.files import whole_folder
@@ -41,29 +41,6 @@ LIBRARIES = (
     "visqol-python",
     "papermill",
 )
-
-
-@dataclass(frozen=True)
-class Run:
-    """What came of one notebook."""
-
-    name: str  # the notebook's, without .ipynb
-    notebook: NotebookNode  # as executed, without widgets and paths; stamped
-    stamp: dict[str, Any]  # what made it: source, parameters, versions, device, records
-    failure: str | None  # one line; None if every cell ran
-
-    @property
-    def records(self) -> dict[str, dict[str, Any]]:
-        """Name to ``{"value", "unit"}`` of what the notebook recorded, in order."""
-        return self.stamp["records"]
-
-
-class NotebookError(RuntimeError):
-    """A notebook did not run to its end; ``run`` holds what it did."""
-
-    def __init__(self, message: str, run: Run):
-        super().__init__(message)
-        self.run = run
 
 
 def run_notebook(

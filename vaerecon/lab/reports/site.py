@@ -29,7 +29,7 @@ from vaerecon.utils.files import whole_folder
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-    from vaerecon.lab.reports.runs import Run
+    from vaerecon.lab.reports.outcome import Run
 
 COVER_TAG = "cover"  # of the cell whose picture stands for the notebook; without: the first picture
 STYLE = """
