@@ -41,7 +41,8 @@ METHOD_COLORS = {
 RANGE_NEPERS = 9.0  # nepers shown below the loudest value (78 dB)
 
 
-def _axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
+def new_axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
+    """``ax`` and its figure; without one, a new figure of ``size`` inches with one axes."""
     if ax is not None:
         return ax.figure, ax
     figure = Figure(figsize=size, layout="constrained")
@@ -78,7 +79,7 @@ def plot_log_mel(
         Use a diverging map around zero.
     """
     values = check_log_mel(mel, config).cpu().numpy()
-    figure, ax = _axes(ax, (9, 2.6))
+    figure, ax = new_axes(ax, (9, 2.6))
     if limits is None:
         top = max(float(np.abs(values).max()), 1e-3)
         limits = (-top, top) if difference else level_limits(values.max(), config)

@@ -40,12 +40,12 @@ from vaerecon.audio.conversion import (
     check_finite,
     check_max_length,
     check_rate,
-    is_number,
     mix_down,
     resample_blocks,
 )
 from vaerecon.audio.decoding import OpenSoundFile, check_sound_file, open_sound_file
 from vaerecon.utils.files import name_to_text, text_to_name
+from vaerecon.utils.numbers import is_number
 
 SAMPLE_RATE = 16000  # Hz; AudioLDM2's, MelConfig.sample_rate
 MARGIN = 1  # s, whole; read before and after a section (the resampler's filter is < 0.1 s)

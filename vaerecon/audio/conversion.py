@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import soxr
+
+from vaerecon.utils.numbers import is_number
 
 RATES = range(8000, 192001)  # Hz; what is accepted, in files and arrays
 FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}  # what is 1.0; other integers are refused
@@ -118,11 +119,6 @@ def check_finite(x: np.ndarray, name: str) -> None:
         )
 
 
-def is_number(value: Any) -> bool:
-    """Whether it is a real number; text, as from a table or a command, is none."""
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 def check_max_length(value: Any) -> None:
     """Raise ``ValueError`` unless it is a positive number of seconds, or None for all."""
     if value is not None and not (is_number(value) and 0 < value < math.inf):
@@ -130,13 +126,6 @@ def check_max_length(value: Any) -> None:
             f"max_length: got {value!r}, expected a positive number of seconds (not text); "
             "use None for the whole file"
         )
-
-
-def check_whole(value: Any, name: str, least: int | None = None) -> None:
-    """Raise ``ValueError`` unless it is a whole number, ``least`` or more."""
-    if not (isinstance(value, Integral) and (least is None or value >= least)):
-        expected = "a whole number" if least is None else f"{least} or more"
-        raise ValueError(f"{name}: got {value!r}, expected {expected}")
 
 
 def check_rate(rate: int, name: str) -> int:

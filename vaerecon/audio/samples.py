@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from vaerecon.audio.clip import Clip, load_audio
-from vaerecon.audio.conversion import full_scale, is_number, refusal, to_float32
+from vaerecon.audio.conversion import full_scale, refusal, to_float32
+from vaerecon.utils.numbers import is_number
 from vaerecon.utils.windows import spans
 
 ArrayLike = np.ndarray | torch.Tensor | list[float]

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaerecon.audio.decoding import MOST, SUFFIXES, check_path
-from vaerecon.utils.files import name_to_text, text_to_name
+from vaerecon.audio.decoding import MOST, check_path
+from vaerecon.audio.folders import left_out, plain_text, sounds_below
+from vaerecon.utils.files import text_to_name
 
 BATCH = 10.0  # s of sound that a worker gets at once: what a kill loses, and the cost of asking
 OVERHEAD = 0.5  # s of sound; what a clip costs however short it is
@@ -77,28 +78,6 @@ def find_clips(
     return files
 
 
-def sounds_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Sounds in a folder and those in it, by their suffix, and what else there is.
-
-    In the order of their names; nothing that is hidden.
-    """
-    sounds, others = [], []
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
-            (sounds if path.suffix.lower() in SUFFIXES else others).append(path)
-    return sounds, others
-
-
-def left_out(files: list[Path], shown: int = 5) -> str:
-    """What is said of files that were left out of a folder: how many, and which."""
-    if not files:
-        return ""
-    names = ", ".join(plain_text(path.name) for path in files[:shown])
-    more = f" and {len(files) - shown} more" if len(files) > shown else ""
-    return f": {len(files)} without the suffix of a sound left out ({names}{more})"
-
-
 def _seconds(path: Path, size: int) -> float:
     """Length of a clip by its header; by its size where only ffmpeg, or nothing, can read it."""
     import soundfile
@@ -127,11 +106,3 @@ def make_batches(files: list[SoundFile], width: int) -> list[list[SoundFile]]:
         batches[-1].append(file)
         room -= costs[file.key]
     return batches
-
-
-def plain_text(text: str) -> str:
-    """A file name, or a text with one in it, without bytes that no table could hold."""
-    try:
-        return name_to_text(text, errors="strict")
-    except UnicodeError:
-        return text.encode("utf-8", "backslashreplace").decode()

@@ -16,7 +16,8 @@ from pathlib import PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from vaerecon.comparison.clips import SoundFile, plain_text
+from vaerecon.audio.folders import plain_text
+from vaerecon.comparison.clips import SoundFile
 from vaerecon.methods import select_methods
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from vaerecon.audio.conversion import check_max_length, check_whole
+from vaerecon.audio.conversion import check_max_length
 from vaerecon.comparison.clips import SoundFile, Source, find_clips, make_batches
 from vaerecon.comparison.journal import Journal, check_free, open_journal
 from vaerecon.comparison.measure import Settings, describe_model, make_entry, measure
@@ -40,6 +40,7 @@ from vaerecon.comparison.workers import (
 from vaerecon.methods import select_methods
 from vaerecon.models.checkpoints import VARIANTS, check_source
 from vaerecon.utils.files import text_to_name, whole_file
+from vaerecon.utils.numbers import check_whole
 
 if TYPE_CHECKING:
     import pandas as pd

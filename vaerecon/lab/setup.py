@@ -87,3 +87,9 @@ def check_answers(checks: dict[str, Callable], /, **answers: Callable) -> str:
             state = f"not yet: {error}"
         lines.append(f"- `{name}`: {state}")
     return "\n".join(lines)
+
+
+def require(correct: bool, message: str) -> None:
+    """Raise a ValueError with a hint if an answer to an exercise is not correct."""
+    if not correct:
+        raise ValueError(message)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from vaerecon.audio.conversion import is_number, numpy_defaults
+from vaerecon.audio.conversion import numpy_defaults
 from vaerecon.audio.samples import ArrayLike, Reader
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel_section, magnitudes
@@ -24,6 +24,7 @@ from vaerecon.metrics.signals import (
     paired_blocks,
     paired_magnitudes,
 )
+from vaerecon.utils.numbers import is_number
 from vaerecon.utils.windows import spans
 
 SAMPLE_RATE = AUDIOLDM_MEL.sample_rate  # Hz; of everything here

@@ -25,7 +25,6 @@ import torch
 
 from vaerecon.audio.buffers import FolderShelf, MemoryShelf, MemoryTrack
 from vaerecon.audio.clip import Clip, stream_audio
-from vaerecon.audio.conversion import check_whole
 from vaerecon.audio.decoding import check_path
 from vaerecon.audio.samples import ArrayLike, as_clip, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig, check_model_configs
@@ -40,6 +39,7 @@ from vaerecon.pipeline import stages as flow
 from vaerecon.pipeline.result import Findings, ModelFacts, Reconstruction, earlier_sounds
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.files import check_stem, text_to_name, whole_folder
+from vaerecon.utils.numbers import check_whole
 from vaerecon.utils.windows import CHUNK_SECONDS, chunking
 
 if TYPE_CHECKING:

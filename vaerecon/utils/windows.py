@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from vaerecon.audio.conversion import is_number
+from vaerecon.utils.numbers import is_number
 
 CHUNK_SECONDS = 30.0  # s; longest stretch that is computed at once
 SHORTEST_SECONDS = 8.0  # s; four overlaps: below that, windows would be nothing but overlap

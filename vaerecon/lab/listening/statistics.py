@@ -43,7 +43,7 @@ import numpy as np
 
 from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.lab.listening.levels import Matched, match_levels
-from vaerecon.plots import METHOD_COLORS
+from vaerecon.plots import METHOD_COLORS, new_axes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +130,7 @@ def abx_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot_abx(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Share of right answers with its interval, a line each, beside guessing."""
-    figure, ax = _axes(ax, len(summary))
+    figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
     y = np.arange(len(summary))
     middle = summary["proportion"].to_numpy()
     spread = np.abs(summary[["low", "high"]].to_numpy().T - middle)  # [2, lines]
@@ -259,7 +259,7 @@ def mushra_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Mean score of each condition with its interval, best first."""
-    figure, ax = _axes(ax, len(summary))
+    figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
     colors = METHOD_COLORS | {HIDDEN_REFERENCE: METHOD_COLORS["original"]}
     for y, row in enumerate(summary.itertuples()):
         spread = np.nan_to_num([[row.mean - row.low], [row.high - row.mean]])
@@ -274,15 +274,6 @@ def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, 
         )
     ax.set(xlim=(0, 102), ylim=(len(summary) - 0.5, -0.5), xlabel="score, mean and 95 % interval")
     return figure, ax
-
-
-def _axes(ax: Axes | None, lines: int) -> tuple[Figure, Axes]:
-    if ax is not None:
-        return ax.figure, ax
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 1.2 + 0.5 * lines), layout="constrained")
-    return figure, figure.subplots()
 
 
 def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:

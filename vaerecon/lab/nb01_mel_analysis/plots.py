@@ -27,6 +27,7 @@ from vaerecon.plots import (
     RANGE_NEPERS,
     TICKS_HZ,
     mel_bin,
+    new_axes,
     plot_log_mel,
 )
 
@@ -61,18 +62,11 @@ SETTINGS = {  # of a sweep: label of the axis
 }
 
 
-def _axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    if ax is not None:
-        return ax.figure, ax
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots()
-
-
 def plot_waveform(
     samples: ArrayLike, sample_rate: int = 16000, ax: Axes | None = None, *, title: str = ""
 ) -> tuple[Figure, Axes]:
     """Draw samples ``[N]`` over time in seconds."""
-    figure, ax = _axes(ax, (10, 2.0))
+    figure, ax = new_axes(ax, (10, 2.0))
     x = as_samples(samples).cpu().numpy()
     ax.plot(np.arange(len(x)) / sample_rate, x, color="black", linewidth=0.4)
     limit = max(float(np.abs(x).max()) * 1.1, 1e-3)
@@ -93,7 +87,7 @@ def plot_spectrogram(
 
     ``top`` is the magnitude at 0 dB, the same for all that are compared (default: the largest).
     """
-    figure, ax = _axes(ax, (10, 2.8))
+    figure, ax = new_axes(ax, (10, 2.8))
     top = max(float(magnitude.max()), 1e-12) if top is None else top
     level = 20 * (magnitude / top).clamp_min(1e-12).log10()
     image = ax.imshow(
@@ -150,7 +144,7 @@ def plot_affine_map(
     source: torch.Tensor, target: torch.Tensor, fit: AffineMap, ax: Axes | None = None
 ) -> tuple[Figure, Axes]:
     """Every value of one log-mel against the same value of the other, with the line that fits."""
-    figure, ax = _axes(ax, (6, 4.4))
+    figure, ax = new_axes(ax, (6, 4.4))
     x, y = source.flatten().numpy(), target.flatten().numpy()
     image = ax.hexbin(x, y, gridsize=90, bins="log", mincnt=1, cmap="viridis")
     ends = torch.tensor([float(x.min()), float(x.max())])
@@ -165,7 +159,7 @@ def plot_affine_map(
 
 def plot_choices(table: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """What each choice costs after the best affine map; a table of ``compare_choices``."""
-    figure, ax = _axes(ax, (9, 0.36 * len(table) + 1.1))
+    figure, ax = new_axes(ax, (9, 0.36 * len(table) + 1.1))
     left = table["after the best affine map (nepers)"]
     bars = ax.barh(table.index, left, color=BLUE)
     ax.bar_label(bars, [f"{value:.3f}" for value in left], padding=3)
@@ -233,7 +227,7 @@ def plot_iterations(
     curve: pd.DataFrame, ceiling: float, ax: Axes | None = None
 ) -> tuple[Figure, Axes]:
     """MR-STFT distance over iterations, from ``iteration_curve``, and the ceiling as a line."""
-    figure, ax = _axes(ax, (8, 3.2))
+    figure, ax = new_axes(ax, (8, 3.2))
     places = np.arange(len(curve))
     styles = ((METHOD_COLORS["griffinlim"], "o-"), (GREY, "s--"))
     for (color, style), column in zip(styles, curve, strict=True):

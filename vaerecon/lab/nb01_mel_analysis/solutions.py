@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from vaerecon.lab.nb01_mel_analysis.front_ends import NEPER_DB, filter_edges
-from vaerecon.lab.setup import check_answers
+from vaerecon.lab.setup import check_answers, require
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel
 
@@ -44,23 +44,18 @@ def resolved_up_to(fundamental: float) -> float:
     return float(apart[-1]) if len(apart) else 0.0
 
 
-def _require(correct: bool, message: str) -> None:
-    if not correct:
-        raise ValueError(message)
-
-
 def check_frame_time(answer: Callable[..., float]) -> bool:
     """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     found = answer(0, "inference")
     if found is None:
         return False
-    _require(abs(found) < 1e-9, f"inference, frame 0: got {found:g} s, but it is centred at 0 s")
+    require(abs(found) < 1e-9, f"inference, frame 0: got {found:g} s, but it is centred at 0 s")
     found = answer(100, "inference")
-    _require(abs(found - 1) < 1e-9, f"inference, frame 100: got {found:g} s; 100 hops are 1 s")
+    require(abs(found - 1) < 1e-9, f"inference, frame 100: got {found:g} s; 100 hops are 1 s")
     found, expected = answer(7, "train"), frame_time(7, "train")
     early = abs(found - answer(7, "inference")) < 1e-9
-    _require(not early, "both framings gave the same; 'train' pads 80 samples less in front")
-    _require(abs(found - expected) < 1e-9, f"train, frame 7: got {found:g} s, not {expected:g} s")
+    require(not early, "both framings gave the same; 'train' pads 80 samples less in front")
+    require(abs(found - expected) < 1e-9, f"train, frame 7: got {found:g} s, not {expected:g} s")
     return True
 
 
@@ -72,17 +67,17 @@ def check_louder(answer: Callable[..., torch.Tensor]) -> bool:
     found = answer(mel.clone(), 6.0)
     if found is None:
         return False
-    _require(found.shape == mel.shape, f"the shape became {list(found.shape)}")
+    require(found.shape == mel.shape, f"the shape became {list(found.shape)}")
     expected = log_mel(samples * 10 ** (6 / 20), normalize=False)
     sounding = mel > AUDIOLDM_MEL.log_floor + 1e-3
     shift = float((found - mel)[sounding].mean())
-    _require(abs(shift - 6.0) > 1e-3, "the mel was shifted by 6 nepers; a neper is 8.69 dB")
+    require(abs(shift - 6.0) > 1e-3, "the mel was shifted by 6 nepers; a neper is 8.69 dB")
     power = abs(shift - 6 / NEPER_DB * 2) > 1e-3
-    _require(power, "twice too much: that is for power, and the mel holds magnitudes")
+    require(power, "twice too much: that is for power, and the mel holds magnitudes")
     right = (found - expected)[sounding].abs().max() < 1e-3
-    _require(bool(right), f"+6 dB: shifted by {shift:.3f}, not by 6 / {NEPER_DB:.2f} nepers")
+    require(bool(right), f"+6 dB: shifted by {shift:.3f}, not by 6 / {NEPER_DB:.2f} nepers")
     softer = answer(mel.clone(), -6.0)
-    _require(
+    require(
         float(softer.min()) >= AUDIOLDM_MEL.log_floor - 1e-4,
         f"-6 dB: got {float(softer.min()):.2f}, but nothing lies below the floor of the front-end",
     )
@@ -96,7 +91,7 @@ def check_resolved_up_to(answer: Callable[..., float]) -> bool:
         if found is None:
             return False
         expected = resolved_up_to(fundamental)
-        _require(
+        require(
             math.isfinite(found) and abs(found - expected) < 1,
             f"{fundamental:g} Hz: got {found:.0f} Hz; look at the steps between neighbouring "
             "centres, filter_edges()[1:-1], and take the upper one of the last pair that fits",

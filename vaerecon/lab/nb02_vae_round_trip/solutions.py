@@ -9,7 +9,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from vaerecon.lab.setup import check_answers
+from vaerecon.lab.setup import check_answers, require
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.models.autoencoder import kl_nats
 
@@ -38,11 +38,6 @@ def pad_batch(mels: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([F.pad(mel, (0, 0, 0, n_frames - len(mel)), value=floor) for mel in mels])
 
 
-def _require(correct: bool, message: str) -> None:
-    if not correct:
-        raise ValueError(message)
-
-
 def check_bits_per_second(answer: Callable[..., float]) -> bool:
     """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     generator = torch.Generator().manual_seed(0)
@@ -52,10 +47,10 @@ def check_bits_per_second(answer: Callable[..., float]) -> bool:
     if found is None:
         return False
     ratio = float(found) / bits_per_second(mean, logvar, 0.5)
-    _require(abs(ratio - math.log(2)) > 0.001, "that is nats; one nat is 1 / ln 2 bits")
-    _require(abs(ratio - 0.5) > 0.001, "divide by the seconds: here 0.5, which doubles it")
-    _require(abs(ratio * mean.numel() - 1) > 0.001, "that is for one value; there are 8 x L x 16")
-    _require(abs(ratio - 1) < 0.001, f"off by a factor of {ratio:.4g}")
+    require(abs(ratio - math.log(2)) > 0.001, "that is nats; one nat is 1 / ln 2 bits")
+    require(abs(ratio - 0.5) > 0.001, "divide by the seconds: here 0.5, which doubles it")
+    require(abs(ratio * mean.numel() - 1) > 0.001, "that is for one value; there are 8 x L x 16")
+    require(abs(ratio - 1) < 0.001, f"off by a factor of {ratio:.4g}")
     return True
 
 
@@ -66,10 +61,10 @@ def check_keep_channels(answer: Callable[..., torch.Tensor]) -> bool:
     found = answer(latent, [1, 4])
     if found is None:
         return False
-    _require(torch.equal(latent, before), "the latent itself was changed: work on a copy")
-    _require(found.shape == latent.shape, f"the shape became {list(found.shape)}")
-    _require(torch.equal(found[[1, 4]], latent[[1, 4]]), "a channel to keep was changed")
-    _require(torch.equal(found, keep_channels(latent, [1, 4])), "the other channels are not zero")
+    require(torch.equal(latent, before), "the latent itself was changed: work on a copy")
+    require(found.shape == latent.shape, f"the shape became {list(found.shape)}")
+    require(torch.equal(found[[1, 4]], latent[[1, 4]]), "a channel to keep was changed")
+    require(torch.equal(found, keep_channels(latent, [1, 4])), "the other channels are not zero")
     return True
 
 
@@ -80,13 +75,13 @@ def check_pad_batch(answer: Callable[..., torch.Tensor]) -> bool:
     if found is None:
         return False
     expected = pad_batch(mels)
-    _require(
+    require(
         found.shape == expected.shape,
         f"got shape {list(found.shape)}, expected {list(expected.shape)}: 9 frames are the "
         "longest, and the next multiple of 4 is 12",
     )
-    _require(bool((found[0, 3:] != 0).all()), "0.0 is a loud frame; silence is the log floor")
-    _require(torch.allclose(found, expected), "padded with another value, or at another place")
+    require(bool((found[0, 3:] != 0).all()), "0.0 is a loud frame; silence is the log floor")
+    require(torch.allclose(found, expected), "padded with another value, or at another place")
     return True
 
 

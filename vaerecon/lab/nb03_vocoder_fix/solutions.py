@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from vaerecon.lab.setup import check_answers
+from vaerecon.lab.setup import check_answers, require
 
 
 def to_btm(x: torch.Tensor, layout: str) -> torch.Tensor:
@@ -50,24 +50,19 @@ def best_affine(wrong: torch.Tensor, right: torch.Tensor) -> tuple[float, float,
     return a, b, float((a * x + b - y).abs().mean())
 
 
-def _require(correct: bool, message: str) -> None:
-    if not correct:
-        raise ValueError(message)
-
-
 def check_to_btm(answer: Callable[..., torch.Tensor]) -> bool:
     """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     x = torch.arange(2.0 * 5 * 64).reshape(2, 5, 64)  # [B, T, M]
     found = answer(x.transpose(1, 2), "bmt")
     if found is None:
         return False
-    _require(torch.equal(found, x), "[2, 64, 5] as 'bmt': reshape and view mix values, use permute")
-    _require(torch.equal(answer(x, "btm"), x), "'btm' must come back as it is")
+    require(torch.equal(found, x), "[2, 64, 5] as 'bmt': reshape and view mix values, use permute")
+    require(torch.equal(answer(x, "btm"), x), "'btm' must come back as it is")
     single = answer(x[0].T, "mt")
-    _require(list(single.shape) == [1, 5, 64], "without a 'b', the result is a batch of one")
-    _require(torch.equal(answer(x[:, None], "b1tm"), x), "'b1tm': the axis '1' must go")
+    require(list(single.shape) == [1, 5, 64], "without a 'b', the result is a batch of one")
+    require(torch.equal(answer(x[:, None], "b1tm"), x), "'b1tm': the axis '1' must go")
     square = torch.arange(64.0 * 64).reshape(1, 64, 64)
-    _require(
+    require(
         torch.equal(answer(square, "bmt"), square.transpose(1, 2)),
         "a square: the letters count, not the sizes",
     )
@@ -91,7 +86,7 @@ def check_extra_samples(answer: Callable[..., int]) -> bool:
         if found is None:
             return False
         expected = extra_samples(rates, kernels)
-        _require(found == expected, f"rates {rates}, kernels {kernels}: got {found}")
+        require(found == expected, f"rates {rates}, kernels {kernels}: got {found}")
     return True
 
 
@@ -103,12 +98,12 @@ def check_best_affine(answer: Callable[..., tuple[float, float, float]]) -> bool
     found = answer(wrong, right)
     if found is None:
         return False
-    _require(len(found) == 3, "return three numbers: a, b and the mean absolute difference")
+    require(len(found) == 3, "return three numbers: a, b and the mean absolute difference")
     names = ("a", "b", "the mean absolute difference")
     for name, got, expected in zip(names, found, best_affine(wrong, right), strict=True):
         # float32 sums of 1280 values differ in the sixth digit
         close = math.isclose(float(got), expected, rel_tol=1e-3)
-        _require(close, f"{name}: got {float(got):.4f}, the least-squares line has {expected:.4f}")
+        require(close, f"{name}: got {float(got):.4f}, the least-squares line has {expected:.4f}")
     return True
 
 

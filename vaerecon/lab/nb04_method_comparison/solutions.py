@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from vaerecon.audio.samples import normalize_level
-from vaerecon.lab.setup import check_answers
+from vaerecon.lab.setup import check_answers, require
 from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import log_mel_mae
 from vaerecon.phase import retrieval as phase
@@ -43,26 +43,21 @@ def hasty(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> 
     return phase.griffin_lim(start, n_samples, log_mel=log_mel, n_iter=4, generator=generator)
 
 
-def _require(correct: bool, message: str) -> None:
-    if not correct:
-        raise ValueError(message)
-
-
 def check_best_snr_db(answer: Callable[[float], float]) -> bool:
     """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     found = answer(0.6)
     if found is None:
         return False
-    _require(abs(found) > 1e-9, "0.6 is coherent in part: at the right volume it beats silence")
-    _require(found > 0, "the best SNR is never below that of silence, 0 dB")
+    require(abs(found) > 1e-9, "0.6 is coherent in part: at the right volume it beats silence")
+    require(found > 0, "the best SNR is never below that of silence, 0 dB")
     for c in (0.02, 0.6, 0.99):
         wanted = best_snr_db(c)
-        _require(
+        require(
             abs(answer(c) - wanted) < 1e-6 + 1e-3 * wanted,
             f"for a correlation of {c} you have {answer(c):.4g} dB; put the best gain, g = c, "
             "into SNR = -10 log10(1 - 2 c g + g^2)",
         )
-    _require(abs(answer(-0.3)) < 1e-9, "with a negative correlation every sound is worse than none")
+    require(abs(answer(-0.3)) < 1e-9, "with a negative correlation every sound is worse than none")
     return True
 
 
@@ -71,9 +66,9 @@ def check_clips_needed(answer: Callable[[float], int]) -> bool:
     found = answer(0.05)
     if found is None:
         return False
-    _require(found != 5, "that is one-sided: the other method might have won them all as well")
+    require(found != 5, "that is one-sided: the other method might have won them all as well")
     for p in (0.5, 0.05, 0.01, 0.001):
-        _require(
+        require(
             answer(p) == clips_needed(p),
             f"for p = {p} you have {answer(p)}; n wins of n have the p-value 2 / 2^n, which must "
             "be below p",
@@ -90,16 +85,14 @@ def check_method(answer: Callable[..., torch.Tensor]) -> bool:
     if runs[0] is None:
         return False
     found = list(runs[0].shape)
-    _require(
-        found == [len(sound)], f"got shape {found}, expected [{len(sound)}], as n_samples says"
-    )
-    _require(bool(torch.isfinite(runs[0]).all()), "some samples are not finite")
-    _require(torch.equal(*runs), "two runs with the same seed differ: draw from `generator` only")
+    require(found == [len(sound)], f"got shape {found}, expected [{len(sound)}], as n_samples says")
+    require(bool(torch.isfinite(runs[0]).all()), "some samples are not finite")
+    require(torch.equal(*runs), "two runs with the same seed differ: draw from `generator` only")
     error = log_mel_mae(sound, runs[0])
     # silence has 2.7 here and the solution 0.6
-    _require(error < 1.0, f"a log-mel error of {error:.2f} nepers: the sound has another mel")
+    require(error < 1.0, f"a log-mel error of {error:.2f} nepers: the sound has another mel")
     batch = answer(mel.expand(2, -1, -1), len(sound), torch.Generator().manual_seed(0))
-    _require(list(batch.shape) == [2, *found], "a batch [2, T, 64] must give [2, N]")
+    require(list(batch.shape) == [2, *found], "a batch [2, T, 64] must give [2, N]")
     return True
 
 

@@ -17,7 +17,7 @@ from vaerecon.lab.nb02_vae_round_trip.plots import BLUE, GREY, ORANGE, plot_stac
 from vaerecon.lab.nb05_fine_tuning.tuning import Tuning, blend, through
 from vaerecon.lab.setup import png
 from vaerecon.lab.widgets import reported
-from vaerecon.plots import plot_log_mel
+from vaerecon.plots import new_axes, plot_log_mel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ DIFFERENCE_LIMIT = 1.0  # nepers, of the colours of a difference
 
 def plot_curve(curve: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Error of the training crops and of the held-out ones over the steps."""
-    figure, ax = _axes(ax)
+    figure, ax = new_axes(ax, (9, 3.4))
     ax.plot(curve.index, curve["mae"], color=GREY, marker="o", label="training crops, as they come")
     ax.plot(curve.index, curve["validation_mae"], color=BLUE, marker="o", label="held-out crops")
     ax.set(xlabel="step", ylabel="log-mel error (nepers)", ylim=(0, None))
@@ -59,7 +59,7 @@ def plot_before_after(tuning: Tuning, mel: torch.Tensor, name: str) -> tuple[Fig
 
 def plot_blend(errors: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Errors of the clips along the way from the weights before to those after."""
-    figure, ax = _axes(ax)
+    figure, ax = new_axes(ax, (9, 3.4))
     for name, color in zip(errors.columns, (BLUE, ORANGE), strict=True):
         ax.plot(errors.index, errors[name], color=color, marker="o", label=name)
     ax.set(xlabel="share of the way (0 before, 1 after)", ylabel="log-mel error (nepers)")
@@ -87,10 +87,3 @@ def explorer_blend(tuning: Tuning, mels: dict[str, torch.Tensor]) -> widgets.VBo
         control.observe(draw, "value")
     draw()
     return widgets.VBox([widgets.HBox([share, clip]), status, image])
-
-
-def _axes(ax: Axes | None) -> tuple[Figure, Axes]:
-    if ax is not None:
-        return ax.figure, ax
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    return figure, figure.subplots()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from vaerecon.lab.setup import check_answers
+from vaerecon.lab.setup import check_answers, require
 
 
 def moving_average(values: Sequence[float], decay: float) -> list[float]:
@@ -35,23 +35,18 @@ def best_share(own: Sequence[float], other: Sequence[float], most: float) -> int
     return min(allowed, key=lambda i: own[i])
 
 
-def _require(correct: bool, message: str) -> None:
-    if not correct:
-        raise ValueError(message)
-
-
 def check_moving_average(answer: Callable) -> bool:
     """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     found = answer([1.0, 1.0], 0.9)
     if found is None:
         return False
-    _require(len(found) == 2, f"got {len(found)} averages of 2 values: give one after each")
-    _require(
+    require(len(found) == 2, f"got {len(found)} averages of 2 values: give one after each")
+    require(
         math.isclose(found[0], 1.0), "the average of equal values is that value: begin at the first"
     )
     values = [2.0, 0.0, 4.0]
     for got, want in zip(answer(values, 0.5), moving_average(values, 0.5), strict=True):
-        _require(
+        require(
             math.isclose(got, want, abs_tol=1e-9),
             f"for 2, 0, 4 and a decay of 0.5 you have {got:.4g}, expected {want:.4g}: the decay is "
             "what the old average keeps",
@@ -65,7 +60,7 @@ def check_one_cycle(answer: Callable) -> bool:
         return False
     for step in (0, 5, 10, 55, 100):
         got, want = answer(step, 100, 2.0), one_cycle(step, 100, 2.0)
-        _require(
+        require(
             math.isclose(got, want, abs_tol=1e-6),
             f"step {step} of 100 with a peak of 2: you have {got:.4g}, expected {want:.4g}",
         )
@@ -79,7 +74,7 @@ def check_best_share(answer: Callable) -> bool:
         return False
     for most in (1.0, 1.1, 1.3, 2.0):
         got, want = answer(own, other, most), best_share(own, other, most)
-        _require(
+        require(
             got == want,
             f"own {own}, other {other}, at most {most} times: you have {got}, expected {want}",
         )
