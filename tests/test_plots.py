@@ -16,7 +16,6 @@ from vaerecon.plots import (
     METHOD_COLORS,
     mel_bin,
     plot_log_mel,
-    plot_reconstruction,
     save_figure,
 )
 
@@ -62,7 +61,7 @@ def test_a_transposed_mel_is_refused():
 
 def test_panels_of_a_reconstruction_share_their_limits(tiny, clip, tmp_path):
     result = tiny(clip, ["griffinlim", "vocoder"], exclude_metrics=["visqol", "pesq_wb"])
-    figure, axes = plot_reconstruction(result)
+    figure, axes = result.plot()
     levels = [ax.images[0].get_clim() for i, ax in enumerate(axes) if i != 2]
     assert len(axes) == 5  # original, VAE, difference, two methods; silence is not drawn
     assert len(set(levels)) == 1
@@ -70,16 +69,16 @@ def test_panels_of_a_reconstruction_share_their_limits(tiny, clip, tmp_path):
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("plot", [plot_log_mel, plot_reconstruction])
-def test_silence_is_dark_on_the_usual_scale(tiny, plot):
+@pytest.mark.parametrize("whole", [False, True])
+def test_silence_is_dark_on_the_usual_scale(tiny, whole):
     with pytest.warns(UserWarning, match="silent"):
         result = tiny(np.zeros(8000, np.float32), "griffinlim", exclude_metrics=["visqol"])
-    axes = np.atleast_1d(plot(result.mel if plot is plot_log_mel else result)[1])
+    axes = np.atleast_1d((result.plot() if whole else plot_log_mel(result.mel))[1])
     (image,) = axes[0].images
     low, high = image.get_clim()
     assert high - low == pytest.approx(9.0)
     assert float(image.norm(image.get_array()).max()) < 1e-3  # the darkest colour
-    if plot is plot_reconstruction:
+    if whole:
         assert axes[0].get_title() == "clip: original (silent)"
 
 

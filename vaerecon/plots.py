@@ -6,6 +6,7 @@ magnitude; 1 neper is 8.69 dB). Panels that are compared share their colour limi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,12 @@ from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
-from vaerecon.mel.front_end import check_log_mel, log_mel
-from vaerecon.methods import get_method
+from vaerecon.mel.front_end import check_log_mel
 
 if TYPE_CHECKING:
+    import torch
     from matplotlib.axes import Axes
 
-    from vaerecon.pipeline.result import Reconstruction
 
 LEVEL_MAP = "magma"  # perceptually uniform; for log-mels
 DIFFERENCE_MAP = "RdBu_r"  # diverging around white = no difference
@@ -110,24 +110,35 @@ def level_limits(loudest: float, config: MelConfig = AUDIOLDM_MEL) -> tuple[floa
     return lowest, max(float(loudest), lowest + RANGE_NEPERS)
 
 
-def plot_reconstruction(result: Reconstruction) -> tuple[Figure, np.ndarray]:
-    """The clip's log-mel, what the VAE made of it, their difference, and each method's result.
+def plot_reconstruction(
+    mel: torch.Tensor,
+    mel_decoded: torch.Tensor,
+    heard: Mapping[str, torch.Tensor],
+    *,
+    name: str = "clip",
+    model: str = "",
+) -> tuple[Figure, np.ndarray]:
+    """A clip's log-mel, what the VAE made of it, their difference, and what was made of that.
 
-    The panels of one kind share their colour limits. A method's panel shows the log-mel of its
-    sound, at the level of the original.
+    The panels of one kind share their colour limits.
+
+    Parameters
+    ----------
+    mel, mel_decoded
+        ``[T, 64]``, nepers: of the clip, and as the VAE returned it.
+    heard
+        Title to log-mel ``[T, 64]`` of each reconstructed sound, at the level of the original.
+    name, model
+        For the titles.
     """
-    heard = {n: found for n, found in result.methods.items() if n != "silence"}
     figure = Figure(figsize=(11, 2.3 * (3 + len(heard))), layout="constrained")
     axes = figure.subplots(3 + len(heard), 1, sharex=True)
-    top = float(result.mel.max())
+    top = float(mel.max())
     limits = level_limits(top)
-    difference = result.mel_decoded - result.mel
+    difference = mel_decoded - mel
     silent = " (silent)" if top < AUDIOLDM_MEL.log_floor + 1e-3 else ""  # all at the floor
-    title = f"{result.clip.name}: original{silent}"
-    plot_log_mel(result.mel, axes[0], title=title, limits=limits)
-    plot_log_mel(
-        result.mel_decoded, axes[1], title=f"after the VAE ({result.model.variant})", limits=limits
-    )
+    plot_log_mel(mel, axes[0], title=f"{name}: original{silent}", limits=limits)
+    plot_log_mel(mel_decoded, axes[1], title=f"after the VAE ({model})", limits=limits)
     plot_log_mel(
         difference,
         axes[2],
@@ -135,12 +146,8 @@ def plot_reconstruction(result: Reconstruction) -> tuple[Figure, np.ndarray]:
         limits=(-2, 2),
         difference=True,
     )
-    for ax, (name, found) in zip(axes[3:], heard.items(), strict=True):
-        mel = log_mel(found.samples / found.gain, normalize=False)
-        error = found.scores.get("log_mel_mae")
-        number = "" if error is None else f": log-mel error {error:.2f} nepers"
-        title = f"{get_method(name).label}, through the VAE{number}"
-        plot_log_mel(mel, ax, title=title, limits=limits)
+    for ax, (title, sound) in zip(axes[3:], heard.items(), strict=True):
+        plot_log_mel(sound, ax, title=title, limits=limits)
     for ax in axes[:-1]:
         ax.set_xlabel("")
     return figure, axes

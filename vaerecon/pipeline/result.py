@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any
 from vaerecon.audio.buffers import FileTrack
 from vaerecon.audio.clip import Clip, write_wav
 from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.front_end import log_mel
+from vaerecon.methods import get_method
 from vaerecon.utils.files import check_stem, text_to_name, whole_folder
 from vaerecon.utils.windows import spans
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import torch
+    from matplotlib.figure import Figure
 
     from vaerecon.metrics.scores import Scores
 
@@ -300,14 +304,29 @@ class Reconstruction:
             names = sorted(p.name for p in scratch.iterdir())
         return [folder / name for name in names]
 
+    def plot(self) -> tuple[Figure, np.ndarray]:
+        """The log-mels of the clip, of the VAE and of each method's sound, as one figure."""
+        from vaerecon.plots import plot_reconstruction
+
+        heard = {}
+        for name, found in self.methods.items():
+            if name != "silence":
+                error = found.scores.get("log_mel_mae")
+                number = "" if error is None else f": log-mel error {error:.2f} nepers"
+                title = f"{get_method(name).label}, through the VAE{number}"
+                heard[title] = log_mel(found.samples / found.gain, normalize=False)
+        return plot_reconstruction(
+            self.mel, self.mel_decoded, heard, name=self.clip.name, model=self.model.variant
+        )
+
     def write_findings(self, folder: Path, stem: str) -> None:
         """Write ``analysis.json`` and the picture into ``folder``."""
-        from vaerecon.plots import plot_reconstruction, save_figure
+        from vaerecon.plots import save_figure
 
         text = json.dumps(self.analysis(stem), indent=2, allow_nan=False, ensure_ascii=False)
         start = text_to_name(stem)
         (folder / f"{start}_analysis.json").write_text(text + "\n", encoding="utf-8")
-        save_figure(plot_reconstruction(self.excerpt())[0], folder / f"{start}_spectrograms.png")
+        save_figure(self.excerpt().plot()[0], folder / f"{start}_spectrograms.png")
 
 
 def section(array: Array, axis: int, start: int, stop: int) -> torch.Tensor:

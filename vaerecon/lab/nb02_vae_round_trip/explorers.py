@@ -32,7 +32,6 @@ from vaerecon.metrics.scores import METRICS
 from vaerecon.models.checkpoints import VARIANTS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.pipeline.result import Reconstruction
-from vaerecon.plots import plot_reconstruction
 
 WIDE = {"description_width": "8em"}
 
@@ -150,7 +149,7 @@ def explore_round_trip(
             image.layout.display = "none"
             with reported(status):
                 result = reconstruct(chosen(), variant.value, method.value)
-                image.value = png(plot_reconstruction(result)[0])
+                image.value = png(result.plot()[0])
                 image.layout.display = ""
                 heard = {name: result.audio[name] for name in method.value}
                 title = f"{result.clip.name}, model {result.model.source}"
