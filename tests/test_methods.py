@@ -37,6 +37,28 @@ def test_the_names_of_the_design():
     assert reference_only == {"silence", "oracle_phase", "oracle_magnitude"}
 
 
+def test_a_method_gets_what_it_needs_in_any_combination(tiny, sound):
+    given = {}
+
+    @method("needy", "Needy", "keeps what it was given", needs=("network", "vocoder", "original"))
+    def needy(log_mel, n_samples, generator, **needs):
+        given.update(needs)
+        return torch.zeros(n_samples)
+
+    try:
+        tiny.synthesize(log_mel(sound), "needy", original=sound)
+    finally:
+        del METHODS["needy"]
+    assert set(given) == {"network", "vocoder", "original"}
+    assert given["vocoder"] is tiny.vocoder
+
+
+def test_an_unknown_need_is_refused_when_it_is_registered():
+    with pytest.raises(ValueError, match=r"needs: got \['netwrok'\], expected names from"):
+        method("typo", "Typo", "", needs=("netwrok",))(print)
+    assert "typo" not in METHODS
+
+
 def test_selection():
     assert select_methods("all") == list(METHODS)
     assert select_methods("griffinlim, vocoder,griffinlim") == ["griffinlim", "vocoder"]

@@ -46,6 +46,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {}
+NEEDS = ("vocoder", "lag", "network", "original")  # what a method may ask for, in any combination
 GRIFFIN_LIM_STEPS = 22  # of `griffinlim`; more gain little (python -m benchmarks.phase)
 
 
@@ -57,8 +58,10 @@ def method(
     Raises
     ------
     ValueError
-        If the name is taken.
+        If the name is taken, or something is needed that is not in :data:`NEEDS`.
     """
+    if unknown := sorted(set(needs) - set(NEEDS)):
+        raise ValueError(f"needs: got {unknown}, expected names from {list(NEEDS)}")
 
     def register(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
         if name in METHODS:

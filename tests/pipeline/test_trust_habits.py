@@ -77,7 +77,7 @@ def entrances(pipe, sound, log_mel) -> dict[str, torch.Tensor]:
         "vocoded": vocode(pipe.vocoder, log_mel),
     }
     for name, method in methods.METHODS.items():
-        needs = pipe.needs_of(method)
+        needs = pipe._models().arguments(method)
         if "original" in method.needs:
             needs["original"] = normalized
         generator = torch.Generator().manual_seed(0)

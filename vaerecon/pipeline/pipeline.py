@@ -29,14 +29,14 @@ from vaerecon.audio.decoding import check_path
 from vaerecon.audio.samples import ArrayLike, as_clip, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig, check_model_configs
 from vaerecon.mel.front_end import check_log_mel
-from vaerecon.methods import Method, get_method, select_methods
+from vaerecon.methods import get_method, select_methods
 from vaerecon.metrics.scores import metric_names
 from vaerecon.models import autoencoder, checkpoints
 from vaerecon.models.precision import dtype_name
 from vaerecon.models.vocoder import measure_lag
-from vaerecon.pipeline import saving
-from vaerecon.pipeline import stages as flow
+from vaerecon.pipeline import saving, stages
 from vaerecon.pipeline.result import Findings, ModelFacts, Reconstruction, earlier_sounds
+from vaerecon.pipeline.synthesis import Models, synthesized
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.files import check_stem, text_to_name, whole_folder
 from vaerecon.utils.numbers import check_whole
@@ -146,13 +146,22 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         """Latent to ``[T, 64]``; see :func:`vaerecon.models.autoencoder.decode`."""
         return autoencoder.decode(self.vae, latent, n_frames=n_frames, chunk=self._chunk_frames)
 
-    def needs_of(self, method: Method) -> dict[str, Any]:
-        """What a method needs of this checkpoint, as its keyword arguments."""
-        if "vocoder" in method.needs:
-            return {"vocoder": self.vocoder, "lag": self.lag}
-        if "network" in method.needs:
-            return {"network": self._fast_network()}
-        return {}
+    def _models(self) -> Models:
+        """What the stages use of this pipeline."""
+        return Models(
+            vae=self.vae,
+            needs={
+                "vocoder": lambda: self.vocoder,
+                "lag": lambda: self.lag,
+                "network": self._fast_network,
+            },
+            config=self.mel_config,
+            device=self._execution_device,
+            dtype=self.dtype,
+            chunk=self._chunk_frames,
+            facts=self.describe(),
+            warm=self.warm,
+        )
 
     @torch.no_grad()
     @without_autocast
@@ -212,15 +221,14 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
                 )
             original = MemoryTrack(as_samples(original)).read
         pieces = list(
-            flow.synthesized(
-                self,
+            synthesized(
+                self._models(),
                 chosen,
                 MemoryTrack(mel, -2).read,
                 mel.shape[-2],
                 n_samples,
                 generator,
                 original,
-                self._chunk_frames,
             )
         )
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
@@ -268,19 +276,20 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         clip = as_clip(clip, self.mel_config.sample_rate)
         request = self._request(methods, without_vae, sample, seed, exclude_metrics)
         samples = MemoryTrack(as_samples(clip.samples))
-        result = flow.reconstruct(self, clip, samples, MemoryShelf(), request, clip.name)
+        result = stages.reconstruct(
+            self._models(), clip, samples, MemoryShelf(), request, clip.name, self.progress_bar
+        )
         self.maybe_free_model_hooks()  # ends model offloading, if that is on
         return result
 
-    def _request(self, methods, without_vae, sample, seed, exclude_metrics) -> flow.Request:
+    def _request(self, methods, without_vae, sample, seed, exclude_metrics) -> stages.Request:
         check_whole(seed, "seed")
-        return flow.Request(
+        return stages.Request(
             methods=tuple(select_methods(methods)),
             without_vae=without_vae,
             sample=sample,
             seed=seed,
             exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
-            chunk=self._chunk_frames,
         )
 
     @torch.no_grad()
@@ -336,9 +345,11 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             scratch.mkdir()
             with FolderShelf(folder, scratch) as shelf:
                 with stream_audio(path, max_length, offset, self.mel_config.sample_rate) as sound:
-                    clip, samples = flow.spool(sound, shelf)
+                    clip, samples = stages.spool(sound, shelf)
                 stem = text_to_name(clip.name)
-                result = flow.reconstruct(self, clip, samples, shelf, request, stem)
+                result = stages.reconstruct(
+                    self._models(), clip, samples, shelf, request, stem, self.progress_bar
+                )
                 result.write_findings(folder, clip.name)
                 findings = result.findings
             names = sorted(p.name for p in folder.iterdir())

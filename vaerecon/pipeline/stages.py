@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +21,11 @@ import torch
 from vaerecon import metrics
 from vaerecon.audio.buffers import FolderShelf, Shelf, Track
 from vaerecon.audio.clip import Clip, SoundStream
-from vaerecon.audio.samples import Reader, measure_level
+from vaerecon.audio.samples import measure_level
 from vaerecon.mel.config import MelConfig
 from vaerecon.mel.front_end import log_mel_section
-from vaerecon.methods import Method, get_method
+from vaerecon.methods import get_method
 from vaerecon.models import autoencoder
-from vaerecon.pipeline.joins import sound_join
 from vaerecon.pipeline.result import (
     ClipFacts,
     MethodResult,
@@ -33,10 +33,8 @@ from vaerecon.pipeline.result import (
     original_name,
     wav_name,
 )
-from vaerecon.utils.windows import Chunking, chunking, spans, stitched
-
-if TYPE_CHECKING:
-    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.pipeline.synthesis import Models, synthesized
+from vaerecon.utils.windows import Chunking, spans, stitched
 
 WARM_UP = 16  # frames
 
@@ -50,23 +48,23 @@ class Request:
     sample: bool = False
     seed: int = 0
     exclude_metrics: tuple[str, ...] = ()
-    chunk: int = autoencoder.CHUNK_FRAMES  # frames that go through a model at once
 
 
 def reconstruct(
-    pipe: ReconstructionPipeline,
+    models: Models,
     clip: Clip | ClipFacts,
     samples: Track,
     shelf: Shelf,
     request: Request,
     stem: str,
+    progress_bar: Callable[..., Any],
 ) -> Reconstruction:
     """Send ``samples`` through the VAE and back, and measure what returns.
 
     Parameters
     ----------
-    pipe
-        The models.
+    models
+        Those of the pipeline.
     clip
         Goes into the result as it is.
     samples
@@ -77,11 +75,13 @@ def reconstruct(
         What to do.
     stem
         First part of the names of wav files, if there are any.
+    progress_bar
+        Makes one of a ``total``, as :meth:`diffusers.DiffusionPipeline.progress_bar`.
     """
-    config = pipe.mel_config
+    config = models.config
     n_samples = len(samples)
     n_frames = config.n_frames(n_samples)
-    chunk, block = request.chunk, request.chunk * config.hop_length
+    chunk, block = models.chunk, models.chunk * config.hop_length
     names = list(dict.fromkeys([*request.methods, "silence"]))
     jobs = [(True, name) for name in names]
     jobs += [(False, name) for name in names if request.without_vae]
@@ -95,7 +95,7 @@ def reconstruct(
             stacklevel=3,
         )
     # encoder, decoder, and of each job the synthesis and the metrics
-    with pipe.progress_bar(total=seconds * (2 + 2 * len(jobs))) as bar:
+    with progress_bar(total=seconds * (2 + 2 * len(jobs))) as bar:
 
         def counted(pieces: Iterable[torch.Tensor], axis: int, length: int) -> Iterator:
             for piece in pieces:
@@ -110,14 +110,14 @@ def reconstruct(
             wav=original_name(stem),
             n_samples=n_samples,
         )
-        mel = shelf.keep(_mel(normalized, n_frames, config, chunk, pipe._execution_device), axis=-2)
+        mel = shelf.keep(_mel(normalized, n_frames, config, chunk, models.device), axis=-2)
         latent = shelf.keep(
-            counted(_latent(pipe.vae, mel, request, chunk), -2, -(-n_frames // 4)), axis=-2
+            counted(_latent(models.vae, mel, request, chunk), -2, -(-n_frames // 4)), axis=-2
         )
         decoded = shelf.keep(
-            counted(_decoded(pipe.vae, latent, n_frames, chunk), -2, n_frames), axis=-2
+            counted(_decoded(models.vae, latent, n_frames, chunk), -2, n_frames), axis=-2
         )
-        _warm_up(pipe, names, mel, normalized)
+        _warm_up(models, names, mel, normalized)
 
         results: dict[bool, dict[str, MethodResult]] = {True: {}, False: {}}
         for through_vae, name in jobs:
@@ -130,14 +130,13 @@ def reconstruct(
             bar.set_description(title)
             clock = _Clock()
             pieces = synthesized(
-                pipe,
+                models,
                 method,
                 (decoded if through_vae else mel).read,
                 n_frames,
                 n_samples,
                 torch.Generator().manual_seed(request.seed),
                 normalized.read,
-                chunk,
             )
             pieces = (level.restore(piece) for piece in clock.timed(pieces))
             file = wav_name(stem, name) if through_vae and name != "silence" else None
@@ -150,7 +149,7 @@ def reconstruct(
             results[through_vae][name] = MethodResult(
                 samples=sound.content,
                 seconds=clock.seconds,
-                lag=pipe.lag if "vocoder" in method.needs else 0,
+                lag=models.needs["lag"]() if "lag" in method.needs else 0,
                 gain=1.0 / float(level.gain),
                 scores=metrics.evaluate(
                     reference, sound, exclude=request.exclude_metrics, on_metric=measured
@@ -166,7 +165,7 @@ def reconstruct(
         mel_decoded=decoded.content,
         methods=results[True],
         without_vae=results[False],
-        model=pipe.describe(),
+        model=models.facts,
         seed=request.seed,
     )
 
@@ -182,58 +181,6 @@ def spool(sound: SoundStream, shelf: FolderShelf) -> tuple[ClipFacts, Track]:
 
     track = shelf.keep(pieces())
     return ClipFacts(sound.name, sound.sample_rate, len(track), digest.hexdigest()), track
-
-
-def synthesized(
-    pipe: ReconstructionPipeline,
-    method: Method,
-    mel: Reader,
-    n_frames: int,
-    n_samples: int,
-    generator: torch.Generator,
-    original: Reader | None = None,
-    chunk: int = autoencoder.CHUNK_FRAMES,
-) -> Iterator[torch.Tensor]:
-    """Any registered method on a log-mel of any length, piece by piece.
-
-    Parameters
-    ----------
-    mel
-        ``(start, stop)`` to frames ``[stop - start, 64]`` or ``[B, stop - start, 64]``.
-    n_frames, n_samples
-        Of the whole.
-    generator
-        Used by one window after another.
-    original
-        ``(start, stop)`` to normalised samples, for ``oracle_phase`` and ``oracle_magnitude``.
-
-    Yields
-    ------
-    torch.Tensor
-        ``[n]`` or ``[B, n]`` on the pipeline's device; the ``n`` add up to ``n_samples``.
-    """
-    hop = pipe.mel_config.hop_length
-
-    def window(start: int, stop: int) -> torch.Tensor:
-        end = n_samples if stop == n_frames else stop * hop
-        needs: dict[str, Any] = pipe.needs_of(method)
-        if "original" in method.needs:
-            needs["original"] = original(start * hop, end).to(pipe._execution_device)
-        frames = mel(start, stop).to(pipe._execution_device)
-        samples = method.function(frames, end - start * hop, generator, **needs)
-        if not torch.isfinite(samples).all():
-            cause = f"the model ran in {pipe.dtype}: load it with dtype='float32'"
-            if pipe.dtype == torch.float32:
-                cause = "is the method at fault, or a weight of it damaged?"
-            raise ValueError(
-                f"{method.name}: got NaN or infinite samples from a finite log-mel; {cause}"
-            )
-        return samples
-
-    rate = pipe.mel_config.frames_per_second
-    plan = chunking(chunk / rate, rate)
-    join = sound_join(plan, hop)
-    return stitched(n_frames, window, plan, unit=hop, join=join, stage=method.name)
 
 
 class _Clock:
@@ -279,23 +226,16 @@ def _decoded(vae: Any, latent: Track, n_frames: int, chunk: int) -> Iterator[tor
         left -= len(piece)
 
 
-def _warm_up(pipe: ReconstructionPipeline, names: list[str], mel: Track, original: Track) -> None:
+def _warm_up(models: Models, names: list[str], mel: Track, original: Track) -> None:
     """Run each new method on a few frames: what only a first call costs is not a method's time."""
-    hop = pipe.mel_config.hop_length
     n_frames = min(WARM_UP, len(mel))
-    n_samples = min(n_frames * hop, len(original))
+    n_samples = min(n_frames * models.config.hop_length, len(original))
     for name in names:
-        if name in pipe.warm:
-            continue
-        pieces = synthesized(
-            pipe,
-            get_method(name),
-            mel.read,
-            n_frames,
-            n_samples,
-            torch.Generator().manual_seed(0),
-            original.read,
-        )
-        for _ in pieces:
-            pass
-        pipe.warm.add(name)
+        if name not in models.warm:
+            generator = torch.Generator().manual_seed(0)
+            method = get_method(name)
+            pieces = synthesized(
+                models, method, mel.read, n_frames, n_samples, generator, original.read
+            )
+            deque(pieces, maxlen=0)  # computes them, keeps none
+            models.warm.add(name)

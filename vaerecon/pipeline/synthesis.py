@@ -1,0 +1,88 @@
+"""One method on a log-mel of any length, with what it needs of the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vaerecon.audio.samples import Reader
+from vaerecon.mel.config import MelConfig
+from vaerecon.methods import Method
+from vaerecon.pipeline.joins import sound_join
+from vaerecon.utils.windows import chunking, stitched
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+    from vaerecon.pipeline.result import ModelFacts
+
+
+@dataclass(frozen=True)
+class Models:
+    """What the stages use of a pipeline: its models, and where and in what they run."""
+
+    vae: AutoencoderKL
+    needs: Mapping[str, Callable[[], Any]]  # what methods may need, by name; made when asked for
+    config: MelConfig
+    device: torch.device
+    dtype: torch.dtype
+    chunk: int  # frames that go through a model at once
+    facts: ModelFacts  # what a result says of them
+    warm: set[str]  # methods that have run with them before
+
+    def arguments(self, method: Method) -> dict[str, Any]:
+        """The keyword arguments of a method, but for ``original``."""
+        return {name: self.needs[name]() for name in method.needs if name != "original"}
+
+
+def synthesized(
+    models: Models,
+    method: Method,
+    mel: Reader,
+    n_frames: int,
+    n_samples: int,
+    generator: torch.Generator,
+    original: Reader | None = None,
+) -> Iterator[torch.Tensor]:
+    """Any registered method on a log-mel of any length, piece by piece.
+
+    Parameters
+    ----------
+    mel
+        ``(start, stop)`` to frames ``[stop - start, 64]`` or ``[B, stop - start, 64]``.
+    n_frames, n_samples
+        Of the whole.
+    generator
+        Used by one window after another.
+    original
+        ``(start, stop)`` to normalised samples, for ``oracle_phase`` and ``oracle_magnitude``.
+
+    Yields
+    ------
+    torch.Tensor
+        ``[n]`` or ``[B, n]`` on the models' device; the ``n`` add up to ``n_samples``.
+    """
+    hop, rate = models.config.hop_length, models.config.frames_per_second
+
+    def window(start: int, stop: int) -> torch.Tensor:
+        end = n_samples if stop == n_frames else stop * hop
+        needs = models.arguments(method)
+        if "original" in method.needs:
+            needs["original"] = original(start * hop, end).to(models.device)
+        frames = mel(start, stop).to(models.device)
+        samples = method.function(frames, end - start * hop, generator, **needs)
+        if not torch.isfinite(samples).all():
+            cause = f"the model ran in {models.dtype}: load it with dtype='float32'"
+            if models.dtype == torch.float32:
+                cause = "is the method at fault, or a weight of it damaged?"
+            raise ValueError(
+                f"{method.name}: got NaN or infinite samples from a finite log-mel; {cause}"
+            )
+        return samples
+
+    plan = chunking(models.chunk / rate, rate)
+    join = sound_join(plan, hop)
+    return stitched(n_frames, window, plan, unit=hop, join=join, stage=method.name)
