@@ -65,7 +65,7 @@ FAULTS = (
           "audio/test_audio.py"),
     Fault("audio/conversion.py", 'quality="VHQ"', 'quality="LQ"', "audio/test_audio.py"),
     Fault("audio/conversion.py", '"int16": 2.0**15', '"int16": 2.0**15 - 1', "audio/test_audio.py"),
-    Fault("audio/decoding.py", "byte << 7 * (3 - i)", "byte << 8 * (3 - i)", "audio/test_audio.py"),
+    Fault("audio/joined_files.py", "byte << 7 * (3 - i)", "byte << 8 * (3 - i)", "audio/test_audio.py"),
     Fault("audio/samples.py", "torch.maximum(highest - mean, mean - lowest)",
           "torch.maximum(highest, -lowest)", "mel/test_mel.py"),
     Fault("audio/samples.py", "total += float(x.double().sum())", "total = float(x.double().sum())",
