@@ -255,6 +255,22 @@ def test_receptive_field_is_where_a_frame_stops_to_matter(rates_kernels, frame):
     assert min(frame - first, last - frame) >= reach - 5
 
 
+def test_receptive_field_is_exact_where_every_weight_counts():
+    """Layers for which a tap more or less of any convolution is a frame more or less."""
+    small = {"resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1]]}
+    model = build(((8,), (16,)), **small).double()
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
+                layer.weight.fill_(1 / layer.weight[0].numel())
+        low = torch.zeros(40, 64, dtype=torch.float64)
+        high = low.clone()
+        high[20] = 1.0
+        touched = (model(high) - model(low)).nonzero()
+    reach = receptive_field(model)
+    assert (int(touched.min()) // 8, int(touched.max()) // 8) == (20 - reach, 20 + reach)
+
+
 @pytest.mark.parametrize("rates_kernels", CASES)
 @pytest.mark.parametrize("lag", [0, 16, -200])
 def test_chunks_equal_the_whole(rates_kernels, lag):
