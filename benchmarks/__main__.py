@@ -19,7 +19,7 @@ from benchmarks.common import Section, machine, table, write_json
 from vaerecon.utils.console import run_command
 
 # in this order on the page; `quality` needs a folder of clips and is called by itself
-NAMES = ("mel", "phase", "tiny", "full_size", "startup", "length", "compare", "gpu")
+NAMES = ("mel", "phase", "tiny", "full_size", "startup", "length", "memory", "compare", "gpu")
 
 
 def page(parts: list[str], facts: dict, quick: bool) -> str:

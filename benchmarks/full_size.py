@@ -131,6 +131,22 @@ def differences(plain: tuple[Any, Any], tuned: tuple[Any, Any], mel: torch.Tenso
     }
 
 
+def against_griffin_lim(
+    vocoder: Any, mel: torch.Tensor, n_samples: int, repeats: int
+) -> tuple[list[str], tuple[float, float, float]]:
+    """The vocoder, plain, and `griffinlim` in turns: a row, and how many times slower it is."""
+    function = METHODS["griffinlim"].function
+    seed = torch.Generator().manual_seed(0)
+    times = timed(
+        {"vocoder": vocoder, "griffinlim": lambda: function(mel, n_samples, seed)}, repeats
+    )
+    one, other = times["vocoder"], times["griffinlim"]
+    slower = ratio(one, other)
+    name = "`griffinlim` instead of the vocoder"
+    row = [name, "-", seconds_text(one), "-", seconds_text(other), "-", ratio_text(slower)]
+    return row, slower
+
+
 def run(quick: bool = False) -> Section:
     """Times, ratios, percent of limit; differences."""
     seconds = 2 if quick else SECONDS
@@ -193,6 +209,10 @@ def run(quick: bool = False) -> Section:
             "end to end with `fast`", "-", f"{total['plain']:.3g} s", "-",
             f"{with_fast:.3g} s", "-", f"{numbers['with_fast']:.3g}",
         ])  # fmt: skip
+    row, numbers["griffinlim_against_vocoder"] = against_griffin_lim(
+        calls["vocoder"], mel, len(x), repeats
+    )
+    rows.append(row)
     numbers["differences"] = differences(plain, tuned, mel)
     found = numbers["differences"]
     trained, numbers["trained"] = tiny_differences()

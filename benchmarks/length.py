@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.common import Section, table, write_json
 from vaerecon.audio.clip import SAMPLE_RATE, load_audio, wav_header
+from vaerecon.lab.nb04_method_comparison.speed import VOCODER_CONFIG as FULL_VOCODER
 from vaerecon.utils.console import run_command
 
 SLOW_METRICS = ("pesq_wb", "visqol")
@@ -42,14 +43,6 @@ FULL_VAE = {
     "block_out_channels": [128, 256, 512],
     "layers_per_block": 2,
     "latent_channels": 8,
-}
-FULL_VOCODER = {
-    "model_in_dim": 64,
-    "sampling_rate": SAMPLE_RATE,
-    "upsample_initial_channel": 1024,
-    "upsample_rates": [5, 4, 2, 2, 2],
-    "upsample_kernel_sizes": [16, 16, 8, 4, 4],
-    "normalize_before": False,
 }
 
 

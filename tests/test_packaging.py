@@ -121,12 +121,28 @@ def test_conda_installs_the_lock_and_the_package_with_all_extras():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     assert environment["channels"] == ["conda-forge", "nodefaults"]
     *packages, pip = environment["dependencies"]
-    assert "pip" in packages
+    assert {"pip", "c-compiler", "cxx-compiler"} <= set(packages)  # PESQ is C sources
     lock, package = pip["pip"]
     assert lock == "-r requirements.lock"
     extras = re.fullmatch(r"-e \.\[([a-z,]+)\]", package)
     assert extras
     assert set(extras[1].split(",")) == set(EXTRAS)
+
+
+def test_conda_gets_the_cpu_torch_by_one_line():
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    index = "- --extra-index-url https://download.pytorch.org/whl/cpu\n"
+    assert f"# {index}" in text
+    *_, pip = yaml.safe_load(text.replace(f"# {index}", index))["dependencies"]
+    assert pip["pip"][:2] == [index[2:-1], "-r requirements.lock"]
+    assert index[2:-1].split()[1] in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_nothing_says_to_install_vaerecon_from_an_index_that_has_none():
+    texts = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *PACKAGE.rglob("*.py")]
+    for path in texts:
+        found = re.search(r"pip install +'?vaerecon\b", path.read_text(encoding="utf-8"))
+        assert found is None, f"{path.relative_to(ROOT)}: {found[0]}"
 
 
 def test_python_versions_agree():

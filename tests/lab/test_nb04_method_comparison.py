@@ -20,6 +20,7 @@ from vaerecon.lab.nb04_method_comparison import (
     comparison,
     error_budget,
     plots,
+    speed,
     validity,
     validity_plots,
 )
@@ -175,6 +176,24 @@ def test_loudness_follows_from_snr_and_correlation(gain_db):
 def test_loudness_has_no_single_answer_from_0_db_on():
     with pytest.raises(ValueError, match="two gains fit"):
         validity.implied_gain_db(1.5, 0.8)
+
+
+def test_the_guides_claim_of_speed_stands_beside_our_times(results):
+    state = torch.get_rng_state()
+    table = speed.speed_table(results, seconds=0.2)
+    assert torch.equal(torch.get_rng_state(), state)
+    guide, ours, full_size = table.to_numpy()  # librosa was not among the methods
+    assert list(guide) == pytest.approx([0.05 / 5, 0.95 / 5, 0.95 / 0.05])
+    long, short = (
+        [r.methods[name].seconds / r.clip.duration for name in ("vocoder", "griffinlim")]
+        for r in results
+    )
+    assert list(ours[:2]) == pytest.approx([(a + b) / 2 for a, b in zip(long, short, strict=True)])
+    assert full_size[2] == pytest.approx(full_size[1] / full_size[0])
+    assert "AudioLDM2" in speed.say_speed(table)
+    assert "AudioLDM2" not in speed.say_speed(table.iloc[:2])
+    table.loc["x", "times faster"] = 0.05
+    assert speed.say_speed(table) == "**x**: here the vocoder is 20 times as slow as Griffin-Lim."
 
 
 def test_the_guide_compared_loudness(results):

@@ -133,5 +133,5 @@ def _need_notebook_packages() -> None:
     if any(importlib.util.find_spec(name) is None for name in ("papermill", "nbconvert")):
         raise click.UsageError(
             "this command runs notebooks, and papermill or nbconvert is not installed: "
-            "pip install 'vaerecon[notebooks]'"
+            "`pip install -e '.[notebooks]'` in a checkout of vaerecon brings them"
         )

@@ -220,8 +220,8 @@ class Cluster(Team):
             from distributed import Client, KilledWorker
         except ImportError:
             raise ValueError(
-                "scheduler: the package distributed is not installed: pip install "
-                "'vaerecon[cluster]', here and on every worker"
+                "scheduler: the package distributed is not installed: `pip install distributed`, "
+                "here and on every worker"
             ) from None
         self._killed = KilledWorker
         try:

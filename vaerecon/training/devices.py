@@ -30,7 +30,7 @@ def make_accelerator(device: str | None = None, precision: str = "no") -> Accele
         from accelerate import Accelerator
     except ImportError:
         raise ValueError(
-            "training: the package accelerate is not installed: pip install 'vaerecon[train]'"
+            "training: the package accelerate is not installed: `pip install accelerate`"
         ) from None
     if precision not in PRECISIONS:
         raise ValueError(f"precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
