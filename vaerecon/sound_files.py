@@ -54,7 +54,7 @@ def open_sound_file(
         guessed = sound.format == "MP3" and not _mp3_has_length(path)
     except (soundfile.LibsndfileError, TypeError):  # TypeError: headerless .raw
         sound, guessed = None, False
-    ffmpeg = find_ffmpeg()
+    ffmpeg = find_ffmpeg() if sound is None or guessed else None
     with sound or nullcontext():
         if sound is not None and not (guessed and ffmpeg):
             source = _from_libsndfile(sound, repr(os.fspath(path)), first, last)
