@@ -35,8 +35,8 @@ from vaerecon.audio.samples import normalize_level
 from vaerecon.bundled import demo_clips
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import GRIFFIN_LIM_STEPS, METHODS
-from vaerecon.phase.retrieval import mel_inversion
-from vaerecon.phase.retrieval import retrieval as phase
+from vaerecon.phase import mel_inversion
+from vaerecon.phase import retrieval as phase
 
 SECONDS = 10
 BATCH = 16

@@ -139,7 +139,7 @@ def _fast(
     "fast Griffin-Lim held to the mel: the kit's best phase retrieval without weights",
 )
 def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
-    from vaerecon.phase.retrieval import retrieval as phase
+    from vaerecon.phase import retrieval as phase
 
     start = phase.mel_to_magnitude(log_mel, n_iter=5)  # every step after it corrects it again
     return phase.griffin_lim(
@@ -156,7 +156,7 @@ def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generato
 def _hybrid(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, vocoder: Any, lag: int
 ) -> torch.Tensor:
-    from vaerecon.phase.retrieval import retrieval as phase
+    from vaerecon.phase import retrieval as phase
 
     start = _vocoder(log_mel, n_samples, generator, vocoder=vocoder, lag=lag)
     return phase.refine(start, log_mel.to(start.device))
@@ -168,7 +168,7 @@ def _hybrid(
     "phase retrieval by ADMM, held to the mel in the same way",
 )
 def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
-    from vaerecon.phase.retrieval import retrieval as phase
+    from vaerecon.phase import retrieval as phase
 
     start = phase.mel_to_magnitude(log_mel)
     return phase.admm(start, n_samples, log_mel=log_mel, generator=generator)
@@ -181,7 +181,7 @@ def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> 
 )
 def _librosa(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
     from vaerecon.audio.conversion import numpy_defaults
-    from vaerecon.phase.retrieval import references as ceilings
+    from vaerecon.phase import references as ceilings
 
     with numpy_defaults():
         return ceilings.librosa_mel_to_audio(log_mel, n_samples, generator=generator)
@@ -209,7 +209,7 @@ def _silence(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) 
 def _oracle_phase(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
 ) -> torch.Tensor:
-    from vaerecon.phase.retrieval import references as ceilings
+    from vaerecon.phase import references as ceilings
 
     return ceilings.oracle_phase(log_mel, original)
 
@@ -224,6 +224,6 @@ def _oracle_phase(
 def _oracle_magnitude(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
 ) -> torch.Tensor:
-    from vaerecon.phase.retrieval import references as ceilings
+    from vaerecon.phase import references as ceilings
 
     return ceilings.oracle_magnitude(original, generator=generator)

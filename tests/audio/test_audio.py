@@ -21,8 +21,8 @@ from conftest import write_flac
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from vaerecon.audio import decoding as sound_files
 from vaerecon.audio.clip import SAMPLE_RATE, Clip, load_audio, stream_audio, write_wav
-from vaerecon.audio.clip import decoding as sound_files
 from vaerecon.audio.decoding import find_ffmpeg
 
 

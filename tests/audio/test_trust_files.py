@@ -22,7 +22,7 @@ from test_audio import ffmpeg, noise, sine
 
 import vaerecon as vr
 import vaerecon.lab.setup
-from vaerecon.audio.clip import decoding as sound_files
+from vaerecon.audio import decoding as sound_files
 from vaerecon.audio.clip import load_audio
 from vaerecon.comparison.clips import find_clips
 from vaerecon.training.data.corpus import find_audio

@@ -200,7 +200,7 @@ def test_one_process_and_two_give_the_same_bits_with_every_metric(variable, tmp_
 
 
 def test_no_more_threads_than_asked_for_and_as_many_as_before_afterwards(folder, monkeypatch):
-    from vaerecon.comparison.run import measure as measuring
+    from vaerecon.comparison import measure as measuring
 
     seen = []
     real = measuring._findings
@@ -218,7 +218,7 @@ def test_no_more_threads_than_asked_for_and_as_many_as_before_afterwards(folder,
 
 
 def test_a_long_clip_takes_the_road_through_files_to_the_same_numbers(tmp_path, monkeypatch):
-    from vaerecon.comparison.run import measure as measuring
+    from vaerecon.comparison import measure as measuring
 
     sf.write(tmp_path / "long.wav", make_sound(3.0), 16000)
     whole = vr.compare(tmp_path, workers=1, **QUICK)
@@ -668,7 +668,7 @@ def test_memory_after_500_clips_is_as_after_50(tmp_path, monkeypatch):
         write_sound(sounds / f"{i:03}.wav", float(rng.uniform(0.1, 0.3)), seed=i)
     (sounds / "250.wav").write_bytes(b"RIFF and then nothing of the kind")
 
-    from vaerecon.comparison.run import run as comparison
+    from vaerecon.comparison import run as comparison
 
     memory = []
 

@@ -13,10 +13,10 @@ from vaerecon.audio.samples import normalize_level
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel, magnitude_to_log_mel, stft_frames
 from vaerecon.mel.stft import istft_frames
+from vaerecon.phase import mel_inversion, projections
+from vaerecon.phase import references as ceilings
+from vaerecon.phase import retrieval as phase
 from vaerecon.phase.mel_inversion import hold_to_mel
-from vaerecon.phase.retrieval import mel_inversion, projections
-from vaerecon.phase.retrieval import references as ceilings
-from vaerecon.phase.retrieval import retrieval as phase
 
 DATA = Path(__file__).parents[1] / "data"
 FRAMINGS = ("train", "inference")

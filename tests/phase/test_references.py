@@ -20,8 +20,8 @@ from vaerecon.lab.nb04_method_comparison import plots
 from vaerecon.mel.front_end import log_mel, stft_frames
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS, Scores
+from vaerecon.phase import references as ceilings
 from vaerecon.phase.references import BOUNDED
-from vaerecon.phase.retrieval import references as ceilings
 
 BLIND = [n for n, m in METHODS.items() if not m.reference_only]  # they see no original
 SOURCES = ("original mel", "VAE")

@@ -283,7 +283,7 @@ def noisy_pair():
 @pytest.mark.parametrize("name", BLOCKWISE)
 def test_metrics_in_blocks_are_those_of_the_whole(noisy_pair, name, monkeypatch):
     from vaerecon import metrics
-    from vaerecon.metrics.scores import signals
+    from vaerecon.metrics import signals
 
     whole = METRICS[name].function(*noisy_pair)
     for module in (metrics, signals):
@@ -293,7 +293,7 @@ def test_metrics_in_blocks_are_those_of_the_whole(noisy_pair, name, monkeypatch)
 
 
 def test_perfect_scores_stay_perfect_in_blocks(noisy_pair, monkeypatch):
-    from vaerecon.metrics.scores import signals
+    from vaerecon.metrics import signals
 
     monkeypatch.setattr(signals, "BLOCK", 16000)
     scores = evaluate(noisy_pair[0], noisy_pair[0], metrics=BLOCKWISE)
@@ -304,7 +304,7 @@ def test_perfect_scores_stay_perfect_in_blocks(noisy_pair, monkeypatch):
 
 @pytest.mark.parametrize("name", ["stoi", "estoi"])
 def test_stoi_of_a_long_clip_is_the_mean_of_its_pieces(noisy_pair, name, monkeypatch):
-    from vaerecon.metrics.scores import perceptual
+    from vaerecon.metrics import perceptual
 
     x, y = noisy_pair
     half = -(-len(x) // 2)
@@ -320,7 +320,7 @@ def test_stoi_of_a_long_clip_is_the_mean_of_its_pieces(noisy_pair, name, monkeyp
 
 
 def test_visqol_of_a_long_clip_is_the_mean_of_its_pieces(noisy_pair, monkeypatch):
-    from vaerecon.metrics.scores import perceptual
+    from vaerecon.metrics import perceptual
     from vaerecon.metrics.signals import pieces_of
 
     lengths = []

@@ -25,11 +25,11 @@ from test_istft_vocoder import small_network
 import vaerecon as vr
 from vaerecon import methods, metrics
 from vaerecon.audio.samples import normalize_level
-from vaerecon.mel.front_end import filters as filterbank
-from vaerecon.mel.front_end import front_end as mel
+from vaerecon.mel import filters as filterbank
+from vaerecon.mel import front_end as mel
 from vaerecon.models import autoencoder
 from vaerecon.models.vocoder import measure_lag, vocode
-from vaerecon.phase.retrieval import mel_inversion
+from vaerecon.phase import mel_inversion
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
 CACHED = (mel.hann_window, filterbank.mel_filters, filterbank.bands)

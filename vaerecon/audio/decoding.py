@@ -99,12 +99,13 @@ def _open_stream(
     path: Path, part: Bytes, first: int = 0, last: int | None = None, guessed: bool = False
 ) -> Iterator[OpenSoundFile]:
     """One stream by what can read it; ``guessed``: libsndfile only guesses how long it is."""
-    name, ffmpeg = repr(os.fspath(path)), find_ffmpeg()
+    name = repr(os.fspath(path))
     size = os.path.getsize(path) if part is None else part[1] - part[0]
     with _libsndfile(path, part) or nullcontext() as sound, ExitStack() as stack:
         known = sound is not None and not guessed and 0 < sound.frames <= MOST * size
+        ffmpeg = None if known else find_ffmpeg()
         source = None
-        if ffmpeg and not known:
+        if ffmpeg:
             try:
                 source = stack.enter_context(_from_ffmpeg(ffmpeg, path, part, first, last))
             except ValueError:
@@ -244,7 +245,7 @@ def _rest(
     ValueError
         If ffmpeg meets errors there too, or is not installed.
     """
-    name, ffmpeg = repr(os.fspath(path)), find_ffmpeg()
+    name = repr(os.fspath(path))
     first, here, stop = frames
     if ffmpeg:
         with _from_ffmpeg(ffmpeg, path, part, first // rate, None) as source:

@@ -34,7 +34,7 @@ from vaerecon.metrics.scores import metric_names
 from vaerecon.models import autoencoder, checkpoints
 from vaerecon.models.precision import dtype_name
 from vaerecon.models.vocoder import measure_lag
-from vaerecon.pipeline.pipeline import saving, stages
+from vaerecon.pipeline import saving, stages
 from vaerecon.pipeline.result import Findings, ModelFacts, Reconstruction, earlier_sounds
 from vaerecon.pipeline.synthesis import Models, synthesized
 from vaerecon.utils.autocast import without_autocast

@@ -21,8 +21,8 @@ from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.lab.nb01_mel_analysis.front_ends import settings
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel, stft_frames
-from vaerecon.phase.retrieval import references as ceilings
-from vaerecon.phase.retrieval import retrieval as phase
+from vaerecon.phase import references as ceilings
+from vaerecon.phase import retrieval as phase
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from vaerecon.audio.samples import normalize_level
 from vaerecon.lab.setup import check_answers, require
 from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import log_mel_mae
-from vaerecon.phase.retrieval import retrieval as phase
+from vaerecon.phase import retrieval as phase
 
 
 def best_snr_db(correlation: float) -> float:
