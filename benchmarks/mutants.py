@@ -126,7 +126,7 @@ FAULTS = (
     Fault("pipeline/stages.py", "gain=1.0 / float(level.gain)", "gain=float(level.gain)",
           "pipeline/test_pipeline.py"),
     Fault("pipeline/joins.py", "ALIKE = 0.01", "ALIKE = 1.0", "utils/test_windows.py"),
-    Fault("utils/windows.py", "(torch.arange(fade) + 0.5)", "torch.arange(fade)",
+    Fault("utils/windows.py", "torch.arange(fade, dtype=torch.float32) + 0.5", "torch.arange(fade)",
           "utils/test_windows.py"),
     Fault("utils/windows.py", "left < 2 * self.longest - self.overlap", "left < 2 * self.longest",
           "utils/test_windows.py"),

@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import torch
 
+from vaerecon.lab.listening import player as player_module
 from vaerecon.lab.listening.levels import (
     CEILING,
     append_rows,
@@ -28,7 +29,6 @@ from vaerecon.lab.listening.levels import (
     match_levels,
 )
 from vaerecon.lab.listening.player import PREFERENCE_COLUMNS, ABPlayer, mel_pictures, play
-from vaerecon.lab.listening.statistics import player as player_module
 
 FOLDER = Path(player_module.__file__).parent
 WIDGET = "application/vnd.jupyter.widget-view+json"

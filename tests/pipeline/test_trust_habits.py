@@ -20,7 +20,7 @@ from diffusers import AudioLDM2Pipeline
 from hub_server import serve
 from safetensors.torch import load_file
 from test_checkpoints import VAE_FILE, save_small
-from test_istft_vocoder import small_network
+from test_fast_vocoder import small_network
 
 import vaerecon as vr
 from vaerecon import methods, metrics

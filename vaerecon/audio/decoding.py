@@ -245,7 +245,7 @@ def _rest(
     ValueError
         If ffmpeg meets errors there too, or is not installed.
     """
-    name = repr(os.fspath(path))
+    name, ffmpeg = repr(os.fspath(path)), find_ffmpeg()
     first, here, stop = frames
     if ffmpeg:
         with _from_ffmpeg(ffmpeg, path, part, first // rate, None) as source:
