@@ -94,9 +94,10 @@ def ceiling_table(results: list[Reconstruction], through_vae: bool, shown: list[
         best = int(np.nanargmin(np.nanmean(distance, axis=0)))
         clip, near = np.unravel_index(np.nanargmin(distance), distance.shape)
         lines.append(
-            f"| {METRICS[metric].label} {METRICS[metric].unit} | {np.nanmean(ceiling):.3g} "
+            f"| {f'{METRICS[metric].label} {METRICS[metric].unit}'.strip()} "
+            f"| {np.nanmean(ceiling):.3g} "
             f"| {METHODS[names[best]].label}, {np.nanmean(scores[:, best]):.3g} "
-            f"| {METHODS[names[near]].label}, {scores[clip, near]:.3g} of {ceiling[clip]:.3g} "
+            f"| {METHODS[names[near]].label}, {scores[clip, near]:.3g} against {ceiling[clip]:.3g} "
             f"on {results[clip].clip.name} "
             f"| {(distance < 0).any(axis=1).sum()} of {np.isfinite(ceiling).sum()} |"
         )
