@@ -207,6 +207,15 @@ def test_sounds_with_other_phases_meet_without_a_seam():
     assert errors["faded"] > 1.5
 
 
+@pytest.mark.parametrize(("level", "mended"), [(-25, False), (-15, True)])
+def test_sounds_agree_if_their_difference_is_20_db_below_them(level, mended):
+    generator = torch.Generator().manual_seed(0)
+    one, noise = torch.randn(2, SECONDS.overlap * 160, generator=generator) * 0.1
+    other = one + 10 ** (level / 20) * noise
+    faded = crossfade(SECONDS, 160)(one, other)
+    assert torch.equal(sound_join(SECONDS, 160)(one, other), faded) != mended
+
+
 def test_the_ends_of_an_overlap_are_the_windows_own():
     generator = torch.Generator().manual_seed(0)
     pair = torch.randn(2, SECONDS.overlap * 160, generator=generator) * 0.1
