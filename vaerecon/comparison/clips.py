@@ -67,7 +67,7 @@ def find_clips(
             f".mp3, .m4a, ...{left_out(others)}"
         )
     if others:
-        warnings.warn(f"clips{left_out(others)}", stacklevel=2)
+        warnings.warn(f"clips{left_out(others)}", stacklevel=3)
     base = os.path.commonpath(bases)
     files = []
     for path in paths:

@@ -125,7 +125,6 @@ def compare(
         If the table cannot be written, or all workers are lost; what was finished is kept.
     """
     check_max_length(max_length)
-    files = find_clips(clips, max_length)
     if output is not None:
         output = Path(text_to_name(output))
         _suffix(output)
@@ -148,6 +147,7 @@ def compare(
         exclude_metrics=_metric_names(exclude_metrics),
         threads=threads,
     )
+    files = find_clips(clips, max_length)
 
     with _team(workers, threads, scheduler, len(files)) as team:
         facts = team.start(partial(describe_model, settings))
