@@ -280,7 +280,7 @@ def write_json(path: Path, sections: dict[str, Section]) -> None:
     path.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
 
 
-def main(run: Callable[[bool], Section]) -> None:
+def make_command(run: Callable[[bool], Section]) -> click.Command:
     """The command line of one benchmark."""
 
     @click.command(help=(sys.modules["__main__"].__doc__ or "").split("\n")[0])
@@ -292,4 +292,9 @@ def main(run: Callable[[bool], Section]) -> None:
         if json_path:
             write_json(json_path, {section.title: section})
 
-    command()
+    return command
+
+
+def main(run: Callable[[bool], Section]) -> None:
+    """Run the command line of one benchmark."""
+    make_command(run)()

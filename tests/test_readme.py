@@ -253,7 +253,10 @@ def find_command(words: list[str]) -> tuple[click.Command, list[str]] | None:
     if words[2] == "vaerecon":
         return cli, words[3:]
     is_package = find_spec(words[2]).submodule_search_locations
-    return import_module(words[2] + ".__main__" * bool(is_package)).main, words[3:]
+    module = import_module(words[2] + ".__main__" * bool(is_package))
+    if isinstance(module.main, click.Command):
+        return module.main, words[3:]
+    return import_module("benchmarks.common").make_command(module.run), words[3:]
 
 
 def subcommands(command: click.Command) -> list[click.Command]:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile as sf
+import torch
 
 import vaerecon as vr
+from vaerecon.cli import cli
+from vaerecon.console import SAVE_MEMORY, run_command
 
 NAME = "söng 歌"
 QUICK = ["--methods", "griffinlim", "--exclude-metric", "visqol"]
@@ -81,6 +86,41 @@ def test_without_standard_streams_results_are_written(tmp_path, song, command, c
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh"]
     assert subprocess.run([*shell, *command], cwd=tmp_path, timeout=300).returncode == 0
     assert (tmp_path / written).stat().st_size > 0
+
+
+# --- memory ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda", "a CUDA device's words"])
+def test_a_machine_out_of_memory_is_told_what_takes_less(device, capsys):
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device")
+
+    @click.command()
+    def greedy() -> None:
+        if device.endswith("words"):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        torch.empty(2**50, device=device)
+
+    before = sys.argv, signal.getsignal(signal.SIGTERM)
+    sys.argv = ["vaerecon"]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            run_command(greedy)
+    finally:
+        sys.argv = before[0]
+        signal.signal(signal.SIGTERM, before[1])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: out of memory; to take less: --chunk-seconds 8")
+    assert "--device cpu" in line
+
+
+@pytest.mark.parametrize("name", ["--chunk-seconds", "--max-length", "--batch-size", "--device"])
+def test_the_options_that_save_memory_exist(name):
+    assert name in SAVE_MEMORY
+    commands = [cli.commands["reconstruct"], *cli.commands["train"].commands.values()]
+    assert any(name in option.opts for command in commands for option in command.params)
 
 
 # --- names ----------------------------------------------------------------------------------------

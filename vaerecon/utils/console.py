@@ -11,6 +11,11 @@ import warnings
 
 import click
 
+SAVE_MEMORY = (
+    "to take less: --chunk-seconds 8 or --max-length, in training a smaller --batch-size; "
+    "--device cpu does without a graphics card's memory"
+)
+
 
 def unwind_on_sigterm() -> None:
     """Make SIGTERM end the program as Ctrl-C does, so that unfinished results are cleaned up."""
@@ -69,12 +74,23 @@ def run_command(command: click.Command) -> None:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; nothing half-written is left", err=True)
         sys.exit(130)
-    except MemoryError:
-        click.echo("error: out of memory; read less with --max-length", err=True)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        click.echo(f"error: out of memory; {SAVE_MEMORY}", err=True)
         sys.exit(2)
     except (ValueError, OSError) as error:
         click.echo(f"error: {_one_line(error)}", err=True)
         sys.exit(2)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether it is Python's error, or torch's RuntimeError, which has other words on each device.
+
+    CUDA and MPS say "out of memory", the CPU "DefaultCPUAllocator: can't allocate memory".
+    """
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
 
 
 def _one_line(message: object) -> str:
