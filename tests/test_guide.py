@@ -13,7 +13,7 @@ from test_readme import code_spans, page_links, parse
 
 import vaerecon as vr
 from vaerecon.bundled import demo_clips
-from vaerecon.cli import cli
+from vaerecon.cli.main import cli
 from vaerecon.methods import METHODS
 
 DOCS = Path(__file__).parent.parent / "docs"

@@ -19,8 +19,8 @@ import soundfile as sf
 import torch
 
 import vaerecon as vr
-from vaerecon.cli import cli
-from vaerecon.console import SAVE_MEMORY, run_command
+from vaerecon.cli.main import cli
+from vaerecon.utils.console import SAVE_MEMORY, run_command
 
 NAME = "söng 歌"
 QUICK = ["--methods", "griffinlim", "--exclude-metric", "visqol"]
