@@ -27,9 +27,10 @@ from conftest import make_sound, run_as_user
 from worker_tasks import die, ready, work
 
 import vaerecon as vr
+from vaerecon.comparison import workers
 from vaerecon.comparison.clips import SoundFile, find_clips, make_batches
 from vaerecon.comparison.journal import journal_path, open_journal
-from vaerecon.comparison.run import summarize, workers
+from vaerecon.comparison.run import summarize
 from vaerecon.comparison.workers import Processes, ThisProcess, run_batches
 from vaerecon.metrics.scores import METRICS
 

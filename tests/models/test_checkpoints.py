@@ -732,6 +732,6 @@ def test_listing_and_checking_load_no_torch():
 
 
 def test_cached_of_the_bundled_model_is_its_size():
-    folder = Path(checkpoints.__file__).parent / "bundled/tiny"
+    folder = Path(checkpoints.__file__).parents[1] / "bundled/tiny"
     names = [*WANTED, "fast/config.json", "fast/diffusion_pytorch_model.safetensors"]
     assert checkpoints.cached("tiny") == sum((folder / name).stat().st_size for name in names)
