@@ -8,6 +8,7 @@ first and last convolution before training starts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,11 +85,12 @@ def scaling_factor(vae: AutoencoderKL, mels: Iterable[torch.Tensor]) -> float:
     Returns
     -------
     float
-        With 4 digits: the rest is chance.
+        With 4 digits, because the rest is chance; 1 for latents that do not vary or are not finite.
     """
     # [B, T, 64] -> [B, 1, T, 64]: a picture with one channel
     latents = [vae.encode(mel[:, None]).latent_dist.mode().flatten() for mel in mels]
-    return float(f"{1 / float(torch.cat(latents).std()):.4g}")
+    deviation = float(torch.cat(latents).std())
+    return float(f"{1 / deviation:.4g}") if 0 < deviation < math.inf else 1.0
 
 
 class VaeNetwork(nn.Module):
