@@ -178,7 +178,7 @@ def measure_vae(paths: list[Path], chunks: tuple[float, ...] = (30, 15, 8)) -> l
     from vaerecon.mel.config import AUDIOLDM_MEL
     from vaerecon.mel.front_end import log_mel
     from vaerecon.models.autoencoder import decode, encode, reduction
-    from vaerecon.utils.windows import chunking
+    from vaerecon.utils.windows import plan_windows
 
     pipe = load_pipeline(full_size=False)
     n_samples = VAE_SECONDS * SAMPLE_RATE
@@ -200,7 +200,7 @@ def measure_vae(paths: list[Path], chunks: tuple[float, ...] = (30, 15, 8)) -> l
         error = (decoded - mel).abs().mean(dim=-1)
         whole = decoded if whole is None else whole
         unit = reduction(pipe.vae)
-        plan = chunking(seconds, rate / unit)
+        plan = plan_windows(seconds, rate / unit)
         seam = torch.zeros(len(mel), dtype=torch.bool)
         start, n_positions = 0, len(mel) // unit
         while plan.stop(start, n_positions) < n_positions:

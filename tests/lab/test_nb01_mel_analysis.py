@@ -328,7 +328,7 @@ def test_a_clip_of_ones_own(explorer) -> None:
 
 
 def test_look_measures_what_it_plays(samples) -> None:
-    view = mel_explorer.look(samples, AUDIOLDM_MEL, n_iter=4)
+    view = mel_explorer.compute_view(samples, AUDIOLDM_MEL, n_iter=4)
     assert torch.equal(view.mel, log_mel(samples, normalize=False))
     assert view.distance == metrics.mrstft(samples, view.sound)
     assert "6,400 values/s" in view.title

@@ -128,13 +128,13 @@ def test_the_best_candidate_is_bold_and_a_ceiling_never(results, scores):
 
 
 def test_the_words_say_whether_the_ceiling_holds(scores):
-    text = tables.say_ceiling(scores)
+    text = tables.ceiling_text(scores)
     assert text.startswith("No method passes the oracle phase on any clip, with or without the VAE")
     assert text.endswith("in SI-SDR, LSD, Spectral convergence, MR-STFT, PESQ-WB, STOI, ESTOI.")
     # inverted: a method that is better than the ceiling, where lower and where higher is better
     row = (scores["method"] == "griffinlim") & (scores["clip"] == "long") & ~scores["vae"]
     for metric, value in (("lsd_db", 0.0), ("estoi", 1.1)):
-        text = tables.say_ceiling(scores.assign(**{metric: scores[metric].where(~row, value)}))
+        text = tables.ceiling_text(scores.assign(**{metric: scores[metric].where(~row, value)}))
         passed = f"by Griffin-Lim in {METRICS[metric].label} on long, no VAE."
         assert text == f"The oracle phase is **no ceiling** here. It is passed {passed}"
 
@@ -190,10 +190,10 @@ def test_the_guides_claim_of_speed_stands_beside_our_times(results):
     )
     assert list(ours[:2]) == pytest.approx([(a + b) / 2 for a, b in zip(long, short, strict=True)])
     assert full_size[2] == pytest.approx(full_size[1] / full_size[0])
-    assert "AudioLDM2" in speed.say_speed(table)
-    assert "AudioLDM2" not in speed.say_speed(table.iloc[:2])
+    assert "AudioLDM2" in speed.speed_text(table)
+    assert "AudioLDM2" not in speed.speed_text(table.iloc[:2])
     table.loc["x", "times faster"] = 0.05
-    assert speed.say_speed(table) == "**x**: here the vocoder is 20 times as slow as Griffin-Lim."
+    assert speed.speed_text(table) == "**x**: here the vocoder is 20 times as slow as Griffin-Lim."
 
 
 def test_the_guide_compared_loudness(results):
@@ -260,8 +260,8 @@ def test_the_budget_adds_up_for_every_method_and_clip(budget):
 
 def test_a_clip_without_a_score_is_left_out_of_the_budget_and_counted(budget):
     assert set(budget.loc[budget["metric"] == "estoi", "clip"]) == {"long"}
-    assert "(1 clip)" in error_budget.say_budget(budget, "estoi")
-    assert error_budget.say_budget(budget[:0]).startswith("No clip has all the scores")
+    assert "(1 clip)" in error_budget.budget_text(budget, "estoi")
+    assert error_budget.budget_text(budget[:0]).startswith("No clip has all the scores")
 
 
 # ------------------------------------------------------------------ the recommendation
@@ -318,14 +318,14 @@ def test_the_words_say_that_panels_and_clips_disagree_and_clips_are_few():
         },
         {"vocoder": 0.05, "griffinlim": 0.05},
     )
-    text = choice.say_recommendation(table)
+    text = choice.recommendation_text(table)
     assert "For speech, time aside: **Vocoder**" in text
     assert "For music and other sound, time aside: **Griffin-Lim**" in text
     assert "disagree: choose by use" in text
     assert "Vocoder on clip0, Vocoder on clip1, Griffin-Lim on clip2" in text
     assert "3 clips cannot settle it" in text
     assert "from 6 clips on" in text
-    alone = choice.say_recommendation(table[table["method"] == "vocoder"])
+    alone = choice.recommendation_text(table[table["method"] == "vocoder"])
     assert alone == "There was one method only, so nothing to choose from."
 
 
@@ -339,7 +339,7 @@ def test_only_what_is_not_beaten_in_both_is_worth_its_cost():
     cost = {"vocoder": 0.01, "griffinlim": 0.1, "hybrid": 0.2, "librosa": 1.0}
     table = made_up(values, cost)
     assert choice.pareto(table, "lsd_db").index.tolist() == ["vocoder", "griffinlim", "librosa"]
-    assert "Vocoder + Griffin-Lim" not in choice.say_cost(table)
+    assert "Vocoder + Griffin-Lim" not in choice.cost_text(table)
 
 
 def test_the_summary_is_finite_and_in_words(results, scores, budget):
@@ -347,7 +347,7 @@ def test_the_summary_is_finite_and_in_words(results, scores, budget):
     assert all(math.isfinite(value) for value, _ in facts.values())
     assert facts["sounds_scored"] == (len(scores), "")
     assert facts["methods_behind_silence"][0] == 3
-    text = choice.say_summary(scores, facts)
+    text = choice.summary_text(scores, facts)
     assert (
         f"24 results of 2 clips were scored by {len(METRICS) - len(NOT_COMPUTED)} metrics" in text
     )
@@ -355,7 +355,7 @@ def test_the_summary_is_finite_and_in_words(results, scores, budget):
     assert "Methods behind silence by SNR: 3 of 3." in text
     assert sum(facts[f"{s}_share_of_lsd"][0] for s in error_budget.SHARES) == pytest.approx(1)
     inverted = facts | {"phase_share_of_lsd": (-0.25, ""), "vae_share_of_lsd": (1.25, "")}
-    text = choice.say_summary(scores, inverted | {"mel_share_of_lsd": (0.0, "")})
+    text = choice.summary_text(scores, inverted | {"mel_share_of_lsd": (0.0, "")})
     assert (
         "Shares of the LSD, mean of the methods: the mel 0%, the VAE 125%, the phase -25%." in text
     )

@@ -121,10 +121,10 @@ def test_the_table_says_what_was_gained_and_lost(frozen):
         {"before": [0.3, 0.2], "after": [0.2, 0.25], "change (%)": [-33.3, 25.0]},
         index=["own", "other"],
     )
-    text = tuning.say_result(table)
+    text = tuning.result_text(table)
     assert "0.300 to 0.200 nepers (-33 %). It learned." in text
     assert "0.200 to 0.250 nepers (+25 %): the price." in text
-    worse = tuning.say_result(table.iloc[::-1])
+    worse = tuning.result_text(table.iloc[::-1])
     assert "It did not get better" in worse
     assert "no price here" in worse
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from dataclasses import replace
 
 import librosa
 import numpy as np
@@ -498,7 +499,7 @@ def test_evaluate_answers_anything_finite_with_numbers_or_reasons(case):
     assert all(scores.notes.values())
 
 
-# ---- evaluate, mean_scores, validate, estimate_lag --------------------------------------------
+# ---- evaluate, mean_scores, validate ------------------------------------------------------
 
 
 def test_metrics_are_chosen_by_name_and_come_in_the_registrys_order():
@@ -568,12 +569,9 @@ def test_a_mean_says_how_many_were_scored():
         mean_scores([])
 
 
-@pytest.mark.parametrize("lag", [-37, 0, 16, 400])
-def test_lag_is_found(lag):
-    assert metrics.estimate_lag(SPEECH, np.roll(NOISY, lag)) == lag
-    assert metrics.estimate_lag(SPEECH, -np.roll(NOISY, lag)) == lag
-
-
-def test_lag_stays_within_bounds():
-    assert abs(metrics.estimate_lag(SPEECH, np.roll(SPEECH, 300), max_lag=20)) <= 20
-    assert metrics.estimate_lag([1.0, 2.0], [1.0, 2.0]) == 0
+def test_a_value_that_is_no_number_is_noted_as_such(monkeypatch):
+    broken = replace(metrics.METRICS["rmse"], function=lambda reference, estimate: math.nan)
+    monkeypatch.setitem(metrics.METRICS, "rmse", broken)
+    scores = metrics.evaluate(SPEECH, NOISY, exclude=set(metrics.METRICS) - {"rmse"})
+    assert scores["rmse"] is None
+    assert scores.notes["rmse"].startswith("not a number")

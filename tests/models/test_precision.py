@@ -135,8 +135,6 @@ def test_the_quicker_is_taken_and_remembered(cache, slow, chosen):
     assert not calls  # known: not measured again
     tuning.tune(make_vocoder(), run)
     assert calls  # another architecture is
-    tuning.forget()
-    assert not (cache / "tuning.json").exists()
 
 
 def test_overrides(cache, monkeypatch):

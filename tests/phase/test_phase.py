@@ -16,7 +16,7 @@ from vaerecon.mel.stft import istft_frames
 from vaerecon.phase import mel_inversion, projections
 from vaerecon.phase import references as ceilings
 from vaerecon.phase import retrieval as phase
-from vaerecon.phase.mel_inversion import hold_to_mel
+from vaerecon.phase.mel_inversion import fit_to_mel
 
 DATA = Path(__file__).parents[1] / "data"
 FRAMINGS = ("train", "inference")
@@ -152,11 +152,11 @@ def test_a_comb_puts_back_what_it_cuts(first, step):
     """Analysis and synthesis of every frame, or every second, give the same sound again."""
     magnitude = torch.rand(1, 23, 513)
     onto = projections.Projection(magnitude, None, AUDIOLDM_MEL)
-    comb = onto.comb(first, step)
+    subset = onto.every_nth_frame(first, step)
     signal = torch.randn(1, onto.length, generator=torch.Generator().manual_seed(0))
-    found = onto.synthesize(lambda frames: onto.analyze(signal, frames, comb), comb)
+    found = onto.synthesize(lambda frames: onto.analyze(signal, frames, subset), subset)
     # the outermost samples are divided by almost nothing
-    known = slice(comb.ends[0].stop + 5, comb.ends[1].start - 5)
+    known = slice(subset.ends[0].stop + 5, subset.ends[1].start - 5)
     assert known.stop - known.start > 0.8 * 23 * 160
     torch.testing.assert_close(found[:, known], signal[:, known], atol=1e-3, rtol=0)
 
@@ -195,9 +195,9 @@ def test_start_gives_the_magnitude_its_detail(sound):
 
 def test_a_magnitude_is_held_to_a_mel_of_its_own_frames_only():
     with pytest.raises(ValueError, match=r"log-mel: got shape \[9, 64\].*\[10, 64\]"):
-        hold_to_mel(torch.rand(10, 513), torch.zeros(9, 64))
+        fit_to_mel(torch.rand(10, 513), torch.zeros(9, 64))
     with pytest.raises(ValueError, match=r"log-mel: got shape \[1, 10, 64\].*\[2, 10, 64\]"):
-        hold_to_mel(torch.rand(2, 10, 513), torch.zeros(1, 10, 64))
+        fit_to_mel(torch.rand(2, 10, 513), torch.zeros(1, 10, 64))
 
 
 # ------------------------------------------------------------------ lengths, batches, layouts

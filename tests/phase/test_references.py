@@ -206,22 +206,22 @@ def test_the_corner_of_true_magnitudes(results):
 
 def test_the_words_follow_the_results():
     phase = budget_of(mel_true=1, vae_true=3, true_own=6, mel_own=7, vae_own=9)
-    text = eb.say_budget(phase)
+    text = eb.budget_text(phase)
     assert "**Fast** loses 9.0 (1 clip): the mel 1.0, the VAE 2.0, the phase 6.0." in text
     assert "The phase costs 6.0 alone, 6.0 on top of the magnitude." in text
     assert "Widest: the phase for Fast." in text
     assert "Below zero" not in text
     # inverted: the true phase is no help, the magnitude is the fault
-    text = eb.say_budget(budget_of(mel_true=7, vae_true=8, true_own=1, mel_own=7, vae_own=8))
+    text = eb.budget_text(budget_of(mel_true=7, vae_true=8, true_own=1, mel_own=7, vae_own=8))
     assert "the mel 6.5, the VAE 1.0, the phase 0.5." in text
     assert "Widest: the mel for Fast." in text
     # a mel that goes better with the method's phase than the true magnitude does
     hiding = budget_of(mel_true=1, vae_true=2, true_own=6, mel_own=3, vae_own=4)
-    text = eb.say_budget(hiding)
+    text = eb.budget_text(hiding)
     assert "the mel -1.0, the VAE 1.0, the phase 4.0." in text
     assert "Below zero: the mel of Fast (-1.0)." in text
     assert eb.mean_shares(hiding, "lsd_db") == {"mel": -0.25, "vae": 0.25, "phase": 1.0}
-    assert eb.say_budget(hiding, "estoi").startswith("No clip has all the scores")
+    assert eb.budget_text(hiding, "estoi").startswith("No clip has all the scores")
 
 
 def test_bars_begin_at_zero_and_a_negative_share_goes_left():

@@ -127,9 +127,9 @@ def test_the_picture_of_a_long_clip_says_what_it_shows(in_memory):
 
 def seam_frames(n_frames: int) -> torch.Tensor:
     """Which frames lie where one window passes into the next."""
-    from vaerecon.utils.windows import chunking
+    from vaerecon.utils.windows import plan_windows
 
-    plan = chunking(CHUNK, 100)
+    plan = plan_windows(CHUNK, 100)
     seam, start = torch.zeros(n_frames, dtype=torch.bool), 0
     while plan.stop(start, n_frames) < n_frames:
         start = plan.stop(start, n_frames) - plan.overlap

@@ -158,13 +158,13 @@ def test_the_loss_falls(data, tmp_path):
 def test_discriminators_join_at_their_step_and_learn(data, tmp_path):
     run("vae", data, tmp_path, 40, adversarial_from=0.5, discriminator_rate=1e-2)
     rows = read_curve(tmp_path / "vae_run" / "curve.csv")
-    assert [row["step"] for row in rows if "judge" in row] == list(range(22, 42, 2))
-    assert rows[-1]["judge"] < 0.9 * rows[10]["judge"]
-    assert rows[-1]["loss"] > rows[-1]["mae"]  # their opinion counts
+    assert [row["step"] for row in rows if "discriminator" in row] == list(range(22, 42, 2))
+    assert rows[-1]["discriminator"] < 0.9 * rows[10]["discriminator"]
+    assert rows[-1]["loss"] > rows[-1]["mae"]  # their adversarial counts
 
 
 def test_without_a_wish_there_are_no_discriminators(data, tmp_path):
-    assert "judge" not in run("vae", data, tmp_path, 2)
+    assert "discriminator" not in run("vae", data, tmp_path, 2)
 
 
 def test_checkpoints_come_with_pictures_and_sound(data, tmp_path):

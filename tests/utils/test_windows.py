@@ -16,12 +16,12 @@ from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel
 from vaerecon.phase.retrieval import griffin_lim, mel_to_magnitude
 from vaerecon.pipeline.joins import sound_join
-from vaerecon.utils.windows import Chunking, chunking, crossfade, spans, stitched
+from vaerecon.utils.windows import WindowPlan, crossfade, overlap_windows, plan_windows, split
 
-PLAN = Chunking(longest=40, overlap=8, fade=2, rate=100.0)
+PLAN = WindowPlan(longest=40, overlap=8, fade=2, rate=100.0)
 
 
-def windows(length: int, plan: Chunking) -> list[tuple[int, int]]:
+def windows(length: int, plan: WindowPlan) -> list[tuple[int, int]]:
     found, start = [], 0
     while True:
         stop = plan.stop(start, length)
@@ -33,7 +33,7 @@ def windows(length: int, plan: Chunking) -> list[tuple[int, int]]:
 
 @given(length=st.integers(1, 2000), longest=st.integers(32, 300))
 def test_windows_cover_all_and_none_is_short(length, longest):
-    plan = Chunking(longest, overlap=8, fade=2, rate=1.0)
+    plan = WindowPlan(longest, overlap=8, fade=2, rate=1.0)
     found = windows(length, plan)
     assert found[0][0] == 0
     assert found[-1][1] == length
@@ -48,7 +48,7 @@ def test_windows_cover_all_and_none_is_short(length, longest):
 
 @given(length=st.integers(1, 500), longest=st.integers(1, 60))
 def test_spans_are_the_same_without_an_overlap(length, longest):
-    found = list(spans(length, longest))
+    found = list(split(length, longest))
     assert [i for a, b in found for i in range(a, b)] == list(range(length))
     assert all(0 < b - a <= longest for a, b in found)
     assert len(found) == 1 or min(b - a for a, b in found) >= longest // 2
@@ -63,12 +63,12 @@ def test_what_does_not_depend_on_the_window_comes_back_exactly(length, unit, axi
     def compute(start, stop):
         return source.narrow(axis, start * unit, (stop - start) * unit)
 
-    pieces = list(stitched(length, compute, PLAN, unit=unit, axis=axis))
+    pieces = list(overlap_windows(length, compute, PLAN, unit=unit, axis=axis))
     assert torch.equal(torch.cat(pieces, axis), source)
 
 
 def test_the_middle_of_an_overlap_belongs_to_both_and_its_ends_to_one():
-    plan = Chunking(40, 8, 2, 1.0)
+    plan = WindowPlan(40, 8, 2, 1.0)
     joined = crossfade(plan)(torch.zeros(8), torch.ones(8))
     assert joined.tolist() == [0, 0, 0, 0.25, 0.75, 1, 1, 1]
 
@@ -81,7 +81,7 @@ def test_a_window_knows_nothing_that_the_one_before_did():
         calls.append((start, stop))
         return torch.full((stop - start,), float(len(calls)))
 
-    out = torch.cat(list(stitched(100, compute, PLAN)))
+    out = torch.cat(list(overlap_windows(100, compute, PLAN)))
     assert calls == windows(100, PLAN)
     assert len(calls) > 2
     for i, (start, stop) in enumerate(calls[1:-1], start=2):
@@ -91,9 +91,9 @@ def test_a_window_knows_nothing_that_the_one_before_did():
 
 def test_too_short_windows_are_refused():
     with pytest.raises(ValueError, match=r"chunk_seconds: got 5, expected at least 8"):
-        chunking(5, 100)
+        plan_windows(5, 100)
     with pytest.raises(ValueError, match=r"expected at least 32"):
-        Chunking(31, 8, 2, 100.0)
+        WindowPlan(31, 8, 2, 100.0)
 
 
 # ---- out of memory (injected where a GPU would raise it)
@@ -114,9 +114,9 @@ def scarce(room: int):
 
 def test_out_of_memory_goes_on_in_shorter_windows_and_says_so():
     values, met, compute = scarce(room=60)
-    plan = Chunking(200, 8, 2, rate=10.0)
+    plan = WindowPlan(200, 8, 2, rate=10.0)
     with pytest.warns(UserWarning, match=r"stage: out of memory") as caught:
-        out = torch.cat(list(stitched(1000, compute, plan, stage="stage")))
+        out = torch.cat(list(overlap_windows(1000, compute, plan, stage="stage")))
     assert torch.equal(out, values)
     assert met[:3] == [200, 100, 50]
     assert max(met[2:]) == 50  # and does not try the long ones again
@@ -128,7 +128,7 @@ def test_out_of_memory_goes_on_in_shorter_windows_and_says_so():
 def test_out_of_memory_in_a_clip_of_one_window():
     values, met, compute = scarce(room=60)
     with pytest.warns(UserWarning, match="out of memory"):
-        out = torch.cat(list(stitched(100, compute, Chunking(200, 8, 2, 10.0))))
+        out = torch.cat(list(overlap_windows(100, compute, WindowPlan(200, 8, 2, 10.0))))
     assert torch.equal(out, values[:100])
     assert met[:2] == [100, 50]
 
@@ -144,7 +144,7 @@ def test_out_of_memory_in_the_middle_keeps_what_was_done():
         return values[start:stop]
 
     with pytest.warns(UserWarning, match="out of memory"):
-        out = torch.cat(list(stitched(1000, compute, Chunking(200, 8, 2, 10.0))))
+        out = torch.cat(list(overlap_windows(1000, compute, WindowPlan(200, 8, 2, 10.0))))
     assert torch.equal(out, values)
 
 
@@ -154,12 +154,12 @@ def test_no_room_at_all_is_an_error_with_the_ways_out():
         pytest.warns(UserWarning, match="out of memory"),
         pytest.raises(ValueError, match=r"stage: out of memory with 3.2 s.*--device cpu"),
     ):
-        list(stitched(1000, compute, Chunking(200, 8, 2, rate=10.0), stage="stage"))
+        list(overlap_windows(1000, compute, WindowPlan(200, 8, 2, rate=10.0), stage="stage"))
 
 
 # ---- seams of sounds
 
-SECONDS = Chunking(longest=200, overlap=50, fade=14, rate=100.0)  # frames; quicker than 8 s
+SECONDS = WindowPlan(longest=200, overlap=50, fade=14, rate=100.0)  # frames; quicker than 8 s
 
 
 def test_sounds_that_agree_are_cross_faded_and_no_more():
@@ -169,7 +169,7 @@ def test_sounds_that_agree_are_cross_faded_and_no_more():
         return x[160 * start : 160 * stop]
 
     join = sound_join(SECONDS, 160)
-    out = torch.cat(list(stitched(400, compute, SECONDS, unit=160, join=join)))
+    out = torch.cat(list(overlap_windows(400, compute, SECONDS, unit=160, join=join)))
     assert torch.equal(out, x)
 
 
@@ -192,7 +192,7 @@ def test_sounds_with_other_phases_meet_without_a_seam():
         seam[first : first + SECONDS.fade + 8] = True
     errors = {}
     for name, join in (("mended", sound_join(SECONDS, 160)), ("faded", None)):
-        out = torch.cat(list(stitched(len(mel), compute, SECONDS, unit=160, join=join)))
+        out = torch.cat(list(overlap_windows(len(mel), compute, SECONDS, unit=160, join=join)))
         assert out.shape == x.shape
         heard = log_mel(out, normalize=False)
         error = (heard - mel).abs().mean(dim=-1)
@@ -241,6 +241,6 @@ def test_the_margin_is_more_than_the_models_see():
             resblock_kernel_sizes = (3, 7, 11)
             resblock_dilation_sizes = ((1, 3, 5),) * 3
 
-    plan = chunking(30, AUDIOLDM_MEL.frames_per_second)
+    plan = plan_windows(30, AUDIOLDM_MEL.frames_per_second)
     assert receptive_field(Vocoder) == 23
     assert plan.margin > receptive_field(Vocoder)

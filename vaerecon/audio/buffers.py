@@ -98,7 +98,7 @@ class FileTrack:
 Track = MemoryTrack | FileTrack
 
 
-class MemoryShelf:
+class MemoryStore:
     """Keeps tracks in memory."""
 
     def keep(self, pieces: Iterable[torch.Tensor], axis: int = -1, **_: Any) -> MemoryTrack:
@@ -110,7 +110,7 @@ class MemoryShelf:
         """Say that ``track`` is not needed any more."""
 
 
-class FolderShelf:
+class FolderStore:
     """Keeps tracks in files: sounds under their own name in one folder, the rest in another.
 
     A context manager: closes the files when it is left.
@@ -127,7 +127,7 @@ class FolderShelf:
         self.folder, self.scratch = folder, scratch
         self._open: list[FileTrack] = []
 
-    def __enter__(self) -> FolderShelf:
+    def __enter__(self) -> FolderStore:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -157,4 +157,4 @@ class FolderShelf:
         track.path.unlink()
 
 
-Shelf = MemoryShelf | FolderShelf
+Store = MemoryStore | FolderStore

@@ -21,7 +21,7 @@ import torch
 from vaerecon.audio.clip import Clip, load_audio
 from vaerecon.audio.conversion import full_scale, refusal, to_float32
 from vaerecon.utils.numbers import is_number
-from vaerecon.utils.windows import spans
+from vaerecon.utils.windows import split
 
 ArrayLike = np.ndarray | torch.Tensor | list[float]
 Reader = Callable[[int, int], torch.Tensor]  # (start, stop) to that section of a sound
@@ -79,7 +79,7 @@ def as_samples(samples: ArrayLike) -> torch.Tensor:
         If the shape is another, nothing is in it, a value is not finite, or for other integers.
     """
     x = samples_in_layout(samples)
-    # a finite sum has only finite terms, and is quicker than a look at each
+    # a finite sum has only finite terms, and is quicker to check than each term
     if not (torch.isfinite(x.sum()) or torch.isfinite(x).all()):
         raise ValueError(
             "samples: got NaN or infinite values, expected finite ones; "
@@ -89,7 +89,7 @@ def as_samples(samples: ArrayLike) -> torch.Tensor:
 
 
 def samples_in_layout(samples: ArrayLike) -> torch.Tensor:
-    """:func:`as_samples` but for the values."""
+    """The same as :func:`as_samples`, without the check that all values are finite."""
     if isinstance(samples, torch.Tensor):
         try:
             scale = full_scale(samples.dtype)
@@ -170,7 +170,7 @@ def measure_level(n_samples: int, read: Reader, longest: int) -> Level:
     if n_samples <= longest:
         return normalize_level(read(0, n_samples))[1]
     total, lowest, highest = 0.0, math.inf, -math.inf
-    for start, stop in spans(n_samples, longest):
+    for start, stop in split(n_samples, longest):
         x = read(start, stop)
         total += float(x.double().sum())
         lowest, highest = min(lowest, float(x.min())), max(highest, float(x.max()))

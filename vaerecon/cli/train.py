@@ -47,7 +47,7 @@ def _shared(command: click.decorators.FC) -> click.decorators.FC:
                      help="Held-out crops to draw and to write as sound at each checkpoint. "
                           "[default: 2]"),
         click.option("--adversarial-from", type=click.IntRange(min=0), metavar="STEP",
-                     help="Let discriminators judge from this step on. [default: never on a CPU, "
+                     help="First step that uses discriminators. [default: never on a CPU, "
                           "where a vocoder's step with them costs three to four plain ones; "
                           "after a third of "
                           "the steps on CUDA]"),

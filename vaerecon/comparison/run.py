@@ -152,7 +152,7 @@ def compare(
     with _team(workers, threads, scheduler, len(files)) as team:
         facts = team.start(partial(describe_model, settings))
         if workers is None and isinstance(team, Processes) and facts["model"]["device"] != "cpu":
-            team.narrow(1)  # more copies of the model on one GPU have to be asked for
+            team.limit_workers(1)  # more copies of the model on one GPU have to be asked for
         with open_journal(output, settings.to_record(facts), resume) as journal:
             _measure_all(files, settings, team, journal)
             table = _table(files, settings, facts, journal.entries())

@@ -35,13 +35,13 @@ THREAD_VARIABLES = (
 )  # fmt: skip
 CONNECT = 30  # s; to reach a scheduler, and then for its first worker
 ABANDONED = 60  # s without any worker after which a cluster is given up
-LOOK = 5  # s between two looks at whether there still are workers
+CHECK_EVERY = 5  # s between two looks at whether there still are workers
 
 
 class Team(AbstractContextManager):
-    """What runs batches. ``patience``: deaths of an item, run alone, until it is given up."""
+    """Runs batches. ``max_retries``: how often an item may end its worker before it is given up."""
 
-    patience = 1
+    max_retries = 1
 
     def __init__(self) -> None:
         self.executor: Executor
@@ -51,18 +51,18 @@ class Team(AbstractContextManager):
         return 1
 
     def start(self, ready: Callable[[], Result]) -> Result:
-        """Get a worker to work, once at the beginning and after a death; returns ``ready()``."""
+        """Start a worker, at the beginning and after one has died; returns ``ready()``."""
         return self.executor.submit(ready).result()
 
     def died(self, error: Exception) -> bool:
         """Whether ``error`` says that a worker process died."""
         return False
 
-    def look(self) -> None:
-        """Called while nothing ends; raises OSError if nothing ever will."""
+    def check_alive(self) -> None:
+        """Called while no batch ends; raises OSError if none can end any more."""
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Let go of the workers; at once if there was an error."""
+        """Stop the workers; at once if there was an error."""
 
 
 class _Here(Executor):
@@ -108,7 +108,7 @@ class Processes(Team):
         Of each, for the libraries that read it from the environment.
     """
 
-    patience = 2
+    max_retries = 2
 
     def __init__(self, workers: int, threads: int = 1):
         self._workers, self._threads = workers, threads
@@ -116,22 +116,22 @@ class Processes(Team):
 
     def _open(self) -> None:
         context = multiprocessing.get_context("spawn")  # fork breaks torch's threads
-        leash, self._leash = context.Pipe(duplex=False)
+        parent_pipe, self._parent_end = context.Pipe(duplex=False)
         self.executor = _Pool(
-            self._workers, context, initializer=_begin, initargs=(leash, self._threads)
+            self._workers, context, initializer=_begin, initargs=(parent_pipe, self._threads)
         )
 
     def _close(self, at_once: bool) -> None:
         if at_once:
-            self._leash.close()
+            self._parent_end.close()
         self.executor.shutdown(wait=True, cancel_futures=True)
-        self._leash.close()
+        self._parent_end.close()
 
     def width(self) -> int:
         """One batch a process: whatever is under way when one dies is then known."""
         return self._workers
 
-    def narrow(self, workers: int) -> None:
+    def limit_workers(self, workers: int) -> None:
         """Use fewer from now on."""
         self._workers = min(self._workers, workers)
 
@@ -181,21 +181,21 @@ def _ctrl_c_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(leash: Any, threads: int) -> None:
+def _begin(parent_pipe: Any, threads: int) -> None:
     """First thing in a worker process."""
     spare_collector()
     for name in THREAD_VARIABLES:
         os.environ[name] = str(threads)
-    threading.Thread(target=_follow, args=(leash,), daemon=True).start()
+    threading.Thread(target=_follow, args=(parent_pipe,), daemon=True).start()
 
 
-def _follow(leash: Any) -> None:
+def _follow(parent_pipe: Any) -> None:
     """End this process when the other end of the pipe is closed, or its owner is no more.
 
     Without it a worker whose parent was killed would wait for work for ever.
     """
     with suppress(EOFError, OSError):
-        leash.recv_bytes()
+        parent_pipe.recv_bytes()
     os._exit(1)
 
 
@@ -267,7 +267,7 @@ class Cluster(Team):
         """As in :class:`Team`. Dask itself has by then tried it on several workers."""
         return isinstance(error, self._killed)
 
-    def look(self) -> None:
+    def check_alive(self) -> None:
         """As in :class:`Team`."""
         if self._client.nthreads():
             self._alone_since = None
@@ -339,7 +339,7 @@ def run_batches(
                     raise
                 broken = True
                 deaths += alone
-                if deaths >= team.patience:
+                if deaths >= team.max_retries:
                     yield batch, None
                 else:
                     logger.warning("a worker died: %d to be done again", len(batch))
@@ -363,7 +363,7 @@ def _submit(team: Team, function: Callable, batch: list) -> Future:
 def _ended(team: Team, running: dict[Future, Any]) -> set[Future]:
     """Wait until at least one has ended."""
     while True:
-        ended, _ = wait(running, timeout=LOOK, return_when=FIRST_COMPLETED)
+        ended, _ = wait(running, timeout=CHECK_EVERY, return_when=FIRST_COMPLETED)
         if ended:
             return ended
-        team.look()
+        team.check_alive()

@@ -84,7 +84,7 @@ def mean_table(
     return pd.DataFrame(cells, index=labels)
 
 
-def say_ceiling(scores: pd.DataFrame) -> str:
+def ceiling_text(scores: pd.DataFrame) -> str:
     """Whether ``oracle_phase`` bounds the candidates in the metrics where it should; Markdown."""
     metrics, passing = scored_metrics(scores, BOUNDED), []
     for metric in metrics:

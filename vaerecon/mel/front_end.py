@@ -43,7 +43,7 @@ from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
 from vaerecon.mel.filters import sum_bands
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import on_cores
-from vaerecon.utils.windows import spans
+from vaerecon.utils.windows import split
 
 BLOCK = 256  # frames computed at once: their windows stay in the cache, however long the sound is
 
@@ -209,7 +209,7 @@ def _log_mel(x: torch.Tensor, config: MelConfig, framing: Framing, normalize: bo
     n_samples = x.shape[-1]
     pieces = [
         log_mel_section(lambda a, b: x[..., a:b], n_samples, first, last, config, framing)
-        for first, last in spans(config.n_frames(n_samples, framing), BLOCK)
+        for first, last in split(config.n_frames(n_samples, framing), BLOCK)
     ]
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-2)
 

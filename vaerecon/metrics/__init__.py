@@ -2,9 +2,10 @@
 
 Conventions: every metric is a function ``(reference, estimate) -> float`` of one clip, ``[N]``
 samples at 16 kHz each (numpy, torch, a list or a track), of the same length and already aligned; it
-runs in float64 on the CPU. :func:`evaluate` computes them all and never raises for an odd signal:
-what has no value there is None, and ``scores.notes`` says why. (The functions raise
-:class:`UndefinedScore` for it; an infinite value they return.) A peak at or below 1e-8 is silence.
+runs on the CPU, in float64 (log_mel_mae in float32, as the front-end). :func:`evaluate` computes
+them all and never raises for an odd signal: what has no value there is None, and ``scores.notes``
+says why. (The functions raise :class:`UndefinedScore` for it; an infinite value they return.) A
+peak at or below 1e-8 is silence.
 
 ========================= ============== ====== ===================================================
 metric                    range          better what it tells, and what it does not
@@ -61,7 +62,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Metric",
             "Scores",
             "correlation",
-            "estimate_lag",
             "evaluate",
             "log_mel_mae",
             "lsd_db",

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from vaerecon.audio.conversion import numpy_defaults
-from vaerecon.audio.samples import ArrayLike, Reader
+from vaerecon.audio.samples import Reader
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel_section, magnitudes
 from vaerecon.metrics.perceptual import estoi, pesq_wb, resample, stoi, visqol
@@ -25,7 +25,7 @@ from vaerecon.metrics.signals import (
     paired_magnitudes,
 )
 from vaerecon.utils.numbers import is_number
-from vaerecon.utils.windows import spans
+from vaerecon.utils.windows import split
 
 SAMPLE_RATE = AUDIOLDM_MEL.sample_rate  # Hz; of everything here
 LSD_FLOOR = 1e-4  # STFT magnitude at peak 0.5; about the mel's own floor (1e-5 / filter sum 0.064)
@@ -98,7 +98,7 @@ def log_mel_mae(reference: Side, estimate: Side) -> float:
     readers = [lambda a, b, r=r: r(a, b).float() for r in one_gain(ref, est)]
     n_samples, total = len(ref), 0.0
     n_frames = AUDIOLDM_MEL.n_frames(n_samples)
-    for first, last in spans(n_frames, BLOCK // AUDIOLDM_MEL.hop_length):
+    for first, last in split(n_frames, BLOCK // AUDIOLDM_MEL.hop_length):
         one, other = (log_mel_section(read, n_samples, first, last) for read in readers)
         total += float((one - other).double().abs().sum())
     return total / (n_frames * AUDIOLDM_MEL.n_mels)
@@ -141,7 +141,7 @@ def mrstft(reference: Side, estimate: Side) -> float:
     for n_fft, hop, win in MRSTFT:
         error = energy = difference = 0.0
         count = 0
-        for first, last in spans(len(ref) // hop + 1, BLOCK // hop):
+        for first, last in split(len(ref) // hop + 1, BLOCK // hop):
             one, other = (
                 _plain_magnitudes(read, len(ref), first, last, n_fft, hop, win) for read in readers
             )
@@ -275,6 +275,8 @@ def evaluate(
             scores[name] = value
         elif value == (math.inf if METRICS[name].best == "higher" else -math.inf):
             scores.notes[name] = "infinite: the estimate has no error that this metric sees"
+        elif math.isnan(value):
+            scores.notes[name] = "not a number: the metric has no value for these signals"
         else:
             scores.notes[name] = "infinite: the estimate has nothing of the reference"
     return scores
@@ -305,17 +307,3 @@ def mean_scores(scores: Sequence[Scores]) -> dict[str, Mean]:
         values = [one[name] for one in scores if one.get(name) is not None]
         means[name] = Mean(sum(values) / len(values) if values else None, len(values))
     return means
-
-
-def estimate_lag(reference: ArrayLike, estimate: ArrayLike, max_lag: int = 400) -> int:
-    """Samples by which ``estimate`` is late (early if negative), by cross-correlation.
-
-    A diagnostic: shift by a lag that is known of the method, never by the one found for a clip,
-    which flatters. For incoherent sound the peak means little.
-    """
-    ref, est = (side.read(0, len(side)) for side in as_pair(reference, estimate))
-    max_lag = min(max_lag, len(ref) - 1)
-    size = 2 * len(ref)  # room for every lag without wrapping round
-    spectrum = torch.fft.rfft(est, size) * torch.fft.rfft(ref, size).conj()
-    around_zero = torch.fft.irfft(spectrum, size).roll(max_lag)[: 2 * max_lag + 1]
-    return int(around_zero.abs().argmax()) - max_lag

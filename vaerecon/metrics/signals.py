@@ -18,7 +18,7 @@ from vaerecon.audio.buffers import FileTrack, MemoryTrack, Track
 from vaerecon.audio.samples import PEAK, SILENCE, ArrayLike, Reader, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import magnitudes, stft_section
-from vaerecon.utils.windows import spans
+from vaerecon.utils.windows import split
 
 BLOCK = 10 * AUDIOLDM_MEL.sample_rate  # samples at once
 
@@ -82,7 +82,7 @@ class Signal:
 
     def blocks(self) -> Iterator[torch.Tensor]:
         """All of it, in order."""
-        for start, stop in spans(len(self), BLOCK):
+        for start, stop in split(len(self), BLOCK):
             yield self.read(start, stop)
 
     @cached_property
@@ -165,7 +165,7 @@ def paired_magnitudes(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, 
     """STFT magnitudes ``[t, 513]`` of both at one gain, on the mel's frame grid."""
     readers = one_gain(ref, est)
     n_samples = len(ref)
-    for first, last in spans(AUDIOLDM_MEL.n_frames(n_samples), BLOCK // AUDIOLDM_MEL.hop_length):
+    for first, last in split(AUDIOLDM_MEL.n_frames(n_samples), BLOCK // AUDIOLDM_MEL.hop_length):
         yield tuple(magnitudes(stft_section(read, n_samples, first, last)) for read in readers)
 
 

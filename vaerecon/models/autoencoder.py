@@ -41,7 +41,7 @@ from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import check_log_mel
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import device_of, one_by_one
-from vaerecon.utils.windows import CHUNK_SECONDS, chunking, stitched
+from vaerecon.utils.windows import CHUNK_SECONDS, overlap_windows, plan_windows
 
 CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
 
@@ -172,9 +172,9 @@ def posterior_pieces(
         return both[:, 0] if x.ndim == 2 else both
 
     rate = config.frames_per_second
-    plan = chunking(chunk / rate, rate / frames)
+    plan = plan_windows(chunk / rate, rate / frames)
     length = -(-n_frames // frames)
-    yield from stitched(length, window, plan, axis=-2, stage="VAE encoder")
+    yield from overlap_windows(length, window, plan, axis=-2, stage="VAE encoder")
 
 
 def kl_nats(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
@@ -348,5 +348,5 @@ def decoded_pieces(
         return log_mel[0] if z.ndim == 3 else log_mel
 
     rate = config.frames_per_second
-    plan = chunking(chunk / rate, rate / frames)
-    yield from stitched(n_positions, window, plan, unit=frames, axis=-2, stage="VAE decoder")
+    plan = plan_windows(chunk / rate, rate / frames)
+    yield from overlap_windows(n_positions, window, plan, unit=frames, axis=-2, stage="VAE decoder")

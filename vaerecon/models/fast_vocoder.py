@@ -47,7 +47,7 @@ from vaerecon.audio.samples import ArrayLike
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import check_log_mel
 from vaerecon.models.checkpoint_files import FAST, check_weights, fill, read_config
-from vaerecon.phase.mel_inversion import hold_to_mel, spread
+from vaerecon.phase.mel_inversion import fit_to_mel, spread
 from vaerecon.phase.retrieval import griffin_lim
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import one_by_one
@@ -195,7 +195,7 @@ def predict_magnitude(network: MagnitudeNetwork, log_mel: ArrayLike) -> torch.Te
     mel = check_log_mel(log_mel).to(network.device)
     batch = mel if mel.ndim == 3 else mel[None]
     magnitude = one_by_one(network, batch).exp()
-    return hold_to_mel(magnitude if mel.ndim == 3 else magnitude[0], mel)
+    return fit_to_mel(magnitude if mel.ndim == 3 else magnitude[0], mel)
 
 
 def synthesize(

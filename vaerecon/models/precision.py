@@ -226,11 +226,6 @@ def cache_file() -> Path:
     return Path(folder) / "tuning.json"
 
 
-def forget() -> None:
-    """Remove what was measured, so that it is measured again."""
-    cache_file().unlink(missing_ok=True)
-
-
 def _key(model: nn.Module) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     return (

@@ -37,7 +37,7 @@ from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import check_log_mel, log_mel
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import device_of, one_by_one
-from vaerecon.utils.windows import CHUNK_SECONDS, Chunking, stitched
+from vaerecon.utils.windows import CHUNK_SECONDS, WindowPlan, overlap_windows
 
 CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
 PROBE_FRAMES = 17  # mel frames of a lag probe: 8 of silence or fading sound around the middle one
@@ -142,8 +142,8 @@ def vocode(
 
     reach = receptive_field(vocoder) + math.ceil(abs(lag) / hop)
     longest = chunk if n_frames > chunk else max(chunk, 8 * reach)
-    plan = Chunking(longest, 2 * reach, 0, AUDIOLDM_MEL.frames_per_second)
-    pieces = list(stitched(n_frames, samples_of, plan, unit=hop, stage="vocoder"))
+    plan = WindowPlan(longest, 2 * reach, 0, AUDIOLDM_MEL.frames_per_second)
+    pieces = list(overlap_windows(n_frames, samples_of, plan, unit=hop, stage="vocoder"))
     samples = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
     return F.pad(samples, (0, n_samples - samples.shape[-1]))
 

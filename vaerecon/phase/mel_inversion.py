@@ -25,7 +25,7 @@ from vaerecon.mel.filters import bands, mel_filters, sum_bands
 from vaerecon.mel.front_end import BLOCK, check_log_mel
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import on_cores
-from vaerecon.utils.windows import spans
+from vaerecon.utils.windows import split
 
 SILENT = 1e-4  # nepers above the floor that still count as the floor: float32 rounding of log(1e-5)
 TINY = 1e-15  # keeps 0 / 0 at 0; far below any magnitude that float32 samples give
@@ -41,7 +41,7 @@ def mel_to_magnitude(
 ) -> torch.Tensor:
     """STFT magnitudes whose mel is ``log_mel``, by expectation maximisation [1]_.
 
-    The steps of :func:`hold_to_mel` from ``A = W'm / W'1``, where ``W`` are the mel filters.
+    The steps of :func:`fit_to_mel` from ``A = W'm / W'1``, where ``W`` are the mel filters.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def mel_to_magnitude(
 
 
 @without_autocast
-def hold_to_mel(
+def fit_to_mel(
     magnitude: torch.Tensor,
     log_mel: ArrayLike,
     config: MelConfig = AUDIOLDM_MEL,
@@ -139,7 +139,7 @@ def _in_blocks(function: Callable[..., torch.Tensor], *arrays: torch.Tensor) -> 
 
     @torch.no_grad()
     def of_clip(i: int) -> torch.Tensor:
-        blocks = spans(clips[0].shape[1], BLOCK)
+        blocks = split(clips[0].shape[1], BLOCK)
         return torch.cat([function(*(x[i, a:b] for x in clips)) for a, b in blocks])
 
     found = on_cores(of_clip, len(clips[0]))

@@ -1,9 +1,9 @@
-"""The two projections of the Griffin-Lim family: onto known magnitudes, and onto a sound.
+"""The two projections of the Griffin-Lim family: onto known magnitudes, and onto consistent STFTs.
 
-A spectrum in which every frame has its own say is hardly ever that of a sound, because frames
-overlap. What :mod:`vaerecon.phase.retrieval` does is to go to and fro between the spectra with the
-magnitude that is known (:meth:`Projection.impose`) and those that some padded signal has
-(:meth:`Projection.synthesize`, then :meth:`Projection.analyze`).
+An STFT is consistent if it is that of some signal. Because frames overlap, an array of spectra with
+arbitrary phases is not. :mod:`vaerecon.phase.retrieval` alternates between the spectra with the
+known magnitude (:meth:`Projection.impose`) and the consistent ones (:meth:`Projection.synthesize`,
+then :meth:`Projection.analyze`).
 
 Shapes: spectra ``[B, t, n_fft/2 + 1]``, padded signals ``[B, L]``. On a CPU B is 1.
 """
@@ -26,8 +26,8 @@ TRUST = 0.97  # of the magnitude at hand against the first guess, in a step that
 Spectra = Callable[[slice], torch.Tensor]  # places of frames -> their spectra, [B, t, n_fft/2 + 1]
 
 
-class Comb:
-    """Every ``step``-th frame from ``first`` on: cut out of padded signals, or added up to one."""
+class EveryNthFrame:
+    """Every ``step``-th frame from ``first`` on: cut out of a padded signal, or overlap-added."""
 
     def __init__(self, first: int, step: int, n_frames: int, window: torch.Tensor, hop: int):
         self.first, self.step, self.window = first, step, window
@@ -36,15 +36,15 @@ class Comb:
         self.rows = self.count - 1 + math.ceil(len(window) / self.hop)
         overlap = window.new_zeros(1, padded_length(n_frames, len(window), hop))
         self.add(overlap, window.expand(1, self.count, -1), 0)
-        # where the windows hardly reach, at the very ends, a division would only raise noise
+        # at the very ends, where the windows are almost 0, a division would only raise noise
         known = overlap > (1e-8 if step == 1 else 1e-3)
         self.inverse = torch.where(known, 1 / overlap, 0.0)
         inside = known[0].nonzero()
-        # samples it does not know
+        # samples that none of its frames reaches
         self.ends = slice(0, int(inside[0])), slice(int(inside[-1]) + 1, None)
 
     def blocks(self, size: int) -> Iterator[tuple[int, slice]]:
-        """Up to ``size`` frames at a time: the comb's own first, and their places among all."""
+        """Up to ``size`` frames at a time: the first one's index here, and the slice of all frames."""
         for i in range(0, self.count, size):
             stop = self.first + min(i + size, self.count) * self.step
             yield i, slice(self.first + i * self.step, stop, self.step)
@@ -57,16 +57,16 @@ class Comb:
         return signal[:, start:stop].unfold(-1, len(self.window), self.hop) * self.window
 
     def add(self, signal: torch.Tensor, frames: torch.Tensor, first: int) -> None:
-        """Window ``frames`` and add them to ``signal [B, L]`` from the comb's own ``first`` on."""
+        """Window ``frames`` and add them to ``signal [B, L]``; ``first`` is an index of the subset."""
         rows = signal[:, self.start : self.start + self.rows * self.hop]
         add_frames(rows.unflatten(-1, (self.rows, self.hop)), frames, self.window, first)
 
 
 class Projection:
-    """What the whole family does to a clip: onto the known magnitudes, then onto a sound.
+    """Both projections of a clip.
 
-    Works through the frames in blocks. Arrays of a whole clip would leave the processor's cache,
-    and asking the system for their memory at every step can take longer than the arithmetic.
+    Frames are computed in blocks: arrays of a whole clip do not fit into the processor's cache, and
+    allocating them at every step can take longer than the arithmetic.
     """
 
     def __init__(self, magnitude: torch.Tensor, mel: torch.Tensor | None, config: MelConfig):
@@ -76,30 +76,30 @@ class Projection:
         self.length = padded_length(n_frames, config.n_fft, config.hop_length)
         self.size = BLOCK if magnitude.device.type == "cpu" else n_frames
 
-    def comb(self, first: int = 0, step: int = 1) -> Comb:
+    def every_nth_frame(self, first: int = 0, step: int = 1) -> EveryNthFrame:
         """Every ``step``-th frame of this clip."""
         n_frames = self.magnitude.shape[1]
-        return Comb(first, step, n_frames, self.window, self.config.hop_length)
+        return EveryNthFrame(first, step, n_frames, self.window, self.config.hop_length)
 
     def impose(self, spectrum: torch.Tensor, frames: slice) -> torch.Tensor:
-        """Give ``spectrum`` (changed in place) the magnitude that is known of these frames."""
+        """Give ``spectrum`` (changed in place) the known magnitude of these frames."""
         own, wanted = magnitudes(spectrum), self.magnitude[:, frames]
         if self.mel is not None:
-            # with a part of the guess in it, which has the mel, no factor becomes very large
+            # a part of the first guess, which has the mel, keeps every factor small
             wanted = torch.lerp(wanted, own, TRUST)
             wanted.mul_(correction(wanted, self.mel[:, frames], self.config))
-        return spectrum.mul_(wanted / own.add_(TINY))  # keeps the phase without knowing it
+        return spectrum.mul_(wanted / own.add_(TINY))  # a real factor keeps the phase
 
-    def synthesize(self, spectra: Spectra, comb: Comb) -> torch.Tensor:
-        """The padded signal ``[B, L]`` nearest to the spectra of a comb's frames, block by block.
+    def synthesize(self, spectra: Spectra, subset: EveryNthFrame) -> torch.Tensor:
+        """The padded signal ``[B, L]`` nearest to the spectra of a subset's frames, block by block.
 
-        0 where none of them reaches.
+        0 where none of these frames reaches.
         """
         signal = self.window.new_zeros(len(self.magnitude), self.length)
-        for first, frames in comb.blocks(self.size):
-            comb.add(signal, torch.fft.irfft(spectra(frames), n=self.config.n_fft), first)
-        return signal.mul_(comb.inverse)
+        for first, frames in subset.blocks(self.size):
+            subset.add(signal, torch.fft.irfft(spectra(frames), n=self.config.n_fft), first)
+        return signal.mul_(subset.inverse)
 
-    def analyze(self, signal: torch.Tensor, frames: slice, comb: Comb) -> torch.Tensor:
+    def analyze(self, signal: torch.Tensor, frames: slice, subset: EveryNthFrame) -> torch.Tensor:
         """The spectra of some frames of the padded signal."""
-        return torch.fft.rfft(comb.cut(signal, frames))
+        return torch.fft.rfft(subset.cut(signal, frames))

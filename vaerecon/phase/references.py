@@ -16,7 +16,7 @@ from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
 from vaerecon.mel.front_end import check_log_mel, magnitudes, stft_frames
 from vaerecon.mel.stft import check_n_samples, istft_frames
-from vaerecon.phase.mel_inversion import hold_to_mel, mel_to_magnitude
+from vaerecon.phase.mel_inversion import fit_to_mel, mel_to_magnitude
 from vaerecon.phase.retrieval import default_generator, griffin_lim
 from vaerecon.utils.autocast import without_autocast
 
@@ -114,7 +114,7 @@ def oracle_phase(
     """Ceiling: a sound held to the mel, with the phase of the original imposed at every step.
 
     An iteration takes the magnitude of the sound at hand, corrects it by one step of
-    :func:`vaerecon.phase.mel_inversion.hold_to_mel`, and makes a sound of it with the original's
+    :func:`vaerecon.phase.mel_inversion.fit_to_mel`, and makes a sound of it with the original's
     phase. ``momentum`` as in :func:`vaerecon.phase.retrieval.griffin_lim`.
 
     From the same mel it is better than every method that does not see the original, in each metric
@@ -152,7 +152,7 @@ def oracle_phase(
     for _ in range(n_iter):
         ahead = torch.lerp(previous, signal, 1 + momentum)
         magnitude = magnitudes(stft_frames(ahead, config, framing))
-        magnitude = hold_to_mel(magnitude, mel, config, n_iter=1)
+        magnitude = fit_to_mel(magnitude, mel, config, n_iter=1)
         spectrum = torch.polar(magnitude, phase)
         previous, signal = signal, istft_frames(spectrum, n_samples, config, framing)
     return signal

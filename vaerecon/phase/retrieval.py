@@ -44,7 +44,7 @@ from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
 from vaerecon.mel.front_end import check_log_mel, magnitudes, stft_frames
 from vaerecon.mel.stft import check_frames, check_n_samples
 from vaerecon.phase.mel_inversion import TINY, linear_mel, mel_to_magnitude
-from vaerecon.phase.projections import Comb, Projection, Spectra
+from vaerecon.phase.projections import EveryNthFrame, Projection, Spectra
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import on_cores
 
@@ -233,22 +233,22 @@ def griffin_lim(
     """
 
     def solve(onto: Projection, start: Spectra) -> torch.Tensor:
-        signal = onto.synthesize(lambda f: onto.impose(start(f), f), onto.comb())
+        signal = onto.synthesize(lambda f: onto.impose(start(f), f), onto.every_nth_frame())
         n_frames = onto.magnitude.shape[1]
-        combs = [onto.comb(first, COMBS) for first in range(min(COMBS, n_frames))]
+        combs = [onto.every_nth_frame(first, COMBS) for first in range(min(COMBS, n_frames))]
         previous = signal
-        for comb in combs * n_iter:
+        for subset in combs * n_iter:
             ahead = torch.lerp(previous, signal, 1 + momentum)
-            previous, signal = signal, _step(onto, ahead, comb)
+            previous, signal = signal, _step(onto, ahead, subset)
         return signal
 
     return _solve(solve, magnitude, n_samples, log_mel, init, generator, config, framing)
 
 
-def _step(onto: Projection, signal: torch.Tensor, comb: Comb) -> torch.Tensor:
-    """Both projections with the frames of one comb; what those do not reach stays."""
-    found = onto.synthesize(lambda f: onto.impose(onto.analyze(signal, f, comb), f), comb)
-    for end in comb.ends:
+def _step(onto: Projection, signal: torch.Tensor, subset: EveryNthFrame) -> torch.Tensor:
+    """Both projections with the frames of one subset; what those do not reach stays."""
+    found = onto.synthesize(lambda f: onto.impose(onto.analyze(signal, f, subset), f), subset)
+    for end in subset.ends:
         found[:, end] = signal[:, end]
     return found
 
@@ -275,13 +275,13 @@ def admm(
     """
 
     def solve(onto: Projection, start: Spectra) -> torch.Tensor:
-        comb = onto.comb()
+        subset = onto.every_nth_frame()
         # x + u in [3]: what is known, and the disagreement so far
-        total = torch.cat([start(frames) for _, frames in comb.blocks(onto.size)], dim=1)
-        signal = onto.synthesize(lambda f: onto.impose(total[:, f], f), comb)
+        total = torch.cat([start(frames) for _, frames in subset.blocks(onto.size)], dim=1)
+        signal = onto.synthesize(lambda f: onto.impose(total[:, f], f), subset)
 
         def agreed(f: slice) -> torch.Tensor:  # z: between a sound's spectrum and the total
-            return onto.analyze(signal, f, comb).add_(total[:, f], alpha=rho).div_(1 + rho)
+            return onto.analyze(signal, f, subset).add_(total[:, f], alpha=rho).div_(1 + rho)
 
         def step(f: slice) -> torch.Tensor:
             z, y = agreed(f), total[:, f]
@@ -289,8 +289,8 @@ def admm(
             return y.sub_(z).add_(known)  # in place: the next total
 
         for _ in range(n_iter):
-            signal = onto.synthesize(step, comb)
-        return onto.synthesize(lambda f: onto.impose(agreed(f), f), comb)
+            signal = onto.synthesize(step, subset)
+        return onto.synthesize(lambda f: onto.impose(agreed(f), f), subset)
 
     return _solve(solve, magnitude, n_samples, log_mel, init, generator, config, framing)
 

@@ -3,10 +3,11 @@
 A method that is a network or keeps the original's phase answers an overlap twice in the same way,
 and a cross-fade joins the answers. A method that invents a phase invents another one for every
 window: both answers are right, but added up they cancel at some frequencies and double at others.
-So the seam is mended as any spectrogram without a phase is: the magnitudes of both, the earlier
-fading into the later, are given to some steps of Griffin-Lim that begin from the cross-faded sound.
+So the join is computed as any spectrogram without a phase is inverted: the magnitudes of both, the
+earlier fading into the later, are given to some steps of Griffin-Lim that begin from the
+cross-faded sound.
 
-Nothing here knows a method or a mel; :func:`vaerecon.pipeline.stages.synthesized` uses it for all.
+It is the same for every method; :func:`vaerecon.pipeline.synthesis.synthesized` uses it.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ import torch
 
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import magnitude_to_log_mel, magnitudes, stft_frames
-from vaerecon.utils.windows import Chunking, Join, crossfade
+from vaerecon.utils.windows import Join, WindowPlan, crossfade
 
 ALIKE = 0.01  # energy of the difference over that of the sound: below it (-20 dB) they agree
 STEPS = 32  # of Griffin-Lim
 
 
-def sound_join(plan: Chunking, unit: int) -> Join:
-    """A join for :func:`vaerecon.utils.windows.stitched` of samples, ``[n]`` or ``[B, n]``."""
+def sound_join(plan: WindowPlan, unit: int) -> Join:
+    """A join of samples, ``[n]`` or ``[B, n]``, for :func:`.overlap_windows`."""
     return partial(_join, plan=plan, unit=unit, fade=crossfade(plan, unit))
 
 
 def _join(
-    before: torch.Tensor, after: torch.Tensor, *, plan: Chunking, unit: int, fade: Join
+    before: torch.Tensor, after: torch.Tensor, *, plan: WindowPlan, unit: int, fade: Join
 ) -> torch.Tensor:
     plain = fade(before, after)
     middle = slice(plan.margin * unit, (plan.margin + plan.fade) * unit)
@@ -41,7 +42,7 @@ def _join(
     return _mended(before, after, plan, unit)
 
 
-def _mended(before: torch.Tensor, after: torch.Tensor, plan: Chunking, unit: int) -> torch.Tensor:
+def _mended(before: torch.Tensor, after: torch.Tensor, plan: WindowPlan, unit: int) -> torch.Tensor:
     """Griffin-Lim between the magnitudes of both, from their cross-fade at equal power."""
     from vaerecon.phase.retrieval import griffin_lim
 

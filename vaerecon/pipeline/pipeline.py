@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vaerecon.audio.buffers import FolderShelf, MemoryShelf, MemoryTrack
+from vaerecon.audio.buffers import FolderStore, MemoryStore, MemoryTrack
 from vaerecon.audio.clip import Clip, stream_audio
 from vaerecon.audio.decoding import check_path
 from vaerecon.audio.samples import ArrayLike, as_clip, as_samples
@@ -40,7 +40,7 @@ from vaerecon.pipeline.synthesis import Models, synthesized
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.files import check_stem, text_to_name, whole_folder
 from vaerecon.utils.numbers import check_whole
-from vaerecon.utils.windows import CHUNK_SECONDS, chunking
+from vaerecon.utils.windows import CHUNK_SECONDS, plan_windows
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -129,7 +129,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
 
     @property
     def _chunk_frames(self) -> int:
-        return chunking(self.chunk_seconds, self.mel_config.frames_per_second).longest
+        return plan_windows(self.chunk_seconds, self.mel_config.frames_per_second).longest
 
     def encode(
         self,
@@ -277,7 +277,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         request = self._request(methods, without_vae, sample, seed, exclude_metrics)
         samples = MemoryTrack(as_samples(clip.samples))
         result = stages.reconstruct(
-            self._models(), clip, samples, MemoryShelf(), request, clip.name, self.progress_bar
+            self._models(), clip, samples, MemoryStore(), request, clip.name, self.progress_bar
         )
         self.maybe_free_model_hooks()  # ends model offloading, if that is on
         return result
@@ -343,12 +343,12 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         ) as folder:
             scratch = folder.parent / "tracks"
             scratch.mkdir()
-            with FolderShelf(folder, scratch) as shelf:
+            with FolderStore(folder, scratch) as store:
                 with stream_audio(path, max_length, offset, self.mel_config.sample_rate) as sound:
-                    clip, samples = stages.spool(sound, shelf)
+                    clip, samples = stages.spool(sound, store)
                 stem = text_to_name(clip.name)
                 result = stages.reconstruct(
-                    self._models(), clip, samples, shelf, request, stem, self.progress_bar
+                    self._models(), clip, samples, store, request, stem, self.progress_bar
                 )
                 result.write_findings(folder, clip.name)
                 findings = result.findings

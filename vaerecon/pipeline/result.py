@@ -17,7 +17,7 @@ from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import get_method
 from vaerecon.utils.files import check_stem, text_to_name, whole_folder
-from vaerecon.utils.windows import spans
+from vaerecon.utils.windows import split
 
 if TYPE_CHECKING:
     import numpy as np
@@ -208,7 +208,7 @@ class Reconstruction:
         """What was measured, without the arrays."""
         frames = self.mel.shape[0]
         mae = 0.0
-        for start, stop in spans(frames, BLOCK):
+        for start, stop in split(frames, BLOCK):
             pair = (section(x, -2, start, stop) for x in (self.mel_decoded, self.mel))
             mae += _mean_difference(*pair) * ((stop - start) / frames)
         return Findings(

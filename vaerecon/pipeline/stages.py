@@ -2,7 +2,7 @@
 
 Every stage reads the track of the stage before and writes its own (:mod:`vaerecon.audio.buffers`),
 window by window (:mod:`vaerecon.utils.windows`). A clip of one window is computed whole; an hour
-takes the memory of one window and, on disk, about 500 MB while it runs, beside its results.
+takes the memory of one window and, on disk, about 1,150 MB while it runs, beside its results.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from vaerecon import metrics
-from vaerecon.audio.buffers import FolderShelf, Shelf, Track
+from vaerecon.audio.buffers import FolderStore, Store, Track
 from vaerecon.audio.clip import Clip, SoundStream
 from vaerecon.audio.samples import measure_level
 from vaerecon.mel.config import MelConfig
@@ -34,7 +34,7 @@ from vaerecon.pipeline.result import (
     wav_name,
 )
 from vaerecon.pipeline.synthesis import Models, synthesized
-from vaerecon.utils.windows import Chunking, spans, stitched
+from vaerecon.utils.windows import WindowPlan, overlap_windows, split
 
 WARM_UP = 16  # frames
 
@@ -54,7 +54,7 @@ def reconstruct(
     models: Models,
     clip: Clip | ClipFacts,
     samples: Track,
-    shelf: Shelf,
+    store: Store,
     request: Request,
     stem: str,
     progress_bar: Callable[..., Any],
@@ -69,7 +69,7 @@ def reconstruct(
         Goes into the result as it is.
     samples
         Of the clip, at 16 kHz.
-    shelf
+    store
         Where to keep what is computed: decides between memory and files.
     request
         What to do.
@@ -104,17 +104,17 @@ def reconstruct(
 
         bar.set_description("VAE")
         level = measure_level(n_samples, samples.read, block)
-        normalized = shelf.keep(level.apply(samples.read(a, b)) for a, b in spans(n_samples, block))
-        reference = shelf.keep(
-            (level.restore(normalized.read(a, b)) for a, b in spans(n_samples, block)),
+        normalized = store.keep(level.apply(samples.read(a, b)) for a, b in split(n_samples, block))
+        reference = store.keep(
+            (level.restore(normalized.read(a, b)) for a, b in split(n_samples, block)),
             wav=original_name(stem),
             n_samples=n_samples,
         )
-        mel = shelf.keep(_mel(normalized, n_frames, config, chunk, models.device), axis=-2)
-        latent = shelf.keep(
+        mel = store.keep(_mel(normalized, n_frames, config, chunk, models.device), axis=-2)
+        latent = store.keep(
             counted(_latent(models.vae, mel, request, chunk), -2, -(-n_frames // 4)), axis=-2
         )
-        decoded = shelf.keep(
+        decoded = store.keep(
             counted(_decoded(models.vae, latent, n_frames, chunk), -2, n_frames), axis=-2
         )
         _warm_up(models, names, mel, normalized)
@@ -140,7 +140,7 @@ def reconstruct(
             )
             pieces = (level.restore(piece) for piece in clock.timed(pieces))
             file = wav_name(stem, name) if through_vae and name != "silence" else None
-            sound = shelf.keep(counted(pieces, -1, n_samples), wav=file, n_samples=n_samples)
+            sound = store.keep(counted(pieces, -1, n_samples), wav=file, n_samples=n_samples)
 
             def measured(metric: str, title: str = title) -> None:
                 bar.set_description(f"{title}, {metric}")
@@ -156,7 +156,7 @@ def reconstruct(
                 ),
             )
             if not through_vae:
-                shelf.drop(sound)
+                store.drop(sound)
     return Reconstruction(
         clip=clip,
         reference=reference.content,
@@ -170,7 +170,7 @@ def reconstruct(
     )
 
 
-def spool(sound: SoundStream, shelf: FolderShelf) -> tuple[ClipFacts, Track]:
+def spool(sound: SoundStream, store: FolderStore) -> tuple[ClipFacts, Track]:
     """Read an open sound file to its end, into a track; with it what is to be said of the clip."""
     digest = hashlib.sha256()
 
@@ -179,7 +179,7 @@ def spool(sound: SoundStream, shelf: FolderShelf) -> tuple[ClipFacts, Track]:
             digest.update(block.astype("<f4", copy=False).data)
             yield torch.from_numpy(np.ascontiguousarray(block))
 
-    track = shelf.keep(pieces())
+    track = store.keep(pieces())
     return ClipFacts(sound.name, sound.sample_rate, len(track), digest.hexdigest()), track
 
 
@@ -209,8 +209,8 @@ def _mel(
     def window(first: int, last: int) -> torch.Tensor:
         return log_mel_section(read, len(normalized), first, last, config)
 
-    plan = Chunking(chunk, 0, 0, config.frames_per_second)  # exact without an overlap
-    return stitched(n_frames, window, plan, axis=-2, stage="log-mel")
+    plan = WindowPlan(chunk, 0, 0, config.frames_per_second)  # exact without an overlap
+    return overlap_windows(n_frames, window, plan, axis=-2, stage="log-mel")
 
 
 def _latent(vae: Any, mel: Track, request: Request, chunk: int) -> Iterator[torch.Tensor]:

@@ -12,7 +12,7 @@ from vaerecon.audio.samples import Reader
 from vaerecon.mel.config import MelConfig
 from vaerecon.methods import Method
 from vaerecon.pipeline.joins import sound_join
-from vaerecon.utils.windows import chunking, stitched
+from vaerecon.utils.windows import overlap_windows, plan_windows
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -83,6 +83,6 @@ def synthesized(
             )
         return samples
 
-    plan = chunking(models.chunk / rate, rate)
+    plan = plan_windows(models.chunk / rate, rate)
     join = sound_join(plan, hop)
-    return stitched(n_frames, window, plan, unit=hop, join=join, stage=method.name)
+    return overlap_windows(n_frames, window, plan, unit=hop, join=join, stage=method.name)

@@ -1,18 +1,18 @@
-"""Small discriminators: they learn to tell made sound (or mels) from real, and so say what is off.
+"""Small discriminators, which learn to tell generated sound (or mels) from real.
 
 A spectral loss cannot say where the phase of a partial should be, and an L1 loss on mels prefers
 a blur to a detail in the wrong place. A discriminator only asks that the result could be real.
 
-Each takes a batch and returns a list of panels' feature maps: for every judge a list of tensors,
-the last its verdicts (a map: each place is judged). All are a quarter as wide as those that they
-are made after, which keeps a CPU in the running.
+Each takes a batch and returns, for every discriminator in it, a list of feature maps, one a layer;
+the last is the map of logits. All are a quarter as wide as the published ones, so that a CPU can
+train them.
 
 References
 ----------
 .. [1] J. Kong, J. Kim, J. Bae, "HiFi-GAN", NeurIPS 2020: the multi-period discriminator.
 .. [2] W. Jang et al., "UnivNet", Interspeech 2021: the multi-resolution discriminator.
 .. [3] P. Isola et al., "Image-to-Image Translation with Conditional Adversarial Networks", CVPR
-   2017: judging patches.
+   2017: the patch discriminator.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vaerecon.training.losses import stft_magnitude
 SLOPE = 0.1  # of the leaky ReLU
 
 
-class PeriodJudge(nn.Module):
+class PeriodDiscriminator(nn.Module):
     """Samples folded into rows of ``period``: ``[B, N] -> [B, 1, N / period, period]``.
 
     Convolutions run along time only, each column by itself, so that what repeats with the period
@@ -43,15 +43,15 @@ class PeriodJudge(nn.Module):
             weight_norm(nn.Conv2d(a, b, (5, 1), (stride, 1), (2, 0)))
             for a, b, stride in zip(sizes, channels, strides, strict=False)
         )
-        self.verdict = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
+        self.logits = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, samples: torch.Tensor) -> list[torch.Tensor]:
         x = F.pad(samples[:, None], (0, -samples.shape[-1] % self.period), mode="reflect")
         x = x.unflatten(-1, (-1, self.period))  # [B, 1, N] -> [B, 1, N / period, period]
-        return _through(self.layers, self.verdict, x)
+        return _through(self.layers, self.logits, x)
 
 
-class SpectrumJudge(nn.Module):
+class SpectrumDiscriminator(nn.Module):
     """An STFT magnitude as a picture: ``[B, N] -> [B, 1, F, T]``."""
 
     def __init__(self, n_fft: int, hop: int, channels: int):
@@ -61,16 +61,16 @@ class SpectrumJudge(nn.Module):
             weight_norm(nn.Conv2d(a, channels, (9, 3), (stride, 1), (4, 1)))
             for a, stride in ((1, 1), (channels, 2), (channels, 2), (channels, 2))
         )
-        self.verdict = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
+        self.logits = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
 
     def forward(self, samples: torch.Tensor) -> list[torch.Tensor]:
         # a cube root evens out the range, as hearing does; a logarithm would make noise of silence
         magnitude = stft_magnitude(samples, self.n_fft, self.hop) ** (1 / 3)
-        return _through(self.layers, self.verdict, magnitude[:, None])
+        return _through(self.layers, self.logits, magnitude[:, None])
 
 
 class SoundDiscriminator(nn.Module):
-    """Judges of samples: several periods [1]_ and several spectra [2]_, ``[B, N]``."""
+    """Discriminators of samples: several periods [1]_ and several spectra [2]_, ``[B, N]``."""
 
     def __init__(
         self,
@@ -80,20 +80,19 @@ class SoundDiscriminator(nn.Module):
         spectrum_channels: int = 8,  # UnivNet: 32
     ):
         super().__init__()
-        self.judges = nn.ModuleList(
-            [PeriodJudge(period, period_channels) for period in periods]
-            + [SpectrumJudge(n_fft, hop, spectrum_channels) for n_fft, hop in spectra]
+        self.discriminators = nn.ModuleList(
+            [PeriodDiscriminator(period, period_channels) for period in periods]
+            + [SpectrumDiscriminator(n_fft, hop, spectrum_channels) for n_fft, hop in spectra]
         )
 
     def forward(self, samples: torch.Tensor) -> list[list[torch.Tensor]]:
-        return [judge(samples) for judge in self.judges]
+        return [discriminator(samples) for discriminator in self.discriminators]
 
 
 class PatchDiscriminator(nn.Module):
-    """A judge of patches [3]_ of a log-mel or log magnitude, ``[B, 1, T, F]``: 38 frames by 38
-    bins a verdict.
+    """Discriminator of patches [3]_ of a log-mel or log magnitude, ``[B, 1, T, F]``.
 
-    The picture is brought to the order of 1 by the statistics of log-mels.
+    Each logit sees 38 frames by 38 bins. The input is normalised by the statistics of log-mels.
     """
 
     def __init__(self, mean: float, deviation: float, channels: tuple[int, ...] = (16, 32, 64)):
@@ -103,17 +102,17 @@ class PatchDiscriminator(nn.Module):
         self.layers = nn.ModuleList(
             weight_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in zip(sizes, channels, strict=False)
         )
-        self.verdict = weight_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
+        self.logits = weight_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
 
     def forward(self, picture: torch.Tensor) -> list[list[torch.Tensor]]:
         x = (picture - self.mean) / self.deviation
-        return [_through(self.layers, self.verdict, x)]
+        return [_through(self.layers, self.logits, x)]
 
 
-def _through(layers: nn.ModuleList, verdict: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    """What each layer sees, and the verdict."""
+def _through(layers: nn.ModuleList, logits: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """The feature map of each layer, then the logits."""
     seen = []
     for layer in layers:
         x = F.leaky_relu(layer(x), SLOPE)
         seen.append(x)
-    return [*seen, verdict(x)]
+    return [*seen, logits(x)]

@@ -1,4 +1,4 @@
-"""The loop that every training shares: schedule, average, judges, curves, checkpoints, resume."""
+"""The training loop: schedule, moving average, discriminators, curves, checkpoints, resume."""
 
 from __future__ import annotations
 
@@ -79,7 +79,9 @@ class TrainingLoop:
         )
         self.network, self.optimizer = accelerator.prepare(part.network, optimizer)
         self.trained = trained
-        self.judge = None  # made when it is needed: by a step, or by a checkpoint that has one
+        self.discriminator = (
+            None  # made when it is needed: by a step, or by a checkpoint that has one
+        )
         on_cpu = accelerator.device.type == "cpu"
         self.batches = Batches(
             part.draw, config.seed, accelerator.process_index, 0 if on_cpu else DRAW_AHEAD
@@ -109,9 +111,9 @@ class TrainingLoop:
             "average": self.average.weights,
             "optimizer": self.optimizer.state_dict(),
         }
-        if self.judge is not None:
-            state["judge"] = self.accelerator.unwrap_model(self.judge).state_dict()
-            state["judge_optimizer"] = self.judge_optimizer.state_dict()
+        if self.discriminator is not None:
+            state["discriminator"] = self.accelerator.unwrap_model(self.discriminator).state_dict()
+            state["discriminator_optimizer"] = self.discriminator_optimizer.state_dict()
         if self.accelerator.scaler is not None:
             state["scaler"] = self.accelerator.scaler.state_dict()
         partial = self.checkpoint.with_suffix(".part")
@@ -129,10 +131,12 @@ class TrainingLoop:
         for name, value in state["average"].items():
             self.average.weights[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
-        if "judge" in state:
-            self._add_judge()
-            self.accelerator.unwrap_model(self.judge).load_state_dict(state["judge"])
-            self.judge_optimizer.load_state_dict(state["judge_optimizer"])
+        if "discriminator" in state:
+            self._add_discriminator()
+            self.accelerator.unwrap_model(self.discriminator).load_state_dict(
+                state["discriminator"]
+            )
+            self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         if "scaler" in state and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.accelerator.is_main_process:
@@ -217,15 +221,15 @@ class TrainingLoop:
         batch = self.part.with_mel(batch)
         made = self.network(batch)
         values = self.part.losses(batch, made)
-        if self._is_judged():
-            values |= self._judged(batch, made, values["loss"])
+        if self._is_adversarial():
+            values |= self._adversarial_step(batch, made, values["loss"])
         self._descend(self.optimizer, values["loss"], self.trained)
         self.step += 1
         self.average.update(self.step)
         return {name: value.detach() for name, value in values.items()}
 
-    def _is_judged(self) -> bool:
-        """Whether discriminators have a say in this step."""
+    def _is_adversarial(self) -> bool:
+        """Whether discriminators are used in this step."""
         start = self.config.adversarial_from
         if start is None:
             return False
@@ -239,36 +243,50 @@ class TrainingLoop:
         self.accelerator.clip_grad_norm_(parameters, self.config.clip_norm)
         optimizer.step()
 
-    def _judged(self, batch: Batch, made: Batch, loss: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Train the discriminator on this batch, then add its opinion to the loss."""
-        if self.judge is None:
-            self._add_judge()
-        real, fake = self.part.judged(batch, made)
-        both = self.judge(torch.cat([real, fake.detach()]))
-        verdict = discriminator_loss(*_halves(both))
-        self._descend(self.judge_optimizer, verdict, list(self.judge.parameters()))
+    def _adversarial_step(
+        self, batch: Batch, made: Batch, loss: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        """Train the discriminator on this batch, then add the adversarial loss to the loss."""
+        if self.discriminator is None:
+            self._add_discriminator()
+        real, fake = self.part.real_and_fake(batch, made)
+        both = self.discriminator(torch.cat([real, fake.detach()]))
+        own_loss = discriminator_loss(*_halves(both))
+        self._descend(self.discriminator_optimizer, own_loss, list(self.discriminator.parameters()))
 
-        judge = self.accelerator.unwrap_model(self.judge)
-        judge.requires_grad_(False)  # the gradient passes through it, and stays out of it
+        discriminator = self.accelerator.unwrap_model(self.discriminator)
+        discriminator.requires_grad_(False)  # the gradient passes through it, and stays out of it
         with self.accelerator.autocast():
             with torch.no_grad():
-                seen_real = judge(real)
-            seen_fake = judge(fake)
-        judge.requires_grad_(True)
+                seen_real = discriminator(real)
+            seen_fake = discriminator(fake)
+        discriminator.requires_grad_(True)
         seen_real, seen_fake = _float(seen_real), _float(seen_fake)
-        opinion, matching = adversarial_loss(seen_fake), feature_matching_loss(seen_real, seen_fake)
+        adversarial, matching = (
+            adversarial_loss(seen_fake),
+            feature_matching_loss(seen_real, seen_fake),
+        )
         total = (
-            loss + self.config.adversarial_weight * opinion + self.config.matching_weight * matching
+            loss
+            + self.config.adversarial_weight * adversarial
+            + self.config.matching_weight * matching
         )
-        return {"loss": total, "judge": verdict, "adversarial": opinion, "matching": matching}
+        return {
+            "loss": total,
+            "discriminator": own_loss,
+            "adversarial": adversarial,
+            "matching": matching,
+        }
 
-    def _add_judge(self) -> None:
+    def _add_discriminator(self) -> None:
         torch.manual_seed(self.config.seed)
-        judge = self.part.discriminator()
+        discriminator = self.part.discriminator()
         optimizer = torch.optim.AdamW(
-            judge.parameters(), lr=self.config.discriminator_rate, betas=(0.8, 0.99)
+            discriminator.parameters(), lr=self.config.discriminator_rate, betas=(0.8, 0.99)
         )
-        self.judge, self.judge_optimizer = self.accelerator.prepare(judge, optimizer)
+        self.discriminator, self.discriminator_optimizer = self.accelerator.prepare(
+            discriminator, optimizer
+        )
 
     # ---------------------------------------------------------------------------- the budget
 

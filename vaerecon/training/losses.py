@@ -1,18 +1,16 @@
-"""Losses on samples and mels: spectra at several resolutions, the mel, and what judges can add.
+"""Losses on samples and mels: spectra at several resolutions, the mel, and what discriminators add.
 
 References
 ----------
 .. [1] R. Yamamoto et al., "Parallel WaveGAN", ICASSP 2020: the multi-resolution STFT loss.
 .. [2] X. Mao et al., "Least Squares Generative Adversarial Networks", ICCV 2017.
-.. [3] K. Kumar et al., "MelGAN", NeurIPS 2019: feature matching; hinge losses of J. Lim, J. Ye,
-   "Geometric GAN", 2017.
+.. [3] K. Kumar et al., "MelGAN", NeurIPS 2019: feature matching.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +22,6 @@ from vaerecon.mel.front_end import magnitude_to_log_mel, stft_frames
 RESOLUTIONS = ((256, 64), (512, 128), (1024, 256), (2048, 512))
 # n_fft, hop, mel bins: attacks show in short windows, single partials of low notes in long ones
 MEL_SCALES = ((256, 64, 32), (2048, 512, 96))
-
-Kind = Literal["lsgan", "hinge"]
 
 
 def stft_magnitude(samples: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
@@ -109,35 +105,31 @@ def detail_energy_loss(estimate: torch.Tensor, reference: torch.Tensor) -> torch
     return (energy(estimate).log() - energy(reference).log()).abs().mean()
 
 
-# What discriminators add. A judge gives its verdict as the last of a list of feature maps, so a
-# panel of them gives a list of lists.
+# What discriminators add. Each gives a list of feature maps, the last of them its logits, so
+# several give a list of lists.
 Panel = Sequence[Sequence[torch.Tensor]]
 
 
-def discriminator_loss(real: Panel, fake: Panel, kind: Kind = "lsgan") -> torch.Tensor:
-    """What a discriminator minimises: real things near 1 and made ones near 0 [2]_, or apart by a
-    margin of 2 (``"hinge"``, [3]_). Mean over the panel; 0 where all are told apart."""
+def discriminator_loss(real: Panel, fake: Panel) -> torch.Tensor:
+    """Least-squares loss of a discriminator [2]_: real towards 1, generated towards 0."""
     total = real[0][-1].new_zeros(())
     for true, made in zip(real, fake, strict=True):
-        if kind == "lsgan":
-            total = total + (true[-1] - 1).square().mean() + made[-1].square().mean()
-        else:
-            total = total + F.relu(1 - true[-1]).mean() + F.relu(1 + made[-1]).mean()
+        total = total + (true[-1] - 1).square().mean() + made[-1].square().mean()
     return total / len(real)
 
 
-def adversarial_loss(fake: Panel, kind: Kind = "lsgan") -> torch.Tensor:
-    """What a generator minimises: that what it made be taken for real. Mean over the panel."""
+def adversarial_loss(fake: Panel) -> torch.Tensor:
+    """Least-squares loss of a generator [2]_: the logits of what it generated towards 1."""
     total = fake[0][-1].new_zeros(())
     for made in fake:
-        total = total + ((made[-1] - 1).square().mean() if kind == "lsgan" else -made[-1].mean())
+        total = total + (made[-1] - 1).square().mean()
     return total / len(fake)
 
 
 def feature_matching_loss(real: Panel, fake: Panel) -> torch.Tensor:
     """Mean absolute difference of what the discriminators' layers see [3]_, relative to its size.
 
-    The verdicts themselves are left out. Relative, because a layer's scale is its own affair.
+    Without the logits. Relative, because layers have different scales.
     """
     total, count = real[0][-1].new_zeros(()), 0
     for true, made in zip(real, fake, strict=True):

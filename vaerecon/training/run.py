@@ -19,7 +19,7 @@ from vaerecon.training.settings import (
     DEFAULTS,
     FINE_TUNING_RATE,
     FINE_TUNING_STEPS,
-    GPU_JUDGED_FROM,
+    GPU_ADVERSARIAL_FROM,
     PARTS,
     LoopConfig,
 )
@@ -194,7 +194,7 @@ def loop_config(
         steps = 0
     config = LoopConfig(**({"learning_rate": rate, "steps": steps} | given))
     if config.adversarial_from is None and device == "cuda":
-        config = replace(config, adversarial_from=GPU_JUDGED_FROM)
+        config = replace(config, adversarial_from=GPU_ADVERSARIAL_FROM)
     return config
 
 

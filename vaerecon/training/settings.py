@@ -24,11 +24,11 @@ class LoopConfig:
     warmup: float = 0.1  # share of the steps in which the rate rises
     clip_norm: float = 1.0  # largest gradient norm
     ema: float = 0.995  # decay of the moving average of the weights, which is what is saved
-    # First step at which discriminators judge, or below 1 the share of the steps before; None:
+    # First step at which discriminators are used, or below 1 the share of the steps before; None:
     # never. A vocoder's step with them costs three to four plain ones, so a CPU's hours buy more
-    # without (the VAE's small one costs next to nothing): by default they judge on a GPU only.
+    # without (the VAE's small one costs next to nothing): by default on a GPU only.
     adversarial_from: float | None = None
-    adversarial_weight: float = 1.0  # of the discriminators' verdict on the estimate
+    adversarial_weight: float = 1.0  # of the adversarial loss
     matching_weight: float = 2.0  # of the difference in what the discriminators' layers see
     discriminator_rate: float = 2e-4  # learning rate, constant
     save_every: int = 200  # steps between checkpoints
@@ -66,7 +66,7 @@ DEFAULTS = {
 # Trained weights are near a good place already: smaller steps, and fewer.
 FINE_TUNING_RATE = 0.1  # times the rate for fresh weights
 FINE_TUNING_STEPS = 500
-GPU_JUDGED_FROM = 1 / 3  # share of the steps before discriminators join, on a GPU
+GPU_ADVERSARIAL_FROM = 1 / 3  # share of the steps before discriminators join, on a GPU
 
 
 def learning_rate(step: int, steps: int, config: LoopConfig) -> float:

@@ -1,9 +1,9 @@
-"""Whole pieces of work on a core each, instead of every small operation on all of them.
+"""One clip on one core, instead of every operation split over all cores.
 
-Torch by itself splits each operation over all cores and waits for the slowest. For operations of
-some tenths of a millisecond that gains little, and when another process keeps one of the cores busy
-every one of them waits for it: a loop of thousands becomes many times slower. A clip that stays on
-one core waits for nobody, and its result does not depend on how many cores there are.
+By default torch splits each operation over all cores and waits for the slowest. For operations of
+some tenths of a millisecond that gains little, and if another process keeps one core busy, a loop
+of thousands of operations becomes many times slower. A clip that stays on one core does not wait,
+and its result does not depend on the number of cores.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ KEPT = 32 * 2**20 - 2**16  # bytes; glibc's largest threshold is 32 MB, with its
 def one_by_one(
     network: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor
 ) -> torch.Tensor:
-    """``network(batch)`` for ``[B, ...]``; on a CPU clip by clip, for the same digits in any batch.
+    """``network(batch)`` for ``[B, ...]``; on a CPU clip by clip: independent of the batch size.
 
-    The library's convolutions and products cut batches of other sizes into other blocks, whose sums
-    round differently. A CPU is no slower for it; on a GPU the batch stays one.
+    Convolutions and products of another batch size are split into other blocks, whose sums round
+    differently. On a CPU this costs no time; on a GPU the batch is computed as one.
     """
     if batch.device.type == "cpu":
         keep_freed_memory()

@@ -33,7 +33,7 @@ Join = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Chunking:
+class WindowPlan:
     """How long windows are and how they overlap, in units: mel frames, latent positions, ..."""
 
     longest: int  # units in one window at most
@@ -62,7 +62,7 @@ class Chunking:
             return start + math.ceil((left + self.overlap) / 2)
         return start + self.longest
 
-    def halved(self) -> Chunking | None:
+    def halved(self) -> WindowPlan | None:
         """Windows of half the length, or None where they would be too short."""
         shortest = max(1, 4 * self.overlap)
         if self.longest <= shortest:
@@ -70,7 +70,7 @@ class Chunking:
         return replace(self, longest=max(shortest, self.longest // 2))
 
 
-def chunking(seconds: float, rate: float) -> Chunking:
+def plan_windows(seconds: float, rate: float) -> WindowPlan:
     """The windows that the pipeline uses, for ``rate`` units per second.
 
     Raises
@@ -84,12 +84,12 @@ def chunking(seconds: float, rate: float) -> Chunking:
             "shorter windows would be nothing but overlap"
         )
     units = [round(s * rate) for s in (seconds, OVERLAP_SECONDS, FADE_SECONDS)]
-    return Chunking(*units, rate=rate)
+    return WindowPlan(*units, rate=rate)
 
 
-def spans(length: int, longest: int) -> Iterator[tuple[int, int]]:
+def split(length: int, longest: int) -> Iterator[tuple[int, int]]:
     """``(start, stop)`` of consecutive spans of at most ``longest``, none of them very short."""
-    plan = Chunking(longest, 0, 0, 1.0)
+    plan = WindowPlan(longest, 0, 0, 1.0)
     start = 0
     while start < length:
         stop = plan.stop(start, length)
@@ -97,7 +97,7 @@ def spans(length: int, longest: int) -> Iterator[tuple[int, int]]:
         start = stop
 
 
-def crossfade(plan: Chunking, unit: int = 1, axis: int = -1) -> Join:
+def crossfade(plan: WindowPlan, unit: int = 1, axis: int = -1) -> Join:
     """A join that passes linearly from the earlier answer to the later one.
 
     Parameters
@@ -121,10 +121,10 @@ def crossfade(plan: Chunking, unit: int = 1, axis: int = -1) -> Join:
     return join
 
 
-def stitched(
+def overlap_windows(
     length: int,
     compute: Callable[[int, int], torch.Tensor],
-    plan: Chunking,
+    plan: WindowPlan,
     *,
     unit: int = 1,
     axis: int = -1,
@@ -196,7 +196,7 @@ def _attempt(compute: Callable[[int, int], torch.Tensor], start: int, stop: int)
         return None  # what the failed attempt held is freed when this function is left
 
 
-def _with_shorter_windows(plan: Chunking, tried: int, stage: str) -> Chunking:
+def _with_shorter_windows(plan: WindowPlan, tried: int, stage: str) -> WindowPlan:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
     shorter = replace(plan, longest=max(tried, 4 * plan.overlap, 1)).halved()

@@ -1,6 +1,6 @@
 """A widget around the front-end: move a setting, see the log-mel, hear what comes back from it.
 
-Thin: :func:`look` computes, :func:`vaerecon.lab.nb01_mel_analysis.plots.plot_settings` draws, and
+:func:`compute_view` computes, :func:`vaerecon.lab.nb01_mel_analysis.plots.plot_settings` draws, and
 the player of :mod:`vaerecon.lab.listening.player` plays. Griffin-Lim gets few iterations, so that a
 change answers within half a second for a clip of 5 s; the sound of the notebook's tables is better.
 
@@ -61,7 +61,7 @@ class View:
         return text
 
 
-def look(samples: torch.Tensor, config: MelConfig, n_iter: int = ITERATIONS) -> View:
+def compute_view(samples: torch.Tensor, config: MelConfig, n_iter: int = ITERATIONS) -> View:
     """The log-mel of normalised ``samples [N]`` under ``config``, and the sound that it gives."""
     empty = empty_filters(config)  # first: it keeps librosa from warning of them later
     mel = log_mel(samples, config, normalize=False)
@@ -121,7 +121,7 @@ def explore_mel(clip: Clip, n_iter: int = ITERATIONS) -> widgets.VBox:
 
     def draw() -> None:
         start = time.perf_counter()
-        view = look(samples, _config({n: c.value for n, c in controls.items()}), n_iter)
+        view = compute_view(samples, _config({n: c.value for n, c in controls.items()}), n_iter)
         image.value = png(plot_settings(view.mel, view.config, view.title)[0], dpi=80)
         player.load(match_levels({"original": samples, "from the mel": view.sound}))
         facts.value = f"{view.facts} ({time.perf_counter() - start:.2f} s)"

@@ -182,7 +182,7 @@ def recommendation_table(recommendations: Sequence[Recommendation]) -> pd.DataFr
     return pd.DataFrame(rows).set_index("for")
 
 
-def say_recommendation(
+def recommendation_text(
     scores: pd.DataFrame, recommendations: Sequence[Recommendation] | None = None
 ) -> str:
     """The recommendation in a few sentences, with what speaks against trusting it; Markdown."""
@@ -226,7 +226,7 @@ def _disagreement(scores: pd.DataFrame) -> list[str]:
 # ------------------------------------------------------------------ the summary
 
 
-def say_cost(scores: pd.DataFrame, metric: str = "lsd_db") -> str:
+def cost_text(scores: pd.DataFrame, metric: str = "lsd_db") -> str:
     """What quality costs, by :func:`pareto`; Markdown."""
     front, label = pareto(scores, metric), METRICS[metric].label
     if front.empty:
@@ -270,7 +270,7 @@ def summary(
     return {name: (float(v), unit) for name, (v, unit) in found.items() if math.isfinite(v)}
 
 
-def say_summary(scores: pd.DataFrame, facts: dict[str, tuple[float, str]]) -> str:
+def summary_text(scores: pd.DataFrame, facts: dict[str, tuple[float, str]]) -> str:
     """:func:`summary` in sentences; Markdown."""
     value = {name: number for name, (number, _) in facts.items()}
     n = len(candidates(scores))

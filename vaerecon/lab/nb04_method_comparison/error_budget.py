@@ -111,7 +111,7 @@ def mean_shares(budget: pd.DataFrame, metric: str) -> dict[str, float]:
     return means[list(SHARES)].div(means[CORNERS[-1]], axis=0).mean().to_dict()
 
 
-def say_budget(budget: pd.DataFrame, metric: str = "lsd_db") -> str:
+def budget_text(budget: pd.DataFrame, metric: str = "lsd_db") -> str:
     """The shares of each method, which is the widest, and which are below zero; Markdown."""
     means, m = mean_budget(budget, metric), METRICS[metric]
     if means.empty:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 SPREAD = ("log_mel_mae", "lsd_db", "mrstft", "pesq_wb", "estoi", "visqol", "snr_db")
 SHARE_COLORS = {"mel": "#bdbdbd", "vae": "#4d4d4d"}  # that of the phase has the method's colour
 OTHER_COLOR = "#7f7f7f"  # of a method that somebody registered
-# The least that an axis spans, so that a difference nobody hears does not fill the picture
+# The least that an axis split, so that a difference nobody hears does not fill the picture
 LEAST_SPAN = {
     "log_mel_mae": 0.1, "lsd_db": 2.0, "mrstft": 0.2, "pesq_wb": 0.5, "estoi": 0.1, "stoi": 0.1,
     "visqol": 0.5, "snr_db": 1.0, "si_sdr_db": 10.0, "spectral_convergence_db": 1.0,

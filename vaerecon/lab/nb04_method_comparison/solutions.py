@@ -38,7 +38,7 @@ def clips_needed(p: float) -> int:
 
 
 def hasty(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
-    """Exercise 3: a method of one's own, Griffin-Lim with four steps instead of 32."""
+    """Exercise 3: a method of one's own, Griffin-Lim with four steps."""
     start = phase.mel_to_magnitude(log_mel)
     return phase.griffin_lim(start, n_samples, log_mel=log_mel, n_iter=4, generator=generator)
 

@@ -64,7 +64,7 @@ def speed_table(results: Sequence[Reconstruction], seconds: float = 1.0) -> pd.D
     return table
 
 
-def say_speed(table: pd.DataFrame) -> str:
+def speed_text(table: pd.DataFrame) -> str:
     """The last row of :func:`speed_table` in words; Markdown."""
     ratio = table["times faster"].iloc[-1]
     words = f"{ratio:.2g} times as fast as" if ratio > 1 else f"{1 / ratio:.2g} times as slow as"

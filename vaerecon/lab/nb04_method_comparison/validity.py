@@ -84,7 +84,7 @@ def implied_gain_db(snr: float, correlation: float) -> float:
     return 20 * math.log10(correlation + math.sqrt(correlation**2 - 1 + 10 ** (-snr / 10)))
 
 
-def say_guide() -> str:
+def guide_text() -> str:
     """What the guide's table says once it is taken apart; Markdown."""
     rows = list(GUIDE.items())
     levels = [f"{e * 10 ** (s / 20):.3f}" for _, (s, _c, e, _t) in rows]
@@ -97,7 +97,7 @@ def say_guide() -> str:
     )
 
 
-def say_snr(scores: pd.DataFrame) -> str:
+def snr_text(scores: pd.DataFrame) -> str:
     """What the SNR says of the VAE, and of silence; Markdown."""
     rows = scores[scores["method"].isin(candidates(scores))]
     means = rows.groupby(["method", "vae"], sort=False)["snr_db"].mean().unstack("vae")

@@ -241,7 +241,7 @@ def check_latents_kept(tuning: Tuning, mel: torch.Tensor) -> None:
         )
 
 
-def say_result(table: pd.DataFrame) -> str:
+def result_text(table: pd.DataFrame) -> str:
     """One paragraph about :func:`error_table`, whose first row is the own kind of sound."""
     own, others = table.iloc[0], table.iloc[1:]
     better = own["after"] < own["before"]

@@ -160,7 +160,7 @@ def read_baseline(folder: Path, name: str) -> dict[str, Any] | None:
 
 
 def compare(baseline: Mapping[str, Any] | None, run: Run) -> list[Drift]:
-    """What of a run is not as its baseline says."""
+    """The numbers of a run that differ from its baseline by more than the tolerance."""
     if baseline is None:
         return [Drift("-", "-", "-", "no baseline yet", "-", "run `vaerecon check --update`")]
     drifts = []
@@ -191,7 +191,7 @@ def compare(baseline: Mapping[str, Any] | None, run: Run) -> list[Drift]:
 
 
 def other_libraries(baseline: Mapping[str, Any] | None, run: Run) -> list[str]:
-    """What made the baseline and is not what made the run: the first place to look."""
+    """Libraries and device whose versions differ between the baseline and the run."""
     if baseline is None:
         return []
     old, new = baseline["made_with"], run.stamp

@@ -105,7 +105,7 @@ class FastPart(SynthesizerPart):
     def discriminator(self) -> nn.Module:
         return PatchDiscriminator(self.data.mean, self.data.deviation)
 
-    def judged(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def real_and_fake(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         real = batch["magnitude"].clamp_min(1e-5).log()
         return real[:, None], made["log_magnitude"][:, None]
 

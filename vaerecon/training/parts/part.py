@@ -112,10 +112,10 @@ class Part(ABC):
 
     @abstractmethod
     def discriminator(self) -> nn.Module:
-        """A fresh one, for what :meth:`judged` gives."""
+        """A fresh one, for what :meth:`real_and_fake` gives."""
 
     @abstractmethod
-    def judged(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def real_and_fake(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """The real thing and the made one, as the discriminator sees them."""
 
     @abstractmethod

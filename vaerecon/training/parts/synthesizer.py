@@ -65,7 +65,7 @@ class SynthesizerPart(Part):
     def discriminator(self) -> nn.Module:
         return SoundDiscriminator()
 
-    def judged(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def real_and_fake(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         return batch["samples"], made["samples"]
 
     def sound(self, batch: Batch) -> torch.Tensor:

@@ -160,7 +160,7 @@ class VaePart(Part):
     def discriminator(self) -> nn.Module:
         return PatchDiscriminator(self.data.mean, self.data.deviation)
 
-    def judged(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def real_and_fake(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         return batch["mel"][:, None], made["mel"][:, None]
 
     @torch.no_grad()
