@@ -44,7 +44,7 @@ class EveryNthFrame:
         self.ends = slice(0, int(inside[0])), slice(int(inside[-1]) + 1, None)
 
     def blocks(self, size: int) -> Iterator[tuple[int, slice]]:
-        """Up to ``size`` frames at a time: the first one's index here, and the slice of all frames."""
+        """Up to ``size`` frames at a time: index of the first, and their slice of all frames."""
         for i in range(0, self.count, size):
             stop = self.first + min(i + size, self.count) * self.step
             yield i, slice(self.first + i * self.step, stop, self.step)
@@ -57,7 +57,7 @@ class EveryNthFrame:
         return signal[:, start:stop].unfold(-1, len(self.window), self.hop) * self.window
 
     def add(self, signal: torch.Tensor, frames: torch.Tensor, first: int) -> None:
-        """Window ``frames`` and add them to ``signal [B, L]``; ``first`` is an index of the subset."""
+        """Window ``frames`` and add them to ``signal [B, L]``, from the subset's ``first`` on."""
         rows = signal[:, self.start : self.start + self.rows * self.hop]
         add_frames(rows.unflatten(-1, (self.rows, self.hop)), frames, self.window, first)
 
