@@ -223,15 +223,3 @@ def test_help_is_quick_and_says_what_the_defaults_are(tmp_path):
     text = " ".join(done.stdout.split())
     assert f"default: {DEFAULTS['vocoder'].steps}" in text
     assert "Train the parts of a model" in vaerecon("--help", cwd=tmp_path).stdout
-
-
-def test_the_module_is_the_command(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "vaerecon.training", "--help"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0
-    assert "export" in done.stdout
