@@ -77,6 +77,26 @@ def test_commands_are_ones_that_the_program_takes(words, monkeypatch, tmp_path):
     assert parse(words, monkeypatch) is not None
 
 
+def test_the_vocoder_s_slowness_is_that_of_the_benchmarks():
+    results = (DOCS.parent / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
+    length = float(re.search(r"full_size`\n\n([\d.]+) s of audio", results)[1])
+    vocoder = float(re.search(r"^\| vocoder \| [\d.]+ \| ([\d.]+) s", results, re.MULTILINE)[1])
+    section = results.split("## Phase retrieval")[1]
+    pattern = r"A clip of (\d+) s.*?^\| griffinlim \| ([\d.]+) ms"
+    seconds, took = map(float, re.search(pattern, section, re.DOTALL | re.MULTILINE).groups())
+    ratio = (vocoder / length) / (took / 1000 / seconds)
+    stated = int(re.search(r"about (\d+) times as long as `griffinlim`", GUIDE)[1])
+    assert stated == pytest.approx(ratio, rel=0.05)
+
+
+def test_memory_is_that_of_the_benchmarks():
+    results = (DOCS.parent / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
+    measured = re.findall(r"^\| cpu \| .* \| ([\d.]+ GB) \| ([\d.]+ GB) \|$", results, re.MULTILINE)
+    stated = re.findall(r"^\| .* s.* \| ([\d.]+ GB) \| ([\d.]+ GB) \|$", GUIDE, re.MULTILINE)
+    assert len(stated) == 4
+    assert stated == measured
+
+
 def test_clips_methods_and_options_exist():
     assert {span for span in SPANS if span.startswith("demo_")} == set(demo_clips())
     assert {"hybrid", "griffinlim"} <= set(METHODS)
