@@ -36,7 +36,7 @@ demo: $(INSTALLED)  ## reconstruct the bundled clip with the bundled model: resu
 	$(BIN)/vaerecon demo $(ARGS)
 
 test: $(INSTALLED)  ## run the tests, all but those in a browser
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
 
 browser-test: $(INSTALLED)  ## try the notebooks in JupyterLab; needs chromium and chromedriver
 	$(BIN)/python -m pytest -m browser tests/lab/test_browser.py $(ARGS)
