@@ -31,7 +31,11 @@ def is_installed(name: str) -> bool:
 @pytest.hookimpl(tryfirst=True)  # before the fixtures, which may need it too
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked ``needs("name", ...)`` where one of the names is not installed."""
-    names = [name for mark in item.iter_markers("needs") for name in mark.args]
+    need(*(name for mark in item.iter_markers("needs") for name in mark.args))
+
+
+def need(*names: str) -> None:
+    """Skip the test that calls it where one of ``names`` is not installed."""
     missing = [name for name in dict.fromkeys(names) if not is_installed(name)]
     if missing:
         stop = pytest.fail if os.environ.get(REQUIRE_ALL) else pytest.skip
