@@ -109,7 +109,8 @@ def test_the_analysis_names_every_library_that_makes_a_number():
     from vaerecon.pipeline.result import LIBRARIES
 
     no_numbers = {"huggingface-hub", "safetensors", "pandas", "pyarrow", "matplotlib", "seaborn",
-                  "click", "rich", "tqdm", "threadpoolctl", "imageio-ffmpeg"}  # fmt: skip
+                  "click", "rich", "tqdm", "threadpoolctl", "imageio-ffmpeg",
+                  "lazy-loader"}  # fmt: skip
     needed = {canonicalize_name(Requirement(d).name) for d in PROJECT["project"]["dependencies"]}
     assert set(LIBRARIES) == needed - no_numbers | {"vaerecon"}
 
@@ -324,7 +325,7 @@ def test_what_is_imported_is_declared(folder, extras):
     offers = {"visqol": ["visqol-python"], **metadata.packages_distributions()}
     own = [ROOT / "vaerecon/lab", ROOT / "vaerecon/training"] if folder == "vaerecon" else []
     files = [p for p in (ROOT / folder).rglob("*.py") if not set(own) & set(p.parents)]
-    local = {path.stem for path in files} | {"tools"}  # conftest and its like
+    local = {path.stem for path in files} | {"benchmarks", "tools"}  # conftest and its like
     for path in files:
         for name in imported(path) - local:
             brings = {canonicalize_name(package) for package in offers.get(name, [name])}

@@ -379,7 +379,7 @@ def test_paths_give_way_to_words_wherever_they_stand(tmp_path):
     )
     assert scrub(f"file://{tmp_path}/song.wav") == "song.wav"
     assert scrub(json.dumps({"a": str(packages)})) == '{"a": "site-packages"}'
-    assert scrub(f"{ROOT / 'vaerecon' / 'mel.py'}:12") == "vaerecon/mel/front_end.py:12"
+    assert scrub(f"{ROOT / 'vaerecon' / 'mel' / 'stft.py'}:12") == "vaerecon/mel/stft.py:12"
     assert scrub("/and/other paths, and/or words") == "/and/other paths, and/or words"
     assert scrub(f"{work}-other") == scrub(str(tmp_path)) + "/work-other"  # another folder
     inside = f"AAAA{tmp_path}/AAA="  # could be base64

@@ -683,7 +683,7 @@ def test_pickle_on_a_hub_is_not_fetched(visited):
         ("private", "OSError", "answered 401; log in with `hf auth login`"),
         ("absent", "ValueError", "no folder here, and not found on http://127.0.0.1:"),
         ("no revision", "ValueError", "has no revision 'v9'"),
-        ("no half", "ValueError", "has no vae/diffusion_pytorch_model.bf16.safetensors"),
+        ("no half", "ValueError", "no vae/diffusion_pytorch_model.bf16.safetensors"),
         ("local only", "OSError", "not in the cache; connect once, set HF_ENDPOINT to a mirror"),
     ],
 )

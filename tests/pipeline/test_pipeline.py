@@ -58,7 +58,7 @@ DRAWN = ("fast", "griffinlim", "admm", "librosa", "oracle_magnitude")  # that be
 def test_the_seed_is_that_of_every_draw(tiny, sound):
     """With it each method gives what it gives by itself from a generator of that seed."""
     clip = sound[:4000]
-    original, level = vr.samples.normalize_level(clip)
+    original, level = vr.audio.normalize_level(clip)
     runs = {seed: tiny(clip, DRAWN, seed=seed, exclude_metrics=METRICS) for seed in (0, 3)}
     for seed, run in runs.items():
         for name in DRAWN:

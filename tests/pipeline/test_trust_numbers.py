@@ -117,7 +117,7 @@ def entrances(tiny, tmp_path) -> dict:
         "log_mel": lambda x: vr.log_mel(x, normalize=False),
         "batch": lambda x: vr.log_mel(x[None], normalize=False),
         "naive_log_mel": vr.mel.naive_log_mel,
-        "normalize_level": lambda x: vr.samples.normalize_level(x)[1].gain,
+        "normalize_level": lambda x: vr.audio.normalize_level(x)[1].gain,
         "pipeline": lambda x: tiny(x, ["griffinlim"], **quick).audio["griffinlim"],
         "original": lambda x: tiny.synthesize(mel, "oracle_phase", original=x),
         "refine": lambda x: vr.phase.refine(x, mel, n_iter=1),
@@ -268,7 +268,7 @@ def test_the_global_random_state_changes_no_bit(tiny, sound):
 def stages(tiny, mels, sound) -> dict:
     """Each stage as a function of a batch ``[B, ...]``, with the batch."""
     samples = torch.stack([torch.tensor(sound[i : i + 48 * 160]) for i in (0, 3000, 6000)])
-    originals = vr.samples.normalize_level(samples)[0]
+    originals = vr.audio.normalize_level(samples)[0]
     synthesis = {
         name: (lambda mel, original, name=name: tiny.synthesize(mel, name, original=original))
         for name in METHODS

@@ -43,7 +43,7 @@ from vaerecon.audio.conversion import (
     mix_down,
     resample_blocks,
 )
-from vaerecon.audio.decoding import OpenSoundFile, check_sound_file, open_sound_file
+from vaerecon.audio.decoding import OpenSoundFile, check_path, check_sound_file, open_sound_file
 from vaerecon.utils.files import name_to_text, text_to_name
 from vaerecon.utils.numbers import is_number
 
@@ -180,6 +180,7 @@ def stream_audio(
             f"offset: got {offset!r}, expected a number of seconds, 0 or more (not text)"
         )
     sample_rate = check_rate(sample_rate, "sample_rate")
+    check_path(path)
     path = text_to_name(path)
     name = check_sound_file(path)
 

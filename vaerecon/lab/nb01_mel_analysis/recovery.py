@@ -21,6 +21,7 @@ from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.lab.nb01_mel_analysis.front_ends import settings
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel, stft_frames
+from vaerecon.metrics.scores import LSD_FLOOR
 from vaerecon.phase import references as ceilings
 from vaerecon.phase import retrieval as phase
 
@@ -131,7 +132,7 @@ def magnitude_distance_db(original: torch.Tensor, estimate: torch.Tensor) -> flo
 
     For a magnitude that no sound has; both at the front-end's level.
     """
-    one, other = (20 * x.clamp_min(metrics.LSD_FLOOR).log10() for x in (original, estimate))
+    one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in (original, estimate))
     return float((one - other).square().mean(dim=-1).sqrt().mean())
 
 
