@@ -120,6 +120,10 @@ BAD = {
     "a file for a folder": (["SONG", "--output-dir", "notes.txt"], "is a file"),
     "an unknown option": (["SONG", "--bogus"], "--bogus"),
     "an option that is like a command": (["--modell", "tiny"], "No such option"),
+    "an option under its old name": (
+        ["compare", "SONG", "--output", "t.csv", "--no-vae-free"],
+        "--no-vae-free is now --only-through-vae",
+    ),
     "two models": (
         ["SONG", "--model", "tiny", "--model", "music"],
         "got tiny, music, expected one",

@@ -97,6 +97,12 @@ def _synthesis_options(
     return command
 
 
+def _refuse_old_name(ctx: click.Context, option: click.Parameter, given: bool, new: str) -> None:
+    """Name the new spelling of an option that was renamed."""
+    if given:
+        raise click.UsageError(f"{option.opts[0]} is now {new}", ctx)
+
+
 @cli.command()
 @click.argument("clip", required=False, type=click.Path(path_type=Path))
 @model_option
@@ -137,8 +143,10 @@ def demo(output_dir, **options):
 @model_option
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--max-length", type=float, help="Read at most this many seconds of each clip.")
-@click.option("--no-vae-free", is_flag=True,
+@click.option("--only-through-vae", is_flag=True,
               help="Only what went through the VAE: half the rows, and half the time.")  # fmt: skip
+@click.option("--no-vae-free", is_flag=True, hidden=True, expose_value=False,
+              callback=partial(_refuse_old_name, new="--only-through-vae"))  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=0),
               help="Processes; 1 works without any. [default: one a core]")  # fmt: skip
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1),
@@ -149,7 +157,7 @@ def demo(output_dir, **options):
 @click.option("--overwrite", is_flag=True,
               help="Replace the table, or the unfinished run, that is there.")  # fmt: skip
 @partial(_synthesis_options, methods="all")
-def compare(clips, output, no_vae_free, exclude_metrics, **options):
+def compare(clips, output, only_through_vae, exclude_metrics, **options):
     """Measure every method on every clip of CLIPS (files and folders); write one table.
 
     A row for each clip, method, and with or without the VAE. A clip that fails is one row with its
@@ -161,7 +169,7 @@ def compare(clips, output, no_vae_free, exclude_metrics, **options):
 
     options["exclude_metrics"] = [name.replace("-", "_") for name in exclude_metrics]
     try:
-        table = run(clips, output=output, without_vae=not no_vae_free, **options)
+        table = run(clips, output=output, without_vae=not only_through_vae, **options)
     except (KeyboardInterrupt, OSError):
         if journal_path(output).exists():
             click.echo("What is finished is kept: --resume goes on with it.", err=True)

@@ -262,17 +262,12 @@ class TrainingLoop:
             seen_fake = discriminator(fake)
         discriminator.requires_grad_(True)
         seen_real, seen_fake = _float(seen_real), _float(seen_fake)
-        adversarial, matching = (
-            adversarial_loss(seen_fake),
-            feature_matching_loss(seen_real, seen_fake),
-        )
-        total = (
-            loss
-            + self.config.adversarial_weight * adversarial
-            + self.config.matching_weight * matching
-        )
+        adversarial = adversarial_loss(seen_fake)
+        matching = feature_matching_loss(seen_real, seen_fake)
+        loss = loss + self.config.adversarial_weight * adversarial
+        loss = loss + self.config.matching_weight * matching
         return {
-            "loss": total,
+            "loss": loss,
             "discriminator": own_loss,
             "adversarial": adversarial,
             "matching": matching,
