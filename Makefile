@@ -90,7 +90,7 @@ lock:  ## pin the dependencies anew: requirements.lock
 
 clean:  ## remove caches and build leftovers
 	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
-	find vaerecon tests -name __pycache__ -prune -exec rm -rf {} +
+	find vaerecon tests benchmarks tools -name __pycache__ -prune -exec rm -rf {} +
 
 distclean: clean  ## remove .venv too
 	rm -rf .venv

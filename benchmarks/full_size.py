@@ -37,8 +37,7 @@ from vaerecon.audio.samples import normalize_level
 from vaerecon.bundled import demo_clips
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import METHODS
-from vaerecon.models import autoencoder
-from vaerecon.models import precision as tuning
+from vaerecon.models import autoencoder, precision
 from vaerecon.models.vocoder import vocode
 
 SECONDS = 5
@@ -88,8 +87,8 @@ def tiny_differences() -> tuple[str, dict]:
     from vaerecon.models.checkpoints import load
 
     plain = load("tiny", device="cpu", dtype="float32").vae
-    with patch.object(tuning, "WIDE", 8):  # its layers are narrower than those that pay
-        mixed = tuning.mix(copy.deepcopy(plain))
+    with patch.object(precision, "WIDE", 8):  # its layers are narrower than those that pay
+        mixed = precision.mix(copy.deepcopy(plain))
     griffin_lim = METHODS["griffinlim"].function
     errors, changes = [], []
     for path in demo_clips().values():
@@ -156,8 +155,8 @@ def run(quick: bool = False) -> Section:
     copies = copy.deepcopy(plain)
     with patch.dict("os.environ", {"VAERECON_DTYPE": ""}):
         tuned = (
-            tuning.tune(copies[0], tuning.run_vae),
-            tuning.tune(copies[1], tuning.run_vocoder),
+            precision.tune(copies[0], precision.run_vae),
+            precision.tune(copies[1], precision.run_vocoder),
         )
     chosen = {"VAE encode": tuned[0], "VAE decode": tuned[0], "vocoder": tuned[1]}
     calls, kit_calls = parts(*plain, mel), parts(*tuned, mel)
@@ -168,7 +167,7 @@ def run(quick: bool = False) -> Section:
         with torch.inference_mode():
             macs = multiply_adds(call)
         times = timed({"plain": call, "kit": kit_calls[name]}, repeats)
-        dtype = tuning.dtype_name(chosen[name])
+        dtype = precision.dtype_name(chosen[name])
         faster = ratio(times["plain"], times["kit"])
         for key in whole:
             whole[key].append(times[key])

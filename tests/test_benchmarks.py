@@ -1,4 +1,4 @@
-"""The benchmarks that judge tests: the faults fit the code, and tolerances what was measured."""
+"""The benchmarks that check tests: the faults fit the code, and tolerances what was measured."""
 
 from __future__ import annotations
 

@@ -126,11 +126,11 @@ def _vocoder(
 def _fast(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, network: Any = None
 ) -> torch.Tensor:
-    from vaerecon.models import fast_vocoder as istft_vocoder
+    from vaerecon.models import fast_vocoder
 
     if network is None:
-        network = istft_vocoder.bundled_network(str(log_mel.device))
-    return istft_vocoder.synthesize(network, log_mel, n_samples, generator)
+        network = fast_vocoder.bundled_network(str(log_mel.device))
+    return fast_vocoder.synthesize(network, log_mel, n_samples, generator)
 
 
 @method(
@@ -181,10 +181,10 @@ def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> 
 )
 def _librosa(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
     from vaerecon.audio.conversion import numpy_defaults
-    from vaerecon.phase import references as ceilings
+    from vaerecon.phase import references
 
     with numpy_defaults():
-        return ceilings.librosa_mel_to_audio(log_mel, n_samples, generator=generator)
+        return references.librosa_mel_to_audio(log_mel, n_samples, generator=generator)
 
 
 @method(
@@ -209,9 +209,9 @@ def _silence(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) 
 def _oracle_phase(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
 ) -> torch.Tensor:
-    from vaerecon.phase import references as ceilings
+    from vaerecon.phase import references
 
-    return ceilings.oracle_phase(log_mel, original)
+    return references.oracle_phase(log_mel, original)
 
 
 @method(
@@ -224,6 +224,6 @@ def _oracle_phase(
 def _oracle_magnitude(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
 ) -> torch.Tensor:
-    from vaerecon.phase import references as ceilings
+    from vaerecon.phase import references
 
-    return ceilings.oracle_magnitude(original, generator=generator)
+    return references.oracle_magnitude(original, generator=generator)

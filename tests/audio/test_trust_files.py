@@ -22,7 +22,7 @@ from test_audio import ffmpeg, noise, sine
 
 import vaerecon as vr
 import vaerecon.lab.setup
-from vaerecon.audio import decoding as sound_files
+from vaerecon.audio import decoding
 from vaerecon.audio.clip import load_audio
 from vaerecon.comparison.clips import find_clips
 from vaerecon.training.data.corpus import find_audio
@@ -43,7 +43,7 @@ def encoded(x: np.ndarray, kind: str, rate: int = RATE) -> bytes:
 
 @pytest.fixture
 def without_ffmpeg(monkeypatch, tmp_path):
-    monkeypatch.setattr(sound_files, "find_ffmpeg", lambda: None)
+    monkeypatch.setattr(decoding, "find_ffmpeg", lambda: None)
 
 
 # --- several streams in one file ------------------------------------------------------------------
@@ -147,7 +147,7 @@ def test_a_file_with_one_stream_is_looked_through_only_when_it_is_read_to_its_en
 ):
     (tmp_path / "long.flac").write_bytes(encoded(make_sound(8.0), "flac"))
     looked = []
-    monkeypatch.setattr(sound_files, "find_streams", lambda path: looked.append(path) or [0])
+    monkeypatch.setattr(decoding, "find_streams", lambda path: looked.append(path) or [0])
     load_audio(tmp_path / "long.flac", max_length=1)
     assert looked == []
     load_audio(tmp_path / "long.flac")
@@ -231,7 +231,7 @@ UNREADABLE: dict[str, tuple[str, bytes, bytes]] = {
 @pytest.mark.filterwarnings("ignore:.*incomplete")  # what a wrong count promised
 def test_what_libsndfile_opens_and_cannot_read_is_read_whole(tmp_path, monkeypatch, case, block):
     """Where it fails at the first block, and where it does so only later."""
-    monkeypatch.setattr(sound_files, "BLOCK", block)
+    monkeypatch.setattr(decoding, "BLOCK", block)
     suffix, broken, whole = UNREADABLE[case]
     (tmp_path / f"broken.{suffix}").write_bytes(broken)
     (tmp_path / f"whole.{suffix}").write_bytes(whole)
@@ -254,7 +254,7 @@ def test_a_count_that_promises_more_is_told(tmp_path):
 
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_without_ffmpeg_the_message_says_to_install_it(tmp_path, monkeypatch, without_ffmpeg, case):
-    monkeypatch.setattr(sound_files, "BLOCK", 4096)
+    monkeypatch.setattr(decoding, "BLOCK", 4096)
     suffix, broken, _ = UNREADABLE[case]
     (tmp_path / f"a.{suffix}").write_bytes(broken)
     with pytest.raises(ValueError, match=r"a\.\w+'.*install ffmpeg"):
@@ -267,14 +267,14 @@ def test_what_is_cut_off_is_still_called_damaged(tmp_path):
     (tmp_path / "half.flac").write_bytes(data[: len(data) // 2])
     for block in (2**18, 4096):
         with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="damaged data"):
-            patch.setattr(sound_files, "BLOCK", block)
+            patch.setattr(decoding, "BLOCK", block)
             load_audio(tmp_path / "half.flac")
 
 
 def test_an_ffmpeg_that_crashes_is_told(tmp_path, monkeypatch):
     """Before the first sample, and in the middle: some builds do, on some containers."""
     program = tmp_path / "ffmpeg"
-    monkeypatch.setattr(sound_files, "find_ffmpeg", lambda: str(program))
+    monkeypatch.setattr(decoding, "find_ffmpeg", lambda: str(program))
     (tmp_path / "a.m4a").write_bytes(bytes(4) + b"ftyp" + bytes(100))
     program.write_text("#!/bin/sh\nkill -SEGV $$\n")
     program.chmod(0o755)

@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderKL
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from vaerecon.models import precision as tuning
+from vaerecon.models import precision
 from vaerecon.models.checkpoints import load
 from vaerecon.utils.threads import on_cores
 
@@ -47,7 +47,7 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("VAERECON_CACHE", str(tmp_path))
     for name in ("VAERECON_DTYPE", "VAERECON_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(tuning, "LARGE", 0)
+    monkeypatch.setattr(precision, "LARGE", 0)
     return tmp_path
 
 
@@ -67,7 +67,7 @@ def test_mixed_is_near_float32_and_nearer_than_bfloat16(make):
         return model.decode(model.encode(picture).latent_dist.mode()).sample.float()
 
     truth = run(plain)
-    mixed = run(tuning.mix(copy.deepcopy(plain)))
+    mixed = run(precision.mix(copy.deepcopy(plain)))
     short = run(copy.deepcopy(plain).to(torch.bfloat16))
     error, worse = ((y - truth).abs().mean() / truth.std() for y in (mixed, short))
     assert 0 < error < 0.02
@@ -75,10 +75,10 @@ def test_mixed_is_near_float32_and_nearer_than_bfloat16(make):
 
 
 def test_mixed_keeps_what_it_must():
-    vae, vocoder = tuning.mix(make_vae()), tuning.mix(make_vocoder())
+    vae, vocoder = precision.mix(make_vae()), precision.mix(make_vocoder())
     assert vae.dtype == vocoder.dtype == torch.float32  # what the kit gives them
-    assert tuning.dtype_name(vae) == tuning.dtype_name(vocoder) == "mixed"
-    assert tuning.dtype_name(make_vae()) == "float32"
+    assert precision.dtype_name(vae) == precision.dtype_name(vocoder) == "mixed"
+    assert precision.dtype_name(make_vae()) == "float32"
     short = {name for name, p in vae.named_parameters() if p.dtype == torch.bfloat16}
     assert "encoder.down_blocks.0.resnets.0.conv1.weight" in short
     assert "encoder.mid_block.attentions.0.to_q.weight" in short
@@ -89,27 +89,27 @@ def test_mixed_keeps_what_it_must():
 
 @torch.inference_mode()
 def test_mixed_models_are_copied_and_moved_like_others():
-    mixed = tuning.mix(make_vae())
+    mixed = precision.mix(make_vae())
     picture = torch.zeros(1, 1, 16, 64)
     expected = mixed.encode(picture).latent_dist.mode()
     other = copy.deepcopy(mixed)
     mixed.encoder.down_blocks[0].resnets[0].conv1.weight.zero_()  # the copy has its own weights
     assert torch.equal(other.encode(picture).latent_dist.mode(), expected)
     assert other.to(torch.float32).encode(picture).latent_dist.mode().dtype == torch.float32
-    assert tuning.dtype_name(other) == "float32"
+    assert precision.dtype_name(other) == "float32"
 
 
 @torch.inference_mode()
 def test_mixed_models_are_saved_and_loaded(tmp_path):
     mel = torch.zeros(1, 16, 64)
-    mixed = tuning.mix(make_vocoder())
+    mixed = precision.mix(make_vocoder())
     expected = mixed(mel)
     mixed.save_pretrained(tmp_path / "vocoder")
     loaded = SpeechT5HifiGan.from_pretrained(tmp_path / "vocoder", dtype=torch.float32)
     for name, weight in loaded.state_dict().items():
         assert torch.equal(weight, mixed.state_dict()[name].float()), name
-    assert torch.equal(tuning.mix(loaded)(mel), expected)
-    tuning.mix(make_vae()).save_pretrained(tmp_path / "vae")
+    assert torch.equal(precision.mix(loaded)(mel), expected)
+    precision.mix(make_vae()).save_pretrained(tmp_path / "vae")
     assert AutoencoderKL.from_pretrained(tmp_path / "vae").dtype == torch.float32
 
 
@@ -122,18 +122,18 @@ def test_the_quicker_is_taken_and_remembered(cache, slow, chosen):
     calls = []
 
     def run(model) -> None:
-        calls.append(tuning.dtype_name(model))
+        calls.append(precision.dtype_name(model))
         time.sleep(0.02 if calls[-1] == slow else 0.001)
 
-    assert tuning.dtype_name(tuning.tune(make_vae(), run)) == chosen
+    assert precision.dtype_name(precision.tune(make_vae(), run)) == chosen
     assert set(calls) == {"float32", "mixed"}
     (entry,) = json.loads((cache / "tuning.json").read_text()).values()
     assert entry["dtype"] == chosen
     assert entry["seconds"][chosen] < entry["seconds"][slow]
     calls.clear()
-    assert tuning.dtype_name(tuning.tune(make_vae(), run)) == chosen
+    assert precision.dtype_name(precision.tune(make_vae(), run)) == chosen
     assert not calls  # known: not measured again
-    tuning.tune(make_vocoder(), run)
+    precision.tune(make_vocoder(), run)
     assert calls  # another architecture is
 
 
@@ -141,38 +141,38 @@ def test_overrides(cache, monkeypatch):
     def run(model):
         raise AssertionError("measured all the same")
 
-    for wanted in tuning.CHOICES:
+    for wanted in precision.CHOICES:
         monkeypatch.setenv("VAERECON_DTYPE", wanted)
-        assert tuning.dtype_name(tuning.tune(make_vae(), run)) == wanted
+        assert precision.dtype_name(precision.tune(make_vae(), run)) == wanted
     monkeypatch.setenv("VAERECON_DTYPE", "int8")
     with pytest.raises(ValueError, match="VAERECON_DTYPE: got 'int8', expected 'auto' or one of"):
-        tuning.tune(make_vae(), run)
+        precision.tune(make_vae(), run)
     assert not list(cache.iterdir())
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"a": 1}', '{"a": {"dtype": "int8"}}'])
 def test_a_spoiled_file_is_measured_over(cache, content):
     (cache / "tuning.json").write_text(content)
-    tuning.tune(make_vae(), lambda model: None)
+    precision.tune(make_vae(), lambda model: None)
     (entry,) = json.loads((cache / "tuning.json").read_text()).values()
-    assert entry["dtype"] in tuning.CHOICES
+    assert entry["dtype"] in precision.CHOICES
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(cache, monkeypatch):
     (cache / "file").write_text("")
     monkeypatch.setenv("VAERECON_CACHE", str(cache / "file" / "folder"))
-    assert tuning.dtype_name(tuning.tune(make_vae(), lambda model: None)) in tuning.CHOICES
+    assert precision.dtype_name(precision.tune(make_vae(), lambda model: None)) in precision.CHOICES
 
 
 def test_small_models_are_left_alone(cache, monkeypatch):
-    monkeypatch.setattr(tuning, "LARGE", 20_000_000)
+    monkeypatch.setattr(precision, "LARGE", 20_000_000)
     monkeypatch.setenv("VAERECON_DTYPE", "mixed")
     loaded = load("tiny", device="cpu", dtype="auto")
-    assert loaded.dtype == tuning.dtype_name(loaded.vae, loaded.vocoder) == "float32"
+    assert loaded.dtype == precision.dtype_name(loaded.vae, loaded.vocoder) == "float32"
     assert not list(cache.iterdir())
     asked = load("tiny", device="cpu", dtype="mixed")
     assert asked.dtype == "mixed"
-    assert tuning.dtype_name(asked.vocoder) == "mixed"
+    assert precision.dtype_name(asked.vocoder) == "mixed"
 
 
 def test_auto_tunes_large_models_on_the_cpu(cache, monkeypatch):
@@ -187,13 +187,13 @@ def test_auto_tunes_large_models_on_the_cpu(cache, monkeypatch):
 def test_threads_by_environment(monkeypatch):
     before = torch.get_num_threads()
     monkeypatch.setenv("VAERECON_THREADS", "3")
-    assert tuning.pick_threads() == 3
+    assert precision.pick_threads() == 3
     monkeypatch.setenv("VAERECON_THREADS", "none")
     with pytest.raises(ValueError, match="VAERECON_THREADS: got 'none'"):
-        tuning.pick_threads()
+        precision.pick_threads()
     monkeypatch.delenv("VAERECON_THREADS")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert tuning.pick_threads() in (1, before)
+    assert precision.pick_threads() in (1, before)
     assert torch.get_num_threads() == before
 
 

@@ -20,7 +20,7 @@ from vaerecon.lab.nb04_method_comparison import plots
 from vaerecon.mel.front_end import log_mel, stft_frames
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS, Scores
-from vaerecon.phase import references as ceilings
+from vaerecon.phase import references
 from vaerecon.phase.references import BOUNDED
 
 BLIND = [n for n, m in METHODS.items() if not m.reference_only]  # they see no original
@@ -90,7 +90,7 @@ def test_no_method_that_sees_no_original_reaches_the_true_phase(scores, metric, 
 
 def test_one_guess_with_the_true_phase_is_no_ceiling(mels, scores):
     x, mel = mels["harmonics", "original mel"]
-    guess = metrics.evaluate(x, ceilings.oracle_phase(mel, x, n_iter=0), metrics=BOUNDED)
+    guess = metrics.evaluate(x, references.oracle_phase(mel, x, n_iter=0), metrics=BOUNDED)
     found = scores["harmonics", "original mel"]
     assert "fast" in passing("spectral_convergence_db", guess, {n: found[n] for n in BLIND})
 
@@ -99,7 +99,7 @@ def test_the_true_phase_tells_magnitudes_too(mels):
     """From the original's mel: nearly the original, with other magnitudes than the mel gives."""
     for (sound, source), (x, mel) in mels.items():
         if source == "original mel":
-            guess, found = (ceilings.oracle_phase(mel, x, n_iter=n) for n in (0, 25))
+            guess, found = (references.oracle_phase(mel, x, n_iter=n) for n in (0, 25))
             one, other = (metrics.spectral_convergence_db(x, y) for y in (guess, found))
             assert other < one - 6, sound
             assert metrics.si_sdr_db(x, found) > 20, sound
@@ -108,14 +108,14 @@ def test_the_true_phase_tells_magnitudes_too(mels):
 def test_the_ceiling_is_held_to_the_mel(mels):
     """It does not return what it was given: a louder mel gives a louder sound."""
     x, mel = mels["vibrato", "original mel"]
-    one, other = (ceilings.oracle_phase(mel + shift, x) for shift in (0, math.log(2)))
+    one, other = (references.oracle_phase(mel + shift, x) for shift in (0, math.log(2)))
     assert float(other.norm() / one.norm()) == pytest.approx(2, rel=0.01)
 
 
 def test_a_mel_that_does_not_fit_the_samples_is_refused(sound):
     mel = log_mel(sound, normalize=False)
     with pytest.raises(ValueError, match=r"n_samples: got 15000.*15841 to 16000"):
-        ceilings.oracle_phase(mel, sound[:15000])
+        references.oracle_phase(mel, sound[:15000])
 
 
 # ------------------------------------------------------------------ the table of the benchmark

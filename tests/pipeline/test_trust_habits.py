@@ -25,14 +25,14 @@ from test_fast_vocoder import small_network
 import vaerecon as vr
 from vaerecon import methods, metrics
 from vaerecon.audio.samples import normalize_level
-from vaerecon.mel import filters as filterbank
+from vaerecon.mel import filters
 from vaerecon.mel import front_end as mel
 from vaerecon.models import autoencoder
 from vaerecon.models.vocoder import measure_lag, vocode
 from vaerecon.phase import mel_inversion
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
-CACHED = (mel.hann_window, filterbank.mel_filters, filterbank.bands)
+CACHED = (mel.hann_window, filters.mel_filters, filters.bands)
 CACHED += (mel_inversion.spread, mel_inversion._spread_bands)
 QUICK = ("visqol", "pesq_wb")
 METHODS = list(methods.METHODS)

@@ -47,10 +47,9 @@ def _shared(command: click.decorators.FC) -> click.decorators.FC:
                      help="Held-out crops to draw and to write as sound at each checkpoint. "
                           "[default: 2]"),
         click.option("--adversarial-from", type=click.IntRange(min=0), metavar="STEP",
-                     help="First step that uses discriminators. [default: never on a CPU, "
-                          "where a vocoder's step with them costs three to four plain ones; "
-                          "after a third of "
-                          "the steps on CUDA]"),
+                     help="First step that uses discriminators. [default: never on a CPU, where a "
+                          "vocoder's step with them costs three to four plain ones; after a third "
+                          "of the steps on CUDA]"),
         click.option("--seed", type=int, help="Seed of every random draw. [default: 0]"),
         click.option("--device", type=click.Choice(["cpu", "cuda", "mps"]),
                      help="Where to train. [default: the best there is]"),

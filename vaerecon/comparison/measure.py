@@ -56,7 +56,8 @@ def describe_model(settings: Settings) -> dict[str, Any]:
     Raises
     ------
     ValueError, OSError
-        Those of :meth:`ReconstructionPipeline.from_pretrained`; a method that is unknown here.
+        Those of :meth:`vaerecon.ReconstructionPipeline.from_pretrained`; a method that is unknown
+        here.
     """
     from importlib.metadata import version
 

@@ -74,8 +74,8 @@ def compare(
     clips
         Files and folders (all sounds in them and below).
     model
-        As :meth:`ReconstructionPipeline.from_pretrained` takes it; also ``revision``, ``device``
-        and ``dtype``.
+        As :meth:`vaerecon.ReconstructionPipeline.from_pretrained` takes it; also ``revision``,
+        ``device`` and ``dtype``.
     methods
         Names, ``"a,b"`` or ``"all"``. Silence is always measured along with them.
     output

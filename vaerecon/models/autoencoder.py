@@ -16,7 +16,8 @@ lose nothing by that: the 0.72 s of context beside every fade are more than they
 are approximated, because in the whole they are taken over every frame at once: the statistics of
 the group normalisations and the attention in the middle of the model are those of the window.
 Windows of 30 s are nearer to the 10 s that AudioLDM2 learned from than an hour is; what the
-difference does to the mel, and whether the seams show, is measured by ``python -m benchmarks.length
+difference does to the mel, and whether the joins can be heard, is measured by ``python -m
+benchmarks.length
 --vae-only``.
 
 Notebook: ``02_vae_round_trip``.

@@ -211,8 +211,7 @@ def load(
         If the hub cannot be reached or refuses access, and nothing is cached.
     """
     from vaerecon.mel.config import AUDIOLDM_MEL
-    from vaerecon.models import placement
-    from vaerecon.models import precision as tuning
+    from vaerecon.models import placement, precision
 
     place = _resolve(source)
     _check_names(place, revision, variant)
@@ -239,10 +238,13 @@ def load(
         check_weights(paths, models[part], f"{place.name}: {part}")
     vae, vocoder = _build(models, files, place.name, dtype)
     if to_tune:
-        vae, vocoder = tuning.tune(vae, tuning.run_vae), tuning.tune(vocoder, tuning.run_vocoder)
-        dtype = tuning.dtype_name(vae, vocoder)
+        vae, vocoder = (
+            precision.tune(vae, precision.run_vae),
+            precision.tune(vocoder, precision.run_vocoder),
+        )
+        dtype = precision.dtype_name(vae, vocoder)
     elif dtype == "mixed":
-        vae, vocoder = tuning.mix(vae), tuning.mix(vocoder)
+        vae, vocoder = precision.mix(vae), precision.mix(vocoder)
     return Checkpoint(
         vae=vae.to(device),
         vocoder=vocoder.to(device),

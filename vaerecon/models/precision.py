@@ -15,7 +15,8 @@ Small models are left alone: they are quick enough, and in float32 give the same
 
 To overrule: ``dtype="float32"`` or ``"mixed"`` (``--dtype``); ``VAERECON_DTYPE`` with the same
 values, for ``"auto"``; ``VAERECON_THREADS``, or torch's own ``OMP_NUM_THREADS``; ``VAERECON_CACHE``
-for another folder. :func:`forget` removes what was measured.
+for another folder. Delete the file that
+:func:`cache_file` names to measure anew.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ STEPS = 32  # of Griffin-Lim
 
 
 def sound_join(plan: WindowPlan, unit: int) -> Join:
-    """A join of samples, ``[n]`` or ``[B, n]``, for :func:`.overlap_windows`."""
+    """A join of samples ``[n]`` or ``[B, n]``, to be used by ``overlap_windows``."""
     return partial(_join, plan=plan, unit=unit, fade=crossfade(plan, unit))
 
 

@@ -1,1 +1,1 @@
-"""What only training needs: the synthesized corpus, losses and loops. Nothing else imports it."""
+"""Training: data, losses, the loop, and the folder that it writes."""

@@ -52,7 +52,10 @@ def export(run: Path, target: Path) -> dict[str, str]:
             name = f"{part}/{FILES[part]}"
             digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
             entry = known.get(part, {"trained": True})
-            trained = _run_record(run / f"{part}_run") if entry["trained"] else {}
+            own_run = run / f"{part}_run"  # none where a finished model was exported before
+            trained = (
+                _run_record(own_run) if own_run.is_dir() and entry.get("trained", True) else {}
+            )
             record[part] = {"parameters": sum(p.numel() for p in model.parameters()),
                             **entry, **trained}  # fmt: skip
         write_record({"sha256": digests} | record, folder, Path(target))

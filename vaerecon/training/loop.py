@@ -79,9 +79,7 @@ class TrainingLoop:
         )
         self.network, self.optimizer = accelerator.prepare(part.network, optimizer)
         self.trained = trained
-        self.discriminator = (
-            None  # made when it is needed: by a step, or by a checkpoint that has one
-        )
+        self.discriminator = None  # made when a step or a checkpoint needs it
         on_cpu = accelerator.device.type == "cpu"
         self.batches = Batches(
             part.draw, config.seed, accelerator.process_index, 0 if on_cpu else DRAW_AHEAD
@@ -125,6 +123,11 @@ class TrainingLoop:
         if not self.checkpoint.exists():
             return False
         state = read_checkpoint(self.checkpoint)
+        if "judge" in state:
+            raise ValueError(
+                f"resume: {self.checkpoint.parent.name} has discriminators of vaerecon 0.1.0, with "
+                "other names; begin anew from its weights: another output, and --init"
+            )
         self.step, self.steps = state["step"], state["steps"]
         self.earlier = state["seconds"]
         self.part.model.load_state_dict(state["model"])
@@ -389,7 +392,7 @@ def _cut_curve(path: Path, step: int) -> None:
 
 
 def _halves(panel: list[list[torch.Tensor]]) -> tuple[list, list]:
-    """What was judged as one batch, as its first and second half."""
+    """Feature maps of one batch, as those of its first and second half."""
     real = [[x.chunk(2)[0] for x in seen] for seen in panel]
     fake = [[x.chunk(2)[1] for x in seen] for seen in panel]
     return real, fake

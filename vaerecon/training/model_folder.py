@@ -32,6 +32,7 @@ def begin(output: Path, part: str, init: str | Path | None) -> None:
     because every model without one uses the bundled one.
     """
     record = read_record(output)
+    record.pop("sha256", None)  # of an exported folder: the weights are going to change
     entry = record.setdefault(part, {"trained": False})
     if init is not None:
         entry["init"] = source_name(init)
@@ -123,7 +124,7 @@ def _row(part: str, entry: dict[str, Any] | None) -> tuple[str, str, str]:
     if "copied_from" in entry:
         said, source = "**no**", entry["copied_from"]
         weights = f"a copy of {source}, not trained"
-    elif not entry["trained"]:
+    elif not entry.get("trained", True):
         return "not to its end", "none yet", "-"
     else:
         said, source = "yes", entry.get("init")

@@ -254,7 +254,7 @@ def train_all(
             own = {"minutes": max(left * share, 1.0) / 60}
             config = loop_config(part, output, given | own, device=device)
         extra = dict(options.get(part, {}))
-        if part == "vocoder" and (output / "vae").exists():
+        if part == "vocoder" and model_folder.is_trained(Path(output), "vae"):
             extra.setdefault("vae", output / "vae")
         train(part, read, output, config, resume=resume, device=device, precision=precision,
               **extra)  # fmt: skip

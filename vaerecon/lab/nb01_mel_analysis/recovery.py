@@ -22,7 +22,7 @@ from vaerecon.lab.nb01_mel_analysis.front_ends import settings
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel, stft_frames
 from vaerecon.metrics.scores import LSD_FLOOR
-from vaerecon.phase import references as ceilings
+from vaerecon.phase import references
 from vaerecon.phase import retrieval as phase
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def recoveries(
         "silence": torch.zeros_like(samples),
         "random_phase": phase.griffin_lim(magnitude, len(samples), n_iter=0, init=random),
         "griffinlim": recover(samples, n_iter=n_iter, seed=seed),
-        "oracle_phase": ceilings.oracle_phase(mel, samples),
-        "oracle_magnitude": ceilings.oracle_magnitude(
+        "oracle_phase": references.oracle_phase(mel, samples),
+        "oracle_magnitude": references.oracle_magnitude(
             samples, n_iter=n_iter, generator=generator()
         ),
     }

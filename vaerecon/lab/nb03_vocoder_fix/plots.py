@@ -1,4 +1,4 @@
-"""Pictures and the explorer of notebook 03; the numbers come from :mod:`.dimension_fix`.
+"""Pictures and the explorer of notebook 03; :mod:`vaerecon.lab.nb03_vocoder_fix.faults` computes.
 
 Conventions of :mod:`vaerecon.plots`: seconds, Hz, nepers; what is compared shares its limits.
 Blue is right, dark red is wrong.
@@ -106,7 +106,7 @@ def plot_upsampling(layers: Sequence[tuple[int, int]], n_frames: int = 5) -> tup
 def plot_shift_snr(
     snr: Mapping[str, torch.Tensor], shift: int, ax: Axes | None = None
 ) -> tuple[Figure, Axes]:
-    """SNR by frequency of a perfect copy that is late, as from :func:`.dimension_fix.shift_snr`."""
+    """SNR by frequency of a perfect copy that is late, as ``faults.shift_snr`` gives it."""
     figure = Figure(figsize=(10, 3.4), layout="constrained") if ax is None else ax.figure
     ax = figure.subplots() if ax is None else ax
     ax.plot(snr["hz"], snr["measured"], ".", ms=4, color=RIGHT, label="this clip")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from vaerecon.pipeline.result import Reconstruction
 
-# Who judges which kind of sound. A metric that was not computed is left out.
+# The metrics that count for each kind of sound. A metric that was not computed is left out.
 PANELS = {
     "speech": ("pesq_wb", "estoi", "log_mel_mae"),
     "music and other sound": ("log_mel_mae", "lsd_db", "mrstft", "visqol"),

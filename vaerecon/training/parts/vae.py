@@ -86,6 +86,11 @@ def scaling_factor(vae: AutoencoderKL, mels: Iterable[torch.Tensor]) -> float:
     -------
     float
         With 4 digits, because the rest is chance; 1 for latents that do not vary or are not finite.
+
+    References
+    ----------
+    .. [1] R. Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR
+       2022, appendix G.
     """
     # [B, T, 64] -> [B, 1, T, 64]: a picture with one channel
     latents = [vae.encode(mel[:, None]).latent_dist.mode().flatten() for mel in mels]

@@ -1,4 +1,4 @@
-"""The layout of the package: rooms in the order of the flow, and imports that only go down."""
+"""Subpackages in the order of the flow, and imports that only go down."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "vaerecon"
-# From the ground up; rooms in one row do not import each other.
+# From the lowest up; those in one row do not import each other.
 ORDER = (
     ("utils", "bundled"),
     ("audio",),
@@ -22,7 +22,7 @@ ORDER = (
     ("lab",),
     ("cli",),
 )
-LEVEL = {room: level for level, row in enumerate(ORDER) for room in row}
+LEVEL = {name: level for level, row in enumerate(ORDER) for name in row}
 TOP = {"__init__", "__main__"}  # the public names, and `python -m vaerecon`
 
 
@@ -53,22 +53,22 @@ def imported(name: str) -> set[str]:
     return found & set(MODULES) - {name}
 
 
-def room(name: str) -> str:
-    """The room of a module: the first part of its name below the package."""
+def subpackage(name: str) -> str:
+    """The first part of a module's name below the package."""
     return name.split(".")[1] if "." in name else "__init__"
 
 
 GRAPH = {name: imported(name) for name in MODULES}
 
 
-@pytest.mark.parametrize("name", [n for n in MODULES if room(n) not in TOP])
+@pytest.mark.parametrize("name", [n for n in MODULES if subpackage(n) not in TOP])
 def test_a_module_imports_only_what_stands_below_it(name):
     wrong = {
         other
         for other in GRAPH[name]
-        if room(other) != room(name)
-        and room(other) not in TOP
-        and LEVEL[room(other)] >= LEVEL[room(name)]
+        if subpackage(other) != subpackage(name)
+        and subpackage(other) not in TOP
+        and LEVEL[subpackage(other)] >= LEVEL[subpackage(name)]
     }
     assert not wrong, f"{name} imports {wrong}, which stand above it or beside it"
 
@@ -87,7 +87,7 @@ def test_there_is_no_circle():
         visit(name, ())
 
 
-def test_every_room_says_what_it_is_for():
+def test_every_subpackage_says_what_it_is_for():
     for name, path in MODULES.items():
         if path.name == "__init__.py":
             assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), name
