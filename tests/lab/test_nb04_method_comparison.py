@@ -127,6 +127,7 @@ def test_the_best_candidate_is_bold_and_a_ceiling_never(results, scores):
     assert bold == {f"**{means[list(METHODS)].min():.1f}**"}
 
 
+@pytest.mark.needs("pesq")
 def test_the_words_say_whether_the_ceiling_holds(scores):
     text = tables.ceiling_text(scores)
     assert text.startswith("No method passes the oracle phase on any clip, with or without the VAE")
