@@ -134,9 +134,9 @@ def test_sigterm_during_the_write_leaves_nothing(tmp_path):
     """The command line turns SIGTERM into an ordinary unwinding, so that nothing is left over."""
     code = (
         "import sys, time\n"
-        "from vaerecon.utils.console import unwind_on_sigterm\n"
+        "from vaerecon.utils.console import unwind_on_signals\n"
         "from vaerecon.utils.files import whole_folder\n"
-        "unwind_on_sigterm()\n"
+        "unwind_on_signals()\n"
         "with whole_folder(sys.argv[1]) as scratch:\n"
         "    (scratch / 'a.txt').write_text('half')\n"
         "    print('ready', flush=True)\n"

@@ -8,22 +8,44 @@ import os
 import signal
 import sys
 import warnings
+from types import FrameType
 
 import click
 
+RETRY = 0.02  # s
 SAVE_MEMORY = (
     "to take less: --chunk-seconds 8 or --max-length, in training a smaller --batch-size; "
     "--device cpu does without a graphics card's memory"
 )
 
 
-def unwind_on_sigterm() -> None:
-    """Make SIGTERM end the program as Ctrl-C does, so that unfinished results are cleaned up."""
+def unwind_on_signals() -> None:
+    """Make SIGTERM end the program as Ctrl-C does, so that unfinished results are cleaned up.
 
-    def stop(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+    While a C extension is loaded both wait: its code may print the interrupt and go on with an
+    ImportError in its place, as that of NumPy's C interface does.
+    """
 
-    signal.signal(signal.SIGTERM, stop)
+    def stop(number: int, frame: FrameType | None) -> None:
+        if hasattr(signal, "setitimer") and _loads_extension(frame):
+            signal.setitimer(signal.ITIMER_REAL, RETRY)  # SIGALRM comes here again
+        else:
+            raise KeyboardInterrupt
+
+    for name in ("SIGINT", "SIGTERM", "SIGALRM"):
+        number = getattr(signal, name, None)  # Windows has no SIGALRM
+        # a shell has a program in the background ignore Ctrl-C
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+
+
+def _loads_extension(frame: FrameType | None) -> bool:
+    """Whether ``frame``, or one that called it, loads a module that is compiled."""
+    while frame is not None:
+        if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def spare_collector() -> None:
@@ -57,7 +79,7 @@ def printable(text: str) -> str:
 def run_command(command: click.Command) -> None:
     """Run a click command: status 2 and one line for bad input, 130 for an interrupt."""
     spare_collector()
-    unwind_on_sigterm()
+    unwind_on_signals()
     open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a pipe of another encoding has no arrows

@@ -49,7 +49,23 @@ def through_papermill(
             )
     except (papermill.PapermillExecutionError, CellControlSignal, RuntimeError) as error:
         return error  # RuntimeError: the kernel died, or did not start
+    finally:
+        _end_kernels(work)
     return None
+
+
+def _end_kernels(work: Path) -> None:
+    """End kernels that still run in ``work``, which is about to be removed.
+
+    There are any after an interrupt only: papermill waits for no kernel that is just starting.
+    """
+    import psutil
+
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if Path(child.cwd()) == work:
+                child.kill()
+                child.wait()
 
 
 def describe_failure(
