@@ -1,0 +1,44 @@
+"""How commands end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+# Sends SIGTERM while a C extension of numpy is loaded; prints whether it was loaded to the end
+# before the interrupt.
+INTERRUPTED_IMPORT = """
+import signal, sys
+from vaerecon.utils.console import unwind_on_signals
+
+def interrupt(event, args):
+    frame = sys._getframe() if event == "import" and not extensions else None
+    while frame:
+        if frame.f_code.co_qualname == "ExtensionFileLoader.exec_module":
+            extensions.append(frame.f_locals["module"].__name__)
+            signal.raise_signal(signal.SIGTERM)
+            return
+        frame = frame.f_back
+
+extensions = []
+unwind_on_signals()
+sys.addaudithook(interrupt)
+try:
+    import numpy
+    while True:
+        pass
+except KeyboardInterrupt:
+    print(len(extensions), extensions[0] in sys.modules)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
+def test_an_interrupt_waits_while_a_c_extension_is_loaded():
+    """NumPy's C interface, for one, prints the interrupt and raises an ImportError in its place."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("1 True\n", "")
