@@ -50,9 +50,10 @@ site: $(INSTALLED)  ## run the notebooks and make pages of them: reports/site/in
 bench: $(INSTALLED)  ## measure speed and memory side by side with the plain calls: benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks $(ARGS)
 
-lint: $(INSTALLED)  ## check code and notebooks: rules, format, no stored outputs
+lint: $(INSTALLED)  ## check code and notebooks: rules, format, types, no stored outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(if $(NOTEBOOKS),$(BIN)/nbstripout --verify $(NOTEBOOKS))
 
 $(LOCK): requirements.lock pyproject.toml

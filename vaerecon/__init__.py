@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .pipeline.pipeline import ReconstructionPipeline
     from .pipeline.result import Reconstruction
 
-__version__ = "0.1.0"  # setuptools reads it here for the package metadata
+__version__ = "0.2.0"  # setuptools reads it here for the package metadata
 
 __all__ = [
     "Clip",
