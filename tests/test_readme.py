@@ -1,4 +1,4 @@
-"""What README.md says is so, and README.zh-CN.md says the same."""
+"""What README.md and the pages in docs/ say is so, and the Chinese pages say the same."""
 
 from __future__ import annotations
 
@@ -26,8 +26,15 @@ from vaerecon.models.checkpoints import VARIANTS, cached, check_source
 
 ROOT = Path(__file__).parent.parent
 ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
-README = (ROOT / ENGLISH).read_text(encoding="utf-8")
-TRANSLATION = (ROOT / CHINESE).read_text(encoding="utf-8")
+TRANSLATED = [ENGLISH, *sorted(f"docs/{path.name.replace('.zh-CN', '')}"
+                               for path in (ROOT / "docs").glob("*.zh-CN.md"))]  # fmt: skip
+TEXTS = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for page in TRANSLATED
+    for name in (page, page.replace(".md", ".zh-CN.md"))
+}
+README = TEXTS[ENGLISH]
+LONGEST = 9500  # characters of README.md: what a visitor reads
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 MINUS = "\N{MINUS SIGN}"
 
@@ -53,7 +60,7 @@ class Block:
         numbers = re.findall(rf"(?<![A-Za-z0-9_.]){MINUS}?\d+(?:[.,]\d+)*", words)
         found = [f"number {number}" for number in numbers]
         found += [f"code `{span}`" for span in code_spans(self.text)]
-        found += [f"link to {link}" for link in links(self.text) if link not in (ENGLISH, CHINESE)]
+        found += [f"link to {link.replace('.zh-CN', '')}" for link in links(self.text)]
         found += ["bold"] * (self.text.count("**") // 2)
         if self.kind.startswith("row"):
             found.append(f"first cell {cells(self.text)[0]!r}")
@@ -107,10 +114,17 @@ def page_links(text: str) -> list[str]:
     return [link for block in prose for link in links(block.text)]
 
 
+BLOCKS = [
+    block
+    for page in [*TRANSLATED, "CONTRIBUTING.md"]
+    for block in read_blocks((ROOT / page).read_text(encoding="utf-8"))
+]
+
+
 def read_table(head: str) -> list[list[str]]:
-    """The rows of README.md's table whose first column is called ``head``."""
+    """The rows of the English pages' table whose first column is called ``head``."""
     rows, inside = [], False
-    for block in read_blocks(README):
+    for block in BLOCKS:
         if block.kind.startswith("head of"):
             inside = cells(block.text)[0] == head
         elif block.kind.startswith("row") and inside:
@@ -118,14 +132,14 @@ def read_table(head: str) -> list[list[str]]:
     return rows
 
 
-PROSE = [block for block in read_blocks(README) if not block.kind.endswith("code")]
+PROSE = [block for block in BLOCKS if not block.kind.endswith("code")]
 SPANS = sorted({span for block in PROSE for span in code_spans(block.text)})
 
 
 def console_lines() -> list[str]:
-    """Commands of README.md's console blocks; in a block with prompts the rest is output."""
+    """Commands of the console blocks; in a block with prompts the rest is output."""
     found = []
-    for block in read_blocks(README):
+    for block in BLOCKS:
         if block.kind == "console code":
             lines = "\n".join(block.text.splitlines()[1:-1]).replace("\\\n", " ").splitlines()
             found += [line[2:] for line in lines if line.startswith("$ ")] or lines
@@ -168,10 +182,16 @@ def differences(english: str, chinese: str) -> list[str]:
     return found
 
 
-def test_the_chinese_readme_says_the_same():
+@pytest.mark.parametrize("page", TRANSLATED)
+def test_the_chinese_page_says_the_same(page):
     """Same outline, code, tables, links, and the same numbers and inline code in each paragraph."""
-    found = differences(README, TRANSLATION)
-    assert not found, f"{CHINESE} does not follow {ENGLISH}:\n" + "\n".join(found)
+    other = page.replace(".md", ".zh-CN.md")
+    found = differences(TEXTS[page], TEXTS[other])
+    assert not found, f"{other} does not follow {page}:\n" + "\n".join(found)
+
+
+def test_the_readme_is_short():
+    assert len(README) <= LONGEST
 
 
 PAGE = """# a
@@ -221,24 +241,35 @@ def test_prose_may_differ():
     assert differences(PAGE, other) == []
 
 
-def test_each_language_links_to_the_other():
-    assert CHINESE in page_links(README)
-    assert ENGLISH in page_links(TRANSLATION)
+@pytest.mark.parametrize("page", TRANSLATED)
+def test_each_language_links_to_the_other(page):
+    other = page.replace(".md", ".zh-CN.md")
+    assert Path(other).name in page_links(TEXTS[page])
+    assert Path(page).name in page_links(TEXTS[other])
+
+
+@pytest.mark.parametrize("name", [name for name in TEXTS if ".zh-CN" in name])
+def test_chinese_pages_link_to_chinese_pages(name):
+    """Where there is one; the first link leads back to the English page."""
+    folder = Path(name).parent
+    english = [link for link in page_links(TEXTS[name])[1:] if str(folder / link) in TRANSLATED]
+    assert english == []
 
 
 def test_bold_text_is_shown_bold():
     """CommonMark closes no ** between punctuation and a letter: a space must follow it."""
-    for last, following in re.findall(r"\*\*[^*\n]*([^*\n])\*\*(.)", TRANSLATION):
+    translation = "".join(text for name, text in TEXTS.items() if ".zh-CN" in name)
+    for last, following in re.findall(r"\*\*[^*\n]*([^*\n])\*\*(.)", translation):
         is_mark = unicodedata.category(last).startswith("P")
         is_letter = unicodedata.category(following).startswith(("L", "N"))
-        assert not (is_mark and is_letter), f"{CHINESE}: a space between {last}** and {following}"
+        assert not (is_mark and is_letter), f"a space between {last}** and {following}"
 
 
-def test_link_targets_exist():
-    """Those of README.md; the other has the same and the link back."""
-    targets = [link for link in page_links(README) if ":" not in link]
-    missing = [target for target in targets if not (ROOT / target.split("#")[0]).exists()]
-    assert not missing, f"{ENGLISH} links to what is not there: {missing}"
+@pytest.mark.parametrize("name", TEXTS)
+def test_link_targets_exist(name):
+    targets = [link.split("#")[0] for link in page_links(TEXTS[name]) if ":" not in link]
+    missing = [target for target in targets if not (ROOT / name).parent.joinpath(target).exists()]
+    assert not missing, f"{name} links to what is not there: {missing}"
 
 
 # --- commands -------------------------------------------------------------------------------------
@@ -328,7 +359,7 @@ def test_make_targets_exist():
 
 
 def test_commands_spelled_out_are_those_of_make():
-    pairs = re.findall(r"^(\S.*?) +# make ([a-z]+)$", README, re.MULTILINE)
+    pairs = re.findall(r"^(\S.*?) +# make ([a-z]+)$", TEXTS["docs/install.md"], re.MULTILINE)
     assert pairs
     for command, target in pairs:
         recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE)[1]
