@@ -1,0 +1,1 @@
+"""What notebook ``00_overview`` uses."""
