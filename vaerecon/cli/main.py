@@ -21,23 +21,8 @@ from vaerecon.cli.tables import (
     stop,
 )
 from vaerecon.cli.train import train
+from vaerecon.metrics.scores import METRICS
 from vaerecon.utils.console import printable, run_command
-
-# the names of vaerecon.metrics.scores.METRICS, which imports torch; a test holds them equal
-METRIC_NAMES = (
-    "snr_db",
-    "si_sdr_db",
-    "correlation",
-    "rmse",
-    "log_mel_mae",
-    "lsd_db",
-    "spectral_convergence_db",
-    "mrstft",
-    "pesq_wb",
-    "stoi",
-    "estoi",
-    "visqol",
-)
 
 
 class DefaultGroup(click.Group):
@@ -89,7 +74,8 @@ def _synthesis_options(
                      type=click.Choice(["auto", "float32", "float16", "bfloat16", "mixed"])),
         click.option("--seed", default=0, show_default=True, help="Seed of every random draw."),
         click.option("--exclude-metric", "exclude_metrics", multiple=True,
-                     type=click.Choice([n.replace("_", "-") for n in METRIC_NAMES]),
+                     type=click.Choice([name.replace("_", "-") for name in METRICS]),
+                     callback=lambda *given: [name.replace("-", "_") for name in given[2]],
                      help="Leave a metric out; visqol is the slowest. May be repeated."),
     ]  # fmt: skip
     for option in reversed(options):
@@ -157,7 +143,7 @@ def demo(output_dir, **options):
 @click.option("--overwrite", is_flag=True,
               help="Replace the table, or the unfinished run, that is there.")  # fmt: skip
 @partial(_synthesis_options, methods="all")
-def compare(clips, output, only_through_vae, exclude_metrics, **options):
+def compare(clips, output, only_through_vae, **options):
     """Measure every method on every clip of CLIPS (files and folders); write one table.
 
     A row for each clip, method, and with or without the VAE. A clip that fails is one row with its
@@ -167,7 +153,6 @@ def compare(clips, output, only_through_vae, exclude_metrics, **options):
     from vaerecon.comparison.journal import journal_path
     from vaerecon.comparison.run import compare as run
 
-    options["exclude_metrics"] = [name.replace("-", "_") for name in exclude_metrics]
     try:
         table = run(clips, output=output, without_vae=not only_through_vae, **options)
     except (KeyboardInterrupt, OSError):
@@ -232,9 +217,8 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
         bar_format="{desc}: {percentage:3.0f}% {bar} {elapsed}, {remaining} left",
     )
     pipe.chunk_seconds = chunk_seconds or pipe.chunk_seconds
-    skipped = [name.replace("-", "_") for name in exclude_metrics]
     result = pipe.reconstruct_file(
-        clip, output_dir, names, max_length=max_length, seed=seed, exclude_metrics=skipped
+        clip, output_dir, names, max_length=max_length, seed=seed, exclude_metrics=exclude_metrics
     )
     show_scores(result, console)
     console.print(f"\nWritten to {printable(str(output_dir))}:", markup=False)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from vaerecon.audio.folders import plain_text
 from vaerecon.comparison.clips import SoundFile
 from vaerecon.methods import select_methods
+from vaerecon.metrics.scores import metric_names
 
 if TYPE_CHECKING:
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
@@ -40,6 +41,7 @@ class Settings:
     max_length: float | None  # s
     without_vae: bool
     seed: int
+    metrics: tuple[str, ...]  # all that are known where the table is made
     exclude_metrics: tuple[str, ...]
     threads: int
 
@@ -63,6 +65,7 @@ def describe_model(settings: Settings) -> dict[str, Any]:
 
     try:
         select_methods(settings.methods)
+        metric_names("metrics", settings.metrics)
     except ValueError as error:
         raise ValueError(
             f"{error} (in a worker process, which does not know what was registered elsewhere: "

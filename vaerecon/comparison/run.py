@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
@@ -29,8 +29,8 @@ from vaerecon.audio.conversion import check_max_length
 from vaerecon.comparison.clips import SoundFile, Source, find_clips, make_batches
 from vaerecon.comparison.journal import Journal, check_free, open_journal
 from vaerecon.comparison.measure import Settings, describe_model, make_entry, measure
+from vaerecon.comparison.table import check_suffix, make_table, write_table
 from vaerecon.comparison.workers import (
-    Cluster,
     Processes,
     Team,
     ThisProcess,
@@ -38,8 +38,9 @@ from vaerecon.comparison.workers import (
     why_no_processes,
 )
 from vaerecon.methods import select_methods
+from vaerecon.metrics.scores import METRICS, metric_names
 from vaerecon.models.checkpoints import VARIANTS, check_source
-from vaerecon.utils.files import text_to_name, whole_file
+from vaerecon.utils.files import text_to_name
 from vaerecon.utils.numbers import check_whole
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def compare(
     check_max_length(max_length)
     if output is not None:
         output = Path(text_to_name(output))
-        _suffix(output)
+        check_suffix(output)
         check_free(output, resume, overwrite)
     elif resume:
         raise ValueError("resume: got no output; name the one of the run to go on with")
@@ -144,7 +145,8 @@ def compare(
         max_length=max_length,
         without_vae=without_vae,
         seed=seed,
-        exclude_metrics=_metric_names(exclude_metrics),
+        metrics=tuple(METRICS),
+        exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
         threads=threads,
     )
     files = find_clips(clips, max_length)
@@ -155,14 +157,11 @@ def compare(
             team.limit_workers(1)  # more copies of the model on one GPU have to be asked for
         with open_journal(output, settings.to_record(facts), resume) as journal:
             _measure_all(files, settings, team, journal)
-            table = _table(files, settings, facts, journal.entries())
+            table = make_table(files, settings, facts, journal.entries())
             if output is not None:
                 write_table(table, output)
                 journal.finished = True
     return table
-
-
-# What is to be done
 
 
 def _absolute(model: Source) -> str:
@@ -173,16 +172,6 @@ def _absolute(model: Source) -> str:
     return str(folder.absolute()) if model not in VARIANTS and folder.is_dir() else model
 
 
-def _metric_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Checked, and in the order of METRICS, so that it does not matter in which they came."""
-    from vaerecon.metrics.scores import METRICS
-
-    chosen = {names} if isinstance(names, str) else set(names)
-    if unknown := sorted(chosen - set(METRICS)):
-        raise ValueError(f"exclude_metrics: got {unknown}, expected names from {list(METRICS)}")
-    return tuple(name for name in METRICS if name in chosen)
-
-
 def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int) -> Team:
     if scheduler is not None:
         if workers is not None:
@@ -190,6 +179,8 @@ def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int
                 f"workers: got {workers} with a scheduler, which has workers of its own; "
                 "leave out one of the two"
             )
+        from vaerecon.comparison.cluster import Cluster
+
         return Cluster(scheduler)
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -235,74 +226,3 @@ def _measure_all(files: list[SoundFile], settings: Settings, team: Team, journal
                 f"{len(failed)}/{len(files)} clips, {sum(failed.values())} failed", refresh=False
             )
             bar.update(sum(file.seconds for file in batch))
-
-
-# The table
-
-
-def _table(
-    files: list[SoundFile],
-    settings: Settings,
-    facts: dict[str, Any],
-    entries: Iterable[dict[str, Any]],
-) -> pd.DataFrame:
-    import pandas as pd
-
-    from vaerecon.metrics.scores import METRICS
-
-    found = {entry["file"]: entry for entry in entries}  # the last one, if a clip has changed
-    rows = []
-    for entry in (found[file.key] for file in files):
-        of_clip = {key: value for key, value in entry.items() if key not in ("rows", "notes")}
-        for row in entry["rows"] or [{}]:
-            notes = [*entry["notes"], *row.get("notes", [])]
-            rows.append(of_clip | row | {"notes": "; ".join(notes) or None})
-    text, whole, number = "string", "Int64", "float64"
-    columns = {
-        "file": text, "clip": text, "method": text, "through_vae": "boolean",
-        **dict.fromkeys(METRICS, number),
-        "seconds": number, "real_time_factor": number, "lag_samples": whole, "gain": number,
-        "vae_mae_nepers": number, "duration_s": number, "sha256": text,
-        "notes": text, "error": text,
-    }  # fmt: skip
-    table = pd.DataFrame(rows, columns=list(columns)).astype(columns)
-    for name, value in (facts["model"] | {"seed": settings.seed}).items():
-        table[name] = pd.array([value] * len(table), whole if isinstance(value, int) else text)
-    table.attrs = settings.to_record(facts)  # parquet keeps them
-    return table
-
-
-def _suffix(output: Path) -> str:
-    suffix = output.suffix.lower()
-    if suffix not in (".parquet", ".csv") or output.is_dir():
-        raise ValueError(
-            f"output: got {output.name!r}, expected the name of a .parquet or .csv file"
-        )
-    return suffix
-
-
-def write_table(table: pd.DataFrame, output: Source) -> None:
-    """Write a table as ``.parquet`` or ``.csv``, whole or not at all."""
-    # an open file, because pyarrow takes no name that is not UTF-8
-    with whole_file(output) as path, open(path, "wb") as file:
-        if _suffix(Path(output)) == ".parquet":
-            table.to_parquet(file, index=False)
-        else:
-            table.to_csv(file, index=False)
-        file.flush()
-        os.fsync(file.fileno())  # on the disk before the journal goes
-
-
-def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over the clips: a row for each ``through_vae`` and method.
-
-    Columns are pairs: a metric (or ``seconds``, ``real_time_factor``) and ``"mean"`` or
-    ``"count"``, the number of clips that have a value: means of different clips do not compare.
-    """
-    from vaerecon.metrics.scores import METRICS
-
-    measured = table.dropna(subset="method").sort_values(
-        "through_vae", ascending=False, kind="stable"
-    )
-    groups = measured.groupby(["through_vae", "method"], sort=False)
-    return groups[[*METRICS, "seconds", "real_time_factor"]].agg(["mean", "count"])

@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from vaerecon.audio.buffers import FileTrack, MemoryTrack, Track
@@ -20,7 +21,8 @@ from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import magnitudes, stft_section
 from vaerecon.utils.windows import split
 
-BLOCK = 10 * AUDIOLDM_MEL.sample_rate  # samples at once
+SAMPLE_RATE = AUDIOLDM_MEL.sample_rate  # Hz; of everything that is measured
+BLOCK = 10 * SAMPLE_RATE  # samples at once
 
 
 class UndefinedScore(ValueError):
@@ -166,7 +168,8 @@ def paired_magnitudes(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, 
     readers = one_gain(ref, est)
     n_samples = len(ref)
     for first, last in split(AUDIOLDM_MEL.n_frames(n_samples), BLOCK // AUDIOLDM_MEL.hop_length):
-        yield tuple(magnitudes(stft_section(read, n_samples, first, last)) for read in readers)
+        one, other = (stft_section(read, n_samples, first, last) for read in readers)
+        yield magnitudes(one), magnitudes(other)
 
 
 def pieces_of(n_samples: int, longest: int) -> list[tuple[int, int]]:
@@ -175,3 +178,17 @@ def pieces_of(n_samples: int, longest: int) -> list[tuple[int, int]]:
     size, longer = divmod(n_samples, count)
     ends = [i * size + min(i, longer) for i in range(count + 1)]
     return list(pairwise(ends))
+
+
+def ratio_db(above: float, below: float) -> float:
+    """One energy over another in dB; infinite where one of them is nothing."""
+    if below == 0:
+        return math.inf
+    return 10 * math.log10(above / below) if above > 0 else -math.inf
+
+
+def resample(x: torch.Tensor, source: int, target: int) -> np.ndarray:
+    """Samples ``[N]`` at another rate (Hz)."""
+    import soxr
+
+    return np.asarray(soxr.resample(x.numpy(), source, target))

@@ -26,6 +26,7 @@ from vaerecon.lab.setup import demo_clip
 from vaerecon.lab.tables import candidates, count, score_table
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import METHODS, select_methods
+from vaerecon.metrics.scores import METRICS
 
 if TYPE_CHECKING:
     import torch
@@ -96,7 +97,7 @@ def run_comparison(
     mel = log_mel(start, normalize=False)
     for name in chosen:
         pipe.synthesize(mel, name, n_samples=len(start), original=start)
-    exclude = () if with_visqol else ("visqol",)
+    exclude = () if with_visqol else [m.name for m in METRICS.values() if m.slow]
     return [pipe(clip, chosen, seed=seed, exclude_metrics=exclude) for clip in clips]
 
 

@@ -11,7 +11,7 @@ import torch
 from vaerecon.audio.samples import normalize_level
 from vaerecon.lab.setup import check_answers, require
 from vaerecon.mel.front_end import log_mel
-from vaerecon.metrics.scores import log_mel_mae
+from vaerecon.metrics.spectral import log_mel_mae
 from vaerecon.phase import retrieval as phase
 
 
@@ -96,7 +96,7 @@ def check_method(answer: Callable[..., torch.Tensor]) -> bool:
     return True
 
 
-CHECKS = {
+CHECKS: dict[str, Callable[..., bool]] = {
     "best_snr_db": check_best_snr_db,
     "clips_needed": check_clips_needed,
     "my_method": check_method,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 GUIDE_SECONDS = 5.0  # s, the length of the guide's clip
 # AudioLDM2's vocoder/config.json, as far as it differs from the class's defaults
-VOCODER_CONFIG = {
+VOCODER_CONFIG: dict[str, Any] = {
     "model_in_dim": AUDIOLDM_MEL.n_mels,
     "sampling_rate": SAMPLE_RATE,
     "upsample_initial_channel": 1024,
