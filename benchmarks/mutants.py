@@ -118,7 +118,7 @@ FAULTS = (
     Fault("metrics/perceptual.py", '"wb", on_error', '"nb", on_error', "metrics/test_metrics.py"),
     Fault("metrics/perceptual.py", "return 0.0 if _is_silent(est) else value", "return value",
           "metrics/test_metrics.py"),
-    Fault("metrics/signals.py", "PEAK / ref.centred_peak", "PEAK / ref.peak",
+    Fault("metrics/signals.py", "PEAK / ref.peak()", "PEAK / ref.peak(False)",
           "metrics/test_metrics.py"),
     Fault("metrics/signals.py", "min(i, longer)", "max(i, longer)", "metrics/test_metrics.py"),
     Fault("pipeline/stages.py", 'lag=models.needs["lag"]() if', "lag=0 if",

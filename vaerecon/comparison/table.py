@@ -41,8 +41,9 @@ def make_table(
     }  # fmt: skip
     table = pd.DataFrame(rows, columns=list(columns)).astype(columns)
     for name, value in (facts["model"] | {"seed": settings.seed}).items():
-        table[name] = pd.array([value] * len(table), whole if isinstance(value, int) else text)
-    table.attrs = settings.to_record(facts)  # parquet keeps them
+        kind = whole if isinstance(value, int) else text
+        table[name] = pd.Series(value, index=table.index, dtype=kind)
+    table.attrs = dict(settings.to_record(facts))  # parquet keeps them
     return table
 
 

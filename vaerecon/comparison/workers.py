@@ -89,7 +89,9 @@ def why_no_processes() -> str | None:
     path = getattr(script, "__file__", None)
     if path is None or script.__spec__ is not None:  # no script, or a module that can be imported
         return None
-    if not os.path.exists(os.path.join(multiprocessing.process.ORIGINAL_DIR or "", path)):
+    if not os.path.exists(
+        os.path.join(getattr(multiprocessing.process, "ORIGINAL_DIR", None) or "", path)
+    ):
         return f"each would have to read the script again, and there is no file {path}"
     return None
 

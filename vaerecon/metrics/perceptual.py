@@ -70,6 +70,20 @@ def _is_silent(x: torch.Tensor) -> bool:
     return bool((x - x.mean()).abs().max() <= SILENCE)
 
 
+def stoi(reference: Side, estimate: Side) -> float:
+    """Short-time objective intelligibility [5]_, about 0..1.
+
+    A clip over 30 s gets the mean over its equal pieces of at most that, those without enough sound
+    left out; "frames within 40 dB of the loudest", which STOI looks at, are then those of a piece.
+    """
+    return _stoi(reference, estimate, extended=False)
+
+
+def estoi(reference: Side, estimate: Side) -> float:
+    """Extended short-time objective intelligibility [5]_, about 0..1; pieces as :func:`stoi`."""
+    return _stoi(reference, estimate, extended=True)
+
+
 def _stoi(reference: Side, estimate: Side, extended: bool) -> float:
     ref, est = as_pair(reference, estimate)
     ref.require_sound()
@@ -104,20 +118,6 @@ def _stoi_of_piece(ref: torch.Tensor, est: torch.Tensor, extended: bool) -> floa
         np.random.set_state(state)  # noqa: NPY002
     # ESTOI of silence would be the score of that trace of noise
     return 0.0 if _is_silent(est) else value
-
-
-def stoi(reference: Side, estimate: Side) -> float:
-    """Short-time objective intelligibility [5]_, about 0..1.
-
-    A clip over 30 s gets the mean over its equal pieces of at most that, those without enough sound
-    left out; "frames within 40 dB of the loudest", which STOI looks at, are then those of a piece.
-    """
-    return _stoi(reference, estimate, extended=False)
-
-
-def estoi(reference: Side, estimate: Side) -> float:
-    """Extended short-time objective intelligibility [5]_, about 0..1; pieces as :func:`stoi`."""
-    return _stoi(reference, estimate, extended=True)
 
 
 def _installed(package: str) -> Any:

@@ -58,7 +58,8 @@ class Recommendation:
 def sign_test(wins: int, losses: int) -> float:
     """Two-sided p-value of so uneven a split if either were as likely."""
     n, most = wins + losses, max(wins, losses)
-    return min(1.0, 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n)
+    p: float = 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n
+    return min(1.0, p)
 
 
 def panel_metrics(panel: str) -> list[str]:

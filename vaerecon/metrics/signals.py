@@ -1,7 +1,6 @@
-"""The two sides of a comparison, read in blocks: what all metrics stand on.
+"""The two signals of a comparison, read in blocks: what all metrics stand on.
 
-A :class:`Signal` is an array or a track in a file; it gives sections in float64, and its mean, peak
-and energy from one pass. So a metric takes the memory of one block, whatever the length.
+A metric takes the memory of one block, whatever the length.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import math
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,27 +27,10 @@ class UndefinedScore(ValueError):
     """The metric has no value for this pair of signals; the message says why."""
 
 
-class _Facts(NamedTuple):
-    mean: float
-    lowest: float
-    highest: float
-    energy: float  # sum of squares
-
-
 class Signal:
     """Samples ``[N]``, on the CPU in float64, of which only sections exist at a time.
 
-    Parameters
-    ----------
-    samples
-        ``[N]``: an array, or a track.
-    name
-        For messages.
-
-    Raises
-    ------
-    ValueError
-        If it is not ``[N]``, empty or not finite.
+    A ValueError names the signal if it is not ``[N]``, empty or (met later) not finite.
     """
 
     def __init__(self, samples: ArrayLike | Track, name: str):
@@ -88,7 +69,8 @@ class Signal:
             yield self.read(start, stop)
 
     @cached_property
-    def _facts(self) -> _Facts:
+    def _sums(self) -> tuple[float, float, float, float]:
+        """Mean, energy, and the lowest and highest sample, from one pass."""
         total, energy, lowest, highest = 0.0, 0.0, math.inf, -math.inf
         for x in self.blocks():
             total += float(x.sum())
@@ -96,36 +78,26 @@ class Signal:
             lowest, highest = min(lowest, float(x.min())), max(highest, float(x.max()))
         if not math.isfinite(energy):
             raise ValueError(f"{self.name}: got NaN or infinite samples, expected finite ones")
-        return _Facts(total / len(self), lowest, highest, energy)
+        return total / len(self), energy, lowest, highest
 
     @property
     def mean(self) -> float:
         """Of the samples."""
-        return self._facts.mean
+        return self._sums[0]
 
     @property
     def energy(self) -> float:
         """Sum of the squared samples."""
-        return self._facts.energy
+        return self._sums[1]
 
-    @property
-    def peak(self) -> float:
-        """Largest absolute value."""
-        return max(-self._facts.lowest, self._facts.highest)
-
-    @property
-    def centred_peak(self) -> float:
-        """The same without the mean."""
-        facts = self._facts
-        return max(facts.mean - facts.lowest, facts.highest - facts.mean)
-
-    def is_silent(self, centred: bool = True) -> bool:
-        """Whether there is nothing in it (but a mean)."""
-        return (self.centred_peak if centred else self.peak) <= SILENCE
+    def peak(self, centred: bool = True) -> float:
+        """Largest absolute value; ``centred``: without the mean."""
+        mean, _, lowest, highest = self._sums
+        return max(mean - lowest, highest - mean) if centred else max(-lowest, highest)
 
     def require_sound(self, centred: bool = True) -> None:
-        """Raise :class:`UndefinedScore` for silence."""
-        if self.is_silent(centred):
+        """Raise :class:`UndefinedScore` for silence, or (``centred``) a constant."""
+        if self.peak(centred) <= SILENCE:
             reason = f"the {self.name} is silent" + (" (or constant)" if centred else "")
             raise UndefinedScore(reason)
 
@@ -159,7 +131,7 @@ def paired_blocks(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, torc
 def one_gain(ref: Signal, est: Signal) -> tuple[Reader, Reader]:
     """Readers of both without their means, at the gain that brings the reference's peak to 0.5."""
     ref.require_sound()
-    gain = PEAK / ref.centred_peak
+    gain = PEAK / ref.peak()
     return ref.scaled(gain), est.scaled(gain)
 
 

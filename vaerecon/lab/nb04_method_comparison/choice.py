@@ -88,7 +88,7 @@ def _disagreement(scores: pd.DataFrame) -> list[str]:
     lines = []
     for panel in PANELS:
         table = ranks(scores, panel_metrics(panel), candidates(scores))
-        winners = [METHODS[name].label for name in table.idxmin(axis=1)] if len(table) else []
+        winners = [METHODS[str(name)].label for name in table.idxmin(axis=1)] if len(table) else []
         if len(set(winners)) > 1:
             pairs = zip(winners, table.index, strict=True)
             each = ", ".join(f"{label} on {clip}" for label, clip in pairs)
