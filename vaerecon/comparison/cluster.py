@@ -12,12 +12,7 @@ ABANDONED = 60  # s without any worker after which a cluster is given up
 
 
 class Cluster(Team):
-    """The workers of a Dask scheduler.
-
-    Parameters
-    ----------
-    address
-        ``tcp://host:port``.
+    """The workers of a Dask scheduler at ``tcp://host:port``.
 
     Raises
     ------
@@ -35,7 +30,7 @@ class Cluster(Team):
                 "scheduler: the package distributed is not installed: `pip install distributed`, "
                 "here and on every worker"
             ) from None
-        self._killed = KilledWorker
+        self.deaths = (KilledWorker,)  # Dask itself has by then tried the work on several workers
         try:
             self._client = Client(address, timeout=CONNECT, set_as_default=False)
         except (OSError, TimeoutError):
@@ -60,7 +55,6 @@ class Cluster(Team):
         self._alone_since: float | None = None
 
     def start(self, ready: Callable[[], Result]) -> Result:
-        """As in :class:`Team`."""
         try:
             return super().start(ready)
         except (ValueError, OSError):
@@ -75,12 +69,7 @@ class Cluster(Team):
         """One batch a worker process; workers may come and go."""
         return max(1, len(self._client.nthreads()))
 
-    def died(self, error: Exception) -> bool:
-        """As in :class:`Team`. Dask itself has by then tried it on several workers."""
-        return isinstance(error, self._killed)
-
     def check_alive(self) -> None:
-        """As in :class:`Team`."""
         if self._client.nthreads():
             self._alone_since = None
             return
@@ -90,5 +79,4 @@ class Cluster(Team):
             raise OSError(f"scheduler: it has had no workers for {ABANDONED} s; start some")
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """As in :class:`Team`."""
         self._client.close()

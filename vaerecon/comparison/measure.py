@@ -47,9 +47,8 @@ class Settings:
 
     def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
         """For the journal: the model as it was found in place of what it was asked for by."""
-        return (
-            asdict(self) | facts["model"] | facts["versions"] | {"model": facts["model"]["source"]}
-        )
+        model = facts["model"]
+        return asdict(self) | model | facts["versions"] | {"model": model["source"]}
 
 
 def describe_model(settings: Settings) -> dict[str, Any]:
@@ -84,18 +83,15 @@ def measure(settings: Settings, batch: list[SoundFile]) -> list[dict[str, Any]]:
 
 
 def _pipeline(settings: Settings) -> ReconstructionPipeline:
-    return _load(settings.model, settings.revision, settings.device, settings.dtype)
+    s = settings
+    return _load(s.model, revision=s.revision, device=s.device, dtype=s.dtype)
 
 
 @lru_cache(maxsize=1)  # once for each worker
-def _load(
-    model: str, revision: str | None, device: str | None, dtype: str
-) -> ReconstructionPipeline:
+def _load(model: str, **options: str | None) -> ReconstructionPipeline:
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
-    pipe = ReconstructionPipeline.from_pretrained(
-        model, revision=revision, device=device, dtype=dtype
-    )
+    pipe = ReconstructionPipeline.from_pretrained(model, **options)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -124,10 +120,8 @@ def _measure_one(
             findings = _findings(file, settings, pipe)
             entry = make_entry(file, **_of_clip(findings), rows=_rows(findings))
         except Exception as error:  # whatever it is, it is about this clip: the others go on
-            known = isinstance(error, ValueError | OSError)
-            entry = make_entry(
-                file, error=("" if known else f"{type(error).__name__}: ") + str(error)
-            )
+            kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+            entry = make_entry(file, error=f"{kind}{error}")
     notes = dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)
     return entry | {"notes": [_without_path(note, file) for note in notes]}
 

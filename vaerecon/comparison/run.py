@@ -126,42 +126,40 @@ def compare(
         If the table cannot be written, or all workers are lost; what was finished is kept.
     """
     check_max_length(max_length)
-    if output is not None:
-        output = Path(text_to_name(output))
-        check_suffix(output)
-        check_free(output, resume, overwrite)
-    elif resume:
-        raise ValueError("resume: got no output; name the one of the run to go on with")
+    path = _checked_output(output, resume, overwrite)
     for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
         if value is not None:
             check_whole(value, name, least)
     check_whole(seed, "seed")
     settings = Settings(
-        model=_absolute(model),
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        methods=tuple(select_methods(methods)),
-        max_length=max_length,
-        without_vae=without_vae,
-        seed=seed,
-        metrics=tuple(METRICS),
-        exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
-        threads=threads,
-    )
+        _absolute(model), revision, device, dtype, tuple(select_methods(methods)), max_length,
+        without_vae, seed, tuple(METRICS), tuple(metric_names("exclude_metrics", exclude_metrics)),
+        threads,
+    )  # fmt: skip
     files = find_clips(clips, max_length)
 
     with _team(workers, threads, scheduler, len(files)) as team:
         facts = team.start(partial(describe_model, settings))
         if workers is None and isinstance(team, Processes) and facts["model"]["device"] != "cpu":
             team.limit_workers(1)  # more copies of the model on one GPU have to be asked for
-        with open_journal(output, settings.to_record(facts), resume) as journal:
+        with open_journal(path, settings.to_record(facts), resume) as journal:
             _measure_all(files, settings, team, journal)
             table = make_table(files, settings, facts, journal.entries())
-            if output is not None:
-                write_table(table, output)
+            if path is not None:
+                write_table(table, path)
                 journal.finished = True
     return table
+
+
+def _checked_output(output: Source | None, resume: bool, overwrite: bool) -> Path | None:
+    if output is None:
+        if resume:
+            raise ValueError("resume: got no output; name the one of the run to go on with")
+        return None
+    path = Path(text_to_name(output))
+    check_suffix(path)
+    check_free(path, resume, overwrite)
+    return path
 
 
 def _absolute(model: Source) -> str:
@@ -202,24 +200,18 @@ def _measure_all(files: list[SoundFile], settings: Settings, team: Team, journal
     }
     todo = [file for file in files if file.key not in failed]
     done = sum(file.seconds for file in files if file.key in failed)
+    batches = make_batches(todo, team.width())
+    ready = partial(describe_model, settings)
     with tqdm(
         total=round(done + sum(file.seconds for file in todo), 1),
         initial=round(done, 1),
-        unit="s of sound",
         disable=None,  # shown in a notebook and on a terminal only
         bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s of sound [{elapsed}<{remaining}{postfix}]",
     ) as bar:
-        for batch, entries in run_batches(
-            team,
-            partial(measure, settings),
-            make_batches(todo, team.width()),
-            partial(describe_model, settings),
-        ):
+        for batch, entries in run_batches(team, partial(measure, settings), batches, ready):
             if entries is None:
-                (file,) = batch
-                entries = [
-                    make_entry(file, error="ended its worker process each time it was tried")
-                ]
+                reason = "ended its worker process each time it was tried"
+                entries = [make_entry(file, error=reason) for file in batch]
             journal.add(entries)
             failed |= {entry["file"]: entry["error"] is not None for entry in entries}
             bar.set_postfix_str(
