@@ -12,14 +12,16 @@ import click
 
 from vaerecon import __version__
 from vaerecon.cli.notebooks import check, report
-from vaerecon.cli.tables import (
+from vaerecon.cli.options import (
+    Decorator,
+    device_option,
+    max_length_option,
     model_option,
-    new_console,
-    plain,
-    show_comparison,
-    show_scores,
-    stop,
+    revision_option,
+    seed_option,
+    with_options,
 )
+from vaerecon.cli.tables import new_console, plain, show_comparison, show_scores, stop
 from vaerecon.cli.train import train
 from vaerecon.metrics.scores import METRICS
 from vaerecon.utils.console import printable, run_command
@@ -61,26 +63,20 @@ cli.add_command(report)
 cli.add_command(train)
 
 
-def _synthesis_options(
-    command: click.decorators.FC, methods: str = "vocoder,fast,griffinlim"
-) -> click.decorators.FC:
+def _synthesis_options(methods: str = "vocoder,fast,griffinlim") -> Decorator:
     """Options that every command which synthesizes shares."""
-    options = [
+    return with_options(
         click.option("--methods", default=methods, show_default=True,
                      help="Names with commas between, or 'all'."),
-        click.option("--device", type=click.Choice(["cpu", "cuda", "mps"]),
-                     help="Where to run. [default: the best there is]"),
+        device_option,
         click.option("--dtype", default="auto", show_default=True,
                      type=click.Choice(["auto", "float32", "float16", "bfloat16", "mixed"])),
-        click.option("--seed", default=0, show_default=True, help="Seed of every random draw."),
+        seed_option,
         click.option("--exclude-metric", "exclude_metrics", multiple=True,
                      type=click.Choice([name.replace("_", "-") for name in METRICS]),
                      callback=lambda *given: [name.replace("-", "_") for name in given[2]],
                      help="Leave a metric out; visqol is the slowest. May be repeated."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+    )  # fmt: skip
 
 
 def _refuse_old_name(ctx: click.Context, option: click.Parameter, given: bool, new: str) -> None:
@@ -92,14 +88,14 @@ def _refuse_old_name(ctx: click.Context, option: click.Parameter, given: bool, n
 @cli.command()
 @click.argument("clip", required=False, type=click.Path(path_type=Path))
 @model_option
-@click.option("--revision", help="Branch, tag or commit of a hub id.")
-@click.option("--max-length", type=float, help="Read at most this many seconds.")
+@revision_option
+@max_length_option
 @click.option("--output-dir", type=click.Path(path_type=Path),
               help="[default: results/<clip>_<model>_<time>]")  # fmt: skip
 @click.option("--chunk-seconds", default=30.0, show_default=True, type=click.FloatRange(8, 3600),
               help="Longest stretch that goes through a model at once; less takes less memory.",
               )  # fmt: skip
-@_synthesis_options
+@_synthesis_options()
 def reconstruct(clip, model, revision, max_length, output_dir, chunk_seconds, **options):
     """Send CLIP through the VAE and back, measure it, and write what was heard and found.
 
@@ -116,7 +112,7 @@ def reconstruct(clip, model, revision, max_length, output_dir, chunk_seconds, **
 @cli.command()
 @click.option("--output-dir", default=Path("results/demo"), show_default=True,
               type=click.Path(path_type=Path))  # fmt: skip
-@_synthesis_options
+@_synthesis_options()
 def demo(output_dir, **options):
     """Reconstruct a bundled clip with the bundled tiny model. Needs no network."""
     _run(_demo_clip(), None, "tiny", None, output_dir, **options)
@@ -127,8 +123,8 @@ def demo(output_dir, **options):
 @click.option("--output", required=True, type=click.Path(path_type=Path),
               help="The table to write: a .parquet or .csv file.")  # fmt: skip
 @model_option
-@click.option("--revision", help="Branch, tag or commit of a hub id.")
-@click.option("--max-length", type=float, help="Read at most this many seconds of each clip.")
+@revision_option
+@max_length_option
 @click.option("--only-through-vae", is_flag=True,
               help="Only what went through the VAE: half the rows, and half the time.")  # fmt: skip
 @click.option("--no-vae-free", is_flag=True, hidden=True, expose_value=False,
@@ -142,7 +138,7 @@ def demo(output_dir, **options):
 @click.option("--resume", is_flag=True, help="Go on with a run that was not finished.")
 @click.option("--overwrite", is_flag=True,
               help="Replace the table, or the unfinished run, that is there.")  # fmt: skip
-@partial(_synthesis_options, methods="all")
+@_synthesis_options("all")
 def compare(clips, output, only_through_vae, **options):
     """Measure every method on every clip of CLIPS (files and folders); write one table.
 

@@ -20,20 +20,6 @@ if TYPE_CHECKING:
     from vaerecon.pipeline.result import Findings
 
 
-def model_option(command: click.decorators.FC) -> click.decorators.FC:
-    """``--model``, which every command that runs one has."""
-    return click.option("--model", multiple=True, default=["tiny"], show_default=True,
-                        callback=_only_one,
-                        help="tiny, music, speech, large, a folder, or a hub id (owner/name).",
-                        )(command)  # fmt: skip
-
-
-def _only_one(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str:
-    if len(values) > 1:  # click would take the last without a word
-        raise click.BadParameter(f"got {', '.join(values)}, expected one; run the command for each")
-    return values[0]
-
-
 def new_console() -> Console:
     """Where the commands print: as wide as the terminal, else 120 columns."""
     from rich.console import Console
