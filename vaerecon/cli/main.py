@@ -182,7 +182,7 @@ def _demo_clip() -> Path:
 
 def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, seed,
          exclude_metrics, chunk_seconds=None) -> None:  # fmt: skip
-    """Reconstruct, save, report. Cheap checks come first, torch after them."""
+    """Reconstruct, save, print. Quick checks come first, then torch is imported."""
     from vaerecon.audio.clip import look_at
     from vaerecon.methods import select_methods
     from vaerecon.models.checkpoints import check_hub, check_source

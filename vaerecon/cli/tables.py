@@ -1,4 +1,4 @@
-"""What the commands show on the terminal: tables of scores, and the line of an error."""
+"""What the commands print: tables of scores, and error messages."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def new_console() -> Console:
 
 
 def plain(text: str) -> str:
-    """A name as it is, where rich reads ``[bold]`` as an order."""
+    """A name as it is, although rich reads ``[bold]`` as markup."""
     from rich.markup import escape
 
     return escape(printable(text))

@@ -150,7 +150,7 @@ def export(run: Path, target: Path) -> None:
 
 def _one(part: str, objective: dict, options: dict, *, data, output, resume, init, frames, device,
          precision, threads, memory_limit, **given) -> None:  # fmt: skip
-    """Check what is cheap to check, then train one part."""
+    """Make the quick checks, then train one part."""
     if given["steps"] is not None and given["minutes"] is not None:
         raise click.UsageError("got --steps and --minutes, expected one of them")
     for source in filter(None, (init, options.get("vae"))):
@@ -186,7 +186,7 @@ def _check_source(part: str, source: str) -> None:
 
 
 def _prepare(data: tuple[Path, ...], output: Path, threads: int | None) -> None:
-    """The cheap checks; then a log on the terminal, and torch's threads."""
+    """Make the quick checks; then set up the log and torch's threads."""
     from vaerecon.audio.decoding import check_path
 
     for folder in data:

@@ -1,4 +1,4 @@
-"""What a worker does with a clip: everything that is in its rows of the table.
+"""How a worker measures a clip: everything that is in the clip's rows of the table.
 
 It loads the model once and keeps it. An entry, as the journal holds it, is a dictionary of plain
 JSON values: what is said of the clip, and ``rows``, one for each method and source.
@@ -31,7 +31,7 @@ _ONE_AT_A_TIME = Lock()  # a Dask worker may have several threads; STOI's seed a
 
 @dataclass(frozen=True)
 class Settings:
-    """What the numbers depend on, beside the clip."""
+    """What the numbers depend on besides the clip."""
 
     model: str
     revision: str | None
@@ -52,7 +52,7 @@ class Settings:
 
 
 def describe_model(settings: Settings) -> dict[str, Any]:
-    """Load the model; what it is, and by what it will be run.
+    """Load the model; returns which it is, and the versions of what runs it.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""PESQ, STOI and ViSQOL: other people's models of a listener, over clips of any length.
+"""PESQ, STOI and ViSQOL: published models of what people hear, for clips of any length.
 
 Each is made for a clip of some seconds. A longer one is cut into equal pieces, and the score is the
 mean over those in which the reference can be scored; the limits stand beside each function.

@@ -56,7 +56,7 @@ class Recommendation:
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Two-sided p-value of so uneven a split if either were as likely."""
+    """Two-sided p-value of such a split, or a more uneven one, if a win is as likely as a loss."""
     n, most = wins + losses, max(wins, losses)
     p: float = 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n
     return min(1.0, p)

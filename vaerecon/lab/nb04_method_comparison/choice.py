@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaerecon.lab.nb04_method_comparison.error_budget import SHARES, mean_shares
+from vaerecon.lab.nb04_method_comparison.error_budget import mean_shares
 from vaerecon.lab.nb04_method_comparison.validity import rank_correlation
 from vaerecon.lab.tables import candidates, count, score_table, scored_metrics
 from vaerecon.methods import METHODS
@@ -40,19 +40,16 @@ def recommendation_table(recommendations: Sequence[Recommendation]) -> pd.DataFr
 
     rows = []
     for r in recommendations:
-        limit = "any" if math.isinf(r.budget) else f"up to {r.budget:g} of the length"
         second = METHODS[r.runner_up].label if r.runner_up else ""
-        rows.append(
-            {
-                "for": r.panel,
-                "time allowed": limit,
-                "take": f"**{METHODS[r.method].label}**" if r.method else "nothing",
-                "mean rank": f"{r.rank:.1f}" if r.rank else "",
-                "next best": second,
-                "clips won, lost": f"{r.wins}, {r.losses} of {r.clips}" if second else "",
-                "how sure": r.certainty,
-            }
-        )
+        rows.append({
+            "for": r.panel,
+            "time allowed": "any" if math.isinf(r.budget) else f"up to {r.budget:g} of the length",
+            "take": f"**{METHODS[r.method].label}**" if r.method else "nothing",
+            "mean rank": f"{r.rank:.1f}" if r.rank else "",
+            "next best": second,
+            "clips won, lost": f"{r.wins}, {r.losses} of {r.clips}" if second else "",
+            "how sure": r.certainty,
+        })  # fmt: skip
     return pd.DataFrame(rows).set_index("for")
 
 
@@ -119,57 +116,43 @@ def summary(
     """
     scores = score_table(results)
     rows = scores[scores["method"].isin(candidates(scores))]
-    through, without = rows[rows["vae"]], rows[~rows["vae"]]
-    agreement = rank_correlation(scores)
+    means = rows.groupby(["vae", "method"])[["lsd_db", "snr_db"]].mean()
+    through, without = means.loc[True], means.loc[False]
     errors = [float((r.mel_decoded - r.mel).abs().mean()) for r in results]
     found = {
         "clips": (len(results), ""),
         "sounds_scored": (len(scores), ""),
         "metrics_scored": (len(scored_metrics(scores)), ""),
         "vae_log_mel_mae": (float(np.mean(errors)), "nepers"),
-        "best_lsd_through_vae": (through.groupby("method")["lsd_db"].mean().min(), "dB"),
-        "best_lsd_without_vae": (without.groupby("method")["lsd_db"].mean().min(), "dB"),
+        "best_lsd_through_vae": (through["lsd_db"].min(), "dB"),
+        "best_lsd_without_vae": (without["lsd_db"].min(), "dB"),
         **{f"{s}_share_of_lsd": (value, "") for s, value in mean_shares(budget, "lsd_db").items()},
-        "methods_behind_silence": (
-            int((through.groupby("method")["snr_db"].mean() < 0).sum()), "",
-        ),
+        "methods_behind_silence": (int((through["snr_db"] < 0).sum()), ""),
         "snr_change_by_vae": (through["snr_db"].mean() - without["snr_db"].mean(), "dB"),
-        "snr_agrees_with_log_mel": (agreement.loc["snr_db", "log_mel_mae"], ""),
+        "snr_agrees_with_log_mel": (rank_correlation(scores).loc["snr_db", "log_mel_mae"], ""),
         "seed_spread_si_sdr": (noise.get("si_sdr_db", math.nan), "dB"),
-    }  # fmt: skip
+    }
     return {name: (float(v), unit) for name, (v, unit) in found.items() if math.isfinite(v)}
 
 
 def summary_text(scores: pd.DataFrame, facts: dict[str, tuple[float, str]]) -> str:
-    """:func:`summary` in sentences; Markdown."""
+    """:func:`summary` in sentences, those left out whose number has no value; Markdown."""
     value = {name: number for name, (number, _) in facts.items()}
-    n = len(candidates(scores))
-    lines = [
-        f"- {value['sounds_scored']:.0f} results of {count(int(value['clips']), 'clip')} were "
-        f"scored by {value['metrics_scored']:.0f} metrics.",
-        f"- The VAE alone changes the log-mel by {value['vae_log_mel_mae']:.2f} nepers on average.",
-    ]
-    if "best_lsd_through_vae" in value:
-        lines.append(
-            f"- The best LSD is {value['best_lsd_without_vae']:.1f} dB from the original mel and "
-            f"{value['best_lsd_through_vae']:.1f} dB through the VAE."
-        )
-    if "vae_share_of_lsd" in value:
-        shares = ", ".join(f"the {s} {value[f'{s}_share_of_lsd']:.0%}" for s in SHARES)
-        lines.append(f"- Shares of the LSD, mean of the methods: {shares.replace('vae', 'VAE')}.")
-    if "snr_change_by_vae" in value:
-        lines.append(
-            f"- Methods behind silence by SNR: {value['methods_behind_silence']:.0f} of {n}. The "
-            f"VAE changes the SNR by {value['snr_change_by_vae']:+.1f} dB on average."
-        )
-    if "snr_agrees_with_log_mel" in value:
-        lines.append(
-            "- The order of methods by SNR and by log-mel error has a rank correlation of "
-            f"{value['snr_agrees_with_log_mel']:+.2f}."
-        )
-    if "seed_spread_si_sdr" in value:
-        lines.append(
-            f"- Another seed alone moves the SI-SDR of Griffin-Lim by "
-            f"{value['seed_spread_si_sdr']:.0f} dB (standard deviation)."
-        )
-    return "\n".join(lines)
+    words = {"n_clips": count(int(value["clips"]), "clip"), "n": len(candidates(scores))}
+    sentences = {
+        "clips": "- {sounds_scored:.0f} results of {n_clips} were scored by {metrics_scored:.0f} "
+        "metrics.\n- The VAE alone changes the log-mel by {vae_log_mel_mae:.2f} nepers on average.",
+        "best_lsd_through_vae": "- The best LSD is {best_lsd_without_vae:.1f} dB from the original "
+        "mel and {best_lsd_through_vae:.1f} dB through the VAE.",
+        "vae_share_of_lsd": "- Shares of the LSD, mean of the methods: the mel "
+        "{mel_share_of_lsd:.0%}, the VAE {vae_share_of_lsd:.0%}, the phase "
+        "{phase_share_of_lsd:.0%}.",
+        "snr_change_by_vae": "- Methods behind silence by SNR: {methods_behind_silence:.0f} of "
+        "{n}. The VAE changes the SNR by {snr_change_by_vae:+.1f} dB on average.",
+        "snr_agrees_with_log_mel": "- The order of methods by SNR and by log-mel error has a rank "
+        "correlation of {snr_agrees_with_log_mel:+.2f}.",
+        "seed_spread_si_sdr": "- Another seed alone moves the SI-SDR of Griffin-Lim by "
+        "{seed_spread_si_sdr:.0f} dB (standard deviation).",
+    }
+    found = [text for name, text in sentences.items() if name in value]
+    return "\n".join(found).format(**value, **words)

@@ -46,7 +46,7 @@ def _rows(scores: pd.DataFrame, method: str, vae: bool) -> pd.DataFrame:
 def _panels(
     n: int, columns: int, size: tuple[float, float], **shared: Any
 ) -> tuple[Figure, np.ndarray]:
-    """A figure with ``n`` axes (and invisible ones up to whole lines) in at most ``columns``."""
+    """A figure with ``n`` axes in at most ``columns`` columns; spare axes are invisible."""
     figure = Figure(figsize=size, layout="constrained")
     columns = min(columns, n)
     axes = figure.subplots(math.ceil(n / columns), columns, squeeze=False, **shared)
@@ -73,7 +73,7 @@ def _source_key(sources: Sequence[bool]) -> list[Line2D]:
 
 
 def _at_least(limits: tuple[float, float], metric: str) -> tuple[float, float]:
-    """Limits of an axis, widened to the metric's ``span`` around their middle."""
+    """Limits of an axis, widened around their middle to the metric's ``span``."""
     low, high = sorted(limits)
     more = max(0.0, METRICS[metric].span - (high - low)) / 2
     return low - more, high + more
@@ -136,7 +136,7 @@ REFERENCE_LINES = {
 
 
 def _reference_lines(ax: Any, scores: pd.DataFrame, metric: str, horizontal: bool = False) -> None:
-    """What is only compared, where it is near enough not to squeeze the rest."""
+    """Lines for silence and the oracle phase, where they are near the methods' values."""
     low, high = sorted(ax.get_ylim() if horizontal else ax.get_xlim())
     room, drawn = 0.6 * (high - low), []
     for (name, vae), (style, _) in REFERENCE_LINES.items():

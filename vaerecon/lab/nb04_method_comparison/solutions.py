@@ -27,7 +27,7 @@ def best_snr_db(correlation: float) -> float:
 
 
 def clips_needed(p: float) -> int:
-    """Exercise 2: clips from which on winning on all of them has a two-sided p-value below ``p``.
+    """Exercise 2: the fewest clips for which winning on all has a two-sided p-value below ``p``.
 
     The sign test gives ``2 / 2^n`` for ``n`` of ``n``.
     """

@@ -85,7 +85,7 @@ def _full_size(mel: torch.Tensor) -> list[float]:
 
 
 def _seconds(call: Callable[[], torch.Tensor], repeats: int = 2) -> float:
-    """The quickest of some repeats; the first call, which also sets things up, is none of them."""
+    """The shortest time of some repeats, after one call that is not timed."""
     times = []
     for _ in range(1 + repeats):
         started = time.perf_counter()

@@ -44,7 +44,7 @@ GUIDE = {
 
 
 def check_beats_silence(scores: pd.DataFrame, metric: str) -> None:
-    """The least that is to be asked of a metric: every candidate scores better than silence.
+    """The least that a metric must do: score every candidate better than silence.
 
     Through the VAE, means over clips.
 
@@ -85,7 +85,7 @@ def implied_gain_db(snr: float, correlation: float) -> float:
 
 
 def guide_text() -> str:
-    """What the guide's table says once it is taken apart; Markdown."""
+    """What follows from the numbers in the guide's table; Markdown."""
     rows = list(GUIDE.items())
     levels = [f"{e * 10 ** (s / 20):.3f}" for _, (s, _c, e, _t) in rows]
     loud = [f"**{implied_gain_db(s, c):+.1f} dB** ({n})" for n, (s, c, _e, _t) in rows]
