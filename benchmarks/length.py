@@ -28,7 +28,7 @@ import numpy as np
 
 from benchmarks.common import Section, table, write_json
 from vaerecon.audio.clip import SAMPLE_RATE, load_audio, wav_header
-from vaerecon.lab.nb04_method_comparison.speed import VOCODER_CONFIG as FULL_VOCODER
+from vaerecon.lab.nb03_vocoder_fix.faults import AUDIOLDM2_SIZES as FULL_VOCODER
 from vaerecon.utils.console import run_command
 
 SLOW_METRICS = ("pesq_wb", "visqol")

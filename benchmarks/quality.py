@@ -24,7 +24,6 @@ from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.methods import METHODS, select_methods
 from vaerecon.metrics.scores import METRICS, mean_scores
 from vaerecon.models.autoencoder import kl_nats, posterior
-from vaerecon.phase.references import BOUNDED
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.pipeline.result import Reconstruction
 from vaerecon.utils.console import run_command
@@ -82,13 +81,11 @@ def ceiling_table(results: list[Reconstruction], through_vae: bool, shown: list[
     ]
     groups = [r.methods if through_vae else r.without_vae for r in results]
     names = [n for n in results[0].methods if not METHODS[n].reference_only]
-    for metric in [m for m in BOUNDED if m in shown]:
+    for metric in [m for m in shown if METRICS[m].bounded]:
         # clips x methods; NaN without a score
         scores = np.array([[g[n].scores[metric] for n in names] for g in groups], float)
         ceiling = np.array([g["oracle_phase"].scores[metric] for g in groups], float)
-        distance = ceiling[:, None] - scores
-        if METRICS[metric].best == "lower":
-            distance = -distance
+        distance = METRICS[metric].sign * (ceiling[:, None] - scores)
         if np.isnan(distance).all():
             continue
         best = int(np.nanargmin(np.nanmean(distance, axis=0)))

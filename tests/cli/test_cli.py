@@ -15,8 +15,6 @@ import soundfile as sf
 from in_process import run
 
 from vaerecon.bundled import DEMO_CLIP, demo_clips
-from vaerecon.cli.main import METRIC_NAMES
-from vaerecon.cli.tables import SHOWN_METRICS
 from vaerecon.metrics.scores import METRICS
 
 QUICK = ["--exclude-metric", "visqol", "--methods", "vocoder"]
@@ -38,11 +36,6 @@ def song(tmp_path, sound):
     path = tmp_path / "my song.wav"
     sf.write(path, sound, 16000)
     return path
-
-
-def test_metric_names_are_those_of_the_metrics_module():
-    assert tuple(METRICS) == METRIC_NAMES
-    assert set(SHOWN_METRICS) <= set(METRICS)
 
 
 def test_reconstruct_writes_the_files_of_the_design(tmp_path, song):

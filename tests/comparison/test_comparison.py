@@ -27,10 +27,10 @@ from conftest import make_sound, run_as_user
 from worker_tasks import die, ready, work
 
 import vaerecon as vr
-from vaerecon.comparison import workers
+from vaerecon.comparison import cluster as clusters
 from vaerecon.comparison.clips import SoundFile, find_clips, make_batches
 from vaerecon.comparison.journal import journal_path, open_journal
-from vaerecon.comparison.run import summarize
+from vaerecon.comparison.table import summarize
 from vaerecon.comparison.workers import Processes, ThisProcess, run_batches
 from vaerecon.metrics.scores import METRICS
 
@@ -319,7 +319,7 @@ def test_a_cluster_without_distributed_and_without_a_scheduler(folder, monkeypat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    monkeypatch.setattr(workers, "CONNECT", 1)
+    monkeypatch.setattr(clusters, "CONNECT", 1)
     with pytest.raises(OSError, match="nothing answers at"):
         vr.compare(folder, scheduler=address, **QUICK)
     monkeypatch.setitem(sys.modules, "distributed", None)

@@ -16,7 +16,8 @@ import torch
 from conftest import is_installed
 
 from vaerecon import metrics
-from vaerecon.metrics.scores import METRICS, Scores, UndefinedScore, evaluate, mean_scores
+from vaerecon.metrics.scores import METRICS, Scores, evaluate, mean_scores, register
+from vaerecon.metrics.signals import UndefinedScore
 
 RATE = 16000
 SCHEMA = [  # analysis.json, schema 1
@@ -207,16 +208,29 @@ IDENTITY = {
 }
 
 
-def test_the_registry_is_the_schema():
+def test_the_registry_is_the_schema(monkeypatch):
     assert list(METRICS) == SCHEMA
     assert set(IDENTITY) == set(SCHEMA)
     for name, metric in METRICS.items():
-        assert metric.function is getattr(metrics, name)
+        assert metric.name == name
+        # four decimals above, three in the record
+        assert metric.perfect == pytest.approx(IDENTITY[name], abs=1e-3)
         assert metric.best in ("higher", "lower")
         assert metric.label
         assert metric.caveat
         assert "\n" not in metric.caveat
         assert f"\n{name} " in metrics.__doc__, "every metric is in the module's table"
+        monkeypatch.setattr(metrics, name, lambda reference, estimate: 42)
+        assert metric.function(SPEECH, SPEECH) == 42  # it is the package's function of that name
+
+
+def test_a_metric_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match=r"metric: got 'rmse', which is registered"):
+        register(METRICS["rmse"])
+    with pytest.raises(ValueError, match="best: got 'highest', expected 'higher' or 'lower'"):
+        replace(METRICS["rmse"], best="highest")
+    with pytest.raises(ValueError, match=r"panels: got \['songs'\], expected names from"):
+        replace(METRICS["rmse"], panels=("songs",))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,7 +23,8 @@ from vaerecon.audio.clip import Clip, load_audio, stream_audio, wav_header, writ
 from vaerecon.audio.samples import measure_level, normalize_level
 from vaerecon.bundled import demo_clips
 from vaerecon.mel.front_end import log_mel, log_mel_section
-from vaerecon.metrics.scores import METRICS, UndefinedScore, evaluate
+from vaerecon.metrics.scores import METRICS, evaluate
+from vaerecon.metrics.signals import UndefinedScore
 
 SLOW = ("visqol", "pesq_wb")
 CHUNK = 8.0  # s; the shortest, so that 20 s are three windows

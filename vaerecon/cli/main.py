@@ -12,32 +12,19 @@ import click
 
 from vaerecon import __version__
 from vaerecon.cli.notebooks import check, report
-from vaerecon.cli.tables import (
+from vaerecon.cli.options import (
+    Decorator,
+    device_option,
+    max_length_option,
     model_option,
-    new_console,
-    plain,
-    show_comparison,
-    show_scores,
-    stop,
+    revision_option,
+    seed_option,
+    with_options,
 )
+from vaerecon.cli.tables import new_console, plain, show_comparison, show_scores, stop
 from vaerecon.cli.train import train
+from vaerecon.metrics.scores import METRICS
 from vaerecon.utils.console import printable, run_command
-
-# the names of vaerecon.metrics.scores.METRICS, which imports torch; a test holds them equal
-METRIC_NAMES = (
-    "snr_db",
-    "si_sdr_db",
-    "correlation",
-    "rmse",
-    "log_mel_mae",
-    "lsd_db",
-    "spectral_convergence_db",
-    "mrstft",
-    "pesq_wb",
-    "stoi",
-    "estoi",
-    "visqol",
-)
 
 
 class DefaultGroup(click.Group):
@@ -76,25 +63,20 @@ cli.add_command(report)
 cli.add_command(train)
 
 
-def _synthesis_options(
-    command: click.decorators.FC, methods: str = "vocoder,fast,griffinlim"
-) -> click.decorators.FC:
+def _synthesis_options(methods: str = "vocoder,fast,griffinlim") -> Decorator:
     """Options that every command which synthesizes shares."""
-    options = [
+    return with_options(
         click.option("--methods", default=methods, show_default=True,
                      help="Names with commas between, or 'all'."),
-        click.option("--device", type=click.Choice(["cpu", "cuda", "mps"]),
-                     help="Where to run. [default: the best there is]"),
+        device_option,
         click.option("--dtype", default="auto", show_default=True,
                      type=click.Choice(["auto", "float32", "float16", "bfloat16", "mixed"])),
-        click.option("--seed", default=0, show_default=True, help="Seed of every random draw."),
+        seed_option,
         click.option("--exclude-metric", "exclude_metrics", multiple=True,
-                     type=click.Choice([n.replace("_", "-") for n in METRIC_NAMES]),
+                     type=click.Choice([name.replace("_", "-") for name in METRICS]),
+                     callback=lambda *given: [name.replace("-", "_") for name in given[2]],
                      help="Leave a metric out; visqol is the slowest. May be repeated."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+    )  # fmt: skip
 
 
 def _refuse_old_name(ctx: click.Context, option: click.Parameter, given: bool, new: str) -> None:
@@ -106,14 +88,14 @@ def _refuse_old_name(ctx: click.Context, option: click.Parameter, given: bool, n
 @cli.command()
 @click.argument("clip", required=False, type=click.Path(path_type=Path))
 @model_option
-@click.option("--revision", help="Branch, tag or commit of a hub id.")
-@click.option("--max-length", type=float, help="Read at most this many seconds.")
+@revision_option
+@max_length_option
 @click.option("--output-dir", type=click.Path(path_type=Path),
               help="[default: results/<clip>_<model>_<time>]")  # fmt: skip
 @click.option("--chunk-seconds", default=30.0, show_default=True, type=click.FloatRange(8, 3600),
               help="Longest stretch that goes through a model at once; less takes less memory.",
               )  # fmt: skip
-@_synthesis_options
+@_synthesis_options()
 def reconstruct(clip, model, revision, max_length, output_dir, chunk_seconds, **options):
     """Send CLIP through the VAE and back, measure it, and write what was heard and found.
 
@@ -130,7 +112,7 @@ def reconstruct(clip, model, revision, max_length, output_dir, chunk_seconds, **
 @cli.command()
 @click.option("--output-dir", default=Path("results/demo"), show_default=True,
               type=click.Path(path_type=Path))  # fmt: skip
-@_synthesis_options
+@_synthesis_options()
 def demo(output_dir, **options):
     """Reconstruct a bundled clip with the bundled tiny model. Needs no network."""
     _run(_demo_clip(), None, "tiny", None, output_dir, **options)
@@ -141,8 +123,8 @@ def demo(output_dir, **options):
 @click.option("--output", required=True, type=click.Path(path_type=Path),
               help="The table to write: a .parquet or .csv file.")  # fmt: skip
 @model_option
-@click.option("--revision", help="Branch, tag or commit of a hub id.")
-@click.option("--max-length", type=float, help="Read at most this many seconds of each clip.")
+@revision_option
+@max_length_option
 @click.option("--only-through-vae", is_flag=True,
               help="Only what went through the VAE: half the rows, and half the time.")  # fmt: skip
 @click.option("--no-vae-free", is_flag=True, hidden=True, expose_value=False,
@@ -156,8 +138,8 @@ def demo(output_dir, **options):
 @click.option("--resume", is_flag=True, help="Go on with a run that was not finished.")
 @click.option("--overwrite", is_flag=True,
               help="Replace the table, or the unfinished run, that is there.")  # fmt: skip
-@partial(_synthesis_options, methods="all")
-def compare(clips, output, only_through_vae, exclude_metrics, **options):
+@_synthesis_options("all")
+def compare(clips, output, only_through_vae, **options):
     """Measure every method on every clip of CLIPS (files and folders); write one table.
 
     A row for each clip, method, and with or without the VAE. A clip that fails is one row with its
@@ -167,7 +149,6 @@ def compare(clips, output, only_through_vae, exclude_metrics, **options):
     from vaerecon.comparison.journal import journal_path
     from vaerecon.comparison.run import compare as run
 
-    options["exclude_metrics"] = [name.replace("-", "_") for name in exclude_metrics]
     try:
         table = run(clips, output=output, without_vae=not only_through_vae, **options)
     except (KeyboardInterrupt, OSError):
@@ -201,7 +182,7 @@ def _demo_clip() -> Path:
 
 def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, seed,
          exclude_metrics, chunk_seconds=None) -> None:  # fmt: skip
-    """Reconstruct, save, report. Cheap checks come first, torch after them."""
+    """Reconstruct, save, print. Quick checks come first, then torch is imported."""
     from vaerecon.audio.clip import look_at
     from vaerecon.methods import select_methods
     from vaerecon.models.checkpoints import check_hub, check_source
@@ -232,9 +213,8 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
         bar_format="{desc}: {percentage:3.0f}% {bar} {elapsed}, {remaining} left",
     )
     pipe.chunk_seconds = chunk_seconds or pipe.chunk_seconds
-    skipped = [name.replace("-", "_") for name in exclude_metrics]
     result = pipe.reconstruct_file(
-        clip, output_dir, names, max_length=max_length, seed=seed, exclude_metrics=skipped
+        clip, output_dir, names, max_length=max_length, seed=seed, exclude_metrics=exclude_metrics
     )
     show_scores(result, console)
     console.print(f"\nWritten to {printable(str(output_dir))}:", markup=False)

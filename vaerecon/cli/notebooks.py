@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from vaerecon.cli.tables import model_option, new_console, plain, stop
+from vaerecon.cli.options import model_option, seed_option
+from vaerecon.cli.tables import new_console, plain, stop
 
 
 @click.command()
@@ -22,7 +23,7 @@ from vaerecon.cli.tables import model_option, new_console, plain, stop
               help="Names with commas between, or 'all'.")  # fmt: skip
 @click.option("--max-length", type=float,
               help="Read at most this many seconds. [default: as the notebook says]")  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Seed of every random draw.")
+@seed_option
 @click.option("--timeout", default=1800.0, show_default=True, type=click.FloatRange(min=1),
               help="Seconds that it may take.")  # fmt: skip
 def report(clip, output, model, methods, max_length, seed, timeout):

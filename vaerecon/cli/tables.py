@@ -1,4 +1,4 @@
-"""What the commands show on the terminal: tables of scores, and the line of an error."""
+"""What the commands print: tables of scores, and error messages."""
 
 from __future__ import annotations
 
@@ -7,30 +7,17 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from vaerecon.methods import get_method
+from vaerecon.metrics.scores import METRICS
 from vaerecon.utils.console import printable
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
+    from rich.table import Table
 
+    from vaerecon.metrics.scores import Metric
     from vaerecon.pipeline.result import Findings
-
-# what fits a terminal; everything is in analysis.json
-SHOWN_METRICS = ("snr_db", "si_sdr_db", "log_mel_mae", "lsd_db", "pesq_wb", "stoi", "visqol")
-
-
-def model_option(command: click.decorators.FC) -> click.decorators.FC:
-    """``--model``, which every command that runs one has."""
-    return click.option("--model", multiple=True, default=["tiny"], show_default=True,
-                        callback=_only_one,
-                        help="tiny, music, speech, large, a folder, or a hub id (owner/name).",
-                        )(command)  # fmt: skip
-
-
-def _only_one(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str:
-    if len(values) > 1:  # click would take the last without a word
-        raise click.BadParameter(f"got {', '.join(values)}, expected one; run the command for each")
-    return values[0]
 
 
 def new_console() -> Console:
@@ -42,7 +29,7 @@ def new_console() -> Console:
 
 
 def plain(text: str) -> str:
-    """A name as it is, where rich reads ``[bold]`` as an order."""
+    """A name as it is, although rich reads ``[bold]`` as markup."""
     from rich.markup import escape
 
     return escape(printable(text))
@@ -54,31 +41,31 @@ def stop(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def show_scores(result: Findings, console: Console) -> None:
-    """The summary table, and beneath it what each number does not tell."""
+def _table(time: str, shown: list[Metric]) -> Table:
+    """An empty table: the method, whether through the VAE, its time, and some metrics."""
     from rich.table import Table
 
-    from vaerecon.methods import get_method
-    from vaerecon.metrics.scores import METRICS
+    table = Table("method", "VAE", box=None, header_style="bold", pad_edge=False)
+    for head in (time, *(f"{metric.label} {metric.arrow}\n{metric.unit}" for metric in shown)):
+        table.add_column(head, justify="right")
+    return table
 
+
+def show_scores(result: Findings, console: Console) -> None:
+    """The summary table, and beneath it what each number does not tell."""
     shown = [
-        n for n in SHOWN_METRICS if any(f.scores[n] is not None for f in result.methods.values())
+        metric
+        for name, metric in METRICS.items()
+        if metric.terminal and any(f.scores[name] is not None for f in result.methods.values())
     ]
     console.print(
         f"VAE alone: mean log-mel difference {result.vae_mae:.3f} nepers; "
         f"latent {result.latent_shape}, {_fewer(result.ratio_to_mel)} the mel\n"
     )
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("method")
-    table.add_column("VAE")
-    table.add_column("time\ns", justify="right")
-    for name in shown:
-        metric = METRICS[name]
-        arrow = "↑" if metric.best == "higher" else "↓"
-        table.add_column(f"{metric.label} {arrow}\n{metric.unit}", justify="right")
+    table = _table("time\ns", shown)
     for through, group in (("yes", result.methods), ("no", result.without_vae)):
         for name, found in group.items():
-            values = [found.scores[n] for n in shown]
+            values = [found.scores[metric.name] for metric in shown]
             cells = ["-" if v is None else f"{v:.2f}" for v in values]
             table.add_row(get_method(name).label, through, f"{found.seconds:.2f}", *cells)
         table.add_section()
@@ -89,8 +76,8 @@ def show_scores(result: Findings, console: Console) -> None:
         return
     console.print("\n↑ higher is better, ↓ lower is better, - not computable (see the notes in the "
                   "analysis). What each number does not tell:", style="dim")  # fmt: skip
-    for name in shown:
-        console.print(f"  {METRICS[name].label}: {METRICS[name].caveat}", style="dim")
+    for metric in shown:
+        console.print(f"  {metric.label}: {metric.caveat}", style="dim")
 
 
 def _fewer(ratio: float) -> str:
@@ -102,12 +89,9 @@ def _fewer(ratio: float) -> str:
 
 def show_comparison(table: pd.DataFrame, console: Console) -> None:
     """Means over the clips, then the clips that failed."""
-    from rich.table import Table
     from rich.text import Text
 
-    from vaerecon.comparison.run import summarize
-    from vaerecon.methods import get_method
-    from vaerecon.metrics.scores import METRICS
+    from vaerecon.comparison.table import summarize
 
     failed = table.dropna(subset="error")
     clips = table["file"].nunique()
@@ -115,24 +99,16 @@ def show_comparison(table: pd.DataFrame, console: Console) -> None:
     console.print(f"{measured} of {clips} clips measured; means over them (in brackets: over how "
                   "many, where a metric has no value for some)\n")  # fmt: skip
     means = summarize(table)
-    shown = [name for name in SHOWN_METRICS if means[name, "count"].any()]
-    shape = Table(box=None, header_style="bold", pad_edge=False)
-    for head in ("method", "VAE"):
-        shape.add_column(head)
-    shape.add_column("real-time\nfactor", justify="right")
-    for name in shown:
-        metric = METRICS[name]
-        arrow = "↑" if metric.best == "higher" else "↓"
-        shape.add_column(f"{metric.label} {arrow}\n{metric.unit}", justify="right")
-    for (through_vae, method), row in means.iterrows():
+    shown = [m for m in METRICS.values() if m.terminal and means[m.name, "count"].any()]
+    shape = _table("real-time\nfactor", shown)
+    for (through_vae, method), row in zip(means.index, means.to_dict("records"), strict=True):
         cells = []
-        for name in shown:
-            value, count = row[name, "mean"], int(row[name, "count"])
+        for metric in shown:
+            value, count = row[metric.name, "mean"], int(row[metric.name, "count"])
             some = f" ({count})" if 0 < count < measured else ""
             cells.append(f"{value:.2f}{some}" if count else "-")
         factor = f"{row['real_time_factor', 'mean']:.3f}"
-        label = get_method(method).label
-        shape.add_row(label, "yes" if through_vae else "no", factor, *cells)
+        shape.add_row(get_method(method).label, "yes" if through_vae else "no", factor, *cells)
     if measured:
         console.print(shape)
     if measured and not shown:

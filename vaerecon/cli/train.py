@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from vaerecon.cli.options import Decorator, device_option, with_options
 from vaerecon.training.settings import DEFAULTS, FINE_TUNING_STEPS, PARTS
 
 FOLDER = click.Path(path_type=Path)
@@ -30,48 +31,41 @@ def train() -> None:
     """
 
 
-def _shared(command: click.decorators.FC) -> click.decorators.FC:
-    """Options that every training has."""
-    options = [
-        click.option("--data", multiple=True, required=True, type=FOLDER,
-                     help="Folder of audio, searched recursively. May be repeated."),
-        click.option("--output", required=True, type=FOLDER, help="Folder to write to."),
-        click.option("--resume", is_flag=True, help="Go on from the checkpoint in OUTPUT, if any."),
-        click.option("--batch-size", type=click.IntRange(min=1),
-                     help="Crops a step and process. [default: 16]"),
-        click.option("--save-every", type=click.IntRange(min=1),
-                     help="Steps between checkpoints. [default: 200]"),
-        click.option("--validation-crops", type=click.IntRange(min=1),
-                     help="Held-out crops to measure at each checkpoint. [default: 32]"),
-        click.option("--samples", type=click.IntRange(min=0),
-                     help="Held-out crops to draw and to write as sound at each checkpoint. "
-                          "[default: 2]"),
-        click.option("--adversarial-from", type=click.IntRange(min=0), metavar="STEP",
-                     help="First step that uses discriminators. [default: never on a CPU, where a "
-                          "vocoder's step with them costs three to four plain ones; after a third "
-                          "of the steps on CUDA]"),
-        click.option("--seed", type=int, help="Seed of every random draw. [default: 0]"),
-        click.option("--device", type=click.Choice(["cpu", "cuda", "mps"]),
-                     help="Where to train. [default: the best there is]"),
-        click.option("--precision", default="no", show_default=True,
-                     type=click.Choice(["no", "bf16", "fp16"]),
-                     help="Of the networks' arithmetic; 'no' is float32."),
-        click.option("--threads", type=click.IntRange(min=1),
-                     help="CPU threads. [default: torch's]"),
-        click.option("--memory", "memory_limit", default=2.0, show_default=True, metavar="GB",
-                     type=click.FloatRange(min=0),
-                     help="Audio to keep decoded; a larger collection is read from disk crop by "
-                          "crop (115 MB an hour)."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+_shared = with_options(
+    click.option("--data", multiple=True, required=True, type=FOLDER,
+                 help="Folder of audio, searched recursively. May be repeated."),
+    click.option("--output", required=True, type=FOLDER, help="Folder to write to."),
+    click.option("--resume", is_flag=True, help="Go on from the checkpoint in OUTPUT, if any."),
+    click.option("--batch-size", type=click.IntRange(min=1),
+                 help="Crops a step and process. [default: 16]"),
+    click.option("--save-every", type=click.IntRange(min=1),
+                 help="Steps between checkpoints. [default: 200]"),
+    click.option("--validation-crops", type=click.IntRange(min=1),
+                 help="Held-out crops to measure at each checkpoint. [default: 32]"),
+    click.option("--samples", type=click.IntRange(min=0),
+                 help="Held-out crops to draw and to write as sound at each checkpoint. "
+                      "[default: 2]"),
+    click.option("--adversarial-from", type=click.IntRange(min=0), metavar="STEP",
+                 help="First step that uses discriminators. [default: never on a CPU, where a "
+                      "vocoder's step with them costs three to four plain ones; after a third of "
+                      "the steps on CUDA]"),
+    click.option("--seed", type=int, help="Seed of every random draw. [default: 0]"),
+    device_option,
+    click.option("--precision", default="no", show_default=True,
+                 type=click.Choice(["no", "bf16", "fp16"]),
+                 help="Of the networks' arithmetic; 'no' is float32."),
+    click.option("--threads", type=click.IntRange(min=1), help="CPU threads. [default: torch's]"),
+    click.option("--memory", "memory_limit", default=2.0, show_default=True, metavar="GB",
+                 type=click.FloatRange(min=0),
+                 help="Audio to keep decoded; a larger collection is read from disk crop by crop "
+                      "(115 MB an hour)."),
+)  # fmt: skip
 
 
-def _own(part: str):
+def _own(part: str) -> Decorator:
     """Options of a training of one part."""
     defaults = DEFAULTS[part]
-    options = [
+    return with_options(
         click.option("--steps", type=click.IntRange(min=1),
                      help=f"Optimiser steps. [default: {defaults.steps}; with --init "
                           f"{FINE_TUNING_STEPS}]"),
@@ -84,33 +78,16 @@ def _own(part: str):
         click.option("--init", metavar="MODEL",
                      help="Start from trained weights: tiny, music, speech, large, a folder, or a "
                           "hub id."),
-    ]  # fmt: skip
-
-    def add(command):
-        for option in reversed(options):
-            command = option(command)
-        return _shared(command)
-
-    return add
-
-
-_VAE_OPTION = click.option(
-    "--vae",
-    default="tiny",
-    show_default=True,
-    metavar="MODEL",
-    help="Whose returned mels make up a third of the batches: a model, a folder, or 'none'.",
-)
+        _shared,
+    )  # fmt: skip
 
 
 @train.command()
 @click.option("--kl-weight", type=click.FloatRange(min=0), help="Of the KL divergence.")
 @click.option("--detail-weight", type=click.FloatRange(min=0), help="Of fine detail's energy.")
-@click.option(
-    "--freeze-encoder/--train-encoder",
-    default=None,
-    help="Train the decoder only. [default: with --init of any model but tiny]",
-)
+@click.option("--freeze-encoder/--train-encoder", default=None,
+              help="Train the decoder only. [default: with --init of any model but tiny]",
+              )  # fmt: skip
 @_own("vae")
 def vae(kl_weight, detail_weight, freeze_encoder, **options) -> None:
     """Train the VAE, and write OUTPUT/vae."""
@@ -119,7 +96,9 @@ def vae(kl_weight, detail_weight, freeze_encoder, **options) -> None:
 
 
 @train.command()
-@_VAE_OPTION
+@click.option("--vae", default="tiny", show_default=True, metavar="MODEL",
+              help="Whose returned mels make up a third of the batches: a model, a folder, or "
+                   "'none'.")  # fmt: skip
 @_own("vocoder")
 def vocoder(vae, **options) -> None:
     """Train the vocoder, and write OUTPUT/vocoder."""
@@ -127,11 +106,9 @@ def vocoder(vae, **options) -> None:
 
 
 @train.command()
-@click.option(
-    "--vae",
-    metavar="MODEL",
-    help="Let a third of the batches come with mels that this model's VAE returned.",
-)
+@click.option("--vae", metavar="MODEL",
+              help="Let a third of the batches come with mels that this model's VAE returned.",
+              )  # fmt: skip
 @_own("fast")
 def fast(vae, **options) -> None:
     """Train the fast synthesizer, and write OUTPUT/fast."""
@@ -142,12 +119,8 @@ _SHARES = ", ".join(f"{DEFAULTS[part].share:.0%} {part}" for part in PARTS)
 
 
 @train.command("all")
-@click.option(
-    "--minutes",
-    required=True,
-    type=click.FloatRange(min=0, min_open=True),
-    help=f"Wall time for everything, shared out: {_SHARES}.",
-)
+@click.option("--minutes", required=True, type=click.FloatRange(min=0, min_open=True),
+              help=f"Wall time for everything, shared out: {_SHARES}.")  # fmt: skip
 @_shared
 def all_parts(data, output, minutes, resume, device, precision, threads, memory_limit, **given):
     """Train fast, VAE and vocoder, within MINUTES, into one folder.
@@ -177,7 +150,7 @@ def export(run: Path, target: Path) -> None:
 
 def _one(part: str, objective: dict, options: dict, *, data, output, resume, init, frames, device,
          precision, threads, memory_limit, **given) -> None:  # fmt: skip
-    """Check what is cheap to check, then train one part."""
+    """Make the quick checks, then train one part."""
     if given["steps"] is not None and given["minutes"] is not None:
         raise click.UsageError("got --steps and --minutes, expected one of them")
     for source in filter(None, (init, options.get("vae"))):
@@ -213,7 +186,7 @@ def _check_source(part: str, source: str) -> None:
 
 
 def _prepare(data: tuple[Path, ...], output: Path, threads: int | None) -> None:
-    """The cheap checks; then a log on the terminal, and torch's threads."""
+    """Make the quick checks; then set up the log and torch's threads."""
     from vaerecon.audio.decoding import check_path
 
     for folder in data:

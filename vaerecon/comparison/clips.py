@@ -1,4 +1,4 @@
-"""Which sound files there are to be measured, and in what portions."""
+"""The sound files to measure, and their division into batches."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _seconds(path: Path, size: int) -> float:
 
 
 def make_batches(files: list[SoundFile], width: int) -> list[list[SoundFile]]:
-    """Clips of about the same length together; the longest first, so that none is left for last.
+    """Clips of about the same length together, the longest first: no long one is left at the end.
 
     ``width`` is the number of workers; one alone gets every clip by itself.
     """

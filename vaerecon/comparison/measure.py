@@ -1,4 +1,4 @@
-"""What a worker does with a clip: everything that is in its rows of the table.
+"""How a worker measures a clip: everything that is in the clip's rows of the table.
 
 It loads the model once and keeps it. An entry, as the journal holds it, is a dictionary of plain
 JSON values: what is said of the clip, and ``rows``, one for each method and source.
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from vaerecon.audio.folders import plain_text
 from vaerecon.comparison.clips import SoundFile
 from vaerecon.methods import select_methods
+from vaerecon.metrics.scores import metric_names
 
 if TYPE_CHECKING:
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
@@ -30,7 +31,7 @@ _ONE_AT_A_TIME = Lock()  # a Dask worker may have several threads; STOI's seed a
 
 @dataclass(frozen=True)
 class Settings:
-    """What the numbers depend on, beside the clip."""
+    """What the numbers depend on besides the clip."""
 
     model: str
     revision: str | None
@@ -40,18 +41,18 @@ class Settings:
     max_length: float | None  # s
     without_vae: bool
     seed: int
+    metrics: tuple[str, ...]  # all that are known where the table is made
     exclude_metrics: tuple[str, ...]
     threads: int
 
     def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
         """For the journal: the model as it was found in place of what it was asked for by."""
-        return (
-            asdict(self) | facts["model"] | facts["versions"] | {"model": facts["model"]["source"]}
-        )
+        model = facts["model"]
+        return asdict(self) | model | facts["versions"] | {"model": model["source"]}
 
 
 def describe_model(settings: Settings) -> dict[str, Any]:
-    """Load the model; what it is, and by what it will be run.
+    """Load the model; returns which it is, and the versions of what runs it.
 
     Raises
     ------
@@ -63,6 +64,7 @@ def describe_model(settings: Settings) -> dict[str, Any]:
 
     try:
         select_methods(settings.methods)
+        metric_names("metrics", settings.metrics)
     except ValueError as error:
         raise ValueError(
             f"{error} (in a worker process, which does not know what was registered elsewhere: "
@@ -81,18 +83,15 @@ def measure(settings: Settings, batch: list[SoundFile]) -> list[dict[str, Any]]:
 
 
 def _pipeline(settings: Settings) -> ReconstructionPipeline:
-    return _load(settings.model, settings.revision, settings.device, settings.dtype)
+    s = settings
+    return _load(s.model, revision=s.revision, device=s.device, dtype=s.dtype)
 
 
 @lru_cache(maxsize=1)  # once for each worker
-def _load(
-    model: str, revision: str | None, device: str | None, dtype: str
-) -> ReconstructionPipeline:
+def _load(model: str, **options: str | None) -> ReconstructionPipeline:
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
-    pipe = ReconstructionPipeline.from_pretrained(
-        model, revision=revision, device=device, dtype=dtype
-    )
+    pipe = ReconstructionPipeline.from_pretrained(model, **options)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -121,10 +120,8 @@ def _measure_one(
             findings = _findings(file, settings, pipe)
             entry = make_entry(file, **_of_clip(findings), rows=_rows(findings))
         except Exception as error:  # whatever it is, it is about this clip: the others go on
-            known = isinstance(error, ValueError | OSError)
-            entry = make_entry(
-                file, error=("" if known else f"{type(error).__name__}: ") + str(error)
-            )
+            kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+            entry = make_entry(file, error=f"{kind}{error}")
     notes = dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)
     return entry | {"notes": [_without_path(note, file) for note in notes]}
 

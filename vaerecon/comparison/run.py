@@ -21,7 +21,7 @@ import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
@@ -29,8 +29,8 @@ from vaerecon.audio.conversion import check_max_length
 from vaerecon.comparison.clips import SoundFile, Source, find_clips, make_batches
 from vaerecon.comparison.journal import Journal, check_free, open_journal
 from vaerecon.comparison.measure import Settings, describe_model, make_entry, measure
+from vaerecon.comparison.table import check_suffix, make_table, write_table
 from vaerecon.comparison.workers import (
-    Cluster,
     Processes,
     Team,
     ThisProcess,
@@ -38,8 +38,9 @@ from vaerecon.comparison.workers import (
     why_no_processes,
 )
 from vaerecon.methods import select_methods
+from vaerecon.metrics.scores import METRICS, metric_names
 from vaerecon.models.checkpoints import VARIANTS, check_source
-from vaerecon.utils.files import text_to_name, whole_file
+from vaerecon.utils.files import text_to_name
 from vaerecon.utils.numbers import check_whole
 
 if TYPE_CHECKING:
@@ -125,44 +126,40 @@ def compare(
         If the table cannot be written, or all workers are lost; what was finished is kept.
     """
     check_max_length(max_length)
-    if output is not None:
-        output = Path(text_to_name(output))
-        _suffix(output)
-        check_free(output, resume, overwrite)
-    elif resume:
-        raise ValueError("resume: got no output; name the one of the run to go on with")
+    path = _checked_output(output, resume, overwrite)
     for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
         if value is not None:
             check_whole(value, name, least)
     check_whole(seed, "seed")
     settings = Settings(
-        model=_absolute(model),
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        methods=tuple(select_methods(methods)),
-        max_length=max_length,
-        without_vae=without_vae,
-        seed=seed,
-        exclude_metrics=_metric_names(exclude_metrics),
-        threads=threads,
-    )
+        _absolute(model), revision, device, dtype, tuple(select_methods(methods)), max_length,
+        without_vae, seed, tuple(METRICS), tuple(metric_names("exclude_metrics", exclude_metrics)),
+        threads,
+    )  # fmt: skip
     files = find_clips(clips, max_length)
 
     with _team(workers, threads, scheduler, len(files)) as team:
         facts = team.start(partial(describe_model, settings))
         if workers is None and isinstance(team, Processes) and facts["model"]["device"] != "cpu":
             team.limit_workers(1)  # more copies of the model on one GPU have to be asked for
-        with open_journal(output, settings.to_record(facts), resume) as journal:
+        with open_journal(path, settings.to_record(facts), resume) as journal:
             _measure_all(files, settings, team, journal)
-            table = _table(files, settings, facts, journal.entries())
-            if output is not None:
-                write_table(table, output)
+            table = make_table(files, settings, facts, journal.entries())
+            if path is not None:
+                write_table(table, path)
                 journal.finished = True
     return table
 
 
-# What is to be done
+def _checked_output(output: Source | None, resume: bool, overwrite: bool) -> Path | None:
+    if output is None:
+        if resume:
+            raise ValueError("resume: got no output; name the one of the run to go on with")
+        return None
+    path = Path(text_to_name(output))
+    check_suffix(path)
+    check_free(path, resume, overwrite)
+    return path
 
 
 def _absolute(model: Source) -> str:
@@ -173,16 +170,6 @@ def _absolute(model: Source) -> str:
     return str(folder.absolute()) if model not in VARIANTS and folder.is_dir() else model
 
 
-def _metric_names(names: Iterable[str]) -> tuple[str, ...]:
-    """Checked, and in the order of METRICS, so that it does not matter in which they came."""
-    from vaerecon.metrics.scores import METRICS
-
-    chosen = {names} if isinstance(names, str) else set(names)
-    if unknown := sorted(chosen - set(METRICS)):
-        raise ValueError(f"exclude_metrics: got {unknown}, expected names from {list(METRICS)}")
-    return tuple(name for name in METRICS if name in chosen)
-
-
 def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int) -> Team:
     if scheduler is not None:
         if workers is not None:
@@ -190,6 +177,8 @@ def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int
                 f"workers: got {workers} with a scheduler, which has workers of its own; "
                 "leave out one of the two"
             )
+        from vaerecon.comparison.cluster import Cluster
+
         return Cluster(scheduler)
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -211,98 +200,21 @@ def _measure_all(files: list[SoundFile], settings: Settings, team: Team, journal
     }
     todo = [file for file in files if file.key not in failed]
     done = sum(file.seconds for file in files if file.key in failed)
+    batches = make_batches(todo, team.width())
+    ready = partial(describe_model, settings)
     with tqdm(
         total=round(done + sum(file.seconds for file in todo), 1),
         initial=round(done, 1),
-        unit="s of sound",
         disable=None,  # shown in a notebook and on a terminal only
         bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s of sound [{elapsed}<{remaining}{postfix}]",
     ) as bar:
-        for batch, entries in run_batches(
-            team,
-            partial(measure, settings),
-            make_batches(todo, team.width()),
-            partial(describe_model, settings),
-        ):
+        for batch, entries in run_batches(team, partial(measure, settings), batches, ready):
             if entries is None:
-                (file,) = batch
-                entries = [
-                    make_entry(file, error="ended its worker process each time it was tried")
-                ]
+                reason = "ended its worker process each time it was tried"
+                entries = [make_entry(file, error=reason) for file in batch]
             journal.add(entries)
             failed |= {entry["file"]: entry["error"] is not None for entry in entries}
             bar.set_postfix_str(
                 f"{len(failed)}/{len(files)} clips, {sum(failed.values())} failed", refresh=False
             )
             bar.update(sum(file.seconds for file in batch))
-
-
-# The table
-
-
-def _table(
-    files: list[SoundFile],
-    settings: Settings,
-    facts: dict[str, Any],
-    entries: Iterable[dict[str, Any]],
-) -> pd.DataFrame:
-    import pandas as pd
-
-    from vaerecon.metrics.scores import METRICS
-
-    found = {entry["file"]: entry for entry in entries}  # the last one, if a clip has changed
-    rows = []
-    for entry in (found[file.key] for file in files):
-        of_clip = {key: value for key, value in entry.items() if key not in ("rows", "notes")}
-        for row in entry["rows"] or [{}]:
-            notes = [*entry["notes"], *row.get("notes", [])]
-            rows.append(of_clip | row | {"notes": "; ".join(notes) or None})
-    text, whole, number = "string", "Int64", "float64"
-    columns = {
-        "file": text, "clip": text, "method": text, "through_vae": "boolean",
-        **dict.fromkeys(METRICS, number),
-        "seconds": number, "real_time_factor": number, "lag_samples": whole, "gain": number,
-        "vae_mae_nepers": number, "duration_s": number, "sha256": text,
-        "notes": text, "error": text,
-    }  # fmt: skip
-    table = pd.DataFrame(rows, columns=list(columns)).astype(columns)
-    for name, value in (facts["model"] | {"seed": settings.seed}).items():
-        table[name] = pd.array([value] * len(table), whole if isinstance(value, int) else text)
-    table.attrs = settings.to_record(facts)  # parquet keeps them
-    return table
-
-
-def _suffix(output: Path) -> str:
-    suffix = output.suffix.lower()
-    if suffix not in (".parquet", ".csv") or output.is_dir():
-        raise ValueError(
-            f"output: got {output.name!r}, expected the name of a .parquet or .csv file"
-        )
-    return suffix
-
-
-def write_table(table: pd.DataFrame, output: Source) -> None:
-    """Write a table as ``.parquet`` or ``.csv``, whole or not at all."""
-    # an open file, because pyarrow takes no name that is not UTF-8
-    with whole_file(output) as path, open(path, "wb") as file:
-        if _suffix(Path(output)) == ".parquet":
-            table.to_parquet(file, index=False)
-        else:
-            table.to_csv(file, index=False)
-        file.flush()
-        os.fsync(file.fileno())  # on the disk before the journal goes
-
-
-def summarize(table: pd.DataFrame) -> pd.DataFrame:
-    """Means over the clips: a row for each ``through_vae`` and method.
-
-    Columns are pairs: a metric (or ``seconds``, ``real_time_factor``) and ``"mean"`` or
-    ``"count"``, the number of clips that have a value: means of different clips do not compare.
-    """
-    from vaerecon.metrics.scores import METRICS
-
-    measured = table.dropna(subset="method").sort_values(
-        "through_vae", ascending=False, kind="stable"
-    )
-    groups = measured.groupby(["through_vae", "method"], sort=False)
-    return groups[[*METRICS, "seconds", "real_time_factor"]].agg(["mean", "count"])

@@ -1,9 +1,9 @@
-"""Where batches of work run: in this process, in processes of its own, or on a Dask cluster.
+"""Where batches of work run: in this process or in others, and what happens when one dies.
 
-All three are executors of :mod:`concurrent.futures`; what is added here is what happens when a
-process dies under its work (killed, out of memory, a crash in C code). The batches that it may have
-had are split, and their items run again one at a time, with nothing beside them: an item that ends
-its process even then is given up, and all others are done as if nothing had happened.
+Executors of :mod:`concurrent.futures` run them (a Dask cluster's too, which has its own module).
+When a process dies under its work (killed, out of memory, a crash in C code), the batches that it
+may have had are split, and their items run again one at a time, with nothing beside them. An item
+that ends its process even then is given up; all others are done as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
 from vaerecon.utils.console import spare_collector
@@ -33,18 +32,15 @@ logger = logging.getLogger(__name__)
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
 )  # fmt: skip
-CONNECT = 30  # s; to reach a scheduler, and then for its first worker
-ABANDONED = 60  # s without any worker after which a cluster is given up
 CHECK_EVERY = 5  # s between two looks at whether there still are workers
 
 
 class Team(AbstractContextManager):
-    """Runs batches. ``max_retries``: how often an item may end its worker before it is given up."""
+    """Runs batches."""
 
-    max_retries = 1
-
-    def __init__(self) -> None:
-        self.executor: Executor
+    executor: Executor
+    deaths: tuple[type[Exception], ...] = ()  # the errors which say that a worker process died
+    max_retries = 1  # how often an item may end its worker before it is given up
 
     def width(self) -> int:
         """Batches to run at once."""
@@ -53,10 +49,6 @@ class Team(AbstractContextManager):
     def start(self, ready: Callable[[], Result]) -> Result:
         """Start a worker, at the beginning and after one has died; returns ``ready()``."""
         return self.executor.submit(ready).result()
-
-    def died(self, error: Exception) -> bool:
-        """Whether ``error`` says that a worker process died."""
-        return False
 
     def check_alive(self) -> None:
         """Called while no batch ends; raises OSError if none can end any more."""
@@ -80,8 +72,7 @@ class _Here(Executor):
 class ThisProcess(Team):
     """No workers: one thing after the other, here."""
 
-    def __init__(self) -> None:
-        self.executor = _Here()
+    executor = _Here()
 
 
 def why_no_processes() -> str | None:
@@ -92,22 +83,16 @@ def why_no_processes() -> str | None:
     path = getattr(script, "__file__", None)
     if path is None or script.__spec__ is not None:  # no script, or a module that can be imported
         return None
-    if not os.path.exists(os.path.join(multiprocessing.process.ORIGINAL_DIR or "", path)):
+    base = getattr(multiprocessing.process, "ORIGINAL_DIR", None) or ""
+    if not os.path.exists(os.path.join(base, path)):
         return f"each would have to read the script again, and there is no file {path}"
     return None
 
 
 class Processes(Team):
-    """Processes on this machine.
+    """Processes on this machine; ``threads`` of each, for what reads it from the environment."""
 
-    Parameters
-    ----------
-    workers
-        How many.
-    threads
-        Of each, for the libraries that read it from the environment.
-    """
-
+    deaths = (BrokenProcessPool,)
     max_retries = 2
 
     def __init__(self, workers: int, threads: int = 1):
@@ -136,7 +121,7 @@ class Processes(Team):
         self._workers = min(self._workers, workers)
 
     def start(self, ready: Callable[[], Result]) -> Result:
-        """As in :class:`Team`; with new processes if one has died."""
+        """With new processes if one has died."""
         try:
             return super().start(ready)
         except BrokenProcessPool:
@@ -151,34 +136,21 @@ class Processes(Team):
                 "`if __name__ == '__main__':`. workers=1 does without processes"
             ) from None
 
-    def died(self, error: Exception) -> bool:
-        """As in :class:`Team`."""
-        return isinstance(error, BrokenProcessPool)
-
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """As in :class:`Team`."""
         self._close(at_once=kind is not None)
 
 
 class _Pool(ProcessPoolExecutor):
-    """Starts its processes, in ``submit``, with Ctrl-C blocked: this process answers to it."""
+    """Starts its processes, in ``submit``, with Ctrl-C blocked: they never get it."""
 
     def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        with _ctrl_c_blocked():
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
             return super().submit(fn, *args, **kwargs)
-
-
-@contextmanager
-def _ctrl_c_blocked() -> Iterator[None]:
-    """Put Ctrl-C off in this thread; a process started meanwhile never gets it."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            return super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(parent_pipe: Any, threads: int) -> None:
@@ -197,89 +169,6 @@ def _follow(parent_pipe: Any) -> None:
     with suppress(EOFError, OSError):
         parent_pipe.recv_bytes()
     os._exit(1)
-
-
-class Cluster(Team):
-    """The workers of a Dask scheduler.
-
-    Parameters
-    ----------
-    address
-        ``tcp://host:port``.
-
-    Raises
-    ------
-    ValueError
-        If dask.distributed is not installed, or for an address that is none.
-    OSError
-        If there is no scheduler, or it has no workers.
-    """
-
-    def __init__(self, address: str):
-        try:
-            from distributed import Client, KilledWorker
-        except ImportError:
-            raise ValueError(
-                "scheduler: the package distributed is not installed: `pip install distributed`, "
-                "here and on every worker"
-            ) from None
-        self._killed = KilledWorker
-        try:
-            self._client = Client(address, timeout=CONNECT, set_as_default=False)
-        except (OSError, TimeoutError):
-            raise OSError(
-                f"scheduler: nothing answers at {address!r}; start one with `dask scheduler`, "
-                "and name the address that it prints"
-            ) from None
-        except ValueError as error:
-            raise ValueError(
-                f"scheduler: got {address!r}, expected an address like tcp://host:8786 ({error})"
-            ) from None
-        try:
-            self._client.wait_for_workers(1, timeout=CONNECT)
-        except TimeoutError:
-            self._client.close()
-            raise OSError(
-                f"scheduler: {address!r} has no workers; start some with "
-                f"`dask worker {address} --nthreads 1`"
-            ) from None
-        # results of an earlier run are not asked for: pure=False
-        self.executor = self._client.get_executor(pure=False)
-        self._alone_since: float | None = None
-
-    def start(self, ready: Callable[[], Result]) -> Result:
-        """As in :class:`Team`."""
-        try:
-            return super().start(ready)
-        except (ValueError, OSError):
-            raise
-        except Exception as error:
-            raise OSError(
-                f"scheduler: a worker could not begin ({type(error).__name__}: {error}); it needs "
-                "the vaerecon, Python and distributed that are here"
-            ) from None
-
-    def width(self) -> int:
-        """One batch a worker process; workers may come and go."""
-        return max(1, len(self._client.nthreads()))
-
-    def died(self, error: Exception) -> bool:
-        """As in :class:`Team`. Dask itself has by then tried it on several workers."""
-        return isinstance(error, self._killed)
-
-    def check_alive(self) -> None:
-        """As in :class:`Team`."""
-        if self._client.nthreads():
-            self._alone_since = None
-            return
-        now = time.monotonic()
-        self._alone_since = self._alone_since or now
-        if now - self._alone_since > ABANDONED:
-            raise OSError(f"scheduler: it has had no workers for {ABANDONED} s; start some")
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """As in :class:`Team`."""
-        self._client.close()
 
 
 def run_batches(
@@ -330,34 +219,37 @@ def run_batches(
                 running[_submit(team, function, task[0])] = task
         for future in _ended(team, running):
             batch, deaths = running.pop(future)
-            try:
-                result = future.result()
-            except CancelledError:
-                raise OSError("scheduler: the connection to it is lost") from None
-            except Exception as error:
-                if not team.died(error):
-                    raise
-                broken = True
-                deaths += alone
-                if deaths >= team.max_retries:
-                    yield batch, None
-                else:
-                    logger.warning("a worker died: %d to be done again", len(batch))
-                    suspects.extend(([item], deaths) for item in batch)
+            if not _has_died(team, future):
+                yield batch, future.result()
+                continue
+            broken = True
+            deaths += alone
+            if deaths >= team.max_retries:
+                yield batch, None
             else:
-                yield batch, result
+                logger.warning("a worker died: %d to be done again", len(batch))
+                suspects.extend(([item], deaths) for item in batch)
 
 
 def _submit(team: Team, function: Callable, batch: list) -> Future:
     """Submit; a pool whose idle process has died says so here, not in the future."""
     try:
         return team.executor.submit(function, batch)
-    except Exception as error:
-        if not team.died(error):
-            raise
+    except team.deaths as error:
         future: Future = Future()
         future.set_exception(error)
         return future
+
+
+def _has_died(team: Team, future: Future) -> bool:
+    """Whether its worker process died; any other error is raised."""
+    try:
+        future.result()
+    except CancelledError:
+        raise OSError("scheduler: the connection to it is lost") from None
+    except team.deaths:
+        return True
+    return False
 
 
 def _ended(team: Team, running: dict[Future, Any]) -> set[Future]:

@@ -16,17 +16,11 @@ import numpy as np
 
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS, Mean, mean_scores
-from vaerecon.phase.references import BOUNDED
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from vaerecon.pipeline.result import Reconstruction
-
-DECIMALS = {
-    "snr_db": 2, "si_sdr_db": 1, "correlation": 3, "rmse": 3, "log_mel_mae": 3, "lsd_db": 1,
-    "spectral_convergence_db": 1, "mrstft": 2, "pesq_wb": 2, "stoi": 3, "estoi": 3, "visqol": 2,
-}  # fmt: skip
 
 
 def score_table(results: Sequence[Reconstruction]) -> pd.DataFrame:
@@ -51,54 +45,59 @@ def scored_metrics(scores: pd.DataFrame, wanted: Iterable[str] = METRICS) -> lis
     return [name for name in wanted if name in scores]
 
 
-def mean_table(
-    results: Sequence[Reconstruction], through_vae: bool, metrics: Iterable[str] | None = None
-) -> pd.DataFrame:
-    """Means over the clips as text: methods x metrics, the best candidate of each in bold.
+def means_through_vae(scores: pd.DataFrame, metric: str) -> dict[str, float]:
+    """Method -> mean over the clips, through the VAE; NaN without a value."""
+    means = scores[scores["vae"]].groupby("method", sort=False)[metric].mean()
+    return {str(name): float(value) for name, value in means.items()}
 
-    Where fewer clips have a value than were run, the number that have one stands behind it.
+
+def mean_table(
+    results: Sequence[Reconstruction], through_vae: bool, metrics: Iterable[str] = METRICS
+) -> pd.DataFrame:
+    """Means over the clips as text: methods x metrics, the best candidate in bold.
+
+    Where fewer clips have a value than were run, the number that have one stands behind it. A
+    metric by which methods should not be ranked (``bold`` False) has no best.
     """
     import pandas as pd
 
     scores = score_table(results)
-    metrics = scored_metrics(scores, METRICS if metrics is None else metrics)
+    able, metrics = candidates(scores), scored_metrics(scores, metrics)
     groups = [r.methods if through_vae else r.without_vae for r in results]
-    rows = {}
-    for name in groups[0]:
-        means = mean_scores([group[name].scores for group in groups])
-        rtf = np.median(
-            [g[name].seconds / r.clip.duration for g, r in zip(groups, results, strict=True)]
-        )
-        rows[name] = {m: means[m] for m in metrics} | {"rtf": rtf}
+    means = {name: mean_scores([group[name].scores for group in groups]) for name in groups[0]}
     cells = {}
     for m in metrics:
-        values = {n: row[m].value for n, row in rows.items() if row[m].value is not None}
-        able = [values[n] for n in candidates(scores) if n in values]
-        best = (max if METRICS[m].best == "higher" else min)(able) if len(able) > 1 else None
-        cells[heading(m)] = [
-            mean_text(m, row[m], len(results), best if n in candidates(scores) else None)
-            for n, row in rows.items()
+        known = [value for n in able if (value := means[n][m].value) is not None]
+        best = None
+        if METRICS[m].bold and len(known) > 1:
+            best = max(known) if METRICS[m].best == "higher" else min(known)
+        cells[METRICS[m].heading] = [
+            mean_text(m, row[m], len(results), best if n in able else None)
+            for n, row in means.items()
         ]
-    cells["time / length"] = [f"{row['rtf']:.3f}" for row in rows.values()]
-    labels = pd.Index([METHODS[n].label for n in rows], name="method")
-    return pd.DataFrame(cells, index=labels)
+    times = {
+        n: [g[n].seconds / r.clip.duration for g, r in zip(groups, results, strict=True)]
+        for n in means
+    }
+    cells["time / length"] = [f"{np.median(each):.3f}" for each in times.values()]
+    return pd.DataFrame(cells, index=pd.Index([METHODS[n].label for n in means], name="method"))
 
 
 def ceiling_text(scores: pd.DataFrame) -> str:
     """Whether ``oracle_phase`` bounds the candidates in the metrics where it should; Markdown."""
-    metrics, passing = scored_metrics(scores, BOUNDED), []
+    metrics = [METRICS[m] for m in scored_metrics(scores) if METRICS[m].bounded]
+    passing = []
     for metric in metrics:
-        table = scores.pivot(index=["clip", "vae"], columns="method", values=metric)
-        ahead = table[candidates(scores)].sub(table["oracle_phase"], axis=0).stack()
-        ahead = ahead[ahead > 0 if METRICS[metric].best == "higher" else ahead < 0]
-        passing += [
-            f"{METHODS[name].label} in {METRICS[metric].label} on {clip}"
-            + ("" if vae else ", no VAE")
-            for clip, vae, name in ahead.index
-        ]
+        table = scores.pivot(index=["clip", "vae"], columns="method", values=metric.name)
+        for name in candidates(scores):
+            ahead = metric.sign * (table[name] - table["oracle_phase"]) > 0
+            passing += [
+                f"{METHODS[name].label} in {metric.label} on {clip}" + ("" if vae else ", no VAE")
+                for clip, vae in ahead[ahead].index
+            ]
     if passing:
         return f"The oracle phase is **no ceiling** here. It is passed by {'; '.join(passing)}."
-    names = ", ".join(METRICS[m].label for m in metrics)
+    names = ", ".join(metric.label for metric in metrics)
     return f"No method passes the oracle phase on any clip, with or without the VAE, in {names}."
 
 
@@ -110,19 +109,12 @@ def count(n: int, thing: str) -> str:
     return f"{n} {thing}" + ("" if n == 1 else "s")
 
 
-def heading(metric: str) -> str:
-    """Label, unit and direction of a metric, for axes and column heads."""
-    m = METRICS[metric]
-    unit = f" ({m.unit})" if m.unit else ""
-    return f"{m.label}{unit} {'↑' if m.best == 'higher' else '↓'}"
-
-
 def mean_text(metric: str, mean: Mean, clips: int, best: float | None = None) -> str:
     """In bold if it reads like the best; with the number of clips if that is not all of them."""
     if mean.value is None:
         return "no value"
-    text = f"{mean.value:.{DECIMALS[metric]}f}"
-    if best is not None and text == f"{best:.{DECIMALS[metric]}f}":
+    text = METRICS[metric].text(mean.value)
+    if best is not None and text == METRICS[metric].text(best):
         text = f"**{text}**"
     return text if mean.scored == clips else f"{text} ({mean.scored} of {clips})"
 

@@ -1,9 +1,9 @@
-"""PESQ, STOI and ViSQOL: other people's models of a listener, over clips of any length.
+"""PESQ, STOI and ViSQOL: published models of what people hear, for clips of any length.
 
 Each is made for a clip of some seconds. A longer one is cut into equal pieces, and the score is the
 mean over those in which the reference can be scored; the limits stand beside each function.
 
-References: see :mod:`vaerecon.metrics.scores`, where these functions are listed with all others.
+References: see :mod:`vaerecon.metrics`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,20 @@ import numpy as np
 import torch
 
 from vaerecon.audio.samples import SILENCE
-from vaerecon.mel.config import AUDIOLDM_MEL
-from vaerecon.metrics.signals import Side, UndefinedScore, as_pair, one_gain, pieces_of
+from vaerecon.metrics.signals import (
+    SAMPLE_RATE,
+    Side,
+    UndefinedScore,
+    as_pair,
+    one_gain,
+    pieces_of,
+    resample,
+)
 
-SAMPLE_RATE = AUDIOLDM_MEL.sample_rate  # Hz
 PESQ_LONGEST = 15 * SAMPLE_RATE  # samples; the C code has room for 50 utterances of >= 0.38 s
 STOI_SHORTEST = 6144  # samples; 30 frames with a hop of 128 at pystoi's 10 kHz, in 16 kHz
 STOI_LONGEST = 30 * SAMPLE_RATE  # samples; memory, and "within 40 dB of the loudest" of a passage
+_TOO_SHORT = "less than 0.41 s of the reference is within 40 dB of its loudest frame"
 VISQOL_LONGEST = 30 * SAMPLE_RATE  # samples; its time grows with the square, its memory too
 
 
@@ -63,10 +70,24 @@ def _is_silent(x: torch.Tensor) -> bool:
     return bool((x - x.mean()).abs().max() <= SILENCE)
 
 
+def stoi(reference: Side, estimate: Side) -> float:
+    """Short-time objective intelligibility [5]_, about 0..1.
+
+    A clip over 30 s gets the mean over its equal pieces of at most that, those without enough sound
+    left out; "frames within 40 dB of the loudest", which STOI looks at, are then those of a piece.
+    """
+    return _stoi(reference, estimate, extended=False)
+
+
+def estoi(reference: Side, estimate: Side) -> float:
+    """Extended short-time objective intelligibility [5]_, about 0..1; pieces as :func:`stoi`."""
+    return _stoi(reference, estimate, extended=True)
+
+
 def _stoi(reference: Side, estimate: Side, extended: bool) -> float:
     ref, est = as_pair(reference, estimate)
     ref.require_sound()
-    values, reason = [], None
+    values, reason = [], UndefinedScore(_TOO_SHORT)
     for start, stop in pieces_of(len(ref), STOI_LONGEST):
         try:
             values.append(_stoi_of_piece(ref.read(start, stop), est.read(start, stop), extended))
@@ -80,9 +101,8 @@ def _stoi(reference: Side, estimate: Side, extended: bool) -> float:
 def _stoi_of_piece(ref: torch.Tensor, est: torch.Tensor, extended: bool) -> float:
     from pystoi import stoi
 
-    too_short = "less than 0.41 s of the reference is within 40 dB of its loudest frame"
     if len(ref) < STOI_SHORTEST or _is_silent(ref):
-        raise UndefinedScore(too_short)
+        raise UndefinedScore(_TOO_SHORT)
     # pystoi adds a trace of noise from numpy's global generator: fixed, so that the same signals
     # give the same number, and put back, so that the caller's random numbers stay as they were
     state = np.random.get_state()  # noqa: NPY002
@@ -92,26 +112,12 @@ def _stoi_of_piece(ref: torch.Tensor, est: torch.Tensor, extended: bool) -> floa
             warnings.simplefilter("error", RuntimeWarning)  # pystoi warns and returns 1e-5
             value = float(stoi(ref.numpy(), est.numpy(), SAMPLE_RATE, extended=extended))
     except RuntimeWarning as warning:
-        reason = too_short if "Not enough" in str(warning) else f"pystoi: {warning}"
+        reason = _TOO_SHORT if "Not enough" in str(warning) else f"pystoi: {warning}"
         raise UndefinedScore(reason) from warning
     finally:
         np.random.set_state(state)  # noqa: NPY002
     # ESTOI of silence would be the score of that trace of noise
     return 0.0 if _is_silent(est) else value
-
-
-def stoi(reference: Side, estimate: Side) -> float:
-    """Short-time objective intelligibility [5]_, about 0..1.
-
-    A clip over 30 s gets the mean over its equal pieces of at most that, those without enough sound
-    left out; "frames within 40 dB of the loudest", which STOI looks at, are then those of a piece.
-    """
-    return _stoi(reference, estimate, extended=False)
-
-
-def estoi(reference: Side, estimate: Side) -> float:
-    """Extended short-time objective intelligibility [5]_, about 0..1; pieces as :func:`stoi`."""
-    return _stoi(reference, estimate, extended=True)
 
 
 def _installed(package: str) -> Any:
@@ -144,10 +150,10 @@ def visqol(reference: Side, estimate: Side) -> float:
     values = []
     pieces = pieces_of(len(ref), VISQOL_LONGEST)
     for start, stop in pieces:
-        pair = [read(start, stop) for read in readers]
-        if len(pieces) > 1 and _is_silent(pair[0]):
+        one, other = (read(start, stop) for read in readers)
+        if len(pieces) > 1 and _is_silent(one):
             continue
-        pair = [resample(x, SAMPLE_RATE, 48000) for x in pair]
+        pair = [resample(x, SAMPLE_RATE, 48000) for x in (one, other)]
         threads = torch.get_num_threads()
         try:
             value = float(_visqol_api().measure_from_arrays(*pair, 48000).moslqo)
@@ -164,9 +170,3 @@ def visqol(reference: Side, estimate: Side) -> float:
     if not values:
         raise UndefinedScore("every piece of the reference is silent (or constant)")
     return sum(values) / len(values)
-
-
-def resample(x: torch.Tensor, source: int, target: int) -> np.ndarray:
-    import soxr
-
-    return soxr.resample(x.numpy(), source, target)

@@ -1,7 +1,6 @@
-"""The two sides of a comparison, read in blocks: what all metrics stand on.
+"""The two signals of a comparison, read in blocks: what all metrics stand on.
 
-A :class:`Signal` is an array or a track in a file; it gives sections in float64, and its mean, peak
-and energy from one pass. So a metric takes the memory of one block, whatever the length.
+A metric takes the memory of one block, whatever the length.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ import math
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from vaerecon.audio.buffers import FileTrack, MemoryTrack, Track
@@ -20,34 +19,18 @@ from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import magnitudes, stft_section
 from vaerecon.utils.windows import split
 
-BLOCK = 10 * AUDIOLDM_MEL.sample_rate  # samples at once
+SAMPLE_RATE = AUDIOLDM_MEL.sample_rate  # Hz; of everything that is measured
+BLOCK = 10 * SAMPLE_RATE  # samples at once
 
 
 class UndefinedScore(ValueError):
     """The metric has no value for this pair of signals; the message says why."""
 
 
-class _Facts(NamedTuple):
-    mean: float
-    lowest: float
-    highest: float
-    energy: float  # sum of squares
-
-
 class Signal:
     """Samples ``[N]``, on the CPU in float64, of which only sections exist at a time.
 
-    Parameters
-    ----------
-    samples
-        ``[N]``: an array, or a track.
-    name
-        For messages.
-
-    Raises
-    ------
-    ValueError
-        If it is not ``[N]``, empty or not finite.
+    A ValueError names the signal if it is not ``[N]``, empty or (met later) not finite.
     """
 
     def __init__(self, samples: ArrayLike | Track, name: str):
@@ -86,7 +69,8 @@ class Signal:
             yield self.read(start, stop)
 
     @cached_property
-    def _facts(self) -> _Facts:
+    def _sums(self) -> tuple[float, float, float, float]:
+        """Mean, energy, and the lowest and highest sample, from one pass."""
         total, energy, lowest, highest = 0.0, 0.0, math.inf, -math.inf
         for x in self.blocks():
             total += float(x.sum())
@@ -94,36 +78,26 @@ class Signal:
             lowest, highest = min(lowest, float(x.min())), max(highest, float(x.max()))
         if not math.isfinite(energy):
             raise ValueError(f"{self.name}: got NaN or infinite samples, expected finite ones")
-        return _Facts(total / len(self), lowest, highest, energy)
+        return total / len(self), energy, lowest, highest
 
     @property
     def mean(self) -> float:
         """Of the samples."""
-        return self._facts.mean
+        return self._sums[0]
 
     @property
     def energy(self) -> float:
         """Sum of the squared samples."""
-        return self._facts.energy
+        return self._sums[1]
 
-    @property
-    def peak(self) -> float:
-        """Largest absolute value."""
-        return max(-self._facts.lowest, self._facts.highest)
-
-    @property
-    def centred_peak(self) -> float:
-        """The same without the mean."""
-        facts = self._facts
-        return max(facts.mean - facts.lowest, facts.highest - facts.mean)
-
-    def is_silent(self, centred: bool = True) -> bool:
-        """Whether there is nothing in it (but a mean)."""
-        return (self.centred_peak if centred else self.peak) <= SILENCE
+    def peak(self, centred: bool = True) -> float:
+        """Largest absolute value; ``centred``: without the mean."""
+        mean, _, lowest, highest = self._sums
+        return max(mean - lowest, highest - mean) if centred else max(-lowest, highest)
 
     def require_sound(self, centred: bool = True) -> None:
-        """Raise :class:`UndefinedScore` for silence."""
-        if self.is_silent(centred):
+        """Raise :class:`UndefinedScore` for silence, or (``centred``) a constant."""
+        if self.peak(centred) <= SILENCE:
             reason = f"the {self.name} is silent" + (" (or constant)" if centred else "")
             raise UndefinedScore(reason)
 
@@ -157,7 +131,7 @@ def paired_blocks(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, torc
 def one_gain(ref: Signal, est: Signal) -> tuple[Reader, Reader]:
     """Readers of both without their means, at the gain that brings the reference's peak to 0.5."""
     ref.require_sound()
-    gain = PEAK / ref.centred_peak
+    gain = PEAK / ref.peak()
     return ref.scaled(gain), est.scaled(gain)
 
 
@@ -166,7 +140,8 @@ def paired_magnitudes(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, 
     readers = one_gain(ref, est)
     n_samples = len(ref)
     for first, last in split(AUDIOLDM_MEL.n_frames(n_samples), BLOCK // AUDIOLDM_MEL.hop_length):
-        yield tuple(magnitudes(stft_section(read, n_samples, first, last)) for read in readers)
+        one, other = (stft_section(read, n_samples, first, last) for read in readers)
+        yield magnitudes(one), magnitudes(other)
 
 
 def pieces_of(n_samples: int, longest: int) -> list[tuple[int, int]]:
@@ -175,3 +150,17 @@ def pieces_of(n_samples: int, longest: int) -> list[tuple[int, int]]:
     size, longer = divmod(n_samples, count)
     ends = [i * size + min(i, longer) for i in range(count + 1)]
     return list(pairwise(ends))
+
+
+def ratio_db(above: float, below: float) -> float:
+    """One energy over another in dB; infinite where one of them is nothing."""
+    if below == 0:
+        return math.inf
+    return 10 * math.log10(above / below) if above > 0 else -math.inf
+
+
+def resample(x: torch.Tensor, source: int, target: int) -> np.ndarray:
+    """Samples ``[N]`` at another rate (Hz)."""
+    import soxr
+
+    return np.asarray(soxr.resample(x.numpy(), source, target))

@@ -20,11 +20,6 @@ from vaerecon.phase.mel_inversion import fit_to_mel, mel_to_magnitude
 from vaerecon.phase.retrieval import default_generator, griffin_lim
 from vaerecon.utils.autocast import without_autocast
 
-# metrics in which no method that sees no original passes `oracle_phase`
-BOUNDED = (
-    "si_sdr_db", "lsd_db", "spectral_convergence_db", "mrstft", "pesq_wb", "stoi", "estoi",
-)  # fmt: skip
-
 
 @torch.no_grad()
 @without_autocast
@@ -118,7 +113,7 @@ def oracle_phase(
     phase. ``momentum`` as in :func:`vaerecon.phase.retrieval.griffin_lim`.
 
     From the same mel it is better than every method that does not see the original, in each metric
-    of :data:`BOUNDED`; ``python -m benchmarks.quality`` counts the clips. It does not tell what 64
+    that is ``bounded``; ``python -m benchmarks.quality`` counts the clips. It does not tell what 64
     mel bins can hold: frames overlap by 84 %, so the true phase tells magnitudes too, and from the
     original's mel the result is nearly the original. ``n_iter=0`` is one guess at the magnitude,
     and no ceiling: a method can have a better one.

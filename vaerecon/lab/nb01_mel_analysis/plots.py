@@ -21,6 +21,7 @@ from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.lab.nb01_mel_analysis.front_ends import NEPER_DB, AffineMap, filter_edges
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.filters import mel_filters
+from vaerecon.metrics.scores import METRICS
 from vaerecon.plots import (
     LEVEL_MAP,
     METHOD_COLORS,
@@ -218,7 +219,8 @@ def plot_recoveries(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[Figu
         span = high - low or 1.0  # room for the numbers beside the bars
         ax.set_xlim(low - 0.38 * span * (low < 0), high + 0.38 * span)
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set_title(COLUMNS.get(column, column), fontsize=10)
+        title = METRICS[column].heading if column in METRICS else column
+        ax.set_title(COLUMNS.get(column, title), fontsize=10)
     axes[0].invert_yaxis()  # first row on top
     return figure, axes
 

@@ -21,7 +21,7 @@ from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.lab.nb01_mel_analysis.front_ends import settings
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel, stft_frames
-from vaerecon.metrics.scores import LSD_FLOOR
+from vaerecon.metrics.spectral import LSD_FLOOR
 from vaerecon.phase import references
 from vaerecon.phase import retrieval as phase
 

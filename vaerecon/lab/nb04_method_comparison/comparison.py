@@ -1,11 +1,6 @@
-"""Methods side by side over several clips: the runs, what was run, and what there is to hear.
+"""Several clips through every method: the runs, their description, and the sounds to listen to.
 
-:func:`run_comparison` sends clips through every method, with and without the VAE. Its results
-become tables in :mod:`vaerecon.lab.tables`; what the metrics say is in
-:mod:`vaerecon.lab.nb04_method_comparison.validity`, the error budget in
-:mod:`vaerecon.lab.nb04_method_comparison.error_budget`, the recommendation in
-:mod:`vaerecon.lab.nb04_method_comparison.choice`, the pictures in
-:mod:`vaerecon.lab.nb04_method_comparison.plots`. A *candidate* is a method that makes sound from a
+A *candidate* is a method that makes sound from a
 mel; the *references* (silence and the two oracles) are rows to compare with, never to be chosen.
 
 Notebook: ``04_method_comparison``.
@@ -13,8 +8,8 @@ Notebook: ``04_method_comparison``.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +21,7 @@ from vaerecon.lab.setup import demo_clip
 from vaerecon.lab.tables import candidates, count, score_table
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import METHODS, select_methods
+from vaerecon.metrics.scores import METRICS
 
 if TYPE_CHECKING:
     import torch
@@ -40,20 +36,17 @@ WARM_UP = 8000  # samples; half a second
 def load_clips(clips: str | Sequence[str], max_length: float | None = None) -> list[Clip]:
     """The clips that a notebook's parameter names; none named: all that are bundled.
 
-    Two files of one name get different ones, since tables go by name.
-
-    Raises
-    ------
-    ValueError, OSError
-        Those of :func:`vaerecon.load_audio`.
+    Two files of one name get different ones, since tables go by name. Errors are those of
+    :func:`vaerecon.load_audio`.
     """
     named = [clips] if isinstance(clips, str) else list(clips)
     loaded: dict[str, Clip] = {}
     for name in named or list(demo_clips()):
         clip = demo_clip(str(name), max_length)
-        titles = (f"{clip.name} ({k})" if k > 1 else clip.name for k in itertools.count(1))
-        title = next(t for t in titles if t not in loaded)
-        loaded[title] = Clip(clip.samples, clip.sample_rate, title)
+        title, k = clip.name, 1
+        while title in loaded:
+            title, k = f"{clip.name} ({k + 1})", k + 1
+        loaded[title] = replace(clip, name=title)
     return list(loaded.values())
 
 
@@ -96,7 +89,7 @@ def run_comparison(
     mel = log_mel(start, normalize=False)
     for name in chosen:
         pipe.synthesize(mel, name, n_samples=len(start), original=start)
-    exclude = () if with_visqol else ("visqol",)
+    exclude = () if with_visqol else [m.name for m in METRICS.values() if m.slow]
     return [pipe(clip, chosen, seed=seed, exclude_metrics=exclude) for clip in clips]
 
 

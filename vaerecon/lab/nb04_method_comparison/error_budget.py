@@ -19,13 +19,15 @@ References
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from vaerecon import metrics
-from vaerecon.lab.tables import DECIMALS, count
+from vaerecon.lab.tables import count
 from vaerecon.mel.front_end import magnitudes, stft_frames
 from vaerecon.mel.stft import istft_frames
 from vaerecon.methods import METHODS
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
     from vaerecon.pipeline.result import Reconstruction
 
-PERFECT = {"log_mel_mae": 0.0, "lsd_db": 0.0, "pesq_wb": 4.644, "estoi": 1.0}  # identical signals
 # magnitude / phase; the sixth corner, true / true, is the original and loses nothing
 CORNERS = ("mel / true", "vae / true", "true / own", "mel / own", "vae / own")
 SHARES = ("mel", "vae", "phase")
@@ -54,6 +55,8 @@ def with_true_magnitude(original: torch.Tensor, sound: torch.Tensor) -> torch.Te
 
 def error_budget(results: Sequence[Reconstruction]) -> pd.DataFrame:
     """The loss in each corner and its shares; one row a clip, method and metric.
+
+    The metrics are those that count for the choice of a method and have a finite perfect score.
 
     With the true phase, the magnitudes of the mel are those of ``oracle_phase``. With the method's
     phase, they are those of its own sound. The method's phase with the true magnitude is that of
@@ -74,16 +77,20 @@ def error_budget(results: Sequence[Reconstruction]) -> pd.DataFrame:
 
     rows = []
     for r in results:
+        scored = [
+            m for m in METRICS.values()
+            if m.panels and math.isfinite(m.perfect) and not r.table[m.name].isna().all()
+        ]  # fmt: skip
         true = [g["oracle_phase"].scores for g in (r.without_vae, r.methods)]
         for name in [n for n in r.methods if not METHODS[n].reference_only]:
             sound = with_true_magnitude(r.reference, r.without_vae[name].samples)
-            scores = [*true, metrics.evaluate(r.reference, sound, metrics=PERFECT)]
-            scores += [g[name].scores for g in (r.without_vae, r.methods)]
-            for metric, perfect in PERFECT.items():
-                found = [s.get(metric) for s in scores]
-                if None not in found:
-                    losses = [abs(perfect - x) for x in found]
-                    rows.append([r.clip.name, name, metric, *losses])
+            mixed = metrics.evaluate(r.reference, sound, metrics=[m.name for m in scored])
+            own = [g[name].scores for g in (r.without_vae, r.methods)]
+            for m in scored:
+                found = [scores[m.name] for scores in (*true, mixed, *own)]
+                losses = [abs(m.perfect - x) for x in found if x is not None]
+                if len(losses) == len(CORNERS):
+                    rows.append([r.clip.name, name, m.name, *losses])
     table = pd.DataFrame(rows, columns=["clip", "method", "metric", *CORNERS])
     return table.assign(**shapley_shares(table))
 
@@ -108,7 +115,8 @@ def mean_budget(budget: pd.DataFrame, metric: str) -> pd.DataFrame:
 def mean_shares(budget: pd.DataFrame, metric: str) -> dict[str, float]:
     """:data:`SHARES` as ratios to the whole loss, means over the methods; NaN if none is lost."""
     means = mean_budget(budget, metric)
-    return means[list(SHARES)].div(means[CORNERS[-1]], axis=0).mean().to_dict()
+    ratios = means[list(SHARES)].div(means[CORNERS[-1]], axis=0).mean()
+    return {share: float(ratios[share]) for share in SHARES}
 
 
 def budget_text(budget: pd.DataFrame, metric: str = "lsd_db") -> str:
@@ -117,22 +125,21 @@ def budget_text(budget: pd.DataFrame, metric: str = "lsd_db") -> str:
     if means.empty:
         return f"No clip has all the scores that a budget in {m.label} needs."
     titles = {"mel": "the mel", "vae": "the VAE", "phase": "the phase"}
-    lines, widest, below = [], {}, []
-    for name, row in means.iterrows():
-        text = {k: f"{row[k]:.{DECIMALS[metric]}f}" for k in (*CORNERS, *SHARES)}
-        label = METHODS[name].label
-        on_top = f"{row['vae / own'] - row['vae / true']:.{DECIMALS[metric]}f}"
+    lines, below = [], []
+    widest: dict[str, list[str]] = {}
+    for name, row in zip(means.index, means.to_dict("records"), strict=True):
+        label, text = METHODS[name].label, {k: m.text(row[k]) for k in (*CORNERS, *SHARES)}
+        on_top = m.text(row["vae / own"] - row["vae / true"])
         lines.append(
-            f"- **{label}** loses {text['vae / own']} ({count(int(row.clips), 'clip')}): "
+            f"- **{label}** loses {text['vae / own']} ({count(int(row['clips']), 'clip')}): "
             + ", ".join(f"{titles[s]} {text[s]}" for s in SHARES)
             + f". The phase costs {text['true / own']} alone, {on_top} on top of the magnitude."
         )
-        largest = max(SHARES, key=lambda s, row=row: row[s])
+        largest = SHARES[int(np.argmax([row[s] for s in SHARES]))]
         widest.setdefault(titles[largest], []).append(label)
         below += [f"{titles[s]} of {label} ({text[s]})" for s in SHARES if row[s] < 0]
     most = "; ".join(f"{share} for {', '.join(names)}" for share, names in widest.items())
-    unit = f" ({m.unit})" if m.unit else ""
-    lines = [f"The loss in {m.label}{unit} and its shares:", "", *lines, "", f"Widest: {most}."]
+    lines = [f"The loss in {m.title} and its shares:", "", *lines, "", f"Widest: {most}."]
     if below:
         lines.append(
             f"Below zero: {', '.join(below)}. On average over both orders, the sound scored better "

@@ -3,13 +3,14 @@
 Filled marks are through the VAE, hollow ones from the original mel; a method keeps its colour. The
 numbers come from :mod:`vaerecon.lab.tables`,
 :mod:`vaerecon.lab.nb04_method_comparison.error_budget` and
-:mod:`vaerecon.lab.nb04_method_comparison.choice`.
+:mod:`vaerecon.metrics.recommendation`.
 
 Notebook: ``04_method_comparison``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,29 +20,47 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from vaerecon.lab.nb04_method_comparison.choice import pareto
 from vaerecon.lab.nb04_method_comparison.error_budget import CORNERS, SHARES, mean_budget
-from vaerecon.lab.tables import candidates, heading, scored_metrics
+from vaerecon.lab.tables import candidates, scored_metrics
 from vaerecon.methods import METHODS
+from vaerecon.metrics.recommendation import pareto
 from vaerecon.metrics.scores import METRICS
 from vaerecon.plots import METHOD_COLORS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SPREAD = ("log_mel_mae", "lsd_db", "mrstft", "pesq_wb", "estoi", "visqol", "snr_db")
 SHARE_COLORS = {"mel": "#bdbdbd", "vae": "#4d4d4d"}  # that of the phase has the method's colour
 OTHER_COLOR = "#7f7f7f"  # of a method that somebody registered
-# The least that an axis split, so that a difference nobody hears does not fill the picture
-LEAST_SPAN = {
-    "log_mel_mae": 0.1, "lsd_db": 2.0, "mrstft": 0.2, "pesq_wb": 0.5, "estoi": 0.1, "stoi": 0.1,
-    "visqol": 0.5, "snr_db": 1.0, "si_sdr_db": 10.0, "spectral_convergence_db": 1.0,
-    "correlation": 0.1, "rmse": 0.01,
-}  # fmt: skip
 
 
-def _colors(names: Iterable[str]) -> dict[str, str]:
-    return {name: METHOD_COLORS.get(name, OTHER_COLOR) for name in names}
+def color_of(method: str) -> str:
+    """Its colour in every picture."""
+    return METHOD_COLORS.get(method, OTHER_COLOR)
+
+
+def _rows(scores: pd.DataFrame, method: str, vae: bool) -> pd.DataFrame:
+    return scores[(scores["method"] == method) & (scores["vae"] == vae)]
+
+
+def _panels(
+    n: int, columns: int, size: tuple[float, float], **shared: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure with ``n`` axes in at most ``columns`` columns; spare axes are invisible."""
+    figure = Figure(figsize=size, layout="constrained")
+    columns = min(columns, n)
+    axes = figure.subplots(math.ceil(n / columns), columns, squeeze=False, **shared)
+    for ax in axes.flat[n:]:
+        ax.set_visible(False)
+    return figure, axes
+
+
+def _method_key(names: Iterable[str]) -> list[Line2D]:
+    """Legend entries: the colour of each method."""
+    return [
+        Line2D([], [], ls="", marker="D", ms=7, color=color_of(n), label=METHODS[n].label)
+        for n in names
+    ]
 
 
 def _source_key(sources: Sequence[bool]) -> list[Line2D]:
@@ -54,9 +73,9 @@ def _source_key(sources: Sequence[bool]) -> list[Line2D]:
 
 
 def _at_least(limits: tuple[float, float], metric: str) -> tuple[float, float]:
-    """Limits of an axis, widened to ``LEAST_SPAN`` around their middle."""
+    """Limits of an axis, widened around their middle to the metric's ``span``."""
     low, high = sorted(limits)
-    more = max(0.0, LEAST_SPAN[metric] - (high - low)) / 2
+    more = max(0.0, METRICS[metric].span - (high - low)) / 2
     return low - more, high + more
 
 
@@ -67,28 +86,28 @@ def _marks(ax: Any, x: Any, y: Any, color: str, filled: bool, large: bool) -> No
     )  # fmt: skip
 
 
-def plot_spread(scores: pd.DataFrame, metrics: Iterable[str] = SPREAD) -> tuple[Figure, np.ndarray]:
+def plot_spread(
+    scores: pd.DataFrame, metrics: Iterable[str] | None = None
+) -> tuple[Figure, np.ndarray]:
     """Every clip's score as a point, and mean and standard deviation over the clips, by metric.
 
     Rows are the candidates; lines are what silence scores, and the oracle phase with and without
-    the VAE, where they are near.
+    the VAE, where they are near. Without ``metrics``, those marked ``overview``.
     """
     import seaborn as sns
 
+    if metrics is None:
+        metrics = [name for name, metric in METRICS.items() if metric.overview]
     metrics, names = scored_metrics(scores, metrics), candidates(scores)
-    columns = min(3, len(metrics))
-    lines = -(-len(metrics) // columns)
-    figure = Figure(figsize=(11, 0.9 + lines * (1.0 + 0.42 * len(names))), layout="constrained")
-    axes = figure.subplots(lines, columns, sharey=True, squeeze=False)
-    colors = _colors(names)
+    height = 0.9 + math.ceil(len(metrics) / 3) * (1.0 + 0.42 * len(names))
+    figure, axes = _panels(len(metrics), 3, (11, height), sharey=True)
     for ax, metric in zip(axes.flat, metrics, strict=False):
         for row, name in enumerate(names):
             for vae, shift in ((True, -0.17), (False, 0.17)):
-                rows = scores[(scores["method"] == name) & (scores["vae"] == vae)]
-                rows = rows.assign(row=row + shift).dropna(subset=metric)
+                rows = _rows(scores, name, vae).assign(row=row + shift).dropna(subset=metric)
                 if rows.empty:
                     continue
-                color, fill = colors[name], colors[name] if vae else "white"
+                color, fill = color_of(name), color_of(name) if vae else "white"
                 shared = {"data": rows, "x": metric, "y": "row", "color": color, "orient": "h",
                           "native_scale": True, "ax": ax}  # fmt: skip
                 sns.stripplot(**shared, jitter=False, size=5, linewidth=1.2, alpha=0.6)
@@ -100,10 +119,8 @@ def plot_spread(scores: pd.DataFrame, metrics: Iterable[str] = SPREAD) -> tuple[
         ax.set_xlim(_at_least(ax.get_xlim(), metric))
         _reference_lines(ax, scores, metric)
         ax.set_yticks(range(len(names)), [METHODS[n].label for n in names])
-        ax.set(xlabel=heading(metric), ylabel="", ylim=(len(names) - 0.5, -0.5))
+        ax.set(xlabel=METRICS[metric].heading, ylabel="", ylim=(len(names) - 0.5, -0.5))
         ax.grid(axis="x", alpha=0.3)
-    for ax in axes.flat[len(metrics) :]:
-        ax.set_visible(False)
     figure.legend(
         handles=[*_source_key((True, False)), *_reference_key()],
         loc="outside lower center", ncols=5, frameon=False,
@@ -119,15 +136,15 @@ REFERENCE_LINES = {
 
 
 def _reference_lines(ax: Any, scores: pd.DataFrame, metric: str, horizontal: bool = False) -> None:
-    """What is only compared, where it is near enough not to squeeze the rest."""
+    """Lines for silence and the oracle phase, where they are near the methods' values."""
     low, high = sorted(ax.get_ylim() if horizontal else ax.get_xlim())
     room, drawn = 0.6 * (high - low), []
     for (name, vae), (style, _) in REFERENCE_LINES.items():
-        value = scores.loc[(scores["method"] == name) & (scores["vae"] == vae), metric].mean()
+        value = _rows(scores, name, vae)[metric].mean()
         if not low - room <= value <= high + room:  # nor if it is NaN
             continue
         line = ax.axhline if horizontal else ax.axvline
-        line(value, color=METHOD_COLORS[name], ls=style, lw=1.4, zorder=1)
+        line(value, color=color_of(name), ls=style, lw=1.4, zorder=1)
         drawn.append(value)
     edge = 0.03 * (high - low)
     limits = min([low, *(v - edge for v in drawn)]), max([high, *(v + edge for v in drawn)])
@@ -136,7 +153,7 @@ def _reference_lines(ax: Any, scores: pd.DataFrame, metric: str, horizontal: boo
 
 def _reference_key() -> list[Line2D]:
     return [
-        Line2D([], [], color=METHOD_COLORS[name], ls=style, label=label)
+        Line2D([], [], color=color_of(name), ls=style, label=label)
         for (name, _), (style, label) in REFERENCE_LINES.items()
     ]
 
@@ -152,20 +169,19 @@ def plot_budget(budget: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     if not metrics:
         raise ValueError("budget: got no clip with the scores that it needs")
     names = list(budget["method"].unique())
-    size = (11, 1.6 + 0.75 * len(names) if len(metrics) < 3 else 2.2 + 1.0 * len(names))
-    figure = Figure(figsize=size, layout="constrained")
-    columns = min(2, len(metrics))
-    axes = figure.subplots(-(-len(metrics) // columns), columns, sharey=True, squeeze=False)
+    columns = 2 if len(metrics) < 5 else 3
+    height = 1.0 + math.ceil(len(metrics) / columns) * (0.6 + 0.5 * len(names))
+    figure, axes = _panels(len(metrics), columns, (11, height), sharey=True)
     for ax, metric in zip(axes.flat, metrics, strict=False):
         means, rows = mean_budget(budget, metric), budget[budget["metric"] == metric]
-        for name, m in means.iterrows():
-            y, color = names.index(name), METHOD_COLORS.get(name, OTHER_COLOR)
+        for name in means.index:
+            y, color = names.index(name), color_of(name)
             ends = {True: 0.0, False: 0.0}  # of the bars to the right, and to the left
             for share in SHARES:
-                right = m[share] >= 0
-                ax.barh(y, m[share], left=ends[right], height=0.62,
+                width = float(means[share][name])
+                ax.barh(y, width, left=ends[width >= 0], height=0.62,
                         color=SHARE_COLORS.get(share, color))  # fmt: skip
-                ends[right] += m[share]
+                ends[width >= 0] += width
             whole = rows.loc[rows["method"] == name, CORNERS[-1]]
             ax.plot([whole.mean()] * 2, [y - 0.31, y + 0.31], color="black", lw=2)
             ax.plot(whole, [y + 0.4] * len(whole), ls="", marker="o", ms=3.5, mec="black",
@@ -175,13 +191,10 @@ def plot_budget(budget: pd.DataFrame) -> tuple[Figure, np.ndarray]:
         ax.set(xlabel=_loss_label(metric), ylim=(len(names) - 0.4, -0.5))
         ax.grid(axis="x", alpha=0.3)
         ax.set_axisbelow(True)
-    for ax in axes.flat[len(metrics) :]:
-        ax.set_visible(False)
-    color = METHOD_COLORS.get(names[0], OTHER_COLOR)
     key = [
         Patch(color=SHARE_COLORS["mel"], label="the mel"),
         Patch(color=SHARE_COLORS["vae"], label="the VAE"),
-        Patch(color=color, label="the phase (in the method's colour)"),
+        Patch(color=color_of(names[0]), label="the phase (in the method's colour)"),
         Line2D([], [], ls="", marker="|", ms=11, mew=2, color="black", label="whole loss"),
         Line2D([], [], ls="", marker="o", ms=4, mfc="white", mec="black", label="of each clip"),
     ]
@@ -191,8 +204,7 @@ def plot_budget(budget: pd.DataFrame) -> tuple[Figure, np.ndarray]:
 
 def _loss_label(metric: str) -> str:
     m = METRICS[metric]
-    unit = f" ({m.unit})" if m.unit else ""
-    return f"{m.label}{unit}" if m.best == "lower" else f"{m.label} lost{unit}"
+    return m.title if m.best == "lower" else m.title.replace(m.label, f"{m.label} lost", 1)
 
 
 def plot_cost(
@@ -204,38 +216,33 @@ def plot_cost(
     VAE that no other method beats in both.
     """
     metrics, names = scored_metrics(scores, metrics), candidates(scores)
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+    figure, lines = _panels(len(metrics), len(metrics), (11, 4.2))
+    axes = lines[0]
     for ax, metric in zip(axes, metrics, strict=True):
         ax.set_xscale("log")
         for name in names:
             for vae in (True, False):
-                rows = scores[(scores["method"] == name) & (scores["vae"] == vae)]
+                rows = _rows(scores, name, vae)
                 x, y = rows["real_time_factor"], rows[metric]
-                color = METHOD_COLORS.get(name, OTHER_COLOR)
-                _marks(ax, x, y, color, vae, large=False)
-                _marks(ax, x.median(), y.mean(), color, vae, large=True)
+                _marks(ax, x, y, color_of(name), vae, large=False)
+                _marks(ax, x.median(), y.mean(), color_of(name), vae, large=True)
         ax.set_ylim(_at_least(ax.get_ylim(), metric))
         _reference_lines(ax, scores, metric, horizontal=True)
-        front = pareto(scores, metric)
+        front = pareto(scores, metric, names)
         ax.plot(front["real_time_factor"], front[metric], color="0.6", lw=5, alpha=0.5, zorder=1)
         if METRICS[metric].best == "lower":
             ax.invert_yaxis()
         ax.axvline(1, color="0.4", lw=0.8)
         low, high = ax.get_xlim()
         ax.set_xlim(low, max(high, 1.5))
-        ax.set(xlabel="time / length of the clip", ylabel=f"{heading(metric)[:-2]}: up is better")
+        ax.set(xlabel="time / length of the clip", ylabel=f"{METRICS[metric].title}: up is better")
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(alpha=0.3)
-    key = [
-        Line2D([], [], ls="", marker="D", ms=7, color=c, label=METHODS[n].label)
-        for n, c in _colors(names).items()
-    ]
-    front = [Line2D([], [], color="0.6", lw=5, alpha=0.5, label="not beaten in both")]
+    line = Line2D([], [], color="0.6", lw=5, alpha=0.5, label="not beaten in both")
     figure.legend(
-        handles=[*key, *_source_key((True, False)), *front, *_reference_key()],
+        handles=[*_method_key(names), *_source_key((True, False)), line, *_reference_key()],
         loc="outside lower center", ncols=5, frameon=False,
     )  # fmt: skip
     return figure, axes
@@ -250,16 +257,13 @@ def plot_clips(
     ax = figure.subplots()
     for k, name in enumerate(names):
         for vae in sources:
-            rows = scores[(scores["method"] == name) & (scores["vae"] == vae)]
+            rows = _rows(scores, name, vae)
             y = rows["clip"].map(clips.index) + 0.5 * (k / max(1, len(names) - 1) - 0.5)
-            _marks(ax, rows[metric], y, METHOD_COLORS.get(name, OTHER_COLOR), vae, large=True)
+            _marks(ax, rows[metric], y, color_of(name), vae, large=True)
     ax.set_yticks(range(len(clips)), clips)
-    ax.set(xlabel=heading(metric), ylim=(len(clips) - 0.5, -0.5))
+    ax.set(xlabel=METRICS[metric].heading, ylim=(len(clips) - 0.5, -0.5))
     ax.set_xlim(_at_least(ax.get_xlim(), metric))
     ax.grid(axis="x", alpha=0.3)
-    key = [
-        Line2D([], [], ls="", marker="D", color=c, label=METHODS[n].label)
-        for n, c in _colors(names).items()
-    ]
-    figure.legend(handles=[*key, *_source_key(sources)], loc="outside right upper", frameon=False)
+    figure.legend(handles=[*_method_key(names), *_source_key(sources)], loc="outside right upper",
+                  frameon=False)  # fmt: skip
     return figure, ax

@@ -11,7 +11,7 @@ import torch
 from vaerecon.audio.samples import normalize_level
 from vaerecon.lab.setup import check_answers, require
 from vaerecon.mel.front_end import log_mel
-from vaerecon.metrics.scores import log_mel_mae
+from vaerecon.metrics.spectral import log_mel_mae
 from vaerecon.phase import retrieval as phase
 
 
@@ -27,7 +27,7 @@ def best_snr_db(correlation: float) -> float:
 
 
 def clips_needed(p: float) -> int:
-    """Exercise 2: clips from which on winning on all of them has a two-sided p-value below ``p``.
+    """Exercise 2: the fewest clips for which winning on all has a two-sided p-value below ``p``.
 
     The sign test gives ``2 / 2^n`` for ``n`` of ``n``.
     """
@@ -96,7 +96,7 @@ def check_method(answer: Callable[..., torch.Tensor]) -> bool:
     return True
 
 
-CHECKS = {
+CHECKS: dict[str, Callable[..., bool]] = {
     "best_snr_db": check_best_snr_db,
     "clips_needed": check_clips_needed,
     "my_method": check_method,

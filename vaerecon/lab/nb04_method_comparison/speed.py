@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vaerecon.audio.clip import SAMPLE_RATE
+from vaerecon.lab.nb03_vocoder_fix.faults import AUDIOLDM2_SIZES
 from vaerecon.lab.nb04_method_comparison.validity import GUIDE
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.methods import METHODS
@@ -25,15 +25,6 @@ if TYPE_CHECKING:
     from vaerecon.pipeline.result import Reconstruction
 
 GUIDE_SECONDS = 5.0  # s, the length of the guide's clip
-# AudioLDM2's vocoder/config.json, as far as it differs from the class's defaults
-VOCODER_CONFIG = {
-    "model_in_dim": AUDIOLDM_MEL.n_mels,
-    "sampling_rate": SAMPLE_RATE,
-    "upsample_initial_channel": 1024,
-    "upsample_rates": [5, 4, 2, 2, 2],
-    "upsample_kernel_sizes": [16, 16, 8, 4, 4],
-    "normalize_before": False,
-}
 
 
 def speed_table(results: Sequence[Reconstruction], seconds: float = 1.0) -> pd.DataFrame:
@@ -75,7 +66,7 @@ def _full_size(mel: torch.Tensor) -> list[float]:
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
     with torch.random.fork_rng(devices=[]):
-        vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(**VOCODER_CONFIG)).eval().to(mel.device)
+        vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(**AUDIOLDM2_SIZES)).eval().to(mel.device)
     length = len(mel) / AUDIOLDM_MEL.frames_per_second
     n_samples, griffin_lim = len(mel) * AUDIOLDM_MEL.hop_length, METHODS["griffinlim"].function
     return [
@@ -85,7 +76,7 @@ def _full_size(mel: torch.Tensor) -> list[float]:
 
 
 def _seconds(call: Callable[[], torch.Tensor], repeats: int = 2) -> float:
-    """The quickest of some repeats; the first call, which also sets things up, is none of them."""
+    """The shortest time of some repeats, after one call that is not timed."""
     times = []
     for _ in range(1 + repeats):
         started = time.perf_counter()

@@ -13,7 +13,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,10 +21,11 @@ import torch
 
 from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import ArrayLike, as_samples, normalize_level
-from vaerecon.lab.tables import DECIMALS, candidates, heading, mean_text, scored_metrics
+from vaerecon.lab.tables import candidates, mean_text, means_through_vae, scored_metrics
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import METHODS
-from vaerecon.metrics.scores import METRICS, Scores, evaluate, mean_scores, snr_db
+from vaerecon.metrics.scores import METRICS, Scores, evaluate, mean_scores
+from vaerecon.metrics.waveform import snr_db
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ GUIDE = {
 
 
 def check_beats_silence(scores: pd.DataFrame, metric: str) -> None:
-    """The least that is to be asked of a metric: every candidate scores better than silence.
+    """The least that a metric must do: score every candidate better than silence.
 
     Through the VAE, means over clips.
 
@@ -52,14 +53,13 @@ def check_beats_silence(scores: pd.DataFrame, metric: str) -> None:
     ValueError
         If one does not: names them, with their scores.
     """
-    means = scores[scores["vae"]].groupby("method", sort=False)[metric].mean()
-    sign = 1 if METRICS[metric].best == "higher" else -1
-    worse = [n for n in candidates(scores) if not sign * means[n] > sign * means["silence"]]
+    means, m = means_through_vae(scores, metric), METRICS[metric]
+    worse = [n for n in candidates(scores) if not m.sign * (means[n] - means["silence"]) > 0]
     if worse:
-        unit = f" {METRICS[metric].unit}".rstrip()
+        unit = f" {m.unit}".rstrip()
         found = ", ".join(f"{METHODS[n].label} {means[n]:.2f}{unit}" for n in worse)
         raise ValueError(
-            f"{METRICS[metric].label}: got {found}, expected better than the "
+            f"{m.label}: got {found}, expected better than the "
             f"{means['silence'] + 0.0:.2f}{unit} of digital silence; "
             "do not rank methods by this metric"
         )
@@ -85,7 +85,7 @@ def implied_gain_db(snr: float, correlation: float) -> float:
 
 
 def guide_text() -> str:
-    """What the guide's table says once it is taken apart; Markdown."""
+    """What follows from the numbers in the guide's table; Markdown."""
     rows = list(GUIDE.items())
     levels = [f"{e * 10 ** (s / 20):.3f}" for _, (s, _c, e, _t) in rows]
     loud = [f"**{implied_gain_db(s, c):+.1f} dB** ({n})" for n, (s, c, _e, _t) in rows]
@@ -116,7 +116,8 @@ def guide_table(results: Sequence[Reconstruction]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    columns = [heading("snr_db"), heading("correlation"), heading("rmse"), "seconds", "loudness"]
+    shown = ("snr_db", "correlation", "rmse")
+    columns = [*(METRICS[m].heading for m in shown), "seconds", "loudness"]
     rows = {
         name: [f"{s:.2f}", f"{c:.4f}", f"{e:.3f}", f"{t:.2f}", f"{implied_gain_db(s, c):+.1f} dB"]
         for name, (s, c, e, t) in GUIDE.items()
@@ -125,7 +126,7 @@ def guide_table(results: Sequence[Reconstruction]) -> pd.DataFrame:
     for name in [*names, "silence", "oracle_phase"]:
         found = [r.methods[name] for r in results]
         means = mean_scores([f.scores for f in found])
-        cells = [mean_text(m, means[m], len(results)) for m in ("snr_db", "correlation", "rmse")]
+        cells = [mean_text(m, means[m], len(results)) for m in shown]
         pairs = zip(found, results, strict=True)
         levels = [float(f.samples.std() / r.reference.std()) for f, r in pairs]
         level = f"{20 * math.log10(np.mean(levels)):+.1f} dB" if max(levels) > 0 else "silent"
@@ -137,7 +138,7 @@ def guide_table(results: Sequence[Reconstruction]) -> pd.DataFrame:
 
 
 def snr_at_gains(
-    reference: ArrayLike, estimate: ArrayLike, gains_db: Sequence[float]
+    reference: ArrayLike, estimate: ArrayLike, gains_db: Iterable[float]
 ) -> list[float]:
     """SNR in dB of an estimate whose volume is turned by each of ``gains_db``."""
     x = as_samples(estimate)
@@ -152,16 +153,17 @@ def seed_spread(
 ) -> dict[str, float]:
     """Standard deviation of every metric between seeds of one method, from the original mel.
 
-    A difference between two methods that is no larger is chance. ViSQOL is left out.
+    A difference between two methods that is no larger is chance. Slow metrics are left out.
     """
+    slow = [m.name for m in METRICS.values() if m.slow]
     original, _ = normalize_level(clip.samples)
     mel = log_mel(original, normalize=False)
     runs: list[Scores] = []
     for seed in range(n_seeds):
         generator = torch.Generator().manual_seed(seed)
         sound = pipe.synthesize(mel, method, len(original), generator, original=original)
-        runs.append(evaluate(original, sound.cpu(), exclude=("visqol",)))
-    values = {m: [run[m] for run in runs if run[m] is not None] for m in METRICS}
+        runs.append(evaluate(original, sound.cpu(), exclude=slow))
+    values = {m: [x for run in runs if (x := run[m]) is not None] for m in METRICS}
     return {m: float(np.std(v, ddof=1)) for m, v in values.items() if len(v) > 1}
 
 
@@ -170,17 +172,16 @@ def metric_notes(scores: pd.DataFrame, noise: dict[str, float]) -> pd.DataFrame:
     of another seed, and what it cannot say."""
     import pandas as pd
 
-    means = scores[scores["vae"]].groupby("method", sort=False)[scored_metrics(scores)].mean()
     rows = {}
-    for m in means:
-        digits, values = DECIMALS[m], means.loc[candidates(scores), m].dropna()
-        silence = means.loc["silence", m]
-        span = f"{values.min():.{digits}f} to {values.max():.{digits}f}"
-        rows[heading(m)] = [
-            span if len(values) else "no value",
-            "no value" if math.isnan(silence) else f"{silence + 0.0:.{digits}f}",
-            f"{noise[m]:.2g}" if m in noise else "not tried",
-            METRICS[m].caveat,
+    for m in [METRICS[name] for name in scored_metrics(scores)]:
+        means = means_through_vae(scores, m.name)
+        silence = means["silence"]
+        values = [means[n] for n in candidates(scores) if not math.isnan(means[n])]
+        rows[m.heading] = [
+            f"{m.text(min(values))} to {m.text(max(values))}" if values else "no value",
+            "no value" if math.isnan(silence) else m.text(silence),
+            f"{noise[m.name]:.2g}" if m.name in noise else "not tried",
+            m.caveat,
         ]
     columns = ["the methods", "silence", "another seed: ±", "what to keep in mind"]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
@@ -199,7 +200,7 @@ def rank_correlation(scores: pd.DataFrame) -> pd.DataFrame:
 
     metrics = scored_metrics(scores)
     rows = scores[scores["method"].isin(candidates(scores))]
-    signs = {m: 1 if METRICS[m].best == "higher" else -1 for m in metrics}
+    signs = {m: METRICS[m].sign for m in metrics}
     clips = [
         (group[metrics] * pd.Series(signs)).corr(method="spearman", min_periods=4)
         for _, group in rows.groupby("clip", sort=False)

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from vaerecon.lab.nb04_method_comparison.plots import OTHER_COLOR
+from vaerecon.lab.nb04_method_comparison.plots import color_of
 from vaerecon.lab.nb04_method_comparison.validity import snr_at_gains
-from vaerecon.lab.tables import heading
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS
-from vaerecon.plots import METHOD_COLORS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,11 +32,10 @@ def plot_snr_against_volume(result: Reconstruction) -> tuple[Figure, Any]:
     for name in [*names, "oracle_phase"]:
         snr = snr_at_gains(result.reference, result.methods[name].samples, gains)
         style = "--" if name == "oracle_phase" else "-"
-        color = METHOD_COLORS.get(name, OTHER_COLOR)
-        ax.plot(gains, snr, color=color, ls=style, lw=2, label=METHODS[name].label)
-    ax.axhline(0, color=METHOD_COLORS["silence"], lw=1.5, label="Silence")
+        ax.plot(gains, snr, color=color_of(name), ls=style, lw=2, label=METHODS[name].label)
+    ax.axhline(0, color=color_of("silence"), lw=1.5, label="Silence")
     ax.axvline(0, color="0.4", lw=0.8)
-    ax.set(xlabel="volume turned by (dB)", ylabel=heading("snr_db"), xlim=(-40, 12))
+    ax.set(xlabel="volume turned by (dB)", ylabel=METRICS["snr_db"].heading, xlim=(-40, 12))
     ax.set_title(f"{result.clip.name}, through the VAE")
     ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     ax.grid(alpha=0.3)
@@ -56,7 +53,7 @@ def plot_rank_correlation(table: pd.DataFrame) -> tuple[Figure, Any]:
         ax.text(0.5, 0.5, "too few methods to rank", ha="center", va="center")
         ax.set_axis_off()
         return figure, ax
-    labels = [METRICS[m].label for m in table]
+    labels = [METRICS[str(m)].label for m in table]
     sns.heatmap(
         table.round(1) + 0.0, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".1f",
         annot_kws={"size": 9}, square=True, linewidths=0.5, xticklabels=labels,

@@ -1,0 +1,41 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def with_options(*options: Decorator) -> Decorator:
+    """A decorator that adds ``options``, which help then lists in this order."""
+
+    def add(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+def _only_one(ctx: click.Context, option: click.Parameter, values: tuple[str, ...]) -> str:
+    if len(values) > 1:  # click would take the last without a word
+        raise click.BadParameter(f"got {', '.join(values)}, expected one; run the command for each")
+    return values[0]
+
+
+model_option = click.option("--model", multiple=True, default=["tiny"], show_default=True,
+                            callback=_only_one,
+                            help="tiny, music, speech, large, a folder, or a hub id (owner/name).",
+                            )  # fmt: skip
+max_length_option = click.option("--max-length", type=float,
+                                 help="Read at most this many seconds of a clip.")  # fmt: skip
+revision_option = click.option("--revision", help="Branch, tag or commit of a hub id.")
+device_option = click.option("--device", type=click.Choice(["cpu", "cuda", "mps"]),
+                             help="Where to run. [default: the best there is]")  # fmt: skip
+seed_option = click.option(
+    "--seed", default=0, show_default=True, help="Seed of every random draw."
+)

@@ -1,0 +1,141 @@
+"""The rules by which a method is recommended: ranks over clips, ties, and a sign test.
+
+They work on a table of scores with a row for each clip, method and source: ``clip``, ``method``,
+``vae`` (True: through the VAE; only these rows count), ``real_time_factor``, and the metrics.
+Nothing here knows which method is good: the choice follows from the scores.
+
+References
+----------
+.. [1] W. Dixon and A. Mood, "The statistical sign test", JASA 1946.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vaerecon.metrics.scores import METRICS, PANELS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BUDGETS = (0.1, 1.0, math.inf)  # real-time factors: an explorer that answers; playing along; any
+CERTAIN = 0.05  # p-value below which a choice is called clear
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """The best method of those that are fast enough, by one panel of metrics."""
+
+    panel: str  # of PANELS
+    budget: float  # highest real-time factor allowed
+    method: str | None  # None: no method is fast enough
+    rank: float | None = None  # mean rank, 1 is best
+    runner_up: str | None = None  # None: there is no other
+    wins: int = 0  # clips on which the method ranks before the runner-up
+    losses: int = 0  # clips on which it ranks behind
+    clips: int = 0  # clips that could be ranked
+
+    @property
+    def certainty(self) -> str:
+        """How sure this is: a sign test [1]_ over the clips."""
+        if self.method is None:
+            return "none is fast enough"
+        if self.runner_up is None:
+            return "the only candidate"
+        if self.wins > self.losses:
+            if sign_test(self.wins, self.losses) < CERTAIN:
+                return "clear"
+            if sign_test(self.clips, 0) >= CERTAIN:
+                return "too few clips to be sure"
+        return "a draw"
+
+
+def sign_test(wins: int, losses: int) -> float:
+    """Two-sided p-value of such a split, or a more uneven one, if a win is as likely as a loss."""
+    n, most = wins + losses, max(wins, losses)
+    p: float = 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n
+    return min(1.0, p)
+
+
+def panel_metrics(panel: str) -> list[str]:
+    """Names of the metrics that count for one of ``PANELS``."""
+    return [name for name, metric in METRICS.items() if panel in metric.panels]
+
+
+def pareto(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> pd.DataFrame:
+    """Those of ``methods`` that no other beats in cost and in ``metric`` both, cheapest first.
+
+    Over the clips: the median of the cost, since a machine is sometimes busy, and the mean of the
+    metric.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by method: ``real_time_factor`` and the metric.
+    """
+    rows = scores[scores["vae"] & scores["method"].isin(methods)].groupby("method", sort=False)
+    cost, means = rows["real_time_factor"].median(), rows[metric].mean()
+    table = cost.to_frame().join(means).dropna().sort_values("real_time_factor", kind="stable")
+    loss = -METRICS[metric].sign * table[metric]
+    return table[loss < loss.cummin().shift(fill_value=np.inf)]
+
+
+def ranks(scores: pd.DataFrame, metrics: Iterable[str], methods: Sequence[str]) -> pd.DataFrame:
+    """Mean rank of methods by some metrics, clip by clip.
+
+    In one metric a method's rank is 1, plus 1 for each method that is better by more than the
+    metric's ``tie``, plus a half for each within it. A metric that lacks a value for one of the
+    methods is left out on that clip; a clip without any metric is left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Clips x methods; 1 is best.
+    """
+    import pandas as pd
+
+    rows = scores[scores["vae"]].set_index(["clip", "method"])
+    known = [METRICS[name] for name in metrics if name in scores]
+    table = {}
+    for clip in scores["clip"].unique():
+        found = []
+        for metric in known:
+            values = rows.loc[clip].loc[list(methods), metric.name].to_numpy(float)
+            if np.isfinite(values).all():
+                # [i, j]: by how much method i is worse than method j
+                behind = metric.sign * (values[None, :] - values[:, None])
+                ties = (np.abs(behind) <= metric.tie).sum(axis=1) - 1  # less itself
+                found.append(1 + (behind > metric.tie).sum(axis=1) + ties / 2)
+        if found:
+            table[clip] = np.mean(found, axis=0)
+    return pd.DataFrame.from_dict(table, orient="index", columns=list(methods))
+
+
+def recommend(scores: pd.DataFrame, methods: Sequence[str]) -> list[Recommendation]:
+    """For each panel and each cost budget, that of ``methods`` with the best mean rank.
+
+    The cost is the median real-time factor of mel to samples, on the machine that ran it.
+    """
+    cost = scores[scores["vae"]].groupby("method", sort=False)["real_time_factor"].median()
+    found = []
+    for panel in PANELS:
+        for budget in BUDGETS:
+            able = [name for name in methods if cost[name] <= budget]
+            table = ranks(scores, panel_metrics(panel), able)
+            if table.empty:
+                found.append(Recommendation(panel, budget, None))
+                continue
+            order = table.mean().sort_values(kind="stable")
+            best, second = order.index[0], order.index[1] if len(able) > 1 else None
+            lead = table[second] - table[best] if second else table[best] * 0
+            wins, losses = int((lead > 0).sum()), int((lead < 0).sum())
+            rank = float(order.iloc[0])
+            found.append(
+                Recommendation(panel, budget, best, rank, second, wins, losses, len(table))
+            )
+    return found

@@ -1,0 +1,95 @@
+"""The metrics that compare log-mels and STFT magnitudes, at the one gain of ``one_gain``.
+
+References: see :mod:`vaerecon.metrics`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from vaerecon.audio.samples import Reader
+from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.front_end import log_mel_section, magnitudes
+from vaerecon.metrics.signals import BLOCK, Side, as_pair, one_gain, paired_magnitudes, ratio_db
+from vaerecon.utils.windows import split
+
+LSD_FLOOR = 1e-4  # STFT magnitude at peak 0.5; about the mel's own floor (1e-5 / filter sum 0.064)
+MRSTFT = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))  # n_fft, hop, window, samples; [3]_
+MRSTFT_FLOOR = 1e-7  # power; the clamp of the published implementation of [3]_
+
+
+def log_mel_mae(reference: Side, estimate: Side) -> float:
+    """Mean absolute difference of the log-mels, in nepers, with one gain."""
+    ref, est = as_pair(reference, estimate)
+    # in float32, as the front-end computes
+    readers = [lambda a, b, r=r: r(a, b).float() for r in one_gain(ref, est)]
+    n_samples, total = len(ref), 0.0
+    n_frames = AUDIOLDM_MEL.n_frames(n_samples)
+    for first, last in split(n_frames, BLOCK // AUDIOLDM_MEL.hop_length):
+        one, other = (log_mel_section(read, n_samples, first, last) for read in readers)
+        total += float((one - other).double().abs().sum())
+    return total / (n_frames * AUDIOLDM_MEL.n_mels)
+
+
+def lsd_db(reference: Side, estimate: Side) -> float:
+    """Log-spectral distance [2]_, in dB: the RMS over bins of the difference of the levels
+    (``20 log10`` of the magnitude), averaged over frames.
+
+    Magnitudes below ``LSD_FLOOR`` are raised to it, so that digital silence, which has no level,
+    does not rule the mean: what the mel cannot hold is not compared either.
+    """
+    pair = as_pair(reference, estimate)
+    total, frames = 0.0, 0
+    for levels in paired_magnitudes(*pair):
+        one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in levels)
+        total += float((one - other).square().mean(dim=-1).sqrt().sum())
+        frames += len(one)
+    return total / frames
+
+
+def spectral_convergence_db(reference: Side, estimate: Side) -> float:
+    """``20 log10(|| |S| - |S^| || / || |S| ||)``, Frobenius norms of STFT magnitudes, in dB."""
+    above = below = 0.0
+    for one, other in paired_magnitudes(*as_pair(reference, estimate)):
+        above += float((one - other).square().sum())
+        below += float(one.square().sum())
+    return ratio_db(above, below)
+
+
+def mrstft(reference: Side, estimate: Side) -> float:
+    """Multi-resolution STFT distance [3]_: the mean over three resolutions of spectral
+    convergence (a ratio, not in dB) plus the mean absolute difference of log magnitudes (nepers).
+
+    Frames at the ends are padded with zeros, so that clips of any length have a value.
+    """
+    ref, est = as_pair(reference, estimate)
+    readers = one_gain(ref, est)
+    total = 0.0
+    for n_fft, hop, win in MRSTFT:
+        error = energy = difference = 0.0
+        count = 0
+        for first, last in split(len(ref) // hop + 1, BLOCK // hop):
+            one, other = (
+                _plain_magnitudes(read, len(ref), first, last, n_fft, hop, win) for read in readers
+            )
+            error += float((one - other).square().sum())
+            energy += float(one.square().sum())
+            difference += float((one.log() - other.log()).abs().sum())
+            count += one.numel()
+        total += math.sqrt(error / energy) + difference / count
+    return total / len(MRSTFT)
+
+
+def _plain_magnitudes(
+    read: Reader, n_samples: int, first: int, last: int, n_fft: int, hop: int, win: int
+) -> torch.Tensor:
+    """Magnitudes of frames ``first`` to ``last`` of ``torch.stft``, centred, zeros at the ends."""
+    start, stop = first * hop - n_fft // 2, (last - 1) * hop + n_fft // 2
+    x = read(max(0, start), min(n_samples, stop))
+    x = F.pad(x, (max(0, -start), max(0, stop - n_samples)))
+    window = torch.hann_window(win, dtype=torch.float64)
+    spectrum = torch.stft(x, n_fft, hop, win, window, center=False, return_complex=True)
+    return magnitudes(spectrum).clamp_min(math.sqrt(MRSTFT_FLOOR))
