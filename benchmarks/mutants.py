@@ -50,8 +50,8 @@ NOT_HELD = Fault(
 )  # fmt: skip
 NO_SEED = Fault(
     "pipeline/stages.py",
-    "torch.Generator().manual_seed(request.seed),",
-    "torch.Generator().manual_seed(0),",
+    "generator = torch.Generator().manual_seed(self.request.seed)",
+    "generator = torch.Generator().manual_seed(0)",
     "pipeline/test_pipeline.py",
 )
 

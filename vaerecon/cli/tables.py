@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-    from vaerecon.pipeline.result import Findings
+    from vaerecon.pipeline.result import Reconstruction
 
 # what fits a terminal; everything is in analysis.json
 SHOWN_METRICS = ("snr_db", "si_sdr_db", "log_mel_mae", "lsd_db", "pesq_wb", "stoi", "visqol")
@@ -54,7 +54,7 @@ def stop(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def show_scores(result: Findings, console: Console) -> None:
+def show_scores(result: Reconstruction, console: Console) -> None:
     """The summary table, and beneath it what each number does not tell."""
     from rich.table import Table
 

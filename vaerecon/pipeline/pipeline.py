@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +33,12 @@ from vaerecon.models import autoencoder, checkpoints
 from vaerecon.models.precision import dtype_name
 from vaerecon.models.vocoder import measure_lag
 from vaerecon.pipeline import saving, stages
-from vaerecon.pipeline.result import Findings, ModelFacts, Reconstruction, earlier_sounds
+from vaerecon.pipeline.facts import ClipFacts, ModelFacts
+from vaerecon.pipeline.output import result_folder
+from vaerecon.pipeline.result import Reconstruction
 from vaerecon.pipeline.synthesis import Models, synthesized
 from vaerecon.utils.autocast import without_autocast
-from vaerecon.utils.files import check_stem, text_to_name, whole_folder
+from vaerecon.utils.files import check_stem, text_to_name
 from vaerecon.utils.numbers import check_whole
 from vaerecon.utils.windows import CHUNK_SECONDS, plan_windows
 
@@ -277,8 +277,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         request = self._request(methods, without_vae, sample, seed, exclude_metrics)
         samples = MemoryTrack(as_samples(clip.samples))
         result = stages.reconstruct(
-            self._models(), clip, samples, MemoryStore(), request, clip.name, self.progress_bar
-        )
+            self._models(), ClipFacts.of(clip), samples, MemoryStore(), request, clip.name,
+            self.progress_bar,
+        )  # fmt: skip
         self.maybe_free_model_hooks()  # ends model offloading, if that is on
         return result
 
@@ -306,7 +307,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         sample: bool = False,
         seed: int = 0,
         exclude_metrics: Iterable[str] = (),
-    ) -> Findings:
+    ) -> Reconstruction:
         """Send a sound file through the whole flow and write what was heard and found.
 
         The same as ``pipe(load_audio(path)).save(output_dir)``, in memory that does not grow with
@@ -325,8 +326,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
 
         Returns
         -------
-        Findings
-            All numbers (``table``, ``analysis``) and ``files``, what was written.
+        Reconstruction
+            All numbers (``table``, ``analysis``) and ``files``, what was written. It has no arrays:
+            ``audio``, ``mel`` and the like raise a ``ValueError``.
 
         Raises
         ------
@@ -338,9 +340,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         check_path(path)
         check_stem(Path(path).stem)  # the files are named after it
         output_dir = Path(output_dir)
-        with whole_folder(
-            output_dir, partial(earlier_sounds, text_to_name(Path(path).stem))
-        ) as folder:
+        with result_folder(output_dir, text_to_name(Path(path).stem)) as folder:
             scratch = folder.parent / "tracks"
             scratch.mkdir()
             with FolderStore(folder, scratch) as store:
@@ -350,8 +350,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
                 result = stages.reconstruct(
                     self._models(), clip, samples, store, request, stem, self.progress_bar
                 )
-                result.write_findings(folder, clip.name)
-                findings = result.findings
+                result.write_numbers(folder, clip.name)
             names = sorted(p.name for p in folder.iterdir())
         self.maybe_free_model_hooks()  # ends model offloading, if that is on
-        return replace(findings, files=tuple(output_dir / name for name in names))
+        return result.without_arrays(output_dir / name for name in names)

@@ -17,7 +17,7 @@ from vaerecon.utils.windows import overlap_windows, plan_windows
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
-    from vaerecon.pipeline.result import ModelFacts
+    from vaerecon.pipeline.facts import ModelFacts
 
 
 @dataclass(frozen=True)
