@@ -91,7 +91,7 @@ FAULTS = (
           "return signal.mul_(subset.inverse.clamp_max(1))", "phase/test_phase.py"),
     Fault("phase/retrieval.py", "momentum: float = 0.95", "momentum: float = 0.9",
           "test_methods.py"),
-    Fault("phase/retrieval.py", "clamp_(-1.5, 1.5)", "clamp_(-0.5, 0.5)", "test_methods.py"),
+    Fault("phase/solving.py", "clamp_(-1.5, 1.5)", "clamp_(-0.5, 0.5)", "test_methods.py"),
     Fault("phase/retrieval.py", "found[:, end] = signal[:, end]", "pass",
           "phase/test_phase.py test_methods.py"),
     Fault("phase/retrieval.py", "rho: float = 0.1", "rho: float = 0.2", "test_methods.py"),

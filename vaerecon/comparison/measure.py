@@ -17,7 +17,7 @@ from pathlib import PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from vaerecon.audio.folders import plain_text
+from vaerecon.audio.paths import plain_text
 from vaerecon.comparison.clips import SoundFile
 from vaerecon.methods import select_methods
 

@@ -38,7 +38,7 @@ from vaerecon.comparison.workers import (
     why_no_processes,
 )
 from vaerecon.methods import select_methods
-from vaerecon.models.checkpoints import VARIANTS, check_source
+from vaerecon.models.sources import VARIANTS, check_source
 from vaerecon.utils.files import text_to_name, whole_file
 from vaerecon.utils.numbers import check_whole
 

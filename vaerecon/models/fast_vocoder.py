@@ -46,7 +46,8 @@ from torch import nn
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import check_log_mel
-from vaerecon.models.checkpoint_files import FAST, check_weights, fill, read_config
+from vaerecon.models.checkpoint_configs import read_config
+from vaerecon.models.checkpoint_weights import FAST, check_weights, fill
 from vaerecon.phase.mel_inversion import fit_to_mel, spread
 from vaerecon.phase.retrieval import griffin_lim
 from vaerecon.utils.autocast import without_autocast

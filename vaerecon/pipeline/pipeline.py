@@ -23,7 +23,7 @@ import torch
 
 from vaerecon.audio.buffers import FolderStore, MemoryStore, MemoryTrack
 from vaerecon.audio.clip import Clip, stream_audio
-from vaerecon.audio.decoding import check_path
+from vaerecon.audio.paths import check_path
 from vaerecon.audio.samples import ArrayLike, as_clip, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig, check_model_configs
 from vaerecon.mel.front_end import check_log_mel
@@ -127,10 +127,6 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             vocoder_parameters=sum(p.numel() for p in self.vocoder.parameters()),
         )
 
-    @property
-    def _chunk_frames(self) -> int:
-        return plan_windows(self.chunk_seconds, self.mel_config.frames_per_second).longest
-
     def encode(
         self,
         log_mel: ArrayLike,
@@ -139,12 +135,12 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
     ) -> torch.Tensor:
         """``[T, 64]`` to latent ``[8, ceil(T/4), 16]``; see :mod:`vaerecon.models.autoencoder`."""
         return autoencoder.encode(
-            self.vae, log_mel, sample=sample, generator=generator, chunk=self._chunk_frames
+            self.vae, log_mel, sample, generator, chunk_seconds=self.chunk_seconds
         )
 
     def decode(self, latent: ArrayLike, n_frames: int | None = None) -> torch.Tensor:
         """Latent to ``[T, 64]``; see :func:`vaerecon.models.autoencoder.decode`."""
-        return autoencoder.decode(self.vae, latent, n_frames=n_frames, chunk=self._chunk_frames)
+        return autoencoder.decode(self.vae, latent, n_frames, chunk_seconds=self.chunk_seconds)
 
     def _models(self) -> Models:
         """What the stages use of this pipeline."""
@@ -158,7 +154,8 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             config=self.mel_config,
             device=self._execution_device,
             dtype=self.dtype,
-            chunk=self._chunk_frames,
+            plan=plan_windows(self.chunk_seconds, self.mel_config.frames_per_second),
+            chunk_seconds=self.chunk_seconds,
             facts=self.describe(),
             warm=self.warm,
         )

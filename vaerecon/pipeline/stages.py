@@ -13,7 +13,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -32,7 +32,7 @@ from vaerecon.pipeline.facts import ClipFacts, MethodResult, Tracks
 from vaerecon.pipeline.output import original_name, wav_name
 from vaerecon.pipeline.result import Reconstruction
 from vaerecon.pipeline.synthesis import Models, synthesized
-from vaerecon.utils.windows import WindowPlan, overlap_windows, split
+from vaerecon.utils.windows import overlap_windows, split
 
 WARM_UP = 16  # frames
 BLOCK = 3000  # frames whose mean difference is computed at once
@@ -71,7 +71,7 @@ class _Run:
     @property
     def block(self) -> int:
         """Samples that are read at once."""
-        return self.models.chunk * self.models.config.hop_length
+        return self.models.plan.longest * self.models.config.hop_length
 
     def counted(
         self, pieces: Iterable[torch.Tensor], axis: int, length: int
@@ -83,10 +83,7 @@ class _Run:
 
     def through_vae(self, samples: Track) -> tuple[Level, Track, Tracks]:
         """The clip's level, its normalised samples, and what the VAE makes of it."""
-        store, n_samples, n_frames, chunk = (
-            self.store, self.n_samples, self.n_frames, self.models.chunk
-        )  # fmt: skip
-        config, device, vae = self.models.config, self.models.device, self.models.vae
+        store, n_samples, n_frames = self.store, self.n_samples, self.n_frames
         level = measure_level(n_samples, samples.read, self.block)
         spans = list(split(n_samples, self.block))
         normalized = store.keep(level.apply(samples.read(a, b)) for a, b in spans)
@@ -96,14 +93,12 @@ class _Run:
             wav=original_name(self.stem),
             n_samples=n_samples,
         )
-        mel = store.keep(_mel(normalized, n_frames, config, chunk, device), axis=-2)
-        latent = store.keep(
-            self.counted(_latent(vae, mel, self.request, chunk), -2, math.ceil(n_frames / 4)),
-            axis=-2,
-        )
-        decoded = store.keep(
-            self.counted(_decoded(vae, latent, n_frames, chunk), -2, n_frames), axis=-2
-        )
+        mel = store.keep(_mel(self.models, normalized, n_frames), axis=-2)
+        pieces = _latent(self.models, mel, self.request)
+        n_positions = math.ceil(n_frames / autoencoder.reduction(self.models.vae))
+        latent = store.keep(self.counted(pieces, -2, n_positions), axis=-2)
+        pieces = _decoded(self.models, latent, n_frames)
+        decoded = store.keep(self.counted(pieces, -2, n_frames), axis=-2)
         return level, normalized, Tracks(reference, mel, latent, decoded)
 
     def by_method(
@@ -244,28 +239,30 @@ class _Clock:
             yield piece
 
 
-def _mel(
-    normalized: Track, n_frames: int, config: MelConfig, chunk: int, device: torch.device
-) -> Iterator[torch.Tensor]:
+def _mel(models: Models, normalized: Track, n_frames: int) -> Iterator[torch.Tensor]:
     def read(start: int, stop: int) -> torch.Tensor:
-        return normalized.read(start, stop).to(device)
+        return normalized.read(start, stop).to(models.device)
 
     def window(first: int, last: int) -> torch.Tensor:
-        return log_mel_section(read, len(normalized), first, last, config)
+        return log_mel_section(read, len(normalized), first, last, models.config)
 
-    plan = WindowPlan(chunk, 0, 0, config.frames_per_second)  # exact without an overlap
+    plan = replace(models.plan, overlap=0, fade=0)  # exact without an overlap
     return overlap_windows(n_frames, window, plan, axis=-2, stage="log-mel")
 
 
-def _latent(vae: Any, mel: Track, request: Request, chunk: int) -> Iterator[torch.Tensor]:
+def _latent(models: Models, mel: Track, request: Request) -> Iterator[torch.Tensor]:
     generator = torch.Generator().manual_seed(request.seed)
-    for mean, logvar in autoencoder.posterior_pieces(vae, mel.read, len(mel), chunk=chunk):
+    for mean, logvar in autoencoder.posterior_pieces(
+        models.vae, mel.read, len(mel), models.config, models.chunk_seconds
+    ):
         yield autoencoder.draw(mean, logvar, generator) if request.sample else mean
 
 
-def _decoded(vae: Any, latent: Track, n_frames: int, chunk: int) -> Iterator[torch.Tensor]:
+def _decoded(models: Models, latent: Track, n_frames: int) -> Iterator[torch.Tensor]:
     left = n_frames  # the encoder padded to whole latent positions
-    for piece in autoencoder.decoded_pieces(vae, latent.read, len(latent), chunk=chunk):
+    for piece in autoencoder.decoded_pieces(
+        models.vae, latent.read, len(latent), models.config, models.chunk_seconds
+    ):
         yield piece[:left]
         left -= len(piece)
 
