@@ -55,14 +55,13 @@ def on_cores(function: Callable[[int], torch.Tensor], count: int) -> torch.Tenso
     ``function`` must turn gradients off itself: that is a setting of a thread.
     """
     keep_freed_memory()
-    threads = torch.get_num_threads()
-    if count == 1 or threads == 1:  # 1 in the pool's threads: work there waits for none of them
-        before = _set_own_threads()
-        try:
-            return torch.stack([function(i) for i in range(count)])
-        finally:
-            _set_own_threads(before)
-    return torch.stack(list(_pool(threads).map(function, range(count))))
+    threads = torch.get_num_threads()  # in a pool's thread 1: work there waits for no other
+    run = map if 1 in (count, threads) else _pool(threads).map
+    before = _set_own_threads()
+    try:
+        return torch.stack(list(run(function, range(count))))
+    finally:
+        _set_own_threads(before)
 
 
 def _set_own_threads(numbers: Sequence[int] = ()) -> list[int]:
