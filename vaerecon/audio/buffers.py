@@ -75,7 +75,7 @@ class FileTrack:
         width = int(np.prod(self._row))
         values = np.empty((stop - start, *self._row), "<f4")
         self._file.seek(self._offset + 4 * width * start)
-        if self._file.readinto(values) != values.nbytes:
+        if self._file.readinto(values.data) != values.nbytes:
             raise OSError(f"{self.path.name}: ends before {stop}; was it changed during the run?")
         # time from the front to its place
         return torch.from_numpy(values.astype(np.float32, copy=False)).movedim(0, self.axis)

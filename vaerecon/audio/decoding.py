@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import pairwise
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 import soundfile
@@ -87,7 +87,8 @@ def _open_stream(
     """One stream by what can read it; ``guessed``: libsndfile only guesses how long it is."""
     name = repr(os.fspath(path))
     size = os.path.getsize(path) if part is None else part[1] - part[0]
-    with _libsndfile(path, part) or nullcontext() as sound, ExitStack() as stack:
+    with ExitStack() as stack:
+        sound: Any = stack.enter_context(_libsndfile(path, part) or nullcontext())
         known = sound is not None and not guessed and 0 < sound.frames <= MOST * size
         ffmpeg = None if known else find_ffmpeg()
         source = None
@@ -121,7 +122,7 @@ def find_ffmpeg() -> str | None:
     try:
         from imageio_ffmpeg import get_ffmpeg_exe
 
-        return get_ffmpeg_exe()
+        return str(get_ffmpeg_exe())
     except (ImportError, RuntimeError):  # RuntimeError: the package without a program
         return None
 
@@ -240,6 +241,7 @@ def _from_ffmpeg(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
         ) as process,
     ):
+        output = cast("IO[bytes]", process.stdout)  # a pipe, as asked for
 
         def complaint() -> str:
             status = process.wait()
@@ -252,7 +254,7 @@ def _from_ffmpeg(
 
         def blocks() -> Iterator[np.ndarray]:
             frame = 4 * channels  # bytes
-            while data := process.stdout.read(max(1, BLOCK // channels) * frame):
+            while data := output.read(max(1, BLOCK // channels) * frame):
                 whole = data[: len(data) // frame * frame]
                 yield np.frombuffer(whole, ">f4").astype(np.float32).reshape(-1, channels)
             if text := complaint():
@@ -260,14 +262,14 @@ def _from_ffmpeg(
 
         try:
             # Sun AU: magic, size of the header, size of the data, encoding, rate, channels
-            header = process.stdout.read(24)
+            header = output.read(24)
             if len(header) < 24:
                 raise ValueError(
                     f"got {os.fspath(path)!r}, neither libsndfile nor ffmpeg can read it "
                     f"({complaint()}); expected a sound file: is it complete, is it sound at all?"
                 )
             _, size, _, _, rate, channels = struct.unpack(">4s5I", header)
-            process.stdout.read(size - len(header))
+            output.read(size - len(header))
             stop = None if last is None else (last - skipped) * rate
             sound = _cut(blocks(), (first - skipped) * rate, stop)
             yield OpenSoundFile(rate, None, sound, notes)

@@ -28,7 +28,8 @@ def sounds_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
     In the order of their names; nothing that is hidden.
     """
-    sounds, others = [], []
+    sounds: list[Path] = []
+    others: list[Path] = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):

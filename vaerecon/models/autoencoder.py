@@ -47,7 +47,8 @@ from vaerecon.utils.windows import CHUNK_SECONDS, overlap_windows, plan_windows
 
 def reduction(vae: Any) -> int:
     """Mel frames (and mel bins) per latent position: each block but the last halves (4)."""
-    return 2 ** (len(vae.config.block_out_channels) - 1)
+    halvings: int = len(vae.config.block_out_channels) - 1
+    return int(2**halvings)
 
 
 def check_latent(vae: Any, latent: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
@@ -250,7 +251,7 @@ def encode(
             "for example torch.Generator().manual_seed(0)"
         )
     mean, logvar = posterior(vae, log_mel, config, chunk_seconds)
-    return draw(mean, logvar, generator) if sample else mean
+    return mean if not sample or generator is None else draw(mean, logvar, generator)
 
 
 def draw(mean: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -336,7 +337,8 @@ def decoded_pieces(
 
     def decoded(batch: torch.Tensor) -> torch.Tensor:
         # [B, 1, T, M] -> [B, T, M]: the picture's one channel goes
-        return vae.decode(batch).sample[:, 0]
+        picture: torch.Tensor = vae.decode(batch).sample
+        return picture[:, 0]
 
     unit = reduction(vae)
     return _in_windows(vae, decoded, read, n_positions, chunk_seconds, config, unit, "VAE decoder")

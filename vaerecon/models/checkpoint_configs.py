@@ -65,7 +65,7 @@ def models_from_configs(paths: dict[str, Path], where: str) -> dict[str, Any]:
     known = set(inspect.signature(AutoencoderKL.__init__).parameters) - {"self"}
     vae = {name: value for name, value in vae.items() if name in known}
     vocoder = {name: value for name, value in vocoder.items() if name in VOCODER_KEYS}
-    models = {}
+    models: dict[str, Any] = {}
     try:
         with torch.device("meta"):
             models["vae"] = AutoencoderKL(**vae)

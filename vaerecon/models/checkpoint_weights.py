@@ -11,9 +11,12 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaerecon.models.checkpoint_configs import read_config
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +61,13 @@ def find_weights(
     if wrong or not names:
         got = repr(wrong[0])[:60] if wrong else "no file"
         raise ValueError(f"{where}: names {got}, expected shards like {stem}-00001-of-00002")
-    found = {name: get(f"{part}/{name}") for name in sorted(set(names))}
-    if missing := [name for name, path in found.items() if path is None]:
-        raise ValueError(f"{where}: names {missing[0]}, which is not there; download it again")
-    return list(found.values())
+    found = []
+    for name in sorted(set(names)):
+        path = get(f"{part}/{name}")
+        if path is None:
+            raise ValueError(f"{where}: names {name}, which is not there; download it again")
+        found.append(path)
+    return found
 
 
 def weights_name(part: str, variant: str | None = None) -> str:
@@ -177,7 +183,7 @@ def fill(model: Any, paths: list[Path], dtype: Any) -> None:
     import torch
     from safetensors.torch import load_file
 
-    weights = {}
+    weights: dict[str, torch.Tensor] = {}
     for path in paths:
         weights |= {_new_name(name): tensor for name, tensor in load_file(path).items()}
     for name in model.state_dict():

@@ -146,8 +146,10 @@ def load(
     if licence and "-nc-" in licence:
         logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
     if place.folder is not None:
-        models = models_from_configs(config_paths(place), place.name)
-        files, commit, fast = _find_weights(place, variant), None, _own_fast(place)
+        models = models_from_configs(config_paths(place, place.folder), place.name)
+        files, commit = _find_weights(place, place.folder, variant), None
+        # all but what a user trained goes with the bundled network
+        fast = None if place.variant else own_fast(place.folder)
     else:
         cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
         with hub_errors(place.name, revision):
@@ -197,26 +199,19 @@ def own_fast(folder: str | os.PathLike[str]) -> Path | None:
     return found if (found / "config.json").is_file() else None
 
 
-def _own_fast(place: Place) -> Path | None:
-    """``fast/`` of a folder that a user trained; all else goes with the bundled network."""
-    if place.folder is None or place.variant is not None:
-        return None
-    return own_fast(place.folder)
-
-
-def _find_weights(place: Place, variant: str | None) -> dict[str, list[Path]]:
-    """The weights files in a folder, there for certain."""
+def _find_weights(place: Place, folder: Path, variant: str | None) -> dict[str, list[Path]]:
+    """The weights files in the folder of a source, there for certain."""
 
     def get(name: str) -> Path | None:
-        path = place.folder / name
+        path = folder / name
         return path if path.is_file() else None
 
     files = {}
     for part, stem in PARTS.items():
         files[part] = find_weights(get, part, variant, place.name)
         if not files[part]:
-            others = sorted((place.folder / part).glob(f"{stem}.*.safetensors"))
-            others = [path.name.removeprefix(stem).split(".")[1] for path in others]
+            paths = sorted((folder / part).glob(f"{stem}.*.safetensors"))
+            others = [path.name.removeprefix(stem).split(".")[1] for path in paths]
             has_pickle = get(f"{part}/{PICKLES[part]}") is not None
             raise no_weights(place.name, part, variant, has_pickle, others)
     return files

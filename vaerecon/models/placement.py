@@ -9,7 +9,7 @@ import torch
 DTYPES = ("auto", "float32", "float16", "bfloat16", "mixed")
 
 
-def pick_device(device: str | None) -> str:
+def pick_device(device: str | torch.device | None) -> str:
     """Check that ``device`` is there; choose one for ``None``."""
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device is None:

@@ -93,12 +93,12 @@ def check_source(source: str | os.PathLike[str]) -> None:
     """
     place = resolve(source)
     if place.folder is not None:
-        config_paths(place)
+        config_paths(place, place.folder)
 
 
-def config_paths(place: Place) -> dict[str, Path]:
-    """The two configs in a folder, there for certain."""
-    paths = {part: place.folder / part / "config.json" for part in PARTS}
+def config_paths(place: Place, folder: Path) -> dict[str, Path]:
+    """The two configs in the folder of a source, there for certain."""
+    paths = {part: folder / part / "config.json" for part in PARTS}
     missing = [part for part, path in paths.items() if not path.is_file()]
     if missing:
         fix = "expected vae/ and vocoder/ with a config.json each, as diffusers saves them"
@@ -109,7 +109,7 @@ def config_paths(place: Place) -> dict[str, Path]:
     return paths
 
 
-def cached(variant: str, cache_dir: str | os.PathLike[str] | None = None) -> int:
+def cached(variant: str, cache_dir: str | Path | None = None) -> int:
     """Bytes of a variant that are on this machine: 0 if none, all of them for ``tiny``.
 
     Looks at the revision that ``load`` takes by default, in the client's cache.

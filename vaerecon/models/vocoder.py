@@ -50,7 +50,7 @@ def n_samples_out(vocoder: Any, n_frames: int) -> int:
     From the config: each ``ConvTranspose1d`` has kernel ``k``, stride ``s`` and padding
     ``(k - s) // 2``. The other layers keep the length.
     """
-    n = n_frames
+    n: int = n_frames
     for stride, kernel in zip(
         vocoder.config.upsample_rates, vocoder.config.upsample_kernel_sizes, strict=True
     ):
@@ -77,7 +77,8 @@ def receptive_field(vocoder: Any) -> int:
         padding = (kernel - stride) // 2
         first = math.ceil((first + padding - kernel + 1) / stride)
         last = math.floor((last + padding) / stride)
-    return max(-(first - 3), last + 3)  # conv_pre, 7 taps
+    reach: int = max(-(first - 3), last + 3)  # conv_pre, 7 taps
+    return reach
 
 
 @torch.no_grad()

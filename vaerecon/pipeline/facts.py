@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vaerecon.audio.buffers import MemoryTrack, Track
 from vaerecon.audio.clip import Clip
@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
     from vaerecon.metrics.scores import Scores
 
-Held = TypeVar("Held")
+NO_ARRAYS = (
+    "result: has no arrays, as of reconstruct_file, which writes the sounds to files; read those, "
+    "or call the pipeline on the clip: pipe(load_audio(path))"
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ class MethodResult:
     @property
     def samples(self) -> torch.Tensor:
         """``[N]`` float32, at the clip's level."""
-        return whole(kept(self.track))
+        if self.track is None:
+            raise ValueError(NO_ARRAYS)
+        return whole(self.track)
 
     def record(self, duration: float) -> dict[str, Any]:
         """Its numbers as in ``analysis.json``; ``duration`` is the clip's, in seconds."""
@@ -87,16 +92,6 @@ class MethodResult:
             "metrics": dict(self.scores),
             "notes": dict(self.scores.notes),
         }
-
-
-def kept(arrays: Held | None) -> Held:
-    """``arrays``, if the result has them."""
-    if arrays is None:
-        raise ValueError(
-            "result: has no arrays, as of reconstruct_file, which writes the sounds to files; read "
-            "those, or call the pipeline on the clip: pipe(load_audio(path))"
-        )
-    return arrays
 
 
 def whole(track: Track) -> torch.Tensor:

@@ -43,7 +43,7 @@ from vaerecon.utils.numbers import check_whole
 from vaerecon.utils.windows import CHUNK_SECONDS, plan_windows
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from transformers import SpeechT5HifiGan
 
 DEFAULT_METHODS = ("vocoder", "fast", "griffinlim")
@@ -68,7 +68,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         If the two do not fit the front-end, with the reason.
     """
 
-    model_cpu_offload_seq = "vae->vocoder"
+    model_cpu_offload_seq = "vae->vocoder"  # type: ignore[assignment]
+    vae: AutoencoderKL
+    vocoder: SpeechT5HifiGan
 
     def __init__(self, vae: AutoencoderKL, vocoder: SpeechT5HifiGan):
         super().__init__()
@@ -79,7 +81,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         self.chunk_seconds = CHUNK_SECONDS  # longest stretch that goes through a model at once
 
     @classmethod
-    def from_pretrained(cls, source: str = "tiny", **options: Any) -> ReconstructionPipeline:
+    def from_pretrained(  # type: ignore[override]
+        cls, source: str = "tiny", **options: Any
+    ) -> ReconstructionPipeline:
         """Load ``vae/`` and ``vocoder/`` of a checkpoint, and its own ``fast/`` if it has one.
 
         Parameters
@@ -209,14 +213,13 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
                 n_samples = min(n_samples, as_samples(original).shape[-1])
         if generator is None:
             generator = torch.Generator().manual_seed(0)
-        if "original" in chosen.needs:
-            if original is None:
-                raise ValueError(
-                    f"original: got None, but {method!r} is a ceiling or reference that needs the "
-                    "original's normalised samples; "
-                    "pass original=vaerecon.audio.normalize_level(samples)[0]"
-                )
-            original = MemoryTrack(as_samples(original)).read
+        if "original" in chosen.needs and original is None:
+            raise ValueError(
+                f"original: got None, but {method!r} is a ceiling or reference that needs the "
+                "original's normalised samples; "
+                "pass original=vaerecon.audio.normalize_level(samples)[0]"
+            )
+        read = None if original is None else MemoryTrack(as_samples(original)).read
         pieces = list(
             synthesized(
                 self._models(),
@@ -225,7 +228,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
                 mel.shape[-2],
                 n_samples,
                 generator,
-                original,
+                read,
             )
         )
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
@@ -280,7 +283,14 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         self.maybe_free_model_hooks()  # ends model offloading, if that is on
         return result
 
-    def _request(self, methods, without_vae, sample, seed, exclude_metrics) -> stages.Request:
+    def _request(
+        self,
+        methods: str | Iterable[str],
+        without_vae: bool,
+        sample: bool,
+        seed: int,
+        exclude_metrics: Iterable[str],
+    ) -> stages.Request:
         check_whole(seed, "seed")
         return stages.Request(
             methods=tuple(select_methods(methods)),

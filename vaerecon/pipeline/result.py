@@ -15,11 +15,11 @@ from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import get_method
 from vaerecon.pipeline.facts import (
+    NO_ARRAYS,
     ClipFacts,
     MethodResult,
     ModelFacts,
     Tracks,
-    kept,
     section,
     whole,
 )
@@ -65,25 +65,30 @@ class Reconstruction:
     tracks: Tracks | None = None
     files: tuple[Path, ...] = ()  # what was written
 
+    def _tracks(self) -> Tracks:
+        if self.tracks is None:
+            raise ValueError(NO_ARRAYS)
+        return self.tracks
+
     @property
     def reference(self) -> torch.Tensor:
         """``[N]`` float32: the clip with its mean removed; what is compared."""
-        return whole(kept(self.tracks).reference)
+        return whole(self._tracks().reference)
 
     @property
     def mel(self) -> torch.Tensor:
         """``[T, 64]`` nepers, of the clip."""
-        return whole(kept(self.tracks).mel)
+        return whole(self._tracks().mel)
 
     @property
     def latent(self) -> torch.Tensor:
         """``[8, ceil(T/4), 16]``, unscaled."""
-        return whole(kept(self.tracks).latent)
+        return whole(self._tracks().latent)
 
     @property
     def mel_decoded(self) -> torch.Tensor:
         """``[T, 64]`` nepers, as the VAE returned it."""
-        return whole(kept(self.tracks).mel_decoded)
+        return whole(self._tracks().mel_decoded)
 
     @property
     def audio(self) -> dict[str, torch.Tensor]:
@@ -160,7 +165,7 @@ class Reconstruction:
         The name then says which they are, and there are no scores, which are the whole clip's.
         """
         rate, hop = self.clip.sample_rate, AUDIOLDM_MEL.hop_length
-        tracks = kept(self.tracks)
+        tracks = self._tracks()
         ratio = math.ceil(self.frames / self.latent_shape[-2])
         clip, samples, frames = self.clip, (0, self.clip.n_samples), (0, self.frames)
         is_whole = clip.n_samples <= seconds * rate
@@ -209,7 +214,7 @@ class Reconstruction:
     def _loudest(self, seconds: int) -> int:
         """Whole second at which the stretch with the most energy begins."""
         rate = self.clip.sample_rate
-        reference, energy = kept(self.tracks).reference, []
+        reference, energy = self._tracks().reference, []
         for start in range(0, self.clip.n_samples // rate * rate, rate):
             x = reference.read(start, start + rate)
             energy.append(float(x.double().square().sum()))

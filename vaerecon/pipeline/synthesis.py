@@ -15,7 +15,7 @@ from vaerecon.pipeline.joins import sound_join
 from vaerecon.utils.windows import WindowPlan, overlap_windows
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     from vaerecon.pipeline.facts import ModelFacts
 
@@ -71,7 +71,7 @@ def synthesized(
     def window(start: int, stop: int) -> torch.Tensor:
         end = n_samples if stop == n_frames else stop * hop
         needs = models.arguments(method)
-        if "original" in method.needs:
+        if original is not None and "original" in method.needs:
             needs["original"] = original(start * hop, end).to(models.device)
         frames = mel(start, stop).to(models.device)
         samples = method.function(frames, end - start * hop, generator, **needs)

@@ -45,7 +45,7 @@ def device_of(model: Any) -> torch.device:
         device = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
         if device is not None:
             return torch.device(device)
-    return model.device
+    return torch.device(model.device)
 
 
 def on_cores(function: Callable[[int], torch.Tensor], count: int) -> torch.Tensor:
