@@ -193,9 +193,9 @@ def measure_vae(paths: list[Path], chunks: tuple[float, ...] = (30, 15, 8)) -> l
     results: list[dict[str, Any]] = []
     whole = None
     for seconds in (float(VAE_SECONDS), *chunks):
-        frames = round(seconds * rate)
         started = time.perf_counter()
-        decoded = decode(pipe.vae, encode(pipe.vae, mel, chunk=frames), chunk=frames)
+        latent = encode(pipe.vae, mel, chunk_seconds=seconds)
+        decoded = decode(pipe.vae, latent, chunk_seconds=seconds)
         took = time.perf_counter() - started
         error = (decoded - mel).abs().mean(dim=-1)
         whole = decoded if whole is None else whole

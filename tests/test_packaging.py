@@ -106,7 +106,7 @@ def test_the_lock_is_complete_and_consistent():
 
 
 def test_the_analysis_names_every_library_that_makes_a_number():
-    from vaerecon.pipeline.result import LIBRARIES
+    from vaerecon.utils.versions import LIBRARIES
 
     no_numbers = {"huggingface-hub", "safetensors", "pandas", "pyarrow", "matplotlib", "seaborn",
                   "click", "rich", "tqdm", "threadpoolctl", "imageio-ffmpeg",

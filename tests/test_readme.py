@@ -22,7 +22,7 @@ from vaerecon.bundled import TINY
 from vaerecon.cli.main import cli
 from vaerecon.methods import METHODS, select_methods
 from vaerecon.metrics.scores import METRICS
-from vaerecon.models.checkpoints import VARIANTS, cached, check_source
+from vaerecon.models.sources import VARIANTS, cached, check_source
 
 ROOT = Path(__file__).parent.parent
 ENGLISH, CHINESE = "README.md", "README.zh-CN.md"

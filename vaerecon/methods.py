@@ -27,6 +27,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+Synthesis = Callable[..., "torch.Tensor"]  # (log_mel, n_samples, generator) to samples
+
 
 @dataclass(frozen=True)
 class Method:
@@ -35,7 +37,7 @@ class Method:
     name: str
     label: str  # for plots and tables
     summary: str  # one line for people who choose
-    function: Callable[..., torch.Tensor]
+    function: Synthesis
     needs: tuple[str, ...] = ()  # keyword arguments beyond (log_mel, n_samples, generator)
     uses_mel: bool = True  # False: the VAE cannot change the result
 
@@ -52,7 +54,7 @@ GRIFFIN_LIM_STEPS = 22  # of `griffinlim`; more gain little (python -m benchmark
 
 def method(
     name: str, label: str, summary: str, needs: tuple[str, ...] = (), uses_mel: bool = True
-) -> Callable:
+) -> Callable[[Synthesis], Synthesis]:
     """Register the decorated function as the method ``name``.
 
     Raises
@@ -63,7 +65,7 @@ def method(
     if unknown := sorted(set(needs) - set(NEEDS)):
         raise ValueError(f"needs: got {unknown}, expected names from {list(NEEDS)}")
 
-    def register(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+    def register(function: Synthesis) -> Synthesis:
         if name in METHODS:
             raise ValueError(f"method: got {name!r}, which is registered; choose another name")
         METHODS[name] = Method(name, label, summary, function, needs, uses_mel)

@@ -6,9 +6,9 @@ magnitude; 1 neper is 8.69 dB). Panels that are compared share their colour limi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -44,17 +44,18 @@ RANGE_NEPERS = 9.0  # nepers shown below the loudest value (78 dB)
 def new_axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
     """``ax`` and its figure; without one, a new figure of ``size`` inches with one axes."""
     if ax is not None:
-        return ax.figure, ax
+        return cast("Figure", ax.figure), ax
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.subplots()
 
 
-def mel_bin(hz: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> np.ndarray:
+def mel_bin(hz: ArrayLike | Sequence[int], config: MelConfig = AUDIOLDM_MEL) -> np.ndarray:
     """Fractional mel bin of a frequency in Hz, for axis ticks."""
     from librosa import mel_frequencies
 
     centres = mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=config.fmax)[1:-1]
-    return np.interp(np.asarray(hz), centres, np.arange(config.n_mels))
+    bins: np.ndarray = np.interp(np.asarray(hz), centres, np.arange(config.n_mels))
+    return bins
 
 
 def plot_log_mel(

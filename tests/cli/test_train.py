@@ -16,7 +16,7 @@ from training_parts import VAE_SIZE, write_sounds
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from vaerecon.cli.train import train
-from vaerecon.models.checkpoints import VARIANTS
+from vaerecon.models.sources import VARIANTS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.training.export import export
 from vaerecon.training.loop import read_checkpoint, read_curve

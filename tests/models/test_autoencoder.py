@@ -223,27 +223,33 @@ def without_global_layers(vae: AutoencoderKL) -> AutoencoderKL:
 def test_convolutions_lose_nothing_in_windows(vae):
     """What is approximated is the normalisations and the attention, and nothing else."""
     local = without_global_layers(vae)
-    whole = encode(local, LONG, chunk=10**6)
+    whole = encode(local, LONG, chunk_seconds=10**4)
     # float32 sums in another order
-    torch.testing.assert_close(encode(local, LONG, chunk=800), whole, atol=1e-4, rtol=1e-4)
-    mel = decode(local, whole, n_frames=1030, chunk=10**6)
+    torch.testing.assert_close(encode(local, LONG, chunk_seconds=8), whole, atol=1e-4, rtol=1e-4)
+    mel = decode(local, whole, n_frames=1030, chunk_seconds=10**4)
     assert mel.shape == (1030, 64)
     assert mel.std() > 1e-3
-    chunked = decode(local, whole, n_frames=1030, chunk=800)
+    chunked = decode(local, whole, n_frames=1030, chunk_seconds=8)
     torch.testing.assert_close(chunked, mel, atol=1e-4, rtol=1e-4)
 
 
 def test_a_mel_of_one_window_is_computed_whole(vae):
-    assert torch.equal(encode(vae, LONG, chunk=1030), encode(vae, LONG, chunk=10**6))
-    assert not torch.equal(encode(vae, LONG, chunk=1029), encode(vae, LONG, chunk=10**6))
+    assert torch.equal(
+        encode(vae, LONG, chunk_seconds=10.3), encode(vae, LONG, chunk_seconds=10**4)
+    )
+    assert not torch.equal(
+        encode(vae, LONG, chunk_seconds=10.29), encode(vae, LONG, chunk_seconds=10**4)
+    )
 
 
 def test_windows_of_a_batch_equal_those_of_its_items(vae):
     batch = torch.stack([LONG, LONG.flip(0)])
-    latent = encode(vae, batch, chunk=800)
+    latent = encode(vae, batch, chunk_seconds=8)
     assert latent.shape == (2, 8, 258, 16)
-    torch.testing.assert_close(encode(vae, batch[1], chunk=800), latent[1], atol=1e-5, rtol=1e-5)
-    mel = decode(vae, latent, n_frames=1030, chunk=800)
+    torch.testing.assert_close(
+        encode(vae, batch[1], chunk_seconds=8), latent[1], atol=1e-5, rtol=1e-5
+    )
+    mel = decode(vae, latent, n_frames=1030, chunk_seconds=8)
     assert mel.shape == (2, 1030, 64)
 
 
@@ -255,7 +261,7 @@ def test_out_of_memory_in_the_encoder_falls_back_to_shorter_windows(vae, monkeyp
             raise torch.OutOfMemoryError("CUDA out of memory (injected)")
         return real(picture)
 
-    expected = encode(vae, LONG, chunk=800)
+    expected = encode(vae, LONG, chunk_seconds=8)
     monkeypatch.setattr(vae, "encode", scarce)
     with pytest.warns(UserWarning, match=r"VAE encoder: out of memory.*--chunk-seconds 8"):
         found = encode(vae, LONG)

@@ -22,10 +22,11 @@ from hub_server import serve
 from safetensors.torch import load_file, save_file
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from vaerecon.models import checkpoints
+from vaerecon.models import sources
 from vaerecon.models.autoencoder import encode
-from vaerecon.models.checkpoints import VARIANTS, Checkpoint, check_source, load
+from vaerecon.models.checkpoints import Checkpoint, load
 from vaerecon.models.fast_vocoder import MagnitudeNetwork
+from vaerecon.models.sources import VARIANTS, check_source
 
 VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
 VOCODER_FILE = "vocoder/model.safetensors"
@@ -456,7 +457,7 @@ def test_cuda_without_cuda(original):
 
 CLIENT = """
 import json, sys
-from vaerecon.models import checkpoints
+from vaerecon.models import checkpoints, sources
 
 results = {}
 for name, source, options in json.loads(sys.stdin.read()):
@@ -481,7 +482,7 @@ for name, source, options in json.loads(sys.stdin.read()):
         "samples": list(vocode(loaded.vocoder, mel).shape),
         "fast": loaded.fast and sorted(path.name for path in loaded.fast.iterdir()),
     }
-results["models"] = checkpoints.describe()
+results["models"] = sources.describe()
 print(json.dumps(results))
 """
 
@@ -722,8 +723,8 @@ def test_cached_copy_serves_when_the_hub_is_gone(visited):
 
 def test_listing_and_checking_load_no_torch():
     script = (
-        "import sys; from vaerecon.models import checkpoints; checkpoints.describe(); "
-        "checkpoints.check_source('tiny'); print('torch' in sys.modules)"
+        "import sys; from vaerecon.models import sources; sources.describe(); "
+        "sources.check_source('tiny'); print('torch' in sys.modules)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
@@ -732,6 +733,6 @@ def test_listing_and_checking_load_no_torch():
 
 
 def test_cached_of_the_bundled_model_is_its_size():
-    folder = Path(checkpoints.__file__).parents[1] / "bundled/tiny"
+    folder = Path(sources.__file__).parents[1] / "bundled/tiny"
     names = [*WANTED, "fast/config.json", "fast/diffusion_pytorch_model.safetensors"]
-    assert checkpoints.cached("tiny") == sum((folder / name).stat().st_size for name in names)
+    assert sources.cached("tiny") == sum((folder / name).stat().st_size for name in names)

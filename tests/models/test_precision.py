@@ -13,7 +13,6 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from vaerecon.models import precision
 from vaerecon.models.checkpoints import load
-from vaerecon.utils.threads import on_cores
 
 
 def make_vae() -> AutoencoderKL:
@@ -195,35 +194,3 @@ def test_threads_by_environment(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert precision.pick_threads() in (1, before)
     assert torch.get_num_threads() == before
-
-
-def test_on_cores_within_on_cores_does_not_wait_for_itself():
-    """More pieces than threads, each of which has pieces of its own."""
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-
-        def row(i: int) -> torch.Tensor:
-            return on_cores(lambda j: torch.tensor(10 * i + j), 3)
-
-        assert on_cores(row, 4).tolist() == [[10 * i + j for j in range(3)] for i in range(4)]
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_on_cores_keeps_order_and_puts_threads_back():
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(2)
-        seen = on_cores(lambda i: torch.tensor([i, torch.get_num_threads()]), 5)
-        assert seen.tolist() == [[i, 1] for i in range(5)]
-        assert torch.get_num_threads() == 2
-
-        def fail(i: int) -> torch.Tensor:
-            raise ValueError(f"clip {i}")
-
-        with pytest.raises(ValueError, match="clip 0"):
-            on_cores(fail, 3)
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)

@@ -32,7 +32,8 @@ from test_checkpoints import (
     save_small,
 )
 
-from vaerecon.models.checkpoints import check_source, load
+from vaerecon.models.checkpoints import load
+from vaerecon.models.sources import check_source
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
 HUGE = 10**12

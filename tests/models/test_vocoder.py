@@ -275,8 +275,8 @@ def test_receptive_field_is_exact_where_every_weight_counts():
 @pytest.mark.parametrize("lag", [0, 16, -200])
 def test_chunks_equal_the_whole(rates_kernels, lag):
     model = build(rates_kernels)
-    whole = vocode(model, LONG, lag=lag, chunk=10**6)
-    chunked = vocode(model, LONG, lag=lag, chunk=300)
+    whole = vocode(model, LONG, lag=lag, chunk_seconds=10**4)
+    chunked = vocode(model, LONG, lag=lag, chunk_seconds=3)
     assert whole.std() > 0.02
     # the bound; measured: 0, for every sum has the same terms
     torch.testing.assert_close(chunked, whole, atol=1e-4, rtol=0)
@@ -285,12 +285,12 @@ def test_chunks_equal_the_whole(rates_kernels, lag):
 def test_chunks_of_a_single_item_and_of_odd_lengths():
     model = build()
     for n_samples in (700 * 160 + 500, 700 * 160 - 99, 1000):
-        whole = vocode(model, LONG[0], n_samples, lag=16, chunk=10**6)
-        chunked = vocode(model, LONG[0], n_samples, lag=16, chunk=250)
+        whole = vocode(model, LONG[0], n_samples, lag=16, chunk_seconds=10**4)
+        chunked = vocode(model, LONG[0], n_samples, lag=16, chunk_seconds=2.5)
         assert chunked.shape == (n_samples,)
         torch.testing.assert_close(chunked, whole, atol=1e-4, rtol=0)
 
 
 def test_a_chunk_shorter_than_what_it_needs_is_refused():
     with pytest.raises(ValueError, match=r"chunk: got windows of 20.*expected at least"):
-        vocode(build(), LONG, chunk=20)
+        vocode(build(), LONG, chunk_seconds=0.2)

@@ -18,7 +18,7 @@ import soundfile as sf
 import torch
 from conftest import make_sound
 
-from vaerecon.audio.buffers import FileTrack, MemoryTrack
+from vaerecon.audio.buffers import FileTrack, FolderStore, MemoryTrack
 from vaerecon.audio.clip import Clip, load_audio, stream_audio, wav_header, write_wav
 from vaerecon.audio.samples import measure_level, normalize_level
 from vaerecon.bundled import demo_clips
@@ -94,6 +94,37 @@ def test_from_file_to_file_is_what_memory_gives(in_memory, from_file):
             for entry in analysis[group].values():
                 del entry["seconds"], entry["real_time_factor"]
     assert ours == theirs
+    assert found.table.index.equals(in_memory.table.index)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        lambda found: found.audio,
+        lambda found: found.mel,
+        lambda found: found.methods["griffinlim"].samples,
+        lambda found: found.save("nowhere"),
+    ],
+)
+def test_the_result_of_a_file_has_no_arrays_and_says_so(from_file, arrays):
+    with pytest.raises(ValueError, match=r"no arrays.*pipe\(load_audio\(path\)\)"):
+        arrays(from_file[0])
+    assert not Path("nowhere").exists()
+
+
+def test_a_long_file_needs_little_disk_on_its_way(in_windows, sound_path, tmp_path, monkeypatch):
+    """At the end: the normalised samples, the mels and the latent; sounds are results, or gone."""
+    left = {}
+    real = FolderStore.__exit__
+
+    def look(store, *error):
+        left.update({p.name: p.stat().st_size for p in store.scratch.iterdir()})
+        real(store, *error)
+
+    monkeypatch.setattr(FolderStore, "__exit__", look)
+    found = in_windows.reconstruct_file(sound_path, tmp_path, "silence", exclude_metrics=SLOW)
+    samples, frames = found.clip.n_samples, found.frames
+    assert sum(left.values()) == 4 * (samples + 2 * 64 * frames + found.latent_values)
 
 
 def test_a_short_file_is_computed_whole(tiny, clip, tmp_path):

@@ -188,7 +188,7 @@ def test_the_pipeline_takes_what_is_one_sound_without_doubt(tiny, tmp_path):
 
     def through(thing) -> np.ndarray:
         result = tiny(thing, ["silence"], without_vae=False, exclude_metrics=SLOW)
-        return result.findings.clip.sha256
+        return result.clip.sha256
 
     whole = through(expected)
     for thing in (
@@ -200,7 +200,7 @@ def test_the_pipeline_takes_what_is_one_sound_without_doubt(tiny, tmp_path):
         (torch.tensor(x), np.int64(22050)),
     ):
         assert through(thing) == whole
-    assert tiny(path, ["silence"], exclude_metrics=SLOW).findings.clip.name == "song"
+    assert tiny(path, ["silence"], exclude_metrics=SLOW).clip.name == "song"
     for thing in ((22050, x), {"audio": {"array": x}}, open(path, "rb"), (x, x)):  # noqa: SIM115
         with pytest.raises(ValueError, match=r"Clip.from_samples|load_audio"):
             tiny(thing)
@@ -235,7 +235,7 @@ tiny.set_progress_bar_config(disable=True)
 alone = {n: tiny(clip, [n], without_vae=False, exclude_metrics=METRICS).audio[n] for n in SINGLE}
 others = [name for name in METRICS if name != "visqol"]
 measured = tiny(clip, "all", without_vae=False, exclude_metrics=others)
-assert measured.findings.methods["vocoder"].scores["visqol"] > 1
+assert measured.methods["vocoder"].scores["visqol"] > 1
 orders = {tuple(o): tiny(clip, o, without_vae=False, exclude_metrics=METRICS)
           for o in itertools.permutations(SINGLE)}
 for order, together in {"all, with ViSQOL": measured, **orders}.items():

@@ -25,11 +25,6 @@ class MemoryTrack:
         self.values, self.axis = values, axis
 
     @property
-    def content(self) -> torch.Tensor:
-        """What a result holds: here the tensor."""
-        return self.values
-
-    @property
     def shape(self) -> torch.Size:
         """Of the whole."""
         return self.values.shape
@@ -57,11 +52,6 @@ class FileTrack:
         self._file.write(header)
 
     @property
-    def content(self) -> FileTrack:
-        """What a result holds: here the track itself."""
-        return self
-
-    @property
     def shape(self) -> torch.Size:
         """Of the whole, time in its place."""
         place = self.axis % (len(self._row) + 1)
@@ -85,7 +75,7 @@ class FileTrack:
         width = int(np.prod(self._row))
         values = np.empty((stop - start, *self._row), "<f4")
         self._file.seek(self._offset + 4 * width * start)
-        if self._file.readinto(values) != values.nbytes:
+        if self._file.readinto(values.data) != values.nbytes:
             raise OSError(f"{self.path.name}: ends before {stop}; was it changed during the run?")
         # time from the front to its place
         return torch.from_numpy(values.astype(np.float32, copy=False)).movedim(0, self.axis)
@@ -106,8 +96,9 @@ class MemoryStore:
         kept = [piece.cpu() for piece in pieces]
         return MemoryTrack(kept[0] if len(kept) == 1 else torch.cat(kept, axis), axis)
 
-    def drop(self, track: Track) -> None:
-        """Say that ``track`` is not needed any more."""
+    def release(self, track: Track) -> Track | None:
+        """Say that the run needs ``track`` no more: in memory it stays, for the result."""
+        return track
 
 
 class FolderStore:
@@ -151,10 +142,12 @@ class FolderStore:
             track.append(piece)
         return track
 
-    def drop(self, track: FileTrack) -> None:
-        """Delete what is not needed any more."""
-        track.close()
-        track.path.unlink()
+    def release(self, track: Track) -> Track | None:
+        """Delete a file that the run needs no more; gives what is left, None."""
+        if isinstance(track, FileTrack):
+            track.close()
+            track.path.unlink()
+        return None
 
 
 Store = MemoryStore | FolderStore

@@ -43,7 +43,8 @@ from vaerecon.audio.conversion import (
     mix_down,
     resample_blocks,
 )
-from vaerecon.audio.decoding import OpenSoundFile, check_path, check_sound_file, open_sound_file
+from vaerecon.audio.decoding import OpenSoundFile, open_sound_file
+from vaerecon.audio.paths import check_path, check_sound_file
 from vaerecon.utils.files import name_to_text, text_to_name
 from vaerecon.utils.numbers import is_number
 

@@ -45,7 +45,8 @@ def mix_down(block: np.ndarray, name: str) -> np.ndarray:
     """``[n, channels]``, checked to be finite, to ``[n]``: the mean of the channels."""
     check_finite(block, name)
     with numpy_defaults():
-        return block.mean(axis=1, dtype=np.float64).astype(np.float32)
+        mono: np.ndarray = block.mean(axis=1, dtype=np.float64).astype(np.float32)
+    return mono
 
 
 def full_scale(dtype: Any) -> float:

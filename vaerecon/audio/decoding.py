@@ -14,14 +14,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import stat
 import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import pairwise
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 import soundfile
@@ -29,16 +28,6 @@ import soundfile
 from vaerecon.audio.conversion import mix_down, resample_blocks
 from vaerecon.audio.joined_files import Span, find_mp3_streams, find_streams
 
-# suffixes of what is found in a folder; a file that is named itself may have any
-BY_LIBSNDFILE = (
-    "wav wave bwf rf64 w64 flac ogg oga opus mp3 mp2 aiff aif aifc au snd caf voc sph nist ircam "
-    "sf svx 8svx avr pvf paf htk sd2"
-)
-BY_FFMPEG = (
-    "m4a m4b m4r mp4 m4v mov 3gp 3gpp 3g2 aac wma wmv asf webm weba mkv mka avi flv amr awb wv ape "
-    "tta tak mpc ac3 eac3 dts dsf mpga spx ogv mpg mpeg vob ts mts m2ts"
-)
-SUFFIXES = frozenset(f".{suffix}" for suffix in f"{BY_LIBSNDFILE} {BY_FFMPEG}".split())
 BLOCK = 2**18  # values (all channels) read at once: 1 MiB
 MOST = 8192  # samples per byte: FLAC has 65535 in a frame of 12 bytes; more is no known length
 # Containers that ffmpeg may open. Playlists are not among them: they name other files and hosts.
@@ -49,9 +38,6 @@ FFMPEG_FORMATS = (
 # Where ffmpeg may jump to a second: MP4 and QuickTime (exact), webm, mkv and wma (by coarse time
 # stamps). In others it errs by milliseconds or is slow anyway: they are decoded from their start.
 SEEKABLE = re.compile(rb"....ftyp|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75", re.DOTALL)
-
-# two letters or more, not a drive of Windows; a pathlib.Path loses the second slash
-ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.+)", re.DOTALL)
 
 Path = str | os.PathLike[str]
 Bytes = tuple[int, int] | None  # of a file that are one stream; None for all
@@ -101,7 +87,8 @@ def _open_stream(
     """One stream by what can read it; ``guessed``: libsndfile only guesses how long it is."""
     name = repr(os.fspath(path))
     size = os.path.getsize(path) if part is None else part[1] - part[0]
-    with _libsndfile(path, part) or nullcontext() as sound, ExitStack() as stack:
+    with ExitStack() as stack:
+        sound: Any = stack.enter_context(_libsndfile(path, part) or nullcontext())
         known = sound is not None and not guessed and 0 < sound.frames <= MOST * size
         ffmpeg = None if known else find_ffmpeg()
         source = None
@@ -135,56 +122,9 @@ def find_ffmpeg() -> str | None:
     try:
         from imageio_ffmpeg import get_ffmpeg_exe
 
-        return get_ffmpeg_exe()
+        return str(get_ffmpeg_exe())
     except (ImportError, RuntimeError):  # RuntimeError: the package without a program
         return None
-
-
-def check_path(path: Path) -> None:
-    """Raise ``ValueError`` for what is no path, such as samples or an address on a network."""
-    if not isinstance(path, str | os.PathLike):
-        raise ValueError(
-            f"path: got {type(path).__name__}, expected the name of a sound file (str or Path); "
-            "for samples in memory use vaerecon.Clip.from_samples(samples, sample_rate), for an "
-            "open file vaerecon.Clip.from_samples(*soundfile.read(file))"
-        )
-    address = ADDRESS.fullmatch(os.fspath(path))
-    if address is None or os.path.lexists(path):
-        return
-    scheme, rest = address.groups()
-    url = f"{scheme}://{rest}"
-    if scheme.lower() == "file":
-        raise ValueError(f"got the address {url!r}, expected a path; write '/{rest}'")
-    name = os.path.basename(rest.partition("?")[0]) or "the file"
-    raise ValueError(
-        f"got the address {url!r}, expected what is on this machine; download it first "
-        f"(curl -LO {url!r}) and write {name!r}"
-    )
-
-
-def check_sound_file(path: Path) -> str:
-    """Raise the ``OSError`` that fits if ``path`` is no readable file; its name for messages."""
-    check_path(path)
-    name = repr(os.fspath(path))
-    try:
-        status = os.stat(path)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(f"got the folder {name}, expected a sound file; name one in it")
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(f"got {name}, expected a sound file; it is a pipe or a device")
-        with open(path, "rb"):
-            pass
-    except FileNotFoundError:
-        raise FileNotFoundError(
-            f"got {name}, expected a sound file; there is none: check the name and the folder"
-        ) from None
-    except PermissionError:
-        raise PermissionError(
-            f"got {name}, expected a file that may be read; change its permissions"
-        ) from None
-    if not status.st_size:
-        raise ValueError(f"got {name}, expected a sound file; it is empty (0 bytes)")
-    return name
 
 
 def _libsndfile(path: Path, part: Bytes = None) -> soundfile.SoundFile | None:
@@ -301,6 +241,7 @@ def _from_ffmpeg(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
         ) as process,
     ):
+        output = cast("IO[bytes]", process.stdout)  # a pipe, as asked for
 
         def complaint() -> str:
             status = process.wait()
@@ -313,7 +254,7 @@ def _from_ffmpeg(
 
         def blocks() -> Iterator[np.ndarray]:
             frame = 4 * channels  # bytes
-            while data := process.stdout.read(max(1, BLOCK // channels) * frame):
+            while data := output.read(max(1, BLOCK // channels) * frame):
                 whole = data[: len(data) // frame * frame]
                 yield np.frombuffer(whole, ">f4").astype(np.float32).reshape(-1, channels)
             if text := complaint():
@@ -321,14 +262,14 @@ def _from_ffmpeg(
 
         try:
             # Sun AU: magic, size of the header, size of the data, encoding, rate, channels
-            header = process.stdout.read(24)
+            header = output.read(24)
             if len(header) < 24:
                 raise ValueError(
                     f"got {os.fspath(path)!r}, neither libsndfile nor ffmpeg can read it "
                     f"({complaint()}); expected a sound file: is it complete, is it sound at all?"
                 )
             _, size, _, _, rate, channels = struct.unpack(">4s5I", header)
-            process.stdout.read(size - len(header))
+            output.read(size - len(header))
             stop = None if last is None else (last - skipped) * rate
             sound = _cut(blocks(), (first - skipped) * rate, stop)
             yield OpenSoundFile(rate, None, sound, notes)

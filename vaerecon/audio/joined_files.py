@@ -18,7 +18,10 @@ import io
 import os
 import re
 import struct
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer  # in collections.abc since Python 3.12
 
 SHORTEST = 1500  # bytes behind the end of an MP3 that may be a stream: more than its largest frame
 FIRST_OGG_PAGE = rb"OggS\0[\x02\x06]"
@@ -46,7 +49,7 @@ class Span(io.RawIOBase):
         self._at = (0, self._at, self._size)[whence] + offset
         return self._at
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         """As of any file."""
         view = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
         self._file.seek(self._start + self._at)
@@ -83,7 +86,8 @@ def find_streams(path: str | os.PathLike[str]) -> list[int]:
 
 def find_mp3_streams(path: str | os.PathLike[str]) -> list[int] | None:
     """The same for an MP3; None where a stream has no header that tells how long it is."""
-    starts, place, size = [], 0, os.path.getsize(path)
+    starts: list[int] = []
+    place, size = 0, os.path.getsize(path)
     with open(path, "rb") as file:
         while not starts or size - place >= SHORTEST:
             starts.append(place)
@@ -108,7 +112,8 @@ def _places(file: BinaryIO, pattern: bytes) -> list[int]:
 
 def _ogg_starts(file: BinaryIO) -> list[int]:
     """Of chained streams. Those beside one another (sound and picture) begin together."""
-    starts, behind = [], None
+    starts: list[int] = []
+    behind = None
     for place in _places(file, FIRST_OGG_PAGE):
         if place != behind:
             starts.append(place)
@@ -120,7 +125,8 @@ def _ogg_starts(file: BinaryIO) -> list[int]:
 
 def _chunk_starts(file: BinaryIO, head: bytes, layout: str) -> list[int]:
     """Of WAV or AIFF: each says how long it is."""
-    starts, place, here = [], 0, head
+    starts: list[int] = []
+    place, here = 0, head
     while len(here) == 12 and (here[:4], here[8:]) == (head[:4], head[8:]):
         starts.append(place)
         (length,) = struct.unpack(layout, here[4:8])

@@ -55,17 +55,17 @@ class Level:
 def as_float32(values: ArrayLike, name: str) -> torch.Tensor:
     """Real numbers as a float32 tensor; numpy arrays of any byte order and stride are copied."""
     if isinstance(values, torch.Tensor):
-        kind, x = ("c" if values.is_complex() else "f"), values
+        is_real = not values.is_complex()
     else:
-        array = np.asarray(values)
-        kind, x = array.dtype.kind, array
-    if kind not in "fiub":
-        raise ValueError(f"{name}: got {x.dtype}, expected real numbers, such as float32")
-    if isinstance(x, np.ndarray):
-        # whatever the caller has numpy do about errors: what becomes infinite is refused later
-        with np.errstate(over="ignore", under="ignore"):
-            x = torch.from_numpy(np.array(x, dtype=np.float32, order="C"))
-    return x.to(torch.float32)
+        values = np.asarray(values)
+        is_real = values.dtype.kind in "fiub"
+    if not is_real:
+        raise ValueError(f"{name}: got {values.dtype}, expected real numbers, such as float32")
+    if isinstance(values, torch.Tensor):
+        return values.to(torch.float32)
+    # whatever the caller has numpy do about errors: what becomes infinite is refused later
+    with np.errstate(over="ignore", under="ignore"):
+        return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
 
 
 def as_samples(samples: ArrayLike) -> torch.Tensor:
@@ -156,8 +156,9 @@ def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:
         What was removed; ``level.restore`` puts the level back.
     """
     x = as_samples(samples)
-    along = {"dim": -1, "keepdim": x.ndim == 2}
-    level = _level(x.mean(**along), x.amin(**along), x.amax(**along))
+    batched = x.ndim == 2
+    mean, lowest, highest = x.mean(-1, batched), x.amin(-1, batched), x.amax(-1, batched)
+    level = _level(mean, lowest, highest)
     return level.apply(x), level
 
 

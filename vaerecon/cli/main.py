@@ -166,7 +166,7 @@ def models() -> None:
     """List the variants: what each is for, its size, what is cached, and its licence."""
     from rich.table import Table
 
-    from vaerecon.models.checkpoints import describe
+    from vaerecon.models.sources import describe
 
     table = Table("variant", "source", "for", "download", "cached", "licence", box=None)
     for row in describe():
@@ -185,7 +185,8 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
     """Reconstruct, save, print. Quick checks come first, then torch is imported."""
     from vaerecon.audio.clip import look_at
     from vaerecon.methods import select_methods
-    from vaerecon.models.checkpoints import check_hub, check_source
+    from vaerecon.models.checkpoints import check_hub
+    from vaerecon.models.sources import check_source
 
     names = select_methods(methods)
     check_source(model)

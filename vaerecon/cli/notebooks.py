@@ -35,7 +35,8 @@ def report(clip, output, model, methods, max_length, seed, timeout):
     from vaerecon.audio.clip import load_audio
     from vaerecon.bundled import DEMO_CLIP, demo_clips
     from vaerecon.methods import select_methods
-    from vaerecon.models.checkpoints import check_hub, check_source
+    from vaerecon.models.checkpoints import check_hub
+    from vaerecon.models.sources import check_source
 
     select_methods(methods)
     check_source(model)

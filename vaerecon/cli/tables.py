@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vaerecon.metrics.scores import Metric
-    from vaerecon.pipeline.result import Findings
+    from vaerecon.pipeline.result import Reconstruction
 
 
 def new_console() -> Console:
@@ -51,7 +51,7 @@ def _table(time: str, shown: list[Metric]) -> Table:
     return table
 
 
-def show_scores(result: Findings, console: Console) -> None:
+def show_scores(result: Reconstruction, console: Console) -> None:
     """The summary table, and beneath it what each number does not tell."""
     shown = [
         metric

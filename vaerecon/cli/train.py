@@ -178,7 +178,7 @@ def _objective(run, part: str, output: Path, resume: bool, chosen: dict) -> Any:
 
 def _check_source(part: str, source: str) -> None:
     """Refuse at once a model that cannot be one."""
-    from vaerecon.models.checkpoints import check_source
+    from vaerecon.models.sources import check_source
     from vaerecon.training.weights import part_folder
 
     if part == "fast" or part_folder(part, source) is None:
@@ -187,7 +187,7 @@ def _check_source(part: str, source: str) -> None:
 
 def _prepare(data: tuple[Path, ...], output: Path, threads: int | None) -> None:
     """Make the quick checks; then set up the log and torch's threads."""
-    from vaerecon.audio.decoding import check_path
+    from vaerecon.audio.paths import check_path
 
     for folder in data:
         check_path(folder)

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vaerecon.audio.decoding import MOST, check_path
-from vaerecon.audio.folders import left_out, plain_text, sounds_below
+from vaerecon.audio.decoding import MOST
+from vaerecon.audio.paths import check_path, left_out, plain_text, sounds_below
 from vaerecon.utils.files import text_to_name
 
 BATCH = 10.0  # s of sound that a worker gets at once: what a kill loses, and the cost of asking

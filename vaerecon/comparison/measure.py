@@ -12,18 +12,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib.metadata import version
 from pathlib import PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from vaerecon.audio.folders import plain_text
+from vaerecon.audio.paths import plain_text
 from vaerecon.comparison.clips import SoundFile
 from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import metric_names
 
 if TYPE_CHECKING:
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
-    from vaerecon.pipeline.result import Findings
+    from vaerecon.pipeline.result import Reconstruction
 
 IN_MEMORY = 60  # s; a longer clip goes through temporary files, in memory that does not grow
 _ONE_AT_A_TIME = Lock()  # a Dask worker may have several threads; STOI's seed and warnings may not
@@ -60,8 +61,6 @@ def describe_model(settings: Settings) -> dict[str, Any]:
         Those of :meth:`vaerecon.ReconstructionPipeline.from_pretrained`; a method that is unknown
         here.
     """
-    from importlib.metadata import version
-
     try:
         select_methods(settings.methods)
         metric_names("metrics", settings.metrics)
@@ -117,8 +116,8 @@ def _measure_one(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            findings = _findings(file, settings, pipe)
-            entry = make_entry(file, **_of_clip(findings), rows=_rows(findings))
+            result = _reconstruct(file, settings, pipe)
+            entry = make_entry(file, **_of_clip(result), rows=_rows(result))
         except Exception as error:  # whatever it is, it is about this clip: the others go on
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
             entry = make_entry(file, error=f"{kind}{error}")
@@ -140,7 +139,9 @@ def _without_path(text: str, file: SoundFile) -> str:
     return plain_text(" ".join(text.split()))
 
 
-def _findings(file: SoundFile, settings: Settings, pipe: ReconstructionPipeline) -> Findings:
+def _reconstruct(
+    file: SoundFile, settings: Settings, pipe: ReconstructionPipeline
+) -> Reconstruction:
     from vaerecon.audio.clip import load_audio
 
     options = {
@@ -150,33 +151,23 @@ def _findings(file: SoundFile, settings: Settings, pipe: ReconstructionPipeline)
         "exclude_metrics": settings.exclude_metrics,
     }
     if file.seconds <= IN_MEMORY:
-        return pipe(load_audio(file.path, settings.max_length), **options).findings
+        return pipe(load_audio(file.path, settings.max_length), **options)
     with tempfile.TemporaryDirectory() as folder:
         return pipe.reconstruct_file(file.path, folder, max_length=settings.max_length, **options)
 
 
-def _of_clip(findings: Findings) -> dict[str, Any]:
+def _of_clip(result: Reconstruction) -> dict[str, Any]:
     return {
-        "duration_s": findings.clip.duration,
-        "sha256": findings.clip.sha256,
-        "vae_mae_nepers": findings.vae_mae,
+        "duration_s": result.clip.duration,
+        "sha256": result.clip.sha256,
+        "vae_mae_nepers": result.vae_mae,
     }
 
 
-def _rows(findings: Findings) -> list[dict[str, Any]]:
-    """One a method and source, as in analysis.json."""
-    return [
-        {
-            "method": name,
-            "through_vae": through_vae,
-            **found.scores,
-            "seconds": found.seconds,
-            "real_time_factor": found.seconds / findings.clip.duration,
-            "lag_samples": found.lag,
-            "gain": found.gain,
-            "notes": [f"{metric}: {reason}" for metric, reason in found.scores.notes.items()],
-        }
-        for name in findings.methods
-        for through_vae, group in ((True, findings.methods), (False, findings.without_vae))
-        if (found := group.get(name)) is not None
-    ]
+def _rows(result: Reconstruction) -> list[dict[str, Any]]:
+    """One a method and source, flat, the sources of a method side by side."""
+    rows = []
+    for row in sorted(result.rows(), key=lambda row: list(result.methods).index(row["method"])):
+        notes = [f"{metric}: {reason}" for metric, reason in row["notes"].items()]
+        rows.append({**row.pop("metrics"), **row, "notes": notes})
+    return rows

@@ -39,7 +39,7 @@ from vaerecon.comparison.workers import (
 )
 from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import METRICS, metric_names
-from vaerecon.models.checkpoints import VARIANTS, check_source
+from vaerecon.models.sources import VARIANTS, check_source
 from vaerecon.utils.files import text_to_name
 from vaerecon.utils.numbers import check_whole
 

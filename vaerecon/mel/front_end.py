@@ -138,7 +138,7 @@ def stft_section(
     missing = stop - max(0, start) - x.shape[-1]
     padded = F.pad(batched, (max(0, -start), max(0, missing)), mode="reflect")
     frames = padded.unfold(-1, config.n_fft, config.hop_length)  # a view: [B, T, n_fft]
-    spectrum = torch.fft.rfft(frames * hann_window(config, str(x.device)))
+    spectrum: torch.Tensor = torch.fft.rfft(frames * hann_window(config, str(x.device)))
     spectrum = spectrum[:, wanted]
     return spectrum if x.ndim == 2 else spectrum[0]
 

@@ -50,7 +50,7 @@ def istft_frames(
     check_frames(spectrum, n_samples, config, framing)
     window = hann_window(config, str(spectrum.device))
     batch = (spectrum if spectrum.ndim == 3 else spectrum[None]).to(torch.complex64)
-    signal = empty_signal(*batch.shape[:2], window, config)
+    signal = empty_signal(batch.shape[0], batch.shape[1], window, config)
     add_frames(signal, torch.fft.irfft(batch, n=config.n_fft), window)
     signal = (signal * inverse_overlap(batch.shape[1], window, config)).flatten(1)
     start = config.padding(framing)

@@ -10,15 +10,12 @@ in a round trip it cancels. Multiply by ``vae.config.scaling_factor`` to hand a 
 
 The model runs in its own dtype on its own device; results are float32 on that device.
 
-Any length in flat memory: up to ``chunk`` frames (30 s) the model sees the whole; what is longer
+Any length in flat memory: up to ``chunk_seconds`` (30) the model sees the whole; what is longer
 goes through it in windows that overlap by 2 s (see :mod:`vaerecon.utils.windows`). The convolutions
 lose nothing by that: the 0.72 s of context beside every fade are more than they reach. Two things
-are approximated, because in the whole they are taken over every frame at once: the statistics of
-the group normalisations and the attention in the middle of the model are those of the window.
-Windows of 30 s are nearer to the 10 s that AudioLDM2 learned from than an hour is; what the
-difference does to the mel, and whether the joins can be heard, is measured by ``python -m
-benchmarks.length
---vae-only``.
+are approximated: the statistics of the group normalisations and the attention in the middle of the
+model are those of the window. What that does to the mel is measured by
+``python -m benchmarks.length --vae-only``.
 
 Notebook: ``02_vae_round_trip``.
 
@@ -31,25 +28,27 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from vaerecon.audio.buffers import MemoryTrack
 from vaerecon.audio.samples import ArrayLike, Reader
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import check_log_mel
+from vaerecon.models.placement import overflow_text
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import device_of, one_by_one
 from vaerecon.utils.windows import CHUNK_SECONDS, overlap_windows, plan_windows
 
-CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
-
 
 def reduction(vae: Any) -> int:
     """Mel frames (and mel bins) per latent position: each block but the last halves (4)."""
-    return 2 ** (len(vae.config.block_out_channels) - 1)
+    halvings: int = len(vae.config.block_out_channels) - 1
+    return int(2**halvings)
 
 
 def check_latent(vae: Any, latent: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
@@ -76,23 +75,59 @@ def check_latent(vae: Any, latent: ArrayLike, config: MelConfig = AUDIOLDM_MEL) 
     return x.to(torch.float32)
 
 
-def _check_finite(x: torch.Tensor, stage: str, cause: str) -> torch.Tensor:
+def _check_finite(x: torch.Tensor, stage: str, cause: str) -> None:
     if not torch.isfinite(x).all():
         raise ValueError(f"{stage}: got NaN or infinite values, expected finite ones; {cause}")
-    return x
 
 
-def _overflow(model: Any) -> str:
-    """The likely cause of a non-finite result, and the fix."""
-    if model.dtype == torch.float16:
-        return "float16 overflowed: load with dtype='float32' or 'bfloat16'"
-    return f"the model ran in {str(model.dtype).removeprefix('torch.')}: are its weights intact?"
+def _in_windows(
+    vae: Any,
+    function: Callable[[torch.Tensor], torch.Tensor],
+    read: Reader,
+    n_positions: int,
+    chunk_seconds: float,
+    config: MelConfig,
+    unit: int,
+    stage: str,
+) -> Iterator[torch.Tensor]:
+    """``function`` of a long input that is read in sections, piece by piece along axis -2.
+
+    Parameters
+    ----------
+    function
+        Of a batch ``[B, C, ., .]``, in the model's dtype and on its device.
+    read
+        ``(start, stop)``, in latent positions, to a section ``[C, ., .]`` or ``[B, C, ., .]``.
+    n_positions
+        Latent positions of the whole.
+    unit
+        Values of the result for each latent position.
+    """
+
+    def window(start: int, stop: int) -> torch.Tensor:
+        x = read(start, stop)
+        # the layout in memory decides how the library convolves, and so the last bits: always one
+        batch = (x[None] if x.ndim == 3 else x).contiguous()
+        found = one_by_one(function, batch.to(device_of(vae), vae.dtype)).float()
+        _check_finite(found, stage, overflow_text(vae))
+        return found[0] if x.ndim == 3 else found
+
+    plan = plan_windows(chunk_seconds, config.frames_per_second / reduction(vae))
+    yield from overlap_windows(n_positions, window, plan, unit=unit, axis=-2, stage=stage)
+
+
+def _joined(pieces: Iterator[torch.Tensor]) -> torch.Tensor:
+    kept = list(pieces)
+    return kept[0] if len(kept) == 1 else torch.cat(kept, dim=-2)
 
 
 @torch.no_grad()
 @without_autocast
 def posterior(
-    vae: Any, log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL, chunk: int = CHUNK_FRAMES
+    vae: Any,
+    log_mel: ArrayLike,
+    config: MelConfig = AUDIOLDM_MEL,
+    chunk_seconds: float = CHUNK_SECONDS,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and log-variance of the latent's normal distribution, given a log-mel.
 
@@ -105,8 +140,8 @@ def posterior(
         is padded with silence, which is ``config.log_floor`` (-11.51; 0.0 would be a loud frame).
     config
         The front-end that ``log_mel`` comes from.
-    chunk
-        Frames that the model sees at once (module docstring).
+    chunk_seconds
+        Longest stretch that the model sees at once (module docstring).
 
     Returns
     -------
@@ -119,18 +154,11 @@ def posterior(
     ValueError
         For another layout, or if the input or the result is not finite.
 
-    References
-    ----------
-    Module docstring, [1]_.
     """
     x = check_log_mel(log_mel, config)
-
-    def read(start: int, stop: int) -> torch.Tensor:
-        return x[..., start:stop, :]
-
-    pieces = list(posterior_pieces(vae, read, x.shape[-2], config, chunk))
-    both = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-2)
-    return both[0], both[1]
+    read = MemoryTrack(x, -2).read
+    both = _joined(posterior_pieces(vae, read, x.shape[-2], config, chunk_seconds))
+    return both[..., 0, :, :, :], both[..., 1, :, :, :]
 
 
 def posterior_pieces(
@@ -138,7 +166,7 @@ def posterior_pieces(
     read: Reader,
     n_frames: int,
     config: MelConfig = AUDIOLDM_MEL,
-    chunk: int = CHUNK_FRAMES,
+    chunk_seconds: float = CHUNK_SECONDS,
 ) -> Iterator[torch.Tensor]:
     """:func:`posterior` of a log-mel that is read in sections, piece by piece.
 
@@ -152,7 +180,7 @@ def posterior_pieces(
     Yields
     ------
     torch.Tensor
-        Mean and log-variance, ``[2, 8, l, 16]`` or ``[2, B, 8, l, 16]``; the ``l`` add up to
+        Mean and log-variance, ``[2, 8, l, 16]`` or ``[B, 2, 8, l, 16]``; the ``l`` add up to
         ``ceil(n_frames / 4)``.
     """
     frames = reduction(vae)  # per latent position
@@ -161,39 +189,22 @@ def posterior_pieces(
         found = vae.encode(picture).latent_dist
         return torch.stack([found.mean, found.logvar], dim=1)  # [B, 2, 8, l, 16]
 
-    def window(start: int, stop: int) -> torch.Tensor:
+    def section(start: int, stop: int) -> torch.Tensor:
         x = read(start * frames, min(stop * frames, n_frames))
         _check_finite(x, "log-mel", "clean the samples that it was computed from")
         x = F.pad(x, (0, 0, 0, -x.shape[-2] % frames), value=config.log_floor)
-        # [T, M] -> [1, 1, T, M]; [B, T, M] -> [B, 1, T, M]: a picture with one channel
-        picture = x[None, None] if x.ndim == 2 else x[:, None]
-        found = one_by_one(encoded, picture.to(device_of(vae), vae.dtype))
-        both = found.transpose(0, 1).float()
-        _check_finite(both, "VAE encoder", _overflow(vae))
-        return both[:, 0] if x.ndim == 2 else both
+        # [T, M] -> [1, T, M]; [B, T, M] -> [B, 1, T, M]: a picture with one channel
+        return x.unsqueeze(-3)
 
-    rate = config.frames_per_second
-    plan = plan_windows(chunk / rate, rate / frames)
-    length = -(-n_frames // frames)
-    yield from overlap_windows(length, window, plan, axis=-2, stage="VAE encoder")
+    n_positions = math.ceil(n_frames / frames)
+    return _in_windows(vae, encoded, section, n_positions, chunk_seconds, config, 1, "VAE encoder")
 
 
 def kl_nats(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     """KL divergence of a posterior from the standard normal, in nats per latent value.
 
-    Parameters
-    ----------
-    mean, logvar
-        ``[8, L, 16]`` or ``[B, 8, L, 16]``, as from :func:`posterior`.
-
-    Returns
-    -------
-    torch.Tensor
-        A scalar, or ``[B]``; at least 0. Averaged over the latent's values; differentiable.
-
-    References
-    ----------
-    Module docstring, [1]_, appendix B.
+    ``[8, L, 16]`` or ``[B, 8, L, 16]`` each, as from :func:`posterior`, to a scalar or ``[B]``: the
+    mean over the latent's values ([1]_, appendix B). Gradients pass.
     """
     return 0.5 * (mean**2 + logvar.exp() - 1.0 - logvar).mean(dim=(-3, -2, -1))
 
@@ -206,25 +217,19 @@ def encode(
     sample: bool = False,
     generator: torch.Generator | None = None,
     config: MelConfig = AUDIOLDM_MEL,
-    chunk: int = CHUNK_FRAMES,
+    chunk_seconds: float = CHUNK_SECONDS,
 ) -> torch.Tensor:
     """Encode a log-mel to a latent.
 
     Parameters
     ----------
-    vae
-        Diffusers ``AutoencoderKL`` with one channel in and out.
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers, any ``T`` (padded with silence to a multiple of 4).
+    vae, log_mel, config, chunk_seconds
+        As of :func:`posterior`.
     sample
         ``False``: the mode of the posterior, reproducible. ``True``: a draw from it, as the
         official code does.
     generator
         Where the draw's randomness comes from; required with ``sample=True``.
-    config
-        The front-end that ``log_mel`` comes from.
-    chunk
-        Frames that the model sees at once (module docstring).
 
     Returns
     -------
@@ -238,15 +243,15 @@ def encode(
 
     References
     ----------
-    Module docstring, [1]_ and [2]_. Shown in ``notebooks/02_vae_round_trip.ipynb``.
+    Module docstring, [1]_ and [2]_.
     """
     if sample and generator is None:
         raise ValueError(
             "generator: got None, expected a torch.Generator with sample=True; "
             "for example torch.Generator().manual_seed(0)"
         )
-    mean, logvar = posterior(vae, log_mel, config, chunk)
-    return draw(mean, logvar, generator) if sample else mean
+    mean, logvar = posterior(vae, log_mel, config, chunk_seconds)
+    return mean if not sample or generator is None else draw(mean, logvar, generator)
 
 
 def draw(mean: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -264,7 +269,7 @@ def decode(
     latent: ArrayLike,
     n_frames: int | None = None,
     config: MelConfig = AUDIOLDM_MEL,
-    chunk: int = CHUNK_FRAMES,
+    chunk_seconds: float = CHUNK_SECONDS,
 ) -> torch.Tensor:
     """Decode a latent to a log-mel.
 
@@ -277,10 +282,8 @@ def decode(
     n_frames
         Frames to keep, 1 to ``4 L``: the ``T`` that was encoded, to cut its padding off again.
         All by default.
-    config
-        The front-end that the log-mel is to fit.
-    chunk
-        Frames that the model makes at once (module docstring).
+    config, chunk_seconds
+        As of :func:`posterior`.
 
     Returns
     -------
@@ -295,7 +298,7 @@ def decode(
 
     References
     ----------
-    Module docstring, [2]_. Shown in ``notebooks/02_vae_round_trip.ipynb``.
+    Module docstring, [2]_.
     """
     z = check_latent(vae, latent, config)
     _check_finite(z, "latent", "an edit of it divided by zero or overflowed?")
@@ -305,12 +308,8 @@ def decode(
             f"n_frames: got {n_frames}, expected 1 to {frames} (the latent has "
             f"{z.shape[-2]} positions of {reduction(vae)} frames)"
         )
-
-    def read(start: int, stop: int) -> torch.Tensor:
-        return z[..., start:stop, :]
-
-    pieces = list(decoded_pieces(vae, read, z.shape[-2], config, chunk))
-    log_mel = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-2)
+    read = MemoryTrack(z, -2).read
+    log_mel = _joined(decoded_pieces(vae, read, z.shape[-2], config, chunk_seconds))
     return log_mel[..., :n_frames, :]
 
 
@@ -319,7 +318,7 @@ def decoded_pieces(
     read: Reader,
     n_positions: int,
     config: MelConfig = AUDIOLDM_MEL,
-    chunk: int = CHUNK_FRAMES,
+    chunk_seconds: float = CHUNK_SECONDS,
 ) -> Iterator[torch.Tensor]:
     """:func:`decode` of a latent that is read in sections, piece by piece.
 
@@ -335,19 +334,11 @@ def decoded_pieces(
     torch.Tensor
         ``[t, 64]`` or ``[B, t, 64]``; the ``t`` add up to ``4 n_positions``.
     """
-    frames = reduction(vae)  # per latent position
 
-    def window(start: int, stop: int) -> torch.Tensor:
-        z = read(start, stop)
-        # the layout in memory decides how the library convolves, and so the last bits: always one
-        batch = (z[None] if z.ndim == 3 else z).contiguous()
-        picture = one_by_one(
-            lambda one: vae.decode(one).sample, batch.to(device_of(vae), vae.dtype)
-        )
+    def decoded(batch: torch.Tensor) -> torch.Tensor:
         # [B, 1, T, M] -> [B, T, M]: the picture's one channel goes
-        log_mel = _check_finite(picture[:, 0].float(), "VAE decoder", _overflow(vae))
-        return log_mel[0] if z.ndim == 3 else log_mel
+        picture: torch.Tensor = vae.decode(batch).sample
+        return picture[:, 0]
 
-    rate = config.frames_per_second
-    plan = plan_windows(chunk / rate, rate / frames)
-    yield from overlap_windows(n_positions, window, plan, unit=frames, axis=-2, stage="VAE decoder")
+    unit = reduction(vae)
+    return _in_windows(vae, decoded, read, n_positions, chunk_seconds, config, unit, "VAE decoder")

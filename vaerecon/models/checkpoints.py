@@ -6,11 +6,7 @@ A checkpoint is two folders, ``vae/`` (a diffusers ``AutoencoderKL`` over one me
 AudioLDM 1 and MusicLDM have the same layout, so they load too. The text encoders, the UNet and the
 pickled duplicates in such a repository are never requested.
 
-What ``source`` means is decided in this order:
-
-1. a name in :data:`VARIANTS`, whatever lies in the working directory (``./tiny`` is the folder);
-2. an existing folder that holds ``vae/`` and ``vocoder/``;
-3. a hub id, ``owner/name``.
+What ``source`` means is decided in :mod:`vaerecon.models.sources`.
 
 Downloads go through the ``huggingface_hub`` client, so ``HF_ENDPOINT`` (a mirror), ``HF_HOME``,
 ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` work, and what is cached is not fetched again. The client tries
@@ -22,7 +18,6 @@ Nothing here imports torch until :func:`load` is called.
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
@@ -30,16 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaerecon.models.checkpoint_files import (
+from vaerecon.models.checkpoint_configs import models_from_configs
+from vaerecon.models.checkpoint_weights import (
     PARTS,
     PICKLES,
     check_weights,
     fill,
     find_weights,
-    models_from_configs,
     no_weights,
 )
 from vaerecon.models.hub import fetch_configs, fetch_fast, fetch_weights, hub_errors
+from vaerecon.models.sources import Place, config_paths, resolve
 
 if TYPE_CHECKING:
     import torch
@@ -47,37 +43,6 @@ if TYPE_CHECKING:
     from vaerecon.mel.config import MelConfig
 
 logger = logging.getLogger(__name__)
-
-# a page on the hub: with or without https://, perhaps of one revision
-ADDRESS = re.compile(
-    r"(?:https?://[^/]+|huggingface\.co|hf\.co)/([\w-][\w.-]*/[\w-][\w.-]*)(?:/.*)?"
-)
-
-_AUDIOLDM2_BYTES = 4 * (55_376_873 + 55_264_897)  # float32 weights of VAE and vocoder
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A checkpoint that has a name."""
-
-    name: str
-    source: str  # hub id, or a folder beside this file
-    purpose: str  # the sound it was trained for
-    licence: str  # of the weights; SPDX id in lower case, as on the hub
-    size: int | None = None  # bytes to download; None: comes with the package
-
-
-VARIANTS = {
-    variant.name: variant
-    for variant in (
-        Variant("tiny", "bundled/tiny", "trying things out", "apache-2.0"),
-        Variant("music", "cvssp/audioldm2-music", "music", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES),
-        Variant("speech", "cvssp/audioldm2", "speech", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES),
-        Variant(
-            "large", "cvssp/audioldm2-large", "general audio", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES
-        ),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -96,50 +61,6 @@ class Checkpoint:
     fast: Path | None = None  # folder of its own network for the method `fast`, if it has one
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A source, resolved: a folder or a hub id, and what is known about it."""
-
-    name: str
-    folder: Path | None = None
-    variant: Variant | None = None
-
-
-def _resolve(source: str | os.PathLike[str]) -> _Place:
-    text = os.fspath(source)
-    if text in VARIANTS:
-        variant = VARIANTS[text]
-        if variant.size is not None:
-            return _Place(variant.source, variant=variant)
-        return _Place(text, Path(__file__).parents[1] / variant.source, variant)
-    folder = Path(text).expanduser()
-    if text and folder.is_dir():
-        return _Place(folder.resolve().name, folder)
-    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", text):
-        known = [variant for variant in VARIANTS.values() if variant.source == text]
-        return _Place(text, variant=known[0] if known else None)
-    if address := ADDRESS.fullmatch(text):
-        raise ValueError(f"model: got the address {text!r}, expected its hub id: {address[1]}")
-    close = difflib.get_close_matches(text.lower(), VARIANTS, n=1, cutoff=0.5)
-    raise ValueError(
-        f"model: got {text!r}, expected a variant ({', '.join(VARIANTS)}), an existing folder or a "
-        "hub id 'owner/name'" + (f"; did you mean {close[0]!r}?" if close else "")
-    )
-
-
-def check_source(source: str | os.PathLike[str]) -> None:
-    """Refuse at once, without torch or a request, a source that cannot be one.
-
-    Raises
-    ------
-    ValueError
-        If it is no variant, no folder with ``vae/`` and ``vocoder/`` and no possible hub id.
-    """
-    place = _resolve(source)
-    if place.folder is not None:
-        _config_paths(place)
-
-
 def check_hub(source: str | os.PathLike[str], revision: str | None = None) -> None:
     """Fetch the two configs of a hub id: what is wrong is said before torch is loaded.
 
@@ -148,7 +69,7 @@ def check_hub(source: str | os.PathLike[str], revision: str | None = None) -> No
     ValueError, OSError
         As :func:`load`, for what a folder, a repository or a connection lacks.
     """
-    place = _resolve(source)
+    place = resolve(source)
     _check_names(place, revision)
     if place.folder is None:
         with hub_errors(place.name, revision):
@@ -213,7 +134,7 @@ def load(
     from vaerecon.mel.config import AUDIOLDM_MEL
     from vaerecon.models import placement, precision
 
-    place = _resolve(source)
+    place = resolve(source)
     _check_names(place, revision, variant)
     if not use_safetensors:
         raise ValueError("use_safetensors: got False, but a pickle can run code when opened")
@@ -225,8 +146,10 @@ def load(
     if licence and "-nc-" in licence:
         logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
     if place.folder is not None:
-        models = models_from_configs(_config_paths(place), place.name)
-        files, commit, fast = _find_weights(place, variant), None, _own_fast(place)
+        models = models_from_configs(config_paths(place, place.folder), place.name)
+        files, commit = _find_weights(place, place.folder, variant), None
+        # all but what a user trained goes with the bundled network
+        fast = None if place.variant else own_fast(place.folder)
     else:
         cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
         with hub_errors(place.name, revision):
@@ -259,7 +182,7 @@ def load(
     )
 
 
-def _check_names(place: _Place, revision: str | None, variant: str | None = None) -> None:
+def _check_names(place: Place, revision: str | None, variant: str | None = None) -> None:
     """Refuse what could lead elsewhere: paths are made of these names."""
     if place.folder is not None and revision is not None:
         raise ValueError(f"revision: got {revision!r} for a folder; only hub repositories have any")
@@ -276,76 +199,19 @@ def own_fast(folder: str | os.PathLike[str]) -> Path | None:
     return found if (found / "config.json").is_file() else None
 
 
-def _own_fast(place: _Place) -> Path | None:
-    """``fast/`` of a folder that a user trained; all else goes with the bundled network."""
-    if place.folder is None or place.variant is not None:
-        return None
-    return own_fast(place.folder)
-
-
-def cached(variant: str, cache_dir: str | os.PathLike[str] | None = None) -> int:
-    """Bytes of a variant that are on this machine: 0 if none, all of them for ``tiny``.
-
-    Looks at the revision that ``load`` takes by default, in the client's cache.
-    """
-    from huggingface_hub import try_to_load_from_cache
-
-    place = _resolve(variant)
-    if place.folder is not None:
-        names = ("config.json", "*.safetensors")
-        return sum(p.stat().st_size for name in names for p in place.folder.glob(f"*/{name}"))
-    total = 0
-    for part, stem in PARTS.items():
-        for name in ("config.json", f"{stem}.safetensors"):
-            found = try_to_load_from_cache(place.name, f"{part}/{name}", cache_dir)
-            path = Path(found if isinstance(found, str) else os.devnull)
-            total += path.stat().st_size if path.is_file() else 0
-    return total
-
-
-def describe() -> list[tuple[str, str, str, str, str, str]]:
-    """A row for each variant, to print: name, source, purpose, download, cached, licence."""
-    rows = []
-    for variant in VARIANTS.values():
-        here = _megabytes(cached(variant.name))
-        if variant.size is None:
-            source, download = "bundled", "none"
-        else:
-            source, download = variant.source, _megabytes(variant.size)
-        rows.append((variant.name, source, variant.purpose, download, here, variant.licence))
-    return rows
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / 1e6:.0f} MB" if size else "none"
-
-
-def _config_paths(place: _Place) -> dict[str, Path]:
-    """The two configs in a folder, there for certain."""
-    paths = {part: place.folder / part / "config.json" for part in PARTS}
-    missing = [part for part, path in paths.items() if not path.is_file()]
-    if missing:
-        fix = "expected vae/ and vocoder/ with a config.json each, as diffusers saves them"
-        if place.variant:
-            fix = "this installation lacks the bundled model: install vaerecon again"
-        names = " and no ".join(f"{part}/config.json" for part in missing)
-        raise ValueError(f"{place.name}: has no {names}; {fix}")
-    return paths
-
-
-def _find_weights(place: _Place, variant: str | None) -> dict[str, list[Path]]:
-    """The weights files in a folder, there for certain."""
+def _find_weights(place: Place, folder: Path, variant: str | None) -> dict[str, list[Path]]:
+    """The weights files in the folder of a source, there for certain."""
 
     def get(name: str) -> Path | None:
-        path = place.folder / name
+        path = folder / name
         return path if path.is_file() else None
 
     files = {}
     for part, stem in PARTS.items():
         files[part] = find_weights(get, part, variant, place.name)
         if not files[part]:
-            others = sorted((place.folder / part).glob(f"{stem}.*.safetensors"))
-            others = [path.name.removeprefix(stem).split(".")[1] for path in others]
+            paths = sorted((folder / part).glob(f"{stem}.*.safetensors"))
+            others = [path.name.removeprefix(stem).split(".")[1] for path in paths]
             has_pickle = get(f"{part}/{PICKLES[part]}") is not None
             raise no_weights(place.name, part, variant, has_pickle, others)
     return files

@@ -39,14 +39,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import check_log_mel
-from vaerecon.models.checkpoint_files import FAST, check_weights, fill, read_config
+from vaerecon.models.checkpoint_configs import read_config
+from vaerecon.models.checkpoint_weights import FAST, check_weights, fill
 from vaerecon.phase.mel_inversion import fit_to_mel, spread
 from vaerecon.phase.retrieval import griffin_lim
 from vaerecon.utils.autocast import without_autocast
@@ -71,12 +72,12 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         # [B, T, C] -> [B, C, T] for the convolution over time, and back
-        y = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
+        y: torch.Tensor = self.depthwise(x.transpose(1, 2)).transpose(1, 2)
         y = self.contract(F.gelu(self.expand(self.norm(y)), approximate="tanh"))
         return x + self.scale * y
 
 
-class MagnitudeNetwork(ModelMixin, ConfigMixin):
+class MagnitudeNetwork(ModelMixin, ConfigMixin):  # type: ignore[misc]
     """Log-mel ``[B, T, 64]`` to natural log of the STFT magnitude ``[B, T, 513]``.
 
     What the network adds is the difference to the smooth magnitude that the mel alone gives. A
@@ -120,16 +121,18 @@ class MagnitudeNetwork(ModelMixin, ConfigMixin):
     @property
     def reach(self) -> int:
         """Frames to each side on which one frame of the result depends."""
-        return (self.config.layers + 1) * (self.config.kernel // 2)
+        config = self.config
+        return int((config["layers"] + 1) * (config["kernel"] // 2))
 
     def forward(self, log_mel: torch.Tensor) -> torch.Tensor:
         """``[B, T, 64]`` nepers to ``[B, T, 513]``, natural log of magnitudes."""
-        x = (log_mel - self.config.mel_mean) / self.config.mel_deviation
+        x = (log_mel - self.config["mel_mean"]) / self.config["mel_deviation"]
         # [B, T, C] -> [B, C, T] for the convolution over time, and back
         x = self.first_norm(self.embed(x.transpose(1, 2)).transpose(1, 2))
         for block in self.blocks:
             x = block(x)
-        return _smooth(log_mel) + self.head(self.last_norm(x))
+        detail: torch.Tensor = self.head(self.last_norm(x))
+        return _smooth(log_mel) + detail
 
 
 @without_autocast
@@ -152,7 +155,9 @@ def load_network(folder: Path) -> MagnitudeNetwork:
         config = read_config(folder / "config.json", "config.json")
         sizes = inspect.signature(MagnitudeNetwork.__init__).parameters
         with torch.device("meta"):
-            network = MagnitudeNetwork(**{k: v for k, v in config.items() if k in sizes})
+            network: MagnitudeNetwork = MagnitudeNetwork(
+                **{k: v for k, v in config.items() if k in sizes}
+            )
         check_weights([folder / FAST], network, where)
         fill(network, [folder / FAST], torch.float32)
     except Exception as error:  # whatever a config or weights of another kind trip over
@@ -161,7 +166,8 @@ def load_network(folder: Path) -> MagnitudeNetwork:
             f"{where}: got no network for the method 'fast' ({reason}); "
             "`vaerecon train fast` makes one, and without the folder the bundled one is taken"
         ) from error
-    return network.eval().requires_grad_(False)
+    network.eval().requires_grad_(False)
+    return network
 
 
 @lru_cache(maxsize=4)
@@ -169,7 +175,9 @@ def bundled_network(device: str = "cpu") -> MagnitudeNetwork:
     """The network that comes with the package, on ``device``; loaded once."""
     from vaerecon.bundled import TINY
 
-    return load_network(TINY / "fast").to(device)
+    network = load_network(TINY / "fast")
+    network.to(torch.device(device))  # type: ignore[arg-type]
+    return network
 
 
 @torch.no_grad()

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vaerecon.models.checkpoint_files import FAST, PARTS, PICKLES, find_weights, no_weights
+from vaerecon.models.checkpoint_weights import FAST, PARTS, PICKLES, find_weights, no_weights
 from vaerecon.utils.files import FULL
 
 logger = logging.getLogger(__name__)
+
+LOG_IN = "log in with `hf auth login` (or set HF_TOKEN)"
 
 
 def fetch_configs(
@@ -105,51 +107,15 @@ def _getter(repo: str, commit: str, cache: dict[str, Any]) -> Callable[[str], Pa
 @contextmanager
 def hub_errors(repo: str, revision: str | None) -> Iterator[None]:
     """Say in one line what the hub client's errors mean here."""
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     endpoint = os.environ.get("HF_ENDPOINT", "the hub")
-    log_in = "log in with `hf auth login` (or set HF_TOKEN)"
     try:
         yield
-    except GatedRepoError as error:
-        raise OSError(
-            f"{repo}: gated; accept its licence on its page, then {log_in} and load again"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ValueError(
-            f"{repo}: no folder here, and not found on {endpoint}; check the spelling, or if it is "
-            f"private {log_in}"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise ValueError(f"{repo}: has no revision {revision!r} on {endpoint}") from error
     except LocalEntryNotFoundError as error:
-        status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
-        if status == 403:
-            reason = f"{endpoint} refused access (403); {log_in} with an account that may read it"
-        elif status is not None:
-            reason = f"{endpoint} answered {status}, several times; try later, or another mirror"
-        else:
-            reason = (
-                "no connection (or offline mode) and not in the cache; connect once, set "
-                "HF_ENDPOINT to a mirror that you can reach, or copy another machine's cache and "
-                "set HF_HOME to it"
-            )
-        raise OSError(f"{repo}: cannot be downloaded: {reason}") from error
-    except EntryNotFoundError as error:
-        raise ValueError(
-            f"{repo}: has no vae/ and vocoder/ with a config.json each; expected a checkpoint of "
-            "the AudioLDM, AudioLDM2 or MusicLDM family"
-        ) from error
+        raise OSError(f"{repo}: cannot be downloaded: {_unreachable(error, endpoint)}") from error
     except HfHubHTTPError as error:
-        status = error.response.status_code
-        raise OSError(f"{repo}: {endpoint} answered {status}; {log_in}, or try later") from error
+        raise _refused(error, repo, revision, endpoint) from error
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -160,16 +126,59 @@ def hub_errors(repo: str, revision: str | None) -> Iterator[None]:
     except ValueError:
         raise
     except Exception as error:  # the client's transport errors have no common base class
-        if not re.match("https?://", os.environ.get("HF_ENDPOINT") or "https://"):
-            address = "https://" + endpoint.rpartition("://")[2]
-            raise ValueError(
-                f"HF_ENDPOINT: got {endpoint!r}, expected an address; write HF_ENDPOINT={address}"
-            ) from error
-        if "Timeout" in type(error).__name__:
-            raise OSError(
-                f"{repo}: {endpoint} did not answer in time, several times; try later, or give it "
-                "more seconds with HF_HUB_DOWNLOAD_TIMEOUT=60; loading again resumes"
-            ) from error
-        raise OSError(
-            f"{repo}: download failed ({type(error).__name__}: {error}); load again to resume"
-        ) from error
+        raise _broken_off(error, repo, endpoint) from error
+
+
+def _unreachable(error: Exception, endpoint: str) -> str:
+    """Why a file that is not cached could not be fetched."""
+    status = getattr(getattr(error.__cause__, "response", None), "status_code", None)
+    if status == 403:
+        return f"{endpoint} refused access (403); {LOG_IN} with an account that may read it"
+    if status is not None:
+        return f"{endpoint} answered {status}, several times; try later, or another mirror"
+    return (
+        "no connection (or offline mode) and not in the cache; connect once, set HF_ENDPOINT to a "
+        "mirror that you can reach, or copy another machine's cache and set HF_HOME to it"
+    )
+
+
+def _refused(error: Any, repo: str, revision: str | None, endpoint: str) -> Exception:
+    """For what the hub answers instead of a file."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return OSError(
+            f"{repo}: gated; accept its licence on its page, then {LOG_IN} and load again"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return ValueError(
+            f"{repo}: no folder here, and not found on {endpoint}; check the spelling, or if it is "
+            f"private {LOG_IN}"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return ValueError(f"{repo}: has no revision {revision!r} on {endpoint}")
+    if isinstance(error, errors.EntryNotFoundError):
+        return ValueError(
+            f"{repo}: has no vae/ and vocoder/ with a config.json each; expected a checkpoint of "
+            "the AudioLDM, AudioLDM2 or MusicLDM family"
+        )
+    return OSError(
+        f"{repo}: {endpoint} answered {error.response.status_code}; {LOG_IN}, or try later"
+    )
+
+
+def _broken_off(error: Exception, repo: str, endpoint: str) -> Exception:
+    """For a connection that fails."""
+    if not re.match("https?://", os.environ.get("HF_ENDPOINT") or "https://"):
+        address = "https://" + endpoint.rpartition("://")[2]
+        return ValueError(
+            f"HF_ENDPOINT: got {endpoint!r}, expected an address; write HF_ENDPOINT={address}"
+        )
+    if "Timeout" in type(error).__name__:
+        return OSError(
+            f"{repo}: {endpoint} did not answer in time, several times; try later, or give it "
+            "more seconds with HF_HUB_DOWNLOAD_TIMEOUT=60; loading again resumes"
+        )
+    return OSError(
+        f"{repo}: download failed ({type(error).__name__}: {error}); load again to resume"
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 DTYPES = ("auto", "float32", "float16", "bfloat16", "mixed")
 
 
-def pick_device(device: str | None) -> str:
+def pick_device(device: str | torch.device | None) -> str:
     """Check that ``device`` is there; choose one for ``None``."""
     has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device is None:
@@ -54,3 +56,10 @@ def pick_dtype(dtype: str, device: str) -> str:
             "use dtype='float32'"
         ) from error
     return dtype
+
+
+def overflow_text(model: Any) -> str:
+    """The likely cause of a result that is not finite, and the fix."""
+    if model.dtype == torch.float16:
+        return "float16 overflowed: load with dtype='float32' or 'bfloat16'"
+    return "are its weights intact?"

@@ -31,8 +31,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import MethodType
 from typing import Any
 
 import torch
@@ -51,6 +51,7 @@ GAIN = 1.1  # times faster that a change must be to be worth other digits
 CHOICES = ("float32", "mixed")
 SEQUENCES = (nn.Conv1d, nn.ConvTranspose1d)
 HEAVY = (*SEQUENCES, nn.Conv2d, nn.Linear)  # what a model spends its time in
+Heavy = nn.Conv1d | nn.ConvTranspose1d | nn.Conv2d | nn.Linear
 # the first of two convolutions of a branch: diffusers' ResnetBlock2D, HifiGanResidualBlock's lists
 INSIDE_BRANCH = re.compile(r"\bresnets\.\d+\.conv1$|\bconvs1\.\d+$")
 
@@ -65,26 +66,29 @@ def mix(model: nn.Module) -> nn.Module:
     for name, module in model.named_modules():
         if isinstance(module, HEAVY) and module is not first and _width(module) >= WIDE:
             module.to(torch.bfloat16)
-            module.inside_branch = bool(INSIDE_BRANCH.search(name))
-            module.forward = MethodType(_forward_in_own_dtype, module)
+            inside = bool(INSIDE_BRANCH.search(name))
+            forward = partial(_forward_in_own_dtype, module, inside_branch=inside)
+            module.forward = forward  # type: ignore[method-assign]
             if isinstance(module, SEQUENCES):
                 # [., ., kernel] -> the kernel's places before the channels in memory
                 weight = module.weight.detach().transpose(1, 2).contiguous().transpose(1, 2)
                 module.weight = nn.Parameter(weight, requires_grad=False)
-    return model.to(memory_format=torch.channels_last)  # what bfloat16 kernels work in
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # for bfloat16 kernels
+    return model
 
 
-def _width(module: nn.Module) -> int:
+def _width(module: Heavy) -> int:
     if isinstance(module, nn.Linear):
         return min(module.in_features, module.out_features)
     return min(module.in_channels, module.out_channels)
 
 
-def _forward_in_own_dtype(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    plain = _as_picture if isinstance(self, SEQUENCES) else type(self).forward
-    y = plain(self, x.to(self.weight.dtype))
+def _forward_in_own_dtype(self: Heavy, x: torch.Tensor, *, inside_branch: bool) -> torch.Tensor:
+    own = x.to(self.weight.dtype)
+    plain: Any = _as_picture if isinstance(self, SEQUENCES) else type(self).forward
+    y: torch.Tensor = plain(self, own)
     # what follows inside a branch may be a normalisation, which takes another dtype on a CPU only
-    return y if self.inside_branch and y.device.type == "cpu" else y.to(x.dtype)
+    return y if inside_branch and y.device.type == "cpu" else y.to(x.dtype)
 
 
 def _as_picture(self: nn.Conv1d | nn.ConvTranspose1d, x: torch.Tensor) -> torch.Tensor:
@@ -194,7 +198,7 @@ def pick_threads() -> int:
     if every == 1 or "OMP_NUM_THREADS" in os.environ:
         return every
     matrix = torch.ones(384, 384)
-    seconds = {}
+    seconds: dict[int, float] = {}
     try:
         for threads in (every, 1, every, 1, every, 1):
             torch.set_num_threads(threads)

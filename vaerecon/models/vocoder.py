@@ -35,11 +35,11 @@ import torch.nn.functional as F
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import check_log_mel, log_mel
+from vaerecon.models.placement import overflow_text
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import device_of, one_by_one
 from vaerecon.utils.windows import CHUNK_SECONDS, WindowPlan, overlap_windows
 
-CHUNK_FRAMES = round(CHUNK_SECONDS * AUDIOLDM_MEL.frames_per_second)  # longer mels go in windows
 PROBE_FRAMES = 17  # mel frames of a lag probe: 8 of silence or fading sound around the middle one
 PROBE_WIDTH = 80.0  # samples; standard deviation of the probe's Gaussian envelope (5 ms)
 
@@ -50,7 +50,7 @@ def n_samples_out(vocoder: Any, n_frames: int) -> int:
     From the config: each ``ConvTranspose1d`` has kernel ``k``, stride ``s`` and padding
     ``(k - s) // 2``. The other layers keep the length.
     """
-    n = n_frames
+    n: int = n_frames
     for stride, kernel in zip(
         vocoder.config.upsample_rates, vocoder.config.upsample_kernel_sizes, strict=True
     ):
@@ -77,7 +77,8 @@ def receptive_field(vocoder: Any) -> int:
         padding = (kernel - stride) // 2
         first = math.ceil((first + padding - kernel + 1) / stride)
         last = math.floor((last + padding) / stride)
-    return max(-(first - 3), last + 3)  # conv_pre, 7 taps
+    reach: int = max(-(first - 3), last + 3)  # conv_pre, 7 taps
+    return reach
 
 
 @torch.no_grad()
@@ -87,7 +88,7 @@ def vocode(
     log_mel: ArrayLike,
     n_samples: int | None = None,
     lag: int = 0,
-    chunk: int = CHUNK_FRAMES,
+    chunk_seconds: float = CHUNK_SECONDS,
 ) -> torch.Tensor:
     """Turn a log-mel into samples.
 
@@ -103,10 +104,10 @@ def vocode(
     lag
         Samples by which the model is late, as :func:`measure_lag` gives it: removed from the
         front (zeros are put there if it is negative).
-    chunk
-        Frames computed at once. A longer mel goes through the model in windows that overlap by
-        what a sample can depend on (:func:`receptive_field`) and are cut there: the same samples
-        up to rounding, in memory that follows the window.
+    chunk_seconds
+        Longest stretch that is computed at once. A longer mel goes through the model in windows
+        that overlap by what a sample can depend on (:func:`receptive_field`) and are cut there: the
+        same samples up to rounding.
 
     Returns
     -------
@@ -117,8 +118,8 @@ def vocode(
     Raises
     ------
     ValueError
-        For another layout, ``n_samples`` below 1, ``chunk`` below eight receptive fields, or if
-        the input or the result is not finite.
+        For another layout, ``n_samples`` below 1, ``chunk_seconds`` below eight receptive fields,
+        or if the input or the result is not finite.
 
     References
     ----------
@@ -141,8 +142,9 @@ def vocode(
         return F.pad(own, (-lag, end + lag - own.shape[-1]))
 
     reach = receptive_field(vocoder) + math.ceil(abs(lag) / hop)
-    longest = chunk if n_frames > chunk else max(chunk, 8 * reach)
-    plan = WindowPlan(longest, 2 * reach, 0, AUDIOLDM_MEL.frames_per_second)
+    rate = AUDIOLDM_MEL.frames_per_second
+    chunk = round(chunk_seconds * rate)
+    plan = WindowPlan(chunk if n_frames > chunk else max(chunk, 8 * reach), 2 * reach, 0, rate)
     pieces = list(overlap_windows(n_frames, samples_of, plan, unit=hop, stage="vocoder"))
     samples = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
     return F.pad(samples, (0, n_samples - samples.shape[-1]))
@@ -154,12 +156,7 @@ def _run(vocoder: Any, mel: torch.Tensor) -> torch.Tensor:
     batch = mel[None] if single else mel  # always a batch: [B, T, M] in, [B, N] out
     samples = one_by_one(vocoder, batch.to(device_of(vocoder), vocoder.dtype)).to(torch.float32)
     if not torch.isfinite(samples).all():
-        cause = (
-            "float16 overflowed: load with dtype='float32' or 'bfloat16'"
-            if vocoder.dtype == torch.float16
-            else "are its weights intact?"
-        )
-        raise ValueError(f"vocoder: gave NaN or infinite samples; {cause}")
+        raise ValueError(f"vocoder: gave NaN or infinite samples; {overflow_text(vocoder)}")
     return samples[0] if single else samples
 
 

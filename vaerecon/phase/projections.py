@@ -102,4 +102,5 @@ class Projection:
 
     def analyze(self, signal: torch.Tensor, frames: slice, subset: EveryNthFrame) -> torch.Tensor:
         """The spectra of some frames of the padded signal."""
-        return torch.fft.rfft(subset.cut(signal, frames))
+        spectra: torch.Tensor = torch.fft.rfft(subset.cut(signal, frames))
+        return spectra

@@ -17,7 +17,8 @@ from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
 from vaerecon.mel.front_end import check_log_mel, magnitudes, stft_frames
 from vaerecon.mel.stft import check_n_samples, istft_frames
 from vaerecon.phase.mel_inversion import fit_to_mel, mel_to_magnitude
-from vaerecon.phase.retrieval import default_generator, griffin_lim
+from vaerecon.phase.retrieval import griffin_lim
+from vaerecon.phase.solving import default_generator
 from vaerecon.utils.autocast import without_autocast
 
 

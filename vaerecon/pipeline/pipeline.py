@@ -16,8 +16,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,7 @@ import torch
 
 from vaerecon.audio.buffers import FolderStore, MemoryStore, MemoryTrack
 from vaerecon.audio.clip import Clip, stream_audio
-from vaerecon.audio.decoding import check_path
+from vaerecon.audio.paths import check_path
 from vaerecon.audio.samples import ArrayLike, as_clip, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig, check_model_configs
 from vaerecon.mel.front_end import check_log_mel
@@ -35,15 +33,17 @@ from vaerecon.models import autoencoder, checkpoints
 from vaerecon.models.precision import dtype_name
 from vaerecon.models.vocoder import measure_lag
 from vaerecon.pipeline import saving, stages
-from vaerecon.pipeline.result import Findings, ModelFacts, Reconstruction, earlier_sounds
+from vaerecon.pipeline.facts import ClipFacts, ModelFacts
+from vaerecon.pipeline.output import result_folder
+from vaerecon.pipeline.result import Reconstruction
 from vaerecon.pipeline.synthesis import Models, synthesized
 from vaerecon.utils.autocast import without_autocast
-from vaerecon.utils.files import check_stem, text_to_name, whole_folder
+from vaerecon.utils.files import check_stem, text_to_name
 from vaerecon.utils.numbers import check_whole
 from vaerecon.utils.windows import CHUNK_SECONDS, plan_windows
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from transformers import SpeechT5HifiGan
 
 DEFAULT_METHODS = ("vocoder", "fast", "griffinlim")
@@ -68,7 +68,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         If the two do not fit the front-end, with the reason.
     """
 
-    model_cpu_offload_seq = "vae->vocoder"
+    model_cpu_offload_seq = "vae->vocoder"  # type: ignore[assignment]
+    vae: AutoencoderKL
+    vocoder: SpeechT5HifiGan
 
     def __init__(self, vae: AutoencoderKL, vocoder: SpeechT5HifiGan):
         super().__init__()
@@ -79,7 +81,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         self.chunk_seconds = CHUNK_SECONDS  # longest stretch that goes through a model at once
 
     @classmethod
-    def from_pretrained(cls, source: str = "tiny", **options: Any) -> ReconstructionPipeline:
+    def from_pretrained(  # type: ignore[override]
+        cls, source: str = "tiny", **options: Any
+    ) -> ReconstructionPipeline:
         """Load ``vae/`` and ``vocoder/`` of a checkpoint, and its own ``fast/`` if it has one.
 
         Parameters
@@ -127,10 +131,6 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             vocoder_parameters=sum(p.numel() for p in self.vocoder.parameters()),
         )
 
-    @property
-    def _chunk_frames(self) -> int:
-        return plan_windows(self.chunk_seconds, self.mel_config.frames_per_second).longest
-
     def encode(
         self,
         log_mel: ArrayLike,
@@ -139,12 +139,12 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
     ) -> torch.Tensor:
         """``[T, 64]`` to latent ``[8, ceil(T/4), 16]``; see :mod:`vaerecon.models.autoencoder`."""
         return autoencoder.encode(
-            self.vae, log_mel, sample=sample, generator=generator, chunk=self._chunk_frames
+            self.vae, log_mel, sample, generator, chunk_seconds=self.chunk_seconds
         )
 
     def decode(self, latent: ArrayLike, n_frames: int | None = None) -> torch.Tensor:
         """Latent to ``[T, 64]``; see :func:`vaerecon.models.autoencoder.decode`."""
-        return autoencoder.decode(self.vae, latent, n_frames=n_frames, chunk=self._chunk_frames)
+        return autoencoder.decode(self.vae, latent, n_frames, chunk_seconds=self.chunk_seconds)
 
     def _models(self) -> Models:
         """What the stages use of this pipeline."""
@@ -158,7 +158,8 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             config=self.mel_config,
             device=self._execution_device,
             dtype=self.dtype,
-            chunk=self._chunk_frames,
+            plan=plan_windows(self.chunk_seconds, self.mel_config.frames_per_second),
+            chunk_seconds=self.chunk_seconds,
             facts=self.describe(),
             warm=self.warm,
         )
@@ -212,14 +213,13 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
                 n_samples = min(n_samples, as_samples(original).shape[-1])
         if generator is None:
             generator = torch.Generator().manual_seed(0)
-        if "original" in chosen.needs:
-            if original is None:
-                raise ValueError(
-                    f"original: got None, but {method!r} is a ceiling or reference that needs the "
-                    "original's normalised samples; "
-                    "pass original=vaerecon.audio.normalize_level(samples)[0]"
-                )
-            original = MemoryTrack(as_samples(original)).read
+        if "original" in chosen.needs and original is None:
+            raise ValueError(
+                f"original: got None, but {method!r} is a ceiling or reference that needs the "
+                "original's normalised samples; "
+                "pass original=vaerecon.audio.normalize_level(samples)[0]"
+            )
+        read = None if original is None else MemoryTrack(as_samples(original)).read
         pieces = list(
             synthesized(
                 self._models(),
@@ -228,7 +228,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
                 mel.shape[-2],
                 n_samples,
                 generator,
-                original,
+                read,
             )
         )
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
@@ -277,12 +277,20 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         request = self._request(methods, without_vae, sample, seed, exclude_metrics)
         samples = MemoryTrack(as_samples(clip.samples))
         result = stages.reconstruct(
-            self._models(), clip, samples, MemoryStore(), request, clip.name, self.progress_bar
-        )
+            self._models(), ClipFacts.of(clip), samples, MemoryStore(), request, clip.name,
+            self.progress_bar,
+        )  # fmt: skip
         self.maybe_free_model_hooks()  # ends model offloading, if that is on
         return result
 
-    def _request(self, methods, without_vae, sample, seed, exclude_metrics) -> stages.Request:
+    def _request(
+        self,
+        methods: str | Iterable[str],
+        without_vae: bool,
+        sample: bool,
+        seed: int,
+        exclude_metrics: Iterable[str],
+    ) -> stages.Request:
         check_whole(seed, "seed")
         return stages.Request(
             methods=tuple(select_methods(methods)),
@@ -306,7 +314,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         sample: bool = False,
         seed: int = 0,
         exclude_metrics: Iterable[str] = (),
-    ) -> Findings:
+    ) -> Reconstruction:
         """Send a sound file through the whole flow and write what was heard and found.
 
         The same as ``pipe(load_audio(path)).save(output_dir)``, in memory that does not grow with
@@ -325,8 +333,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
 
         Returns
         -------
-        Findings
-            All numbers (``table``, ``analysis``) and ``files``, what was written.
+        Reconstruction
+            All numbers (``table``, ``analysis``) and ``files``, what was written. It has no arrays:
+            ``audio``, ``mel`` and the like raise a ``ValueError``.
 
         Raises
         ------
@@ -338,9 +347,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         check_path(path)
         check_stem(Path(path).stem)  # the files are named after it
         output_dir = Path(output_dir)
-        with whole_folder(
-            output_dir, partial(earlier_sounds, text_to_name(Path(path).stem))
-        ) as folder:
+        with result_folder(output_dir, text_to_name(Path(path).stem)) as folder:
             scratch = folder.parent / "tracks"
             scratch.mkdir()
             with FolderStore(folder, scratch) as store:
@@ -350,8 +357,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
                 result = stages.reconstruct(
                     self._models(), clip, samples, store, request, stem, self.progress_bar
                 )
-                result.write_findings(folder, clip.name)
-                findings = result.findings
+                result.write_numbers(folder, clip.name)
             names = sorted(p.name for p in folder.iterdir())
         self.maybe_free_model_hooks()  # ends model offloading, if that is on
-        return replace(findings, files=tuple(output_dir / name for name in names))
+        return result.without_arrays(output_dir / name for name in names)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from vaerecon.models.checkpoints import own_fast
 from vaerecon.models.fast_vocoder import MagnitudeNetwork, bundled_network, load_network
@@ -35,12 +35,13 @@ class CheckpointPipeline(DiffusionPipeline):
 
     def __init__(self) -> None:
         super().__init__()
-        self.variant, self.source, self.revision = "custom", "memory", None
+        self.variant, self.source = "custom", "memory"
+        self.revision: str | None = None
         self.fast_folder: Path | None = None  # of the checkpoint's own network for `fast`
         self._network: MagnitudeNetwork | None = None
 
     @classmethod
-    def from_pipe(
+    def from_pipe(  # type: ignore[override]
         cls,
         pipeline: DiffusionPipeline,
         *,
@@ -84,7 +85,9 @@ class CheckpointPipeline(DiffusionPipeline):
             pipe.to(getattr(torch, name))
         return pipe
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], *args, **options) -> None:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *args: Any, **options: Any
+    ) -> None:
         """Save the models, the checkpoint's own ``fast/``, and what diffusers needs to load them.
 
         ``ReconstructionPipeline.from_pretrained(folder)`` loads the folder again; so does
@@ -109,7 +112,9 @@ class CheckpointPipeline(DiffusionPipeline):
             )
         super().save_pretrained(os.fspath(save_directory), *args, **options)
 
-    def save_config(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
+    def save_config(  # type: ignore[override]
+        self, save_directory: str | os.PathLike[str], **options: Any
+    ) -> None:
         """Write ``model_index.json``, ``pipeline.py`` and ``fast/``; part of saving and pushing."""
         if self._own_fast():
             self._fast_network().save_pretrained(Path(save_directory) / "fast")
@@ -140,4 +145,5 @@ class CheckpointPipeline(DiffusionPipeline):
             return bundled_network(str(device))
         if self._network is None:
             self._network = load_network(folder)
-        return self._network.to(device)
+        self._network.to(device)
+        return self._network

@@ -2,17 +2,19 @@
 
 Every stage reads the track of the stage before and writes its own (:mod:`vaerecon.audio.buffers`),
 window by window (:mod:`vaerecon.utils.windows`). A clip of one window is computed whole; an hour
-takes the memory of one window and, on disk, about 1,150 MB while it runs, beside its results.
+takes the memory of one window and, on disk, about 700 MB while it runs, beside its results.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,23 +22,20 @@ import torch
 
 from vaerecon import metrics
 from vaerecon.audio.buffers import FolderStore, Store, Track
-from vaerecon.audio.clip import Clip, SoundStream
-from vaerecon.audio.samples import measure_level
+from vaerecon.audio.clip import SoundStream
+from vaerecon.audio.samples import Level, measure_level
 from vaerecon.mel.config import MelConfig
 from vaerecon.mel.front_end import log_mel_section
 from vaerecon.methods import get_method
 from vaerecon.models import autoencoder
-from vaerecon.pipeline.result import (
-    ClipFacts,
-    MethodResult,
-    Reconstruction,
-    original_name,
-    wav_name,
-)
+from vaerecon.pipeline.facts import ClipFacts, MethodResult, Tracks
+from vaerecon.pipeline.output import original_name, wav_name
+from vaerecon.pipeline.result import Reconstruction
 from vaerecon.pipeline.synthesis import Models, synthesized
-from vaerecon.utils.windows import WindowPlan, overlap_windows, split
+from vaerecon.utils.windows import overlap_windows, split
 
 WARM_UP = 16  # frames
+BLOCK = 3000  # frames whose mean difference is computed at once
 
 
 @dataclass(frozen=True)
@@ -50,9 +49,99 @@ class Request:
     exclude_metrics: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Run:
+    """A run on its way: what all of its stages use."""
+
+    models: Models
+    store: Store
+    request: Request
+    stem: str  # first part of the names of wav files, if there are any
+    n_samples: int
+    bar: Any  # a progress bar that counts seconds of the clip
+
+    @property
+    def n_frames(self) -> int:
+        return self.models.config.n_frames(self.n_samples)
+
+    @property
+    def seconds(self) -> float:
+        return self.n_samples / self.models.config.sample_rate
+
+    @property
+    def block(self) -> int:
+        """Samples that are read at once."""
+        return self.models.plan.longest * self.models.config.hop_length
+
+    def counted(
+        self, pieces: Iterable[torch.Tensor], axis: int, length: int
+    ) -> Iterator[torch.Tensor]:
+        """The same pieces; each moves the progress bar."""
+        for piece in pieces:
+            yield piece
+            self.bar.update(self.seconds * piece.shape[axis] / length)
+
+    def through_vae(self, samples: Track) -> tuple[Level, Track, Tracks]:
+        """The clip's level, its normalised samples, and what the VAE makes of it."""
+        store, n_samples, n_frames = self.store, self.n_samples, self.n_frames
+        level = measure_level(n_samples, samples.read, self.block)
+        spans = list(split(n_samples, self.block))
+        normalized = store.keep(level.apply(samples.read(a, b)) for a, b in spans)
+        store.release(samples)
+        reference = store.keep(
+            (level.restore(normalized.read(a, b)) for a, b in spans),
+            wav=original_name(self.stem),
+            n_samples=n_samples,
+        )
+        mel = store.keep(_mel(self.models, normalized, n_frames), axis=-2)
+        pieces = _latent(self.models, mel, self.request)
+        n_positions = math.ceil(n_frames / autoencoder.reduction(self.models.vae))
+        latent = store.keep(self.counted(pieces, -2, n_positions), axis=-2)
+        pieces = _decoded(self.models, latent, n_frames)
+        decoded = store.keep(self.counted(pieces, -2, n_frames), axis=-2)
+        return level, normalized, Tracks(reference, mel, latent, decoded)
+
+    def by_method(
+        self, name: str, through_vae: bool, level: Level, normalized: Track, tracks: Tracks
+    ) -> MethodResult:
+        """The sound of one method, and its scores."""
+        method, models = get_method(name), self.models
+        title = name if through_vae else f"{name}, without VAE"
+        self.bar.set_description(title)
+        clock = _Clock()
+        generator = torch.Generator().manual_seed(self.request.seed)
+        mel = (tracks.mel_decoded if through_vae else tracks.mel).read
+        pieces = clock.timed(
+            synthesized(
+                models, method, mel, self.n_frames, self.n_samples, generator, normalized.read
+            )
+        )
+        file = wav_name(self.stem, name) if through_vae and name != "silence" else None
+        sound = self.store.keep(
+            self.counted((level.restore(piece) for piece in pieces), -1, self.n_samples),
+            wav=file,
+            n_samples=self.n_samples,
+        )
+
+        def measured(metric: str) -> None:
+            self.bar.set_description(f"{title}, {metric}")
+            self.bar.update(self.seconds / len(metrics.METRICS))
+
+        scores = metrics.evaluate(
+            tracks.reference, sound, exclude=self.request.exclude_metrics, on_metric=measured
+        )
+        return MethodResult(
+            seconds=clock.seconds,
+            lag=models.needs["lag"]() if "lag" in method.needs else 0,
+            gain=1.0 / float(level.gain),
+            scores=scores,
+            track=sound if file else self.store.release(sound),
+        )
+
+
 def reconstruct(
     models: Models,
-    clip: Clip | ClipFacts,
+    clip: ClipFacts,
     samples: Track,
     store: Store,
     request: Request,
@@ -63,110 +152,60 @@ def reconstruct(
 
     Parameters
     ----------
-    models
-        Those of the pipeline.
-    clip
-        Goes into the result as it is.
     samples
         Of the clip, at 16 kHz.
     store
         Where to keep what is computed: decides between memory and files.
-    request
-        What to do.
     stem
         First part of the names of wav files, if there are any.
     progress_bar
         Makes one of a ``total``, as :meth:`diffusers.DiffusionPipeline.progress_bar`.
     """
-    config = models.config
-    n_samples = len(samples)
-    n_frames = config.n_frames(n_samples)
-    chunk, block = models.chunk, models.chunk * config.hop_length
+    _warn_of_few(len(samples), models.config)
     names = list(dict.fromkeys([*request.methods, "silence"]))
-    jobs = [(True, name) for name in names]
-    jobs += [(False, name) for name in names if request.without_vae]
-
-    seconds = n_samples / config.sample_rate
-    if n_samples < config.n_fft:
-        warnings.warn(
-            f"the clip lasts {1000 * seconds:.0f} ms, less than one window of the mel "
-            f"({1000 * config.n_fft / config.sample_rate:.0f} ms): the numbers are those of the "
-            "padding as much as of the sound",
-            stacklevel=3,
-        )
-    # encoder, decoder, and of each job the synthesis and the metrics
-    with progress_bar(total=seconds * (2 + 2 * len(jobs))) as bar:
-
-        def counted(pieces: Iterable[torch.Tensor], axis: int, length: int) -> Iterator:
-            for piece in pieces:
-                yield piece
-                bar.update(seconds * piece.shape[axis] / length)
-
+    sources = (True, False) if request.without_vae else (True,)
+    results: dict[bool, dict[str, MethodResult]] = {True: {}, False: {}}
+    seconds = len(samples) / models.config.sample_rate
+    # encoder, decoder, and for each method and source the synthesis and the metrics
+    with progress_bar(total=seconds * (2 + 2 * len(names) * len(sources))) as bar:
         bar.set_description("VAE")
-        level = measure_level(n_samples, samples.read, block)
-        normalized = store.keep(level.apply(samples.read(a, b)) for a, b in split(n_samples, block))
-        reference = store.keep(
-            (level.restore(normalized.read(a, b)) for a, b in split(n_samples, block)),
-            wav=original_name(stem),
-            n_samples=n_samples,
-        )
-        mel = store.keep(_mel(normalized, n_frames, config, chunk, models.device), axis=-2)
-        latent = store.keep(
-            counted(_latent(models.vae, mel, request, chunk), -2, -(-n_frames // 4)), axis=-2
-        )
-        decoded = store.keep(
-            counted(_decoded(models.vae, latent, n_frames, chunk), -2, n_frames), axis=-2
-        )
-        _warm_up(models, names, mel, normalized)
-
-        results: dict[bool, dict[str, MethodResult]] = {True: {}, False: {}}
-        for through_vae, name in jobs:
-            method = get_method(name)
-            if not through_vae and not method.uses_mel:
+        run = _Run(models, store, request, stem, len(samples), bar)
+        level, normalized, tracks = run.through_vae(samples)
+        _warm_up(models, names, tracks.mel, normalized)
+        for through_vae, name in product(sources, names):
+            if not through_vae and not get_method(name).uses_mel:
                 results[False][name] = results[True][name]  # the VAE cannot change it
                 bar.update(2 * seconds)
                 continue
-            title = name if through_vae else f"{name}, without VAE"
-            bar.set_description(title)
-            clock = _Clock()
-            pieces = synthesized(
-                models,
-                method,
-                (decoded if through_vae else mel).read,
-                n_frames,
-                n_samples,
-                torch.Generator().manual_seed(request.seed),
-                normalized.read,
-            )
-            pieces = (level.restore(piece) for piece in clock.timed(pieces))
-            file = wav_name(stem, name) if through_vae and name != "silence" else None
-            sound = store.keep(counted(pieces, -1, n_samples), wav=file, n_samples=n_samples)
-
-            def measured(metric: str, title: str = title) -> None:
-                bar.set_description(f"{title}, {metric}")
-                bar.update(seconds / len(metrics.METRICS))
-
-            results[through_vae][name] = MethodResult(
-                samples=sound.content,
-                seconds=clock.seconds,
-                lag=models.needs["lag"]() if "lag" in method.needs else 0,
-                gain=1.0 / float(level.gain),
-                scores=metrics.evaluate(
-                    reference, sound, exclude=request.exclude_metrics, on_metric=measured
-                ),
-            )
-            if not through_vae:
-                store.drop(sound)
+            results[through_vae][name] = run.by_method(name, through_vae, level, normalized, tracks)
     return Reconstruction(
         clip=clip,
-        reference=reference.content,
-        mel=mel.content,
-        latent=latent.content,
-        mel_decoded=decoded.content,
+        frames=run.n_frames,
+        vae_mae=_mean_difference(tracks.mel_decoded, tracks.mel),
+        latent_shape=list(tracks.latent.shape),
         methods=results[True],
         without_vae=results[False],
         model=models.facts,
         seed=request.seed,
+        tracks=tracks,
+    )
+
+
+def _warn_of_few(n_samples: int, config: MelConfig) -> None:
+    if n_samples < config.n_fft:
+        warnings.warn(
+            f"the clip lasts {1000 * n_samples / config.sample_rate:.0f} ms, less than one window "
+            f"of the mel ({1000 * config.n_fft / config.sample_rate:.0f} ms): the numbers are "
+            "those of the padding as much as of the sound",
+            stacklevel=4,
+        )
+
+
+def _mean_difference(one: Track, other: Track) -> float:
+    """Mean absolute difference of two mels."""
+    return sum(
+        float((one.read(a, b) - other.read(a, b)).abs().mean()) * ((b - a) / len(one))
+        for a, b in split(len(one), BLOCK)
     )
 
 
@@ -200,28 +239,30 @@ class _Clock:
             yield piece
 
 
-def _mel(
-    normalized: Track, n_frames: int, config: MelConfig, chunk: int, device: torch.device
-) -> Iterator[torch.Tensor]:
+def _mel(models: Models, normalized: Track, n_frames: int) -> Iterator[torch.Tensor]:
     def read(start: int, stop: int) -> torch.Tensor:
-        return normalized.read(start, stop).to(device)
+        return normalized.read(start, stop).to(models.device)
 
     def window(first: int, last: int) -> torch.Tensor:
-        return log_mel_section(read, len(normalized), first, last, config)
+        return log_mel_section(read, len(normalized), first, last, models.config)
 
-    plan = WindowPlan(chunk, 0, 0, config.frames_per_second)  # exact without an overlap
+    plan = replace(models.plan, overlap=0, fade=0)  # exact without an overlap
     return overlap_windows(n_frames, window, plan, axis=-2, stage="log-mel")
 
 
-def _latent(vae: Any, mel: Track, request: Request, chunk: int) -> Iterator[torch.Tensor]:
+def _latent(models: Models, mel: Track, request: Request) -> Iterator[torch.Tensor]:
     generator = torch.Generator().manual_seed(request.seed)
-    for mean, logvar in autoencoder.posterior_pieces(vae, mel.read, len(mel), chunk=chunk):
+    for mean, logvar in autoencoder.posterior_pieces(
+        models.vae, mel.read, len(mel), models.config, models.chunk_seconds
+    ):
         yield autoencoder.draw(mean, logvar, generator) if request.sample else mean
 
 
-def _decoded(vae: Any, latent: Track, n_frames: int, chunk: int) -> Iterator[torch.Tensor]:
+def _decoded(models: Models, latent: Track, n_frames: int) -> Iterator[torch.Tensor]:
     left = n_frames  # the encoder padded to whole latent positions
-    for piece in autoencoder.decoded_pieces(vae, latent.read, len(latent), chunk=chunk):
+    for piece in autoencoder.decoded_pieces(
+        models.vae, latent.read, len(latent), models.config, models.chunk_seconds
+    ):
         yield piece[:left]
         left -= len(piece)
 

@@ -12,12 +12,12 @@ from vaerecon.audio.samples import Reader
 from vaerecon.mel.config import MelConfig
 from vaerecon.methods import Method
 from vaerecon.pipeline.joins import sound_join
-from vaerecon.utils.windows import overlap_windows, plan_windows
+from vaerecon.utils.windows import WindowPlan, overlap_windows
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
-    from vaerecon.pipeline.result import ModelFacts
+    from vaerecon.pipeline.facts import ModelFacts
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Models:
     config: MelConfig
     device: torch.device
     dtype: torch.dtype
-    chunk: int  # frames that go through a model at once
+    chunk_seconds: float  # longest stretch that goes through a model at once
+    plan: WindowPlan  # the same as windows of mel frames
     facts: ModelFacts  # what a result says of them
     warm: set[str]  # methods that have run with them before
 
@@ -65,12 +66,12 @@ def synthesized(
     torch.Tensor
         ``[n]`` or ``[B, n]`` on the models' device; the ``n`` add up to ``n_samples``.
     """
-    hop, rate = models.config.hop_length, models.config.frames_per_second
+    hop = models.config.hop_length
 
     def window(start: int, stop: int) -> torch.Tensor:
         end = n_samples if stop == n_frames else stop * hop
         needs = models.arguments(method)
-        if "original" in method.needs:
+        if original is not None and "original" in method.needs:
             needs["original"] = original(start * hop, end).to(models.device)
         frames = mel(start, stop).to(models.device)
         samples = method.function(frames, end - start * hop, generator, **needs)
@@ -83,6 +84,5 @@ def synthesized(
             )
         return samples
 
-    plan = plan_windows(models.chunk / rate, rate)
-    join = sound_join(plan, hop)
-    return overlap_windows(n_frames, window, plan, unit=hop, join=join, stage=method.name)
+    join = sound_join(models.plan, hop)
+    return overlap_windows(n_frames, window, models.plan, unit=hop, join=join, stage=method.name)

@@ -12,7 +12,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from vaerecon.models.checkpoints import VARIANTS
+from vaerecon.models.sources import VARIANTS
 from vaerecon.training.weights import FILES, load_part, write_part
 from vaerecon.utils.files import whole_folder
 

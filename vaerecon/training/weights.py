@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from vaerecon.bundled import TINY
-from vaerecon.models.checkpoints import VARIANTS, load
+from vaerecon.models.checkpoints import load
+from vaerecon.models.sources import VARIANTS
 from vaerecon.utils.quiet import quiet_libraries
 
 FILES = {

@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 DEVICES = ("cpu", "cuda", "mps")  # those that the kit runs on
 
 
-def without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
+def without_autocast(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a public function: inside ``torch.autocast`` too it computes in its own dtypes.
 
     Log-mels and phases need float32, of which bfloat16 keeps 8 of 24 bits; a model runs in the
@@ -20,7 +23,7 @@ def without_autocast(function: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(function)
-    def undisturbed(*args: Any, **options: Any) -> Any:
+    def undisturbed(*args: P.args, **options: P.kwargs) -> R:
         with ExitStack() as stack:
             for device in DEVICES:
                 if torch.is_autocast_enabled(device):

@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from types import FrameType
+from typing import TextIO
 
 import click
 
@@ -119,7 +120,14 @@ def _one_line(message: object) -> str:
     return printable(" ".join(str(message).split()))
 
 
-def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """A warning of ours in one line; a library's as Python shows it."""
     if issubclass(category, UserWarning) and file is None:
         click.echo(f"warning: {_one_line(message)}", err=True)

@@ -210,13 +210,13 @@ def _signals_held() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    caught: list[tuple] = []
+    caught: list[int] = []
     held = (signal.SIGINT, signal.SIGTERM)
-    before = {s: signal.signal(s, lambda *args: caught.append(args)) for s in held}
+    before = {s: signal.signal(s, lambda number, _: caught.append(number)) for s in held}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number, _ in caught[:1]:
-            signal.raise_signal(number)
+        for first in caught[:1]:
+            signal.raise_signal(first)

@@ -43,8 +43,12 @@ def ensure_cache() -> None:
         folder = tempfile.mkdtemp(prefix="vaerecon-numba-")
         os.environ["NUMBA_CACHE_DIR"] = folder
         owner = os.getpid()
-        # a forked process leaves it to its parent
-        atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+
+        def remove() -> None:
+            if os.getpid() == owner:  # a forked process leaves it to its parent
+                shutil.rmtree(folder, ignore_errors=True)
+
+        atexit.register(remove)
 
 
 def _writable(folder: Path) -> bool:

@@ -13,6 +13,6 @@ def is_number(value: Any) -> bool:
 
 def check_whole(value: Any, name: str, least: int | None = None) -> None:
     """Raise ``ValueError`` unless it is a whole number, ``least`` or more."""
-    if not (isinstance(value, Integral) and (least is None or value >= least)):
+    if not isinstance(value, Integral) or (least is not None and int(value) < least):
         expected = "a whole number" if least is None else f"{least} or more"
         raise ValueError(f"{name}: got {value!r}, expected {expected}")

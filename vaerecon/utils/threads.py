@@ -4,17 +4,22 @@ By default torch splits each operation over all cores and waits for the slowest.
 some tenths of a millisecond that gains little, and if another process keeps one core busy, a loop
 of thousands of operations becomes many times slower. A clip that stays on one core does not wait,
 and its result does not depend on the number of cores.
+
+Each thread sets itself; the process and its other threads keep their number of cores.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 KEPT = 32 * 2**20 - 2**16  # bytes; glibc's largest threshold is 32 MB, with its own header
 
@@ -40,7 +45,7 @@ def device_of(model: Any) -> torch.device:
         device = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
         if device is not None:
             return torch.device(device)
-    return model.device
+    return torch.device(model.device)
 
 
 def on_cores(function: Callable[[int], torch.Tensor], count: int) -> torch.Tensor:
@@ -50,27 +55,46 @@ def on_cores(function: Callable[[int], torch.Tensor], count: int) -> torch.Tenso
     ``function`` must turn gradients off itself: that is a setting of a thread.
     """
     keep_freed_memory()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # also for threads that start from here on
+    threads = torch.get_num_threads()  # in a pool's thread 1: work there waits for no other
+    run = map if 1 in (count, threads) else _pool(threads).map
+    before = _set_own_threads()
     try:
-        if count == 1:
-            return function(0)[None]
-        if threads == 1:
-            return torch.stack([function(i) for i in range(count)])
-        # by one thread as well: several would keep the cores busy a little longer, in wait for more
-        return torch.stack(list(_pool(threads).map(function, range(count))))
+        return torch.stack(list(run(function, range(count))))
     finally:
-        torch.set_num_threads(threads)
+        _set_own_threads(before)
+
+
+def _set_own_threads(numbers: Sequence[int] = ()) -> list[int]:
+    """Limit the calling thread to one core, or set ``numbers``; returns those that it had.
+
+    ``torch.set_num_threads`` would set the whole process. OpenMP, by which torch splits its
+    operations, has a number for each thread, and so has MKL (0: that of the process).
+    """
+    torch.get_num_threads()  # a thread takes torch's number when it first asks: let it do so now
+    openmp, set_mkl = _thread_settings()
+    numbers = numbers or [1] * (len(openmp) + 1)
+    before = [library.get_num_threads() for library in openmp]
+    for library, number in zip(openmp, numbers, strict=False):
+        library.set_num_threads(number)
+    return [*before, set_mkl(numbers[-1])]
+
+
+@cache
+def _thread_settings() -> tuple[list[Any], Callable[[int], int]]:
+    """The OpenMP libraries that are loaded, and MKL's setting of one thread's number."""
+    openmp = ThreadpoolController().select(user_api="openmp").lib_controllers
+    folder = Path(torch.__file__).parent / "lib"
+    for name in ("libtorch_cpu.so", "libtorch_cpu.dylib", "torch_cpu.dll"):
+        if (folder / name).exists():
+            library = ctypes.CDLL(str(folder / name))
+            return openmp, getattr(library, "MKL_Set_Num_Threads_Local", lambda number: 0)
+    return openmp, lambda number: 0
 
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that stay: what the libraries set up in a new one takes longer than a log-mel.
-
-    Work for them that calls :func:`on_cores` itself does not wait for itself: torch has one thread
-    there, so all of it is done on the spot.
-    """
-    return ThreadPoolExecutor(threads, thread_name_prefix="vaerecon")
+    """Threads that stay: what the libraries set up in a new one takes longer than a log-mel."""
+    return ThreadPoolExecutor(threads, "vaerecon", initializer=_set_own_threads)
 
 
 if hasattr(os, "register_at_fork"):

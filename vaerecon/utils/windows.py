@@ -83,8 +83,8 @@ def plan_windows(seconds: float, rate: float) -> WindowPlan:
             f"chunk_seconds: got {seconds!r}, expected at least {SHORTEST_SECONDS:g} seconds: "
             "shorter windows would be nothing but overlap"
         )
-    units = [round(s * rate) for s in (seconds, OVERLAP_SECONDS, FADE_SECONDS)]
-    return WindowPlan(*units, rate=rate)
+    longest, overlap, fade = (round(s * rate) for s in (seconds, OVERLAP_SECONDS, FADE_SECONDS))
+    return WindowPlan(longest, overlap, fade, rate)
 
 
 def split(length: int, longest: int) -> Iterator[tuple[int, int]]:
@@ -188,7 +188,9 @@ def overlap_windows(
         start = stop - plan.overlap
 
 
-def _attempt(compute: Callable[[int, int], torch.Tensor], start: int, stop: int):
+def _attempt(
+    compute: Callable[[int, int], torch.Tensor], start: int, stop: int
+) -> torch.Tensor | None:
     """The window, or None if the device has no room for it."""
     try:
         return compute(start, stop)

@@ -29,7 +29,7 @@ from vaerecon.lab.setup import demo_clip, png
 from vaerecon.lab.widgets import read_upload, reported
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS
-from vaerecon.models.checkpoints import VARIANTS
+from vaerecon.models.sources import VARIANTS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.pipeline.result import Reconstruction
 

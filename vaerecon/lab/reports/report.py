@@ -9,7 +9,7 @@ from pathlib import Path
 from vaerecon.lab.reports.outcome import NotebookError
 from vaerecon.lab.reports.pages import to_html
 from vaerecon.lab.reports.runs import execute
-from vaerecon.models.checkpoints import VARIANTS
+from vaerecon.models.sources import VARIANTS
 from vaerecon.utils.files import whole_file
 
 COMPARISON = "04_method_comparison.ipynb"

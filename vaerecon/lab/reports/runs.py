@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from vaerecon.lab.reports.outcome import NotebookError, Run
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
 from vaerecon.lab.reports.recording import collect
 from vaerecon.utils.files import whole_folder
+from vaerecon.utils.versions import installed_versions
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -202,19 +202,7 @@ def show_machine() -> None:
         device = torch.cuda.get_device_name()
     elif torch is not None and torch.backends.mps.is_available():
         device = "mps"
-    display({MACHINE_MIME: {"device": device, "versions": _versions()}}, raw=True)
-
-
-def _versions() -> dict[str, str | None]:
-    import platform
-
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # PESQ needs a C compiler, so it is not everywhere
-            found[name] = None
-    return found
+    display({MACHINE_MIME: {"device": device, "versions": installed_versions(LIBRARIES)}}, raw=True)
 
 
 def _machine_cell() -> NotebookNode:
@@ -226,7 +214,7 @@ def _machine_cell() -> NotebookNode:
 
 def _take_machine(executed: NotebookNode) -> dict[str, Any]:
     """Remove the last cell; what it found, or what is known here if it was not reached."""
-    machine = {"device": None, "versions": _versions()}
+    machine = {"device": None, "versions": installed_versions(LIBRARIES)}
     for cell in [cell for cell in executed.cells if MACHINE_TAG in tags(cell)]:
         executed.cells.remove(cell)
         for output in cell.outputs:

@@ -26,8 +26,7 @@ import torch
 from tqdm.auto import tqdm
 
 from vaerecon.audio.clip import load_audio, stream_audio
-from vaerecon.audio.decoding import check_path
-from vaerecon.audio.folders import left_out, sounds_below
+from vaerecon.audio.paths import check_path, left_out, sounds_below
 from vaerecon.training.data.augmentation import (
     USUAL_AUGMENTATION,
     Augmentation,

@@ -1,19 +1,22 @@
-"""What a checkpoint's files must be: refused before anything large is fetched or allocated.
+"""The safetensors of a checkpoint: found, checked, and filled into the models.
 
-A checkpoint is ``vae/`` and ``vocoder/``, each a ``config.json`` and one safetensors file, or its
-shards and their index. Weights of another spelling are read as what they are: with the prefixes of
-``torch.compile`` and ``DataParallel``, with weight normalisation, with diffusers' older names.
+Each of ``vae/`` and ``vocoder/`` has one safetensors file, or its shards and their index. Weights
+of another spelling are read as what they are: with the prefixes of ``torch.compile`` and
+``DataParallel``, with weight normalisation, with diffusers' older names.
 """
 
 from __future__ import annotations
 
-import inspect
-import json
 import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
+
+from vaerecon.models.checkpoint_configs import read_config
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -26,28 +29,7 @@ NORM_NAMES = {  # of weight normalisation, since torch 2.0: length and direction
     ".parametrizations.weight.original1": ".weight_v",
 }
 OPTIONAL = {"mean", "scale"}  # a vocoder's input statistics, where its config does not use them
-VAE_KEYS = (  # without these AutoencoderKL would leave out layers or compute something else
-    "block_out_channels",
-    "down_block_types",
-    "up_block_types",
-    "latent_channels",
-    "layers_per_block",
-    "norm_num_groups",
-)
-VOCODER_KEYS = (  # what SpeechT5HifiGan reads of its config
-    "model_in_dim",
-    "sampling_rate",
-    "upsample_initial_channel",
-    "upsample_rates",
-    "upsample_kernel_sizes",
-    "resblock_kernel_sizes",
-    "resblock_dilation_sizes",
-    "leaky_relu_slope",
-    "normalize_before",
-)
 FLOATS = {"F64", "F32", "F16", "BF16"}  # as a safetensors header writes them
-MAX_CONFIG_BYTES = 1_000_000  # a real one has about 1 kB
-MAX_PARAMETERS = 600_000_000  # per model, ten times AudioLDM2's
 
 
 def find_weights(
@@ -79,10 +61,13 @@ def find_weights(
     if wrong or not names:
         got = repr(wrong[0])[:60] if wrong else "no file"
         raise ValueError(f"{where}: names {got}, expected shards like {stem}-00001-of-00002")
-    found = {name: get(f"{part}/{name}") for name in sorted(set(names))}
-    if missing := [name for name, path in found.items() if path is None]:
-        raise ValueError(f"{where}: names {missing[0]}, which is not there; download it again")
-    return list(found.values())
+    found = []
+    for name in sorted(set(names)):
+        path = get(f"{part}/{name}")
+        if path is None:
+            raise ValueError(f"{where}: names {name}, which is not there; download it again")
+        found.append(path)
+    return found
 
 
 def weights_name(part: str, variant: str | None = None) -> str:
@@ -111,114 +96,6 @@ def no_weights(
             "model.save_pretrained(folder, safe_serialization=True)"
         )
     return ValueError(f"{where}: has no {wanted}")
-
-
-def models_from_configs(paths: dict[str, Path], where: str) -> dict[str, Any]:
-    """VAE and vocoder as their configs describe them, on the meta device: shapes without memory.
-
-    Configs of another model, of an absurd size, or that do not fit the mel are refused. Of a config
-    only what shapes the model is read: the libraries would also follow a ``quantization_config``
-    or set up a hundred million labels.
-    """
-    configs = {
-        part: read_config(path, f"{where}: {part}/config.json") for part, path in paths.items()
-    }
-    vae, vocoder = configs["vae"], configs["vocoder"]
-    if vae.get("_class_name") != "AutoencoderKL":
-        got = vae.get("_class_name")
-        raise ValueError(f"{where}: vae is of class {got!r}, expected 'AutoencoderKL'")
-    kind = vocoder.get("architectures") or vocoder.get("model_type")
-    kind = kind[0] if isinstance(kind, list) else kind
-    if kind not in ("SpeechT5HifiGan", "speecht5_hifigan", "hifigan"):
-        raise ValueError(f"{where}: vocoder is of class {kind!r}, expected 'SpeechT5HifiGan'")
-    if missing := [name for name in VAE_KEYS if name not in vae]:
-        raise ValueError(
-            f"{where}: vae/config.json has no {missing[0]!r}, without which another model would be "
-            "built; download the checkpoint again"
-        )
-    for part, config in configs.items():
-        _check_numbers(config, f"{where}: {part}/config.json")
-
-    import torch
-    from diffusers import AutoencoderKL
-    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
-
-    from vaerecon.mel.config import check_model_configs
-
-    known = set(inspect.signature(AutoencoderKL.__init__).parameters) - {"self"}
-    vae = {name: value for name, value in vae.items() if name in known}
-    vocoder = {name: value for name, value in vocoder.items() if name in VOCODER_KEYS}
-    models = {}
-    try:
-        with torch.device("meta"):
-            models["vae"] = AutoencoderKL(**vae)
-            models["vocoder"] = SpeechT5HifiGan(SpeechT5HifiGanConfig(**vocoder))
-    except Exception as error:  # whatever a wrong value makes the constructors trip over
-        part = "vocoder" if "vae" in models else "vae"
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{where}: {part}/config.json describes no model: {reason}") from error
-    for part, model in models.items():
-        count = sum(parameter.numel() for parameter in model.parameters())
-        if count > MAX_PARAMETERS:
-            raise ValueError(
-                f"{where}: {part} would have {count:,} parameters, expected at most "
-                f"{MAX_PARAMETERS:,} (AudioLDM2's has 55 million)"
-            )
-    try:
-        check_model_configs(models["vae"].config, models["vocoder"].config)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-    return models
-
-
-def read_config(path: Path, where: str) -> dict[str, Any]:
-    size = path.stat().st_size
-    if size > MAX_CONFIG_BYTES:
-        raise ValueError(f"{where}: has {size:,} bytes, expected at most {MAX_CONFIG_BYTES:,}")
-
-    def no_number(name: str) -> NoReturn:
-        raise ValueError(f"{name} in it")
-
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"), parse_constant=no_number)
-    except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8; nested without end
-        raise ValueError(
-            f"{where}: is not JSON ({error}); download the checkpoint again"
-        ) from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{where}: got a JSON {type(config).__name__}, expected an object")
-    return config
-
-
-def _check_numbers(config: dict[str, Any], where: str) -> None:
-    """Bound what would take forever even on the meta device: numbers of layers, sizes of layers."""
-    bounds = {
-        "layers_per_block": 16,
-        "norm_num_groups": 16384,
-        "upsample_initial_channel": 16384,
-        "latent_channels": 4096,
-    }
-    lists = {
-        "block_out_channels": 16384,
-        "upsample_rates": 1024,
-        "upsample_kernel_sizes": 4096,
-        "resblock_kernel_sizes": 1024,
-        "resblock_dilation_sizes": 1024,
-    }
-    for name, bound in (bounds | lists).items():
-        if name not in config:
-            continue
-        values = config[name] if name in lists else [config[name]]
-        fits = isinstance(values, list) and len(values) <= 16
-        if fits and name == "resblock_dilation_sizes":  # a list for each kernel
-            fits = all(isinstance(inner, list) and len(inner) <= 16 for inner in values)
-            values = [value for inner in values for value in inner] if fits else values
-        if not fits or not all(type(value) is int and 1 <= value <= bound for value in values):
-            kind = "up to 16 whole numbers" if name in lists else "a whole number"
-            kind = "up to 16 lists of " + kind if name == "resblock_dilation_sizes" else kind
-            raise ValueError(
-                f"{where}: {name} is {str(config[name])[:60]}, expected {kind} from 1 to {bound}"
-            )
 
 
 def check_weights(paths: list[Path], model: Any, where: str) -> None:
@@ -306,7 +183,7 @@ def fill(model: Any, paths: list[Path], dtype: Any) -> None:
     import torch
     from safetensors.torch import load_file
 
-    weights = {}
+    weights: dict[str, torch.Tensor] = {}
     for path in paths:
         weights |= {_new_name(name): tensor for name, tensor in load_file(path).items()}
     for name in model.state_dict():

@@ -1,0 +1,54 @@
+"""The files that a run writes, and their names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from vaerecon.utils.files import whole_folder
+
+
+@contextmanager
+def result_folder(folder: Path, stem: str) -> Iterator[Path]:
+    """A scratch folder that becomes the result of the clip ``stem`` in ``folder``.
+
+    What an earlier run of the same clip wrote there is replaced; other files stay.
+    """
+    with whole_folder(folder, partial(_earlier_sounds, stem)) as scratch:
+        yield scratch
+
+
+def _earlier_sounds(stem: str, folder: Path) -> list[str]:
+    """Sounds of an earlier run, as its ``analysis.json`` in ``folder`` lists its methods.
+
+    Its other files have the same names in every run.
+    """
+    try:
+        text = (folder / analysis_name(stem)).read_text(encoding="utf-8")
+        names = [wav_name(stem, method) for method in json.loads(text)["methods"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []  # there was none, or something else of that name
+    return [name for name in names if not {"/", "\\", "\0"} & set(name)]
+
+
+def original_name(stem: str) -> str:
+    """File name of what was compared."""
+    return f"{stem}_original.wav"
+
+
+def wav_name(stem: str, method: str) -> str:
+    """File name of a method's sound."""
+    return f"{stem}_{method}_reconstruction.wav"
+
+
+def analysis_name(stem: str) -> str:
+    """File name of the numbers."""
+    return f"{stem}_analysis.json"
+
+
+def picture_name(stem: str) -> str:
+    """File name of the spectrograms."""
+    return f"{stem}_spectrograms.png"
