@@ -1,8 +1,8 @@
 """Where a training runs: device, precision and number of processes, by Hugging Face accelerate.
 
-Started plainly, a training takes one device. ``accelerate launch --num_processes 4 -m vaerecon
-train ...`` takes four: each process draws its own crops, gradients are averaged, the first process
-validates and writes.
+By default a training takes one device. ``accelerate launch --num_processes 4 -m vaerecon train``
+takes four: each process draws its own crops, gradients are averaged, the first process validates
+and writes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ PRECISIONS = ("no", "bf16", "fp16")  # accelerate's names; "no" is float32
 
 
 def make_accelerator(device: str | None = None, precision: str = "no") -> Accelerator:
-    """An ``Accelerator`` on ``device`` (``None``: the best there is), quiet on a plain machine.
+    """An ``Accelerator`` on ``device`` (``None``: accelerate's choice).
 
     Raises
     ------
     ValueError
-        If accelerate is not installed, the device is not there, cannot compute in ``precision``,
-        or differs from what this process has trained with before (accelerate keeps one for all).
+        If accelerate is not installed, the device is missing or cannot compute in ``precision``,
+        or differs from this process's earlier training (accelerate keeps one for all).
     """
     try:
         from accelerate import Accelerator

@@ -27,9 +27,9 @@ from vaerecon.methods import get_method
 from vaerecon.models.autoencoder import decode, encode
 from vaerecon.models.precision import LARGE
 from vaerecon.training.data.corpus import find_audio, split
-from vaerecon.training.loop import read_curve
 from vaerecon.training.parts.vae import VaeObjective
 from vaerecon.training.run import train
+from vaerecon.training.run_files import read_curve
 from vaerecon.training.settings import LoopConfig
 
 KINDS: dict[str, Callable] = {

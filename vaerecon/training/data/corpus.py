@@ -1,14 +1,13 @@
-"""Folders of audio, of any size and rate, as an endless stream of augmented training crops.
+"""Folders of audio, of any size and rate, as a source of augmented training crops.
 
-What fits into memory is decoded once to 16 kHz mono and kept as 16-bit integers (about 115 MB an
-hour). A larger collection stays on disk and each crop is read where it lies, which costs some
-milliseconds a crop; both roads give the same crops for the same random draws, up to the rounding
-to 16 bits. The length of a file is what its header says, or where that says none what decoding it
-gives.
+A collection that fits into memory is decoded once to 16 kHz mono and kept as 16-bit integers (about
+115 MB an hour). A larger one stays on disk and each crop is decoded when it is drawn, some
+milliseconds a crop. Both give the same crops for the same random draws, up to the rounding to 16
+bits. The length of a file is that in its header, else that of the decoded samples.
 
-A crop is drawn from a file with probability proportional to its length, then changed: speed (and
-with it pitch), spectrum, a second source mixed in, polarity and level. Each change is drawn anew,
-so one hour of audio serves many passes. Where a crop cannot be read, another is drawn.
+A crop is drawn from a file with probability proportional to its length, then augmented: speed (and
+with it pitch), spectrum, a second source, polarity and level. Where a crop cannot be read, another
+is drawn.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -38,12 +37,12 @@ from vaerecon.training.data.augmentation import (
 logger = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 2.0  # GB; a larger collection is read from disk crop by crop
-SILENT = 1e-4  # peak below which a file is left out: an empty take teaches nothing
+SILENT = 1e-4  # peak below which a file is left out
 FAILED_AT_MOST = 0.05  # of the crops, or of the first 100, that cannot be read; then training stops
 
 
 def hash_share(name: str) -> float:
-    """A number in 0..1 that belongs to ``name`` and looks random."""
+    """A number in 0..1 from the SHA-256 of ``name``."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
 
 
@@ -110,7 +109,8 @@ class _Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, start: int, stop: int) -> np.ndarray: ...  # float32, perhaps shorter
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Float32, perhaps shorter; ``ValueError``, ``OSError`` if they cannot be read."""
 
 
 class InMemory:
@@ -124,26 +124,22 @@ class InMemory:
         return len(self.samples)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Samples ``start`` to ``stop``."""
         return self.samples[start:stop].astype(np.float32) * np.float32(self.peak / 32767)
 
 
 class OnDisk:
-    """A file that is decoded where a crop needs it, and nowhere else."""
+    """A file of which only the crops that are drawn are decoded."""
 
     def __init__(self, path: Path, sample_rate: int):
         self.path, self.sample_rate = path, sample_rate
         with stream_audio(path, sample_rate=sample_rate) as sound:
-            if sound.seconds:
-                self.length = round(sound.seconds * sample_rate)
-            else:  # of unknown length
-                self.length = sum(len(block) for block in sound.blocks)
+            # without a length in the header, all is decoded
+            self.length = round((sound.seconds or 0) * sample_rate) or sum(map(len, sound.blocks))
 
     def __len__(self) -> int:
         return self.length
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Samples ``start`` to ``stop``; ``ValueError``, ``OSError`` if they cannot be read."""
         rate = self.sample_rate
         return load_audio(self.path, (stop - start) / rate, start / rate, sample_rate=rate).samples
 
@@ -160,8 +156,6 @@ class Corpus:
         so that the split survives new files; at least one).
     memory_limit
         GB of 16-bit samples to keep in memory; more stays on disk.
-    progress
-        Show a bar while files are read, where there is somebody to see it.
 
     Raises
     ------
@@ -187,7 +181,8 @@ class Corpus:
             found = self._open(list(found), f"reading {part} audio", _decode)
         self.names = [path.name for path in found]
         self.clips: list[_Source] = list(found.values())
-        self.drawn, self.failed = 0, Counter()  # crops read or not, and of those not by file
+        self.drawn = 0  # crops, whether they could be read or not
+        self.failed: Counter[str] = Counter()  # crops that could not be read, by file
         lengths = np.array([len(clip) for clip in self.clips], dtype=np.float64)
         if not lengths.sum():
             raise ValueError(
@@ -199,9 +194,11 @@ class Corpus:
         place = "on disk" if self.streaming else "in memory"
         logger.info("%s: %d files, %.1f min, %s", part, len(self.clips), self.seconds / 60, place)
 
-    def _open(self, files: list[Path], label: str, opened) -> dict[Path, _Source]:
+    def _open(
+        self, files: list[Path], label: str, opened: Callable[[Path, int], _Source | None]
+    ) -> dict[Path, _Source]:
         """Each file that can be read and is not silent; a warning for each of the others."""
-        found = {}
+        found: dict[Path, _Source] = {}
         hidden = None if self.progress else True  # None: only on a terminal and in notebooks
         for path in tqdm(files, desc=label, unit="file", leave=False, disable=hidden):
             try:
@@ -244,9 +241,9 @@ class Corpus:
     def _read(
         self, n_samples: int, rng: np.random.Generator, augment: Augmentation
     ) -> tuple[np.ndarray, float]:
-        """What :meth:`_cut` cuts, and its speed."""
+        """Samples of a random crop before any change, and the factor of its speed."""
         while True:
-            index = np.searchsorted(self._until, rng.random(), side="right")
+            index = int(np.searchsorted(self._until, rng.random(), side="right"))
             index = min(index, len(self.clips) - 1)
             clip = self.clips[index]
             factor = rng.uniform(*augment.speed_range) if rng.random() < augment.speed else 1.0
@@ -259,7 +256,7 @@ class Corpus:
                 self._note_failure(self.names[index], error)
 
     def _note_failure(self, name: str, error: Exception) -> None:
-        """Warn once of a file of which a crop cannot be read; stop where that is no exception."""
+        """Warn once of each file with a crop that cannot be read; stop if there are many."""
         self.failed[name] += 1
         failed = self.failed.total()
         if failed > FAILED_AT_MOST * max(self.drawn, 100):
