@@ -1,7 +1,6 @@
-"""The pages of the blind listening tests, as widgets on the A/B player.
+"""Blind listening tests as widgets on the A/B player.
 
-:class:`AbxTest` and :class:`MushraTest` are thin: what they ask, compute and record is in
-:mod:`vaerecon.lab.listening.statistics`, which also says what the columns of their CSV files mean.
+Statistics, and the columns of the CSV files, are in :mod:`vaerecon.lab.listening.statistics`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,9 @@ from vaerecon.lab.listening.statistics import (
 
 
 class _ListeningTest(ipywidgets.VBox):
-    """What both pages share: a heading, a player, a line of news, results in a file."""
+    """Base of both tests: a heading, a player, a status line, results in a file."""
+
+    player: ABPlayer
 
     def __init__(self, title: str, listener: str, csv: Any, seed: int | None) -> None:
         self.title, self.listener, self.csv = title, listener, csv
@@ -41,7 +42,7 @@ class _ListeningTest(ipywidgets.VBox):
         super().__init__()
 
     def _record(self, columns: Sequence[str], rows: list[dict[str, Any]]) -> bool:
-        """Append rows; on failure say so and change nothing, so that one can try again."""
+        """Append rows; on failure show it and change nothing, so that a new attempt is possible."""
         timestamp = datetime.now(UTC).isoformat(timespec="seconds")
         shared = {"timestamp": timestamp, "listener": self.listener, "seed": self.seed}
         if self.csv is not None:
@@ -64,27 +65,20 @@ class _ListeningTest(ipywidgets.VBox):
 
 
 class AbxTest(_ListeningTest):
-    """An ABX test of two sounds, as a widget.
+    """An ABX test of two sounds, as a widget; :attr:`score` is set after the last trial.
 
     Parameters
     ----------
     tracks
         Two of them: name -> ``[N]`` samples. The first is A; B gets its level.
     n_trials
-        Fixed beforehand. With 16, 12 right answers give p = 0.038.
+        Fixed beforehand. With 16, 12 correct answers give p = 0.038.
     listener, title
         For the results.
     csv
-        File that the result is appended to (module docstring).
+        File that the result is appended to.
     seed
         Of the order; None draws one. It is recorded.
-
-    Attributes
-    ----------
-    answers : str
-        Given so far.
-    score : AbxScore or None
-        After the last trial.
     """
 
     def __init__(
@@ -120,7 +114,7 @@ class AbxTest(_ListeningTest):
         self.heading.value = f"<b>{html.escape(text)}</b>"
 
     def answer(self, said: str) -> None:
-        """Answer the trial with ``"A"`` or ``"B"``; after the last one the result is shown."""
+        """Answer the trial with ``"A"`` or ``"B"``; the last answer shows the result."""
         if said not in ("A", "B"):
             raise ValueError(f"answer: got {said!r}, expected 'A' or 'B'")
         if self.score is not None:
@@ -147,7 +141,7 @@ class AbxTest(_ListeningTest):
 
 
 class MushraTest(_ListeningTest):
-    """A MUSHRA-like test, one page an item, as a widget.
+    """A MUSHRA-like test, one page per item, as a widget; :attr:`ratings` has those recorded.
 
     Parameters
     ----------
@@ -155,17 +149,8 @@ class MushraTest(_ListeningTest):
         Item name -> tracks (name -> ``[N]`` samples), each with ``reference`` among them.
     reference
         Name of the track that is the reference.
-    listener, title
-        For the results.
-    csv
-        File that ratings are appended to, item by item (module docstring).
-    seed
-        Of the orders of items and conditions; None draws one. It is recorded.
-
-    Attributes
-    ----------
-    ratings : list of dict
-        Recorded so far: item, condition, label, score.
+    listener, title, csv, seed
+        As for :class:`AbxTest`; ratings are appended item by item.
     """
 
     def __init__(

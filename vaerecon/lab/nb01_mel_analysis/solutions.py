@@ -1,4 +1,8 @@
-"""Solutions to the exercises of ``01_mel_analysis``, and the checks behind its last cell."""
+"""Solutions to the exercises of ``01_mel_analysis``, and their checks.
+
+``check_x(answer)`` is False if ``answer`` was not tried, and a ValueError gives a hint if it is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,11 @@ import torch
 
 from vaerecon.lab.nb01_mel_analysis.front_ends import NEPER_DB, filter_edges
 from vaerecon.lab.setup import check_answers, require
-from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.config import AUDIOLDM_MEL, Framing
 from vaerecon.mel.front_end import log_mel
 
 
-def frame_time(frame: int, framing: str = "train") -> float:
+def frame_time(frame: int, framing: Framing = "train") -> float:
     """Exercise 1: the time, in s, at which a mel frame is centred.
 
     The first frame begins ``padding`` samples before the clip, and its centre is half a window on.
@@ -45,7 +49,6 @@ def resolved_up_to(fundamental: float) -> float:
 
 
 def check_frame_time(answer: Callable[..., float]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     found = answer(0, "inference")
     if found is None:
         return False
@@ -60,7 +63,6 @@ def check_frame_time(answer: Callable[..., float]) -> bool:
 
 
 def check_louder(answer: Callable[..., torch.Tensor]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     samples = 0.1 * torch.randn(8000, generator=torch.Generator().manual_seed(0))
     samples[4000:] = 0  # silence: the floor
     mel = log_mel(samples, normalize=False)
@@ -85,7 +87,6 @@ def check_louder(answer: Callable[..., torch.Tensor]) -> bool:
 
 
 def check_resolved_up_to(answer: Callable[..., float]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     for fundamental in (200.0, 100.0, 20.0):
         found = answer(fundamental)
         if found is None:
@@ -99,11 +100,10 @@ def check_resolved_up_to(answer: Callable[..., float]) -> bool:
     return True
 
 
-CHECKS = {
+CHECKS: dict[str, Callable[..., bool]] = {
     "frame_time": check_frame_time,
     "louder": check_louder,
     "resolved_up_to": check_resolved_up_to,
 }
-
 
 check_exercises = partial(check_answers, CHECKS)

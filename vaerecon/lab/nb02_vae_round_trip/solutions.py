@@ -1,4 +1,8 @@
-"""Solutions to the exercises of ``02_vae_round_trip``, and the checks behind its last cell."""
+"""Solutions to the exercises of ``02_vae_round_trip``, and their checks.
+
+``check_x(answer)`` is False if ``answer`` was not tried, and a ValueError gives a hint if it is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +43,6 @@ def pad_batch(mels: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def check_bits_per_second(answer: Callable[..., float]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     generator = torch.Generator().manual_seed(0)
     mean = 2 * torch.randn(8, 25, 16, generator=generator)
     logvar = torch.randn(8, 25, 16, generator=generator)
@@ -55,7 +58,6 @@ def check_bits_per_second(answer: Callable[..., float]) -> bool:
 
 
 def check_keep_channels(answer: Callable[..., torch.Tensor]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     latent = torch.randn(8, 5, 16, generator=torch.Generator().manual_seed(0))
     before = latent.clone()
     found = answer(latent, [1, 4])
@@ -69,7 +71,6 @@ def check_keep_channels(answer: Callable[..., torch.Tensor]) -> bool:
 
 
 def check_pad_batch(answer: Callable[..., torch.Tensor]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     mels = [torch.full((n_frames, 64), -4.0) for n_frames in (3, 9, 6)]
     found = answer(mels)
     if found is None:
@@ -85,11 +86,10 @@ def check_pad_batch(answer: Callable[..., torch.Tensor]) -> bool:
     return True
 
 
-CHECKS = {
+CHECKS: dict[str, Callable[..., bool]] = {
     "bits_per_second": check_bits_per_second,
     "keep_channels": check_keep_channels,
     "pad_batch": check_pad_batch,
 }
-
 
 check_exercises = partial(check_answers, CHECKS)

@@ -1,4 +1,8 @@
-"""Solutions to the exercises of ``03_vocoder_dimension_fix``, and the checks of its last cell."""
+"""Solutions to the exercises of ``03_vocoder_dimension_fix``, and their checks.
+
+``check_x(answer)`` is False if ``answer`` was not tried, and a ValueError gives a hint if it is
+wrong.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +55,6 @@ def best_affine(wrong: torch.Tensor, right: torch.Tensor) -> tuple[float, float,
 
 
 def check_to_btm(answer: Callable[..., torch.Tensor]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     x = torch.arange(2.0 * 5 * 64).reshape(2, 5, 64)  # [B, T, M]
     found = answer(x.transpose(1, 2), "bmt")
     if found is None:
@@ -74,7 +77,6 @@ def check_to_btm(answer: Callable[..., torch.Tensor]) -> bool:
 
 
 def check_extra_samples(answer: Callable[..., int]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     cases = (
         ([5, 4, 2, 2, 2], [16, 16, 8, 4, 4]),  # AudioLDM2
         ([8, 8, 2, 2], [16, 16, 4, 4]),  # HiFi-GAN V1
@@ -91,7 +93,6 @@ def check_extra_samples(answer: Callable[..., int]) -> bool:
 
 
 def check_best_affine(answer: Callable[..., tuple[float, float, float]]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
     generator = torch.Generator().manual_seed(0)
     wrong = torch.rand(20, 64, generator=generator)
     right = 9 * wrong - 10 + torch.randn(20, 64, generator=generator)
@@ -107,11 +108,10 @@ def check_best_affine(answer: Callable[..., tuple[float, float, float]]) -> bool
     return True
 
 
-CHECKS = {
+CHECKS: dict[str, Callable[..., bool]] = {
     "to_btm": check_to_btm,
     "extra_samples": check_extra_samples,
     "best_affine": check_best_affine,
 }
-
 
 check_exercises = partial(check_answers, CHECKS)

@@ -1,10 +1,15 @@
-"""Solutions to the exercises of ``05_fine_tuning``, and the checks behind its last cell."""
+"""Solutions to the exercises of ``05_fine_tuning``, and their checks.
+
+``check_x(answer)`` is False if ``answer`` was not tried, and a ValueError gives a hint if it is
+wrong.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from vaerecon.lab.setup import check_answers, require
 
@@ -35,8 +40,7 @@ def best_share(own: Sequence[float], other: Sequence[float], most: float) -> int
     return min(allowed, key=lambda i: own[i])
 
 
-def check_moving_average(answer: Callable) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+def check_moving_average(answer: Callable[..., Any]) -> bool:
     found = answer([1.0, 1.0], 0.9)
     if found is None:
         return False
@@ -54,8 +58,7 @@ def check_moving_average(answer: Callable) -> bool:
     return True
 
 
-def check_one_cycle(answer: Callable) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+def check_one_cycle(answer: Callable[..., Any]) -> bool:
     if answer(50, 100, 1.0) is None:
         return False
     for step in (0, 5, 10, 55, 100):
@@ -67,8 +70,7 @@ def check_one_cycle(answer: Callable) -> bool:
     return True
 
 
-def check_best_share(answer: Callable) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+def check_best_share(answer: Callable[..., Any]) -> bool:
     own, other = [0.3, 0.2, 0.15, 0.16], [0.20, 0.21, 0.25, 0.31]
     if answer(own, other, 2.0) is None:
         return False
@@ -81,11 +83,10 @@ def check_best_share(answer: Callable) -> bool:
     return True
 
 
-CHECKS = {
+CHECKS: dict[str, Callable[..., bool]] = {
     "moving_average": check_moving_average,
     "one_cycle": check_one_cycle,
     "best_share": check_best_share,
 }
-
 
 check_exercises = partial(check_answers, CHECKS)

@@ -1,8 +1,8 @@
-"""Notebooks without a reader: run through papermill, checked, stamped, written.
+"""Headless runs of notebooks by papermill: parameters checked, results stamped and written.
 
-A run takes place in a scratch folder, which holds copies of nothing but the files that it was
-given, and leaves three files: the executed notebook, a page that needs no network, and a JSON with
-the numbers that the notebook recorded. Each says what made it.
+A run takes place in a scratch folder that contains only the files that it was given, and writes
+three files: the executed notebook, an HTML page that needs no network, and a JSON file with the
+recorded numbers. Each has the stamp: source, parameters, versions, device.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import sys
 import tempfile
 import time
@@ -29,18 +30,8 @@ if TYPE_CHECKING:
 
 MACHINE_MIME = "application/vnd.vaerecon.machine+json"
 MACHINE_TAG = "vaerecon-machine"
-LIBRARIES = (
-    "vaerecon",
-    "torch",
-    "diffusers",
-    "transformers",
-    "librosa",
-    "numpy",
-    "pesq",
-    "pystoi",
-    "visqol-python",
-    "papermill",
-)
+LIBRARIES = ("vaerecon", "torch", "diffusers", "transformers", "librosa", "numpy", "pesq", "pystoi",
+             "visqol-python", "papermill")  # fmt: skip
 
 
 def run_notebook(
@@ -63,12 +54,12 @@ def run_notebook(
     output
         Folder for the three files.
     timeout
-        Seconds that all cells together may take.
+        Seconds for all cells together.
     files
-        Files and folders that the notebook may read. In its parameters they go by their names: it
-        runs in an empty folder into which they are linked.
+        Files and folders that the notebook may read, by name in its parameters: it runs in an empty
+        folder into which they are linked.
     cpu
-        Hide CUDA devices from the notebook, for numbers that are to be compared.
+        Hide CUDA devices from the notebook, for comparable numbers.
 
     Raises
     ------
@@ -76,7 +67,8 @@ def run_notebook(
         If the notebook cannot be read, a parameter is unknown or of another type, or the folder
         cannot be written.
     NotebookError
-        If a cell failed, the kernel died or time was up. What ran stands in ``<name>.failed.*``.
+        If a cell failed, the kernel died or time was up. ``<name>.failed.*`` has the partial
+        result.
     """
     run = execute(path, parameters, timeout=timeout, files=files, cpu=cpu)
     save(run, output)
@@ -94,7 +86,7 @@ def execute(
     files: Sequence[str | os.PathLike[str]] = (),
     cpu: bool = False,
 ) -> Run:
-    """As :func:`run_notebook`, but write nothing, and return a run that failed."""
+    """As :func:`run_notebook`, but write nothing, and return a failed run too."""
     import nbformat
 
     from vaerecon.lab.reports.pages import without_widgets
@@ -162,15 +154,7 @@ def save(run: Run, folder: str | os.PathLike[str]) -> None:
 
 
 def read_notebook(path: Path) -> tuple[bytes, NotebookNode]:
-    """A notebook's bytes, and what they hold.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is no notebook.
-    """
+    """A notebook's bytes and content; a ValueError if the file is not a notebook."""
     import nbformat
 
     if not path.is_file():
@@ -193,7 +177,7 @@ def blob_hash(source: bytes) -> str:
 
 
 def show_machine() -> None:
-    """Put versions and device into a cell's output: a run ends with this, in its own kernel."""
+    """Put versions and device into a cell's output: the last cell of a run."""
     from IPython.display import display
 
     device = "cpu"
@@ -206,8 +190,6 @@ def show_machine() -> None:
 
 
 def _versions() -> dict[str, str | None]:
-    import platform
-
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:
@@ -225,7 +207,7 @@ def _machine_cell() -> NotebookNode:
 
 
 def _take_machine(executed: NotebookNode) -> dict[str, Any]:
-    """Remove the last cell; what it found, or what is known here if it was not reached."""
+    """Remove the machine cell; its output, or the versions here if it was not reached."""
     machine = {"device": None, "versions": _versions()}
     for cell in [cell for cell in executed.cells if MACHINE_TAG in tags(cell)]:
         executed.cells.remove(cell)

@@ -1,10 +1,8 @@
 """All notebooks as a static site: ``python -m vaerecon.lab.reports.site``, or ``make site``.
 
-Each notebook is run with its default parameters and becomes the page of
-:mod:`vaerecon.lab.reports.pages`; the landing page takes its words from the notebooks' first cells
-and its pictures from their outputs. It is plain HTML: it opens from a folder, loads nothing from
-elsewhere and runs no script. (Jupyter Book 2 would need Node.js and fetches its themes over the
-network when it builds.)
+Each notebook is run with its default parameters and becomes a page of
+:mod:`vaerecon.lab.reports.pages`; the index has text from their first cells and pictures from their
+outputs. The site is plain HTML: it opens from a folder, without network or scripts.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ if TYPE_CHECKING:
 
     from vaerecon.lab.reports.outcome import Run
 
-COVER_TAG = "cover"  # of the cell whose picture stands for the notebook; without: the first picture
+COVER_TAG = "cover"  # of the cell whose picture is in the index; without it, the first picture
 STYLE = """
 .notebook { display: flex; gap: 1.5rem; align-items: flex-start; margin: 2.5rem 0; }
 .notebook > a { flex: 0 0 42%; }
@@ -75,7 +73,7 @@ ENTRY = """<section class="notebook">
 
 @dataclass(frozen=True)
 class Introduction:
-    """How a notebook opens; Markdown."""
+    """The opening of a notebook; Markdown."""
 
     title: str
     question: str  # the paragraph below the title
@@ -83,7 +81,7 @@ class Introduction:
 
 
 def introduction(notebook: NotebookNode, where: str) -> Introduction:
-    """What the Markdown cells before the first code cell say.
+    """The introduction in the Markdown cells before the first code cell.
 
     Raises
     ------
@@ -105,12 +103,12 @@ def introduction(notebook: NotebookNode, where: str) -> Introduction:
 
 
 def cover(notebook: NotebookNode, where: str) -> bytes:
-    """The PNG that stands for a notebook: of the cell tagged ``cover``, or else the first one.
+    """The PNG of a notebook for the index: of the cell tagged ``cover``, or else the first one.
 
     Raises
     ------
     ValueError
-        If it shows no picture.
+        If there is no picture.
     """
     chosen = [cell for cell in notebook.cells if COVER_TAG in tags(cell)]
     for cell in chosen or notebook.cells:
@@ -143,14 +141,9 @@ def write_site(runs: Sequence[Run], output: str | Path) -> None:
             opening = introduction(run.notebook, where)
             titles[run.name] = opening.title
             items = "\n".join(f"- {item}" for item in opening.objectives)
-            entries.append(
-                ENTRY.format(
-                    name=run.name,
-                    title=html.escape(opening.title),
-                    question=markdown2html(opening.question),
-                    objectives=markdown2html(items),
-                )
-            )
+            texts = {"name": run.name, "title": html.escape(opening.title)}
+            texts["question"] = markdown2html(opening.question)
+            entries.append(ENTRY.format(**texts, objectives=markdown2html(items)))
             (folder / f"{run.name}.png").write_bytes(cover(run.notebook, where))
         for run in runs:
             page = to_html(run).replace("<main>", f"<main>\n{_links(titles, run.name)}", 1)
@@ -161,7 +154,7 @@ def write_site(runs: Sequence[Run], output: str | Path) -> None:
 
 
 def _links(titles: dict[str, str], name: str) -> str:
-    """From one page to the others: all of them, the one before, the one after."""
+    """Links from one page to the index, the page before and the page after."""
     names = list(titles)
     place = names.index(name)
     found = ['<a href="index.html">All notebooks</a>']
