@@ -21,6 +21,7 @@ from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models.autoencoder import encode
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.training.average import WeightAverage
 from vaerecon.training.data.augmentation import NO_AUGMENTATION
 from vaerecon.training.export import export
 from vaerecon.training.loop import TrainingLoop
@@ -30,7 +31,7 @@ from vaerecon.training.parts.vocoder import VocoderSize, build_vocoder
 from vaerecon.training.run import train, train_all
 from vaerecon.training.run_files import read_curve
 from vaerecon.training.settings import LoopConfig, learning_rate
-from vaerecon.training.weights import WeightAverage, load_part
+from vaerecon.training.weights import load_part
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,30 @@ colour limits.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from vaerecon.plots import METHOD_COLORS, level_limits, plot_log_mel
 
 BLUE, ORANGE = METHOD_COLORS["vocoder"], METHOD_COLORS["griffinlim"]
 GREEN, GREY = METHOD_COLORS["hybrid"], METHOD_COLORS["silence"]
+
+
+def draw_picture(
+    ax: Axes,
+    values: np.ndarray,
+    extent: tuple[float, float, float, float],
+    colors: str,
+    limits: tuple[float, float],
+) -> AxesImage:
+    """Draw values ``[bins, T]`` over ``extent`` (left, right, bottom, top)."""
+    shape: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+    return ax.imshow(values, colors, extent=extent, vmin=limits[0], vmax=limits[1], **shape)
 
 
 def stacked(rows: int, height: float) -> tuple[Figure, np.ndarray]:

@@ -75,6 +75,11 @@ def check_answers(
     return "\n".join(lines)
 
 
+def require_close(got: float, want: float, what: str, tolerance: float = 1e-9) -> None:
+    """Raise a ValueError with ``what`` and both numbers if they differ by more than that."""
+    require(abs(got - want) <= tolerance, f"{what}: got {got:.4g}, expected {want:.4g}")
+
+
 def require(correct: bool, message: str) -> None:
     """Raise a ValueError with a hint if an answer to an exercise is not correct."""
     if not correct:

@@ -53,13 +53,7 @@ def upload_button(**traits: Any) -> widgets.FileUpload:
 
 
 def uploaded_clip(button: widgets.FileUpload, max_length: float | None = None) -> Clip | None:
-    """The uploaded file as a clip; None without one.
-
-    Raises
-    ------
-    ValueError, OSError
-        Those of :func:`read_upload`.
-    """
+    """The uploaded file as a clip, None without one; errors are those of :func:`read_upload`."""
     if not button.value:
         return None
     return read_upload(button.value[0]["name"], bytes(button.value[0]["content"]), max_length)
@@ -68,10 +62,7 @@ def uploaded_clip(button: widgets.FileUpload, max_length: float | None = None) -
 def read_upload(name: str, content: bytes, max_length: float | None = None) -> Clip:
     """A clip from the bytes of an uploaded file; ``name`` gives its format and the clip's name.
 
-    Raises
-    ------
-    ValueError, OSError
-        Those of :func:`vaerecon.load_audio`, with the file's own name in them.
+    Errors are those of :func:`vaerecon.load_audio`, with the name of the uploaded file.
     """
     name = Path(name.replace("\\", "/")).name or "upload"
     with tempfile.TemporaryDirectory() as folder:

@@ -34,15 +34,11 @@ def make_accelerator(device: str | None = None, precision: str = "no") -> Accele
         ) from None
     if precision not in PRECISIONS:
         raise ValueError(f"precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    present = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if device is not None and not present.get(device, False):
-        there = ", ".join(name for name, found in present.items() if found)
-        raise ValueError(f"device: got {device!r}, expected one that is here: {there}")
-    if precision == "fp16" and (device == "cpu" or not (present["cuda"] or present["mps"])):
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    present = ["cpu", *(name for name, found in available.items() if found)]
+    if device is not None and device not in present:
+        raise ValueError(f"device: got {device!r}, expected one that is here: {', '.join(present)}")
+    if precision == "fp16" and (device == "cpu" or present == ["cpu"]):
         raise ValueError("precision: got 'fp16' on a CPU, expected 'no' or 'bf16'")
     try:
         found = Accelerator(cpu=device == "cpu", mixed_precision=precision)

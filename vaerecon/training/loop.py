@@ -14,11 +14,11 @@ import torch
 from tqdm.auto import tqdm
 
 from vaerecon.training.adversary import Adversary, descend
+from vaerecon.training.average import WeightAverage
 from vaerecon.training.data.batches import Batches
 from vaerecon.training.parts.part import Part
 from vaerecon.training.run_files import read_checkpoint, read_curve, write_checkpoint, write_curve
 from vaerecon.training.settings import LoopConfig, learning_rate
-from vaerecon.training.weights import WeightAverage
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

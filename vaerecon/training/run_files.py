@@ -21,13 +21,7 @@ def write_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint; only data is read, never code.
-
-    Raises
-    ------
-    ValueError
-        If it is not one.
-    """
+    """The state in a checkpoint, read without running code; a ValueError for another file."""
     try:
         state = torch.load(path, weights_only=True, map_location="cpu")
         if not isinstance(state, dict) or not state.keys() >= STATE:

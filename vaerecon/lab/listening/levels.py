@@ -14,13 +14,13 @@ import io
 import math
 import os
 import warnings
-import wave
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from vaerecon.audio.conversion import RATES
 from vaerecon.audio.samples import SILENCE, ArrayLike, as_samples
@@ -129,7 +129,7 @@ def _checked(
         )
     if reference not in tracks:
         raise ValueError(f"reference: got {reference!r}, expected one of {list(tracks)}")
-    sounds = {str(name): _one_clip(name, x) for name, x in tracks.items()}
+    sounds = {str(name): one_clip(f"track {name!r}", x) for name, x in tracks.items()}
     lengths = {name: len(x) for name, x in sounds.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(
@@ -139,15 +139,15 @@ def _checked(
     return sounds
 
 
-def _one_clip(name: str, samples: ArrayLike) -> np.ndarray:
-    """``[N]`` float64 on the CPU; errors name the track."""
+def one_clip(name: str, samples: ArrayLike) -> np.ndarray:
+    """Samples as ``[N]`` float64 on the CPU; a ValueError names the track."""
     try:
         x = as_samples(samples)
     except ValueError as error:
-        raise ValueError(f"track {name!r}: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
     if x.ndim != 1:
         raise ValueError(
-            f"track {name!r}: got shape {list(x.shape)}, expected [N] (one clip); "
+            f"{name}: got shape {list(x.shape)}, expected [N] (one clip); "
             "choose one item of the batch"
         )
     return x.detach().cpu().numpy().astype(np.float64)
@@ -161,11 +161,7 @@ def pcm16(samples: np.ndarray) -> np.ndarray:
 def wav_uri(samples: np.ndarray, sample_rate: int) -> str:
     """``[N]`` floats as a ``data:`` address that holds a 16-bit WAV file."""
     buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(pcm16(samples).tobytes())
+    soundfile.write(buffer, pcm16(samples), sample_rate, format="WAV")
     return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -230,14 +226,9 @@ def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> st
 def append_rows(
     path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Append rows to a CSV file in one write; a new or empty file gets the header first.
+    """Append rows to a CSV file in one write, after the header if it is new or empty.
 
-    Raises
-    ------
-    ValueError
-        If the file has other columns.
-    OSError
-        If it cannot be read or written.
+    A file with other columns is a ValueError.
     """
     path = Path(path)
     before = path.read_text(encoding="utf-8-sig") if path.exists() else ""

@@ -85,12 +85,8 @@ class ABPlayer(anywidget.AnyWidget):
         Tracks from :func:`match_levels`, in the order shown.
     title, blind, csv
         As for :func:`play`; without a file, preferences are only in :attr:`preferences`.
-    labels
-        Names for the tracks of a blind player instead of A, B, C.
-    asks
-        Offer the "Prefer" button; by default if it is blind or has a CSV file.
-    can_reveal
-        Offer the "Reveal names" button; by default if it is blind.
+    in_test
+        Within a listening test: without the buttons "Prefer" and "Reveal names".
     """
 
     _esm = Path(__file__).parent / "player.js"
@@ -104,9 +100,7 @@ class ABPlayer(anywidget.AnyWidget):
     pcm = traitlets.Bytes().tag(sync=True)  # int16, the tracks one after the other
     picture = traitlets.Bytes().tag(sync=True)  # uint8 [tracks, T, M]; empty while blind
     n_mels = traitlets.Int(64).tag(sync=True)
-    ticks: traitlets.List = traitlets.List().tag(
-        sync=True
-    )  # [text, height 0..1] of the frequency axis
+    ticks: traitlets.List = traitlets.List().tag(sync=True)  # [text, height 0..1] in frequency
     version = traitlets.Int(0).tag(sync=True)  # counts the calls of load
     asks = traitlets.Bool(False).tag(sync=True)
     can_reveal = traitlets.Bool(False).tag(sync=True)
@@ -121,22 +115,16 @@ class ABPlayer(anywidget.AnyWidget):
         title: str = "",
         blind: bool = False,
         csv: str | os.PathLike[str] | None = None,
-        labels: Sequence[str] | None = None,
-        asks: bool | None = None,
-        can_reveal: bool | None = None,
+        in_test: bool = False,
     ) -> None:
-        super().__init__(
-            title=title,
-            asks=(blind or csv is not None) if asks is None else asks,
-            can_reveal=blind if can_reveal is None else can_reveal,
-        )
-        self.blind = blind
-        self.csv = csv
+        asks, can_reveal = (blind or csv is not None) and not in_test, blind and not in_test
+        super().__init__(title=title, asks=asks, can_reveal=can_reveal)
+        self.blind, self.csv = blind, csv
         self.preferences: list[dict[str, str]] = []  # rows as in the CSV file
-        self.load(matched, labels)
+        self.load(matched)
 
     def load(self, matched: Matched, labels: Sequence[str] | None = None) -> None:
-        """Show other tracks, from the start; a blind player hides their names again."""
+        """Show other tracks, from the start; a blind player calls them ``labels`` or A, B, C."""
         self.matched = matched
         with self.hold_sync():
             self.revealed = False
@@ -192,7 +180,8 @@ class ABPlayer(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         """The widget, and a table for pages without widgets."""
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        bundle: Any = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle
         data["text/plain"] = f"Sound player: {', '.join(self.labels)}"
         data["text/html"] = audio_table(self.matched, title=self.title, blind=self.blind)
         return data, metadata

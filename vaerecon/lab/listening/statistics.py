@@ -44,8 +44,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.audio.samples import ArrayLike, as_samples
-from vaerecon.lab.listening.levels import Matched, match_levels
+from vaerecon.audio.samples import ArrayLike
+from vaerecon.lab.listening.levels import Matched, match_levels, one_clip
 from vaerecon.plots import METHOD_COLORS, new_axes
 
 CONFIDENCE = 0.95  # of every interval here
@@ -139,14 +139,12 @@ def low_pass_anchor(samples: ArrayLike, sample_rate: int = 16000) -> np.ndarray:
             f"sample_rate: got {sample_rate}, expected more than {2 * ANCHOR_STOP:.0f} Hz: "
             "there is nothing above 4 kHz to take away"
         )
-    x = as_samples(samples)
-    if x.ndim != 1:
-        raise ValueError(f"samples: got shape {list(x.shape)}, expected [N] (one clip)")
+    x = one_clip("samples", samples)
     taps, beta = kaiserord(60, (ANCHOR_STOP - ANCHOR_PASS) / (sample_rate / 2))
     taps |= 1  # odd, so that the delay is whole samples
     middle = (ANCHOR_PASS + ANCHOR_STOP) / 2
     kernel = firwin(taps, middle, window=("kaiser", beta), fs=sample_rate)
-    full = fftconvolve(x.cpu().numpy().astype(np.float64), kernel)
+    full = fftconvolve(x, kernel)
     return full[taps // 2 : taps // 2 + len(x)].astype(np.float32)
 
 
@@ -237,10 +235,7 @@ def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, 
 def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
     """A CSV file of results as a table: text as text, seeds and scores as numbers.
 
-    Raises
-    ------
-    ValueError
-        If it is neither an ABX nor a MUSHRA file, or a score is not within 0 to 100.
+    Another file, or a score outside 0 to 100, is a ValueError.
     """
     name = Path(path).name
     # everything is text first, so that a listener called NA or 007 keeps the name

@@ -99,7 +99,7 @@ class AbxTest(_ListeningTest):
         self.order = abx_order(n_trials, self.seed)
         self.answers = ""
         self.score: AbxScore | None = None
-        self.player = ABPlayer(self.matched, blind=True, asks=False, can_reveal=False)
+        self.player = ABPlayer(self.matched, blind=True, in_test=True)
         self.buttons = [ipywidgets.Button(description=f"X is {name}") for name in "AB"]
         for name, button in zip("AB", self.buttons, strict=True):
             button.on_click(lambda _, name=name: self.answer(name))
@@ -176,9 +176,7 @@ class MushraTest(_ListeningTest):
         self.ratings: list[dict[str, Any]] = []
         self.page = 0
         first = self.items[self.item_order[0]]
-        self.player = ABPlayer(first, blind=True, asks=False, can_reveal=False)
-        self.sliders: dict[str, ipywidgets.IntSlider] = {}
-        self.moved: set[str] = set()
+        self.player = ABPlayer(first, blind=True, in_test=True)
         self.scale = ipywidgets.VBox()
         words = ", ".join(f"{20 * i}-{20 * i + 20} {word}" for i, word in enumerate(WORDS))
         help_text = ipywidgets.HTML(
@@ -187,8 +185,7 @@ class MushraTest(_ListeningTest):
         )
         self.button = ipywidgets.Button(description="Record and go on")
         self.button.on_click(lambda _: self.submit())
-        below = [help_text, self.scale, self.button, self.news]
-        self.children = [self.heading, self.player, *below]
+        self.children = [self.heading, self.player, help_text, self.scale, self.button, self.news]
         self._show()
 
     @property
@@ -202,11 +199,11 @@ class MushraTest(_ListeningTest):
         labels = blind_labels(len(self.order))
         shown = matched.in_order([HIDDEN_REFERENCE, *self.order])
         self.player.load(shown, ["Reference", *labels])
-        self.sliders = {
+        self.moved: set[str] = set()
+        self.sliders: dict[str, ipywidgets.IntSlider] = {
             label: ipywidgets.IntSlider(50, 0, 100, description=label, layout={"width": "30em"})
             for label in labels
         }
-        self.moved = set()
         for label, slider in self.sliders.items():
             slider.observe(lambda _, label=label: self.moved.add(label), names="value")
         self.scale.children = list(self.sliders.values())

@@ -34,13 +34,7 @@ NEPER_DB = 20 / math.log(10)  # dB in a neper, 8.686
 
 
 def settings(**changes: Any) -> MelConfig:
-    """AudioLDM2's front-end with some fields changed; the window is as long as ``n_fft``.
-
-    Raises
-    ------
-    ValueError
-        For impossible settings, as :class:`MelConfig` says.
-    """
+    """AudioLDM2's front-end with some fields changed; the window is as long as ``n_fft``."""
     if "n_fft" in changes:
         changes.setdefault("win_length", changes["n_fft"])
     return replace(AUDIOLDM_MEL, **changes)

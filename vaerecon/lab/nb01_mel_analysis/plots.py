@@ -15,8 +15,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike, as_samples
-from vaerecon.lab.figures import BLUE, GREY, ORANGE, stacked
+from vaerecon.lab.figures import BLUE, GREY, ORANGE, draw_picture, stacked
 from vaerecon.lab.nb01_mel_analysis.front_ends import NEPER_DB, AffineMap, filter_edges
+from vaerecon.lab.tables import heading
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.filters import mel_filters
 from vaerecon.plots import (
@@ -37,14 +38,9 @@ ROWS = {  # rows of a table of recoveries: label on the axis, colour
     "oracle_phase": ("mel + true phase", METHOD_COLORS["oracle_phase"]),
     "oracle_magnitude": ("true magnitude,\nGriffin-Lim", METHOD_COLORS["oracle_magnitude"]),
 }
-COLUMNS = {  # columns of that table: title of the panel
-    "snr_db": "SNR (dB)\nhigher is better, or is it?",
-    "lsd_db": "log-spectral distance (dB)\nlower is better",
-    "mrstft": "MR-STFT distance\nlower is better",
-    "estoi": "ESTOI\nhigher is better",
-    "pesq_wb": "PESQ-WB (MOS-LQO)\nhigher is better",
-    "phase": "phase agreement\n1: every phase is right",
-    "phase_advance": "phase advance agreement\n1: every step is right",
+AGREEMENT = {  # columns of that table that are no metrics: title of the panel
+    "phase": "phase agreement\n1: all phases equal",
+    "phase_advance": "phase advance agreement\n1: all steps equal",
 }
 SETTINGS = {  # of a sweep: label of the axis
     "n_mels": "mel bins",
@@ -82,16 +78,9 @@ def plot_spectrogram(
     figure, ax = new_axes(ax, (10, 2.8))
     top = max(float(magnitude.max()), 1e-12) if top is None else top
     level = 20 * (magnitude / top).clamp_min(1e-12).log10()
-    image = ax.imshow(
-        level.T.numpy(),  # [T, bins] -> [bins, T]: a picture has frequency upwards
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-        extent=(0, len(level) / config.frames_per_second, 0, config.sample_rate / 2000),
-        cmap=LEVEL_MAP,
-        vmin=-SPECTRUM_RANGE,
-        vmax=0,
-    )
+    extent = (0, len(level) / config.frames_per_second, 0, config.sample_rate / 2000)
+    # [T, bins] -> [bins, T]: a picture has frequency upwards
+    image = draw_picture(ax, level.T.numpy(), extent, LEVEL_MAP, (-SPECTRUM_RANGE, 0))
     ax.set(xlabel="time (s)", ylabel="frequency (kHz)", title=title)
     figure.colorbar(image, ax=ax, label="level (dB)", pad=0.01)
     return figure, ax
@@ -109,7 +98,7 @@ def plot_filters(config: MelConfig = AUDIOLDM_MEL) -> tuple[Figure, np.ndarray]:
     axes[1].plot(edges[1:-1], edges[2:] - edges[:-2], ".-", color="black", label="mel filter")
     axes[1].axhline(config.sample_rate / config.n_fft, color=GREY, label="spacing of the STFT bins")
     axes[1].set(ylabel="width (Hz)", xlabel="frequency (Hz)", ylim=(0, None))
-    axes[1].set(title="width of a filter, foot to foot", xlim=(0, config.sample_rate / 2))
+    axes[1].set(title="width of a filter between its zeros", xlim=(0, config.sample_rate / 2))
     axes[1].legend(loc="upper left")
     return figure, axes
 
@@ -117,7 +106,7 @@ def plot_filters(config: MelConfig = AUDIOLDM_MEL) -> tuple[Figure, np.ndarray]:
 def plot_front_ends(
     model: torch.Tensor, naive: torch.Tensor, fit: AffineMap
 ) -> tuple[Figure, np.ndarray]:
-    """The model's log-mel ``[T, 64]``, the naive one, and what the best affine map leaves."""
+    """The model's log-mel ``[T, 64]``, the naive one, and the residual of the best affine map."""
     figure, axes = stacked(3, 7.2)
     plot_log_mel(model, axes[0], title="the model's log-mel")
     plot_log_mel(naive, axes[1], title="the naive one, as it is", limits=(0, 1))
@@ -140,14 +129,14 @@ def plot_affine_map(
     label = f"best line: slope {fit.slope:.2f}, offset {fit.offset:.2f}"
     ax.plot(ends.numpy(), fit(ends).numpy(), color="#d55e00", linewidth=2, label=label)
     ax.set(xlabel="naive value (0..1)", ylabel="the model's value (nepers)")
-    ax.set_title(f"one line cannot fit: {fit.residual:.2f} nepers are left on average")
+    ax.set_title(f"mean residual of the best line: {fit.residual:.2f} nepers")
     ax.legend(loc="upper left")
     figure.colorbar(image, ax=ax, label="mel values in a cell")
     return figure, ax
 
 
 def plot_choices(table: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """What each choice costs after the best affine map; a table of ``compare_choices``."""
+    """The residual of each choice after the best affine map; a table of ``compare_choices``."""
     figure, ax = new_axes(ax, (9, 0.36 * len(table) + 1.1))
     left = table["after the best affine map (nepers)"]
     bars = ax.barh(table.index, left, color=BLUE)
@@ -199,7 +188,7 @@ def plot_recoveries(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[Figu
         span = high - low or 1.0  # room for the numbers beside the bars
         ax.set_xlim(low - 0.38 * span * (low < 0), high + 0.38 * span)
         ax.axvline(0, color="black", linewidth=0.8)
-        ax.set_title(COLUMNS.get(column, column), fontsize=10)
+        ax.set_title(AGREEMENT.get(column) or heading(column), fontsize=10)
     axes[0].invert_yaxis()  # first row on top
     return figure, axes
 
@@ -224,7 +213,7 @@ def plot_iterations(
 def plot_sweeps(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     """Small multiples of a table of ``sweep``: settings across, MR-STFT and ESTOI down."""
     settings = list(dict.fromkeys(table["setting"]))
-    scores = {"mrstft": "MR-STFT distance\n(lower is better)", "estoi": "ESTOI\n(higher is better)"}
+    scores = {name: heading(name) for name in ("mrstft", "estoi")}
     figure = Figure(figsize=(2.7 * len(settings), 5.2), layout="constrained")
     axes = figure.subplots(2, len(settings), sharex="col", sharey="row", squeeze=False)
     for column, setting in enumerate(settings):
@@ -265,16 +254,9 @@ def plot_settings(
     axes[0].add_collection(LineCollection(lines, colors=(BLUE, ORANGE), linewidths=0.8))
     axes[0].set(xlim=(0, nyquist), ylim=(0, 1.05), yticks=[], xlabel="frequency (Hz)", title=title)
     top = float(mel.max())
-    axes[1].imshow(
-        mel.T.numpy(),  # [T, M] -> [M, T]: a picture has frequency upwards
-        extent=(0, len(mel) / config.frames_per_second, -0.5, config.n_mels - 0.5),
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-        cmap=LEVEL_MAP,
-        vmin=top - RANGE_NEPERS,
-        vmax=top,
-    )
+    extent = (0, len(mel) / config.frames_per_second, -0.5, config.n_mels - 0.5)
+    # [T, M] -> [M, T]: a picture has frequency upwards
+    draw_picture(axes[1], mel.T.numpy(), extent, LEVEL_MAP, (top - RANGE_NEPERS, top))
     hz = [f for f in TICKS_HZ if edges[1] <= f <= edges[-2]]
     axes[1].set_yticks(mel_bin(np.array(hz), config), [f"{f}" for f in hz])
     axes[1].set(xlabel="time (s)", ylabel="frequency (Hz)")

@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, plot_mels
+from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, plot_mels
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.plots import DIFFERENCE_MAP, TICKS_HZ, level_limits, mel_bin, plot_log_mel
@@ -88,20 +88,13 @@ def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
     rows = (len(latent) + 1) // 2
     figure = Figure(figsize=(10, 1.75 * rows), layout="constrained")
     axes = figure.subplots(rows, 2, sharex=True, sharey=True)
-    # the largest values are few: let 1 in 200 run off the scale
+    # 1 value in 200 is beyond the scale
     limit = max(float(np.quantile(latent.abs().numpy(), 0.995)), 1e-3)
     step = 4 / AUDIOLDM_MEL.frames_per_second  # s per latent position
+    extent = (0, latent.shape[1] * step, -0.5, latent.shape[2] - 0.5)
     for channel, ax in enumerate(axes.flat[: len(latent)]):
-        image = ax.imshow(
-            latent[channel].T.numpy(),  # [L, 16] -> [16, L]: frequency upwards
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-            extent=(0, latent.shape[1] * step, -0.5, latent.shape[2] - 0.5),
-            cmap=DIFFERENCE_MAP,
-            vmin=-limit,
-            vmax=limit,
-        )
+        picture = latent[channel].T.numpy()  # [L, 16] -> [16, L]: frequency upwards
+        image = draw_picture(ax, picture, extent, DIFFERENCE_MAP, (-limit, limit))
         _hz_axis(ax, "y", bins_per_row=64 // latent.shape[2])
         ax.set(xlabel="time (s)", title=f"channel {channel}")
         ax.label_outer()

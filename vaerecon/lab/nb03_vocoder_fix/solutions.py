@@ -6,20 +6,19 @@ wrong.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 
-from vaerecon.lab.setup import check_answers, require
+from vaerecon.lab.setup import check_answers, require, require_close
 
 
 def to_btm(x: torch.Tensor, layout: str) -> torch.Tensor:
-    """Exercise 1: any layout to ``[B, T, M]``, told and not guessed.
+    """Exercise 1: any layout to ``[B, T, M]``.
 
     ``layout`` has a letter for each axis of ``x``: ``b``, ``t``, ``m``, and ``1`` for a channel
-    axis. Raises ValueError if it has another number of letters than ``x`` has axes.
+    axis; with another number of letters a ValueError.
     """
     if len(layout) != x.ndim:
         raise ValueError(f"layout: got {layout!r} for shape {list(x.shape)}, expected {x.ndim}")
@@ -27,15 +26,15 @@ def to_btm(x: torch.Tensor, layout: str) -> torch.Tensor:
         x, layout = x[None], "b" + layout
     if "1" in layout:
         x, layout = x.squeeze(layout.index("1")), layout.replace("1", "")
-    # to batch, time, mel: each axis from where the letter says that it is
+    # to batch, time, mel, each axis by its letter
     return x.permute([layout.index(letter) for letter in "btm"])
 
 
 def extra_samples(rates: Sequence[int], kernels: Sequence[int]) -> int:
     """Exercise 2: samples that a HiFi-GAN gives beyond its hop times ``T``.
 
-    A layer whose kernel and rate differ by an odd number gives one value too many; each later
-    layer multiplies what it gets by its rate.
+    A layer whose kernel and rate differ by an odd number adds one value; each later layer
+    multiplies the extra values by its rate.
     """
     extra = 0
     for rate, kernel in zip(rates, kernels, strict=True):
@@ -65,10 +64,8 @@ def check_to_btm(answer: Callable[..., torch.Tensor]) -> bool:
     require(list(single.shape) == [1, 5, 64], "without a 'b', the result is a batch of one")
     require(torch.equal(answer(x[:, None], "b1tm"), x), "'b1tm': the axis '1' must go")
     square = torch.arange(64.0 * 64).reshape(1, 64, 64)
-    require(
-        torch.equal(answer(square, "bmt"), square.transpose(1, 2)),
-        "a square: the letters count, not the sizes",
-    )
+    transposed = torch.equal(answer(square, "bmt"), square.transpose(1, 2))
+    require(transposed, "a square: the letters count, not the sizes")
     try:
         answer(x, "tm")
     except ValueError:
@@ -101,10 +98,9 @@ def check_best_affine(answer: Callable[..., tuple[float, float, float]]) -> bool
         return False
     require(len(found) == 3, "return three numbers: a, b and the mean absolute difference")
     names = ("a", "b", "the mean absolute difference")
-    for name, got, expected in zip(names, found, best_affine(wrong, right), strict=True):
+    for name, got, want in zip(names, found, best_affine(wrong, right), strict=True):
         # float32 sums of 1280 values differ in the sixth digit
-        close = math.isclose(float(got), expected, rel_tol=1e-3)
-        require(close, f"{name}: got {float(got):.4f}, the least-squares line has {expected:.4f}")
+        require_close(float(got), want, f"{name} of the least-squares line", 1e-3 * abs(want))
     return True
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from vaerecon.lab.setup import check_answers, require
+from vaerecon.lab.setup import check_answers, require, require_close
 
 
 def moving_average(values: Sequence[float], decay: float) -> list[float]:
@@ -45,16 +45,10 @@ def check_moving_average(answer: Callable[..., Any]) -> bool:
     if found is None:
         return False
     require(len(found) == 2, f"got {len(found)} averages of 2 values: give one after each")
-    require(
-        math.isclose(found[0], 1.0), "the average of equal values is that value: begin at the first"
-    )
+    require_close(found[0], 1.0, "the average of 1 and 1 (begin at the first value)")
     values = [2.0, 0.0, 4.0]
     for got, want in zip(answer(values, 0.5), moving_average(values, 0.5), strict=True):
-        require(
-            math.isclose(got, want, abs_tol=1e-9),
-            f"for 2, 0, 4 and a decay of 0.5 you have {got:.4g}, expected {want:.4g}: the decay is "
-            "what the old average keeps",
-        )
+        require_close(got, want, "2, 0, 4 with decay 0.5, the weight of the old average")
     return True
 
 
@@ -62,11 +56,8 @@ def check_one_cycle(answer: Callable[..., Any]) -> bool:
     if answer(50, 100, 1.0) is None:
         return False
     for step in (0, 5, 10, 55, 100):
-        got, want = answer(step, 100, 2.0), one_cycle(step, 100, 2.0)
-        require(
-            math.isclose(got, want, abs_tol=1e-6),
-            f"step {step} of 100 with a peak of 2: you have {got:.4g}, expected {want:.4g}",
-        )
+        what = f"step {step} of 100 with a peak of 2"
+        require_close(answer(step, 100, 2.0), one_cycle(step, 100, 2.0), what, tolerance=1e-6)
     return True
 
 
@@ -75,11 +66,8 @@ def check_best_share(answer: Callable[..., Any]) -> bool:
     if answer(own, other, 2.0) is None:
         return False
     for most in (1.0, 1.1, 1.3, 2.0):
-        got, want = answer(own, other, most), best_share(own, other, most)
-        require(
-            got == want,
-            f"own {own}, other {other}, at most {most} times: you have {got}, expected {want}",
-        )
+        what = f"own {own}, other {other}, at most {most} times"
+        require_close(answer(own, other, most), best_share(own, other, most), what)
     return True
 
 

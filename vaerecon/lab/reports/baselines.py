@@ -20,12 +20,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import yaml
+
+from vaerecon.lab.reports.outcome import Run
 from vaerecon.utils.files import whole_folder
-
-if TYPE_CHECKING:
-    from vaerecon.lab.reports.outcome import Run
 
 CHECKS = "checks.yaml"
 FIELDS = {"timeout", "parameters", "files", "vary"}
@@ -68,15 +68,9 @@ class Drift:
 def read_checks(folder: Path, names: Sequence[str] = ()) -> list[Check]:
     """The checks in ``folder/checks.yaml``, in the order of the notebooks.
 
-    ``names`` selects notebooks, with or without folder and suffix; all by default.
-
-    Raises
-    ------
-    OSError, ValueError
-        If there are no notebooks, one has no entry or the file is not valid.
+    ``names`` selects notebooks, with or without folder and suffix; all by default. A missing or
+    invalid file, and a notebook without an entry, are an OSError or ValueError.
     """
-    import yaml
-
     file = folder / CHECKS
     if not file.is_file():
         raise FileNotFoundError(
@@ -118,13 +112,7 @@ def _check(path: Path, entry: Any) -> Check:
 
 
 def read_baseline(folder: Path, name: str) -> dict[str, Any] | None:
-    """A notebook's baseline; None if there is none yet.
-
-    Raises
-    ------
-    ValueError
-        If it has not the form in the module's docstring.
-    """
+    """A notebook's baseline, None without one; a ValueError if the file is not valid."""
     file = folder / f"{name}.json"
     if not file.exists():
         return None

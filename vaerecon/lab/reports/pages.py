@@ -11,14 +11,12 @@ import copy
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from nbformat import NotebookNode
 
 from vaerecon.lab.reports.execution import tags
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
-    from vaerecon.lab.reports.outcome import Run
+from vaerecon.lab.reports.outcome import Run
 
 FOLDER = Path(__file__).parent
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"

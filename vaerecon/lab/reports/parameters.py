@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PLAIN = {"int": int, "float": float, "str": str, "bool": bool}
+PLAIN: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool}
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,8 @@ class Parameter:
 def read_parameters(notebook: Mapping[str, Any], where: str) -> dict[str, Parameter]:
     """The parameters that a notebook's JSON declares, by name; none without such a cell.
 
-    ``where`` is the file name, for messages.
-
-    Raises
-    ------
-    ValueError
-        If two cells are tagged ``parameters``, or a line is not ``name: type = literal``.
+    Two cells tagged ``parameters``, or a line that is not ``name: type = literal``, are a
+    ValueError, in which ``where`` names the notebook.
     """
     cells = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
     if len(cells) > 1:
@@ -58,13 +54,7 @@ def read_parameters(notebook: Mapping[str, Any], where: str) -> dict[str, Parame
 def check_parameters(
     declared: Mapping[str, Parameter], given: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """The given values; an int for a declared float becomes a float.
-
-    Raises
-    ------
-    ValueError
-        If a name is not declared or a value is of another type.
-    """
+    """The given values, an int for a float converted; a ValueError for another name or type."""
     checked = {}
     for name, value in given.items():
         if name not in declared:
@@ -96,7 +86,7 @@ def _read_line(line: ast.stmt) -> Parameter | None:
 
 def _fits(value: Any, kind: str) -> bool:
     if kind in PLAIN:  # type() and not isinstance: True is an int to isinstance
-        return type(value) is PLAIN[kind] and not (kind == "float" and not math.isfinite(value))
+        return type(value) is PLAIN[kind] and (kind != "float" or math.isfinite(value))
     if kind == "list":
         return type(value) is list and all(_fits(v, type(v).__name__) for v in value)
     item = kind.removeprefix("list[").removesuffix("]")

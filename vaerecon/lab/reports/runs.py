@@ -17,16 +17,18 @@ import time
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
 
 from vaerecon.lab.reports.execution import describe_failure, link_inputs, tags, through_papermill
 from vaerecon.lab.reports.outcome import NotebookError, Run
+from vaerecon.lab.reports.pages import to_html, without_widgets
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
 from vaerecon.lab.reports.recording import collect
+from vaerecon.lab.reports.scrub import path_scrubber, scrub_strings
 from vaerecon.utils.files import whole_folder
-
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
 
 MACHINE_MIME = "application/vnd.vaerecon.machine+json"
 MACHINE_TAG = "vaerecon-machine"
@@ -87,31 +89,17 @@ def execute(
     cpu: bool = False,
 ) -> Run:
     """As :func:`run_notebook`, but write nothing, and return a failed run too."""
-    import nbformat
-
-    from vaerecon.lab.reports.pages import without_widgets
-    from vaerecon.lab.reports.scrub import path_scrubber, scrub_strings
-
     path = Path(path)
     source, notebook = read_notebook(path)
     declared = read_parameters(notebook, path.name)
     given = check_parameters(declared, parameters or {}, path.name)
     inputs = [Path(file).absolute() for file in files]
     started = time.time()
-    with tempfile.TemporaryDirectory(prefix="vaerecon-") as folder:
-        scratch = Path(folder).resolve()
-        work = scratch / "work"
-        work.mkdir()
-        link_inputs(inputs, work)
-        # last, so that the numbers of the other cells are those of the notebook
-        notebook.cells.append(_machine_cell())
-        nbformat.write(notebook, scratch / "in.ipynb")
-        problem = through_papermill(scratch, work, given, timeout, cpu)
-        executed = nbformat.read(scratch / "out.ipynb", as_version=4)
-        scrub = path_scrubber(inputs, work)
+    executed, problem, work = _execute(notebook, given, inputs, timeout, cpu)
+    scrub = path_scrubber(inputs, work)
     failure = describe_failure(executed, problem, path.name, timeout)
     machine = _take_machine(executed)
-    # papermill's own words about an error; ours are on the page
+    # the page has its own error message
     executed.cells = [c for c in executed.cells if "papermill-error-cell-tag" not in tags(c)]
     executed = scrub_strings(without_widgets(executed), scrub)
     executed.metadata.papermill.update(input_path=path.name, output_path=path.name)
@@ -136,12 +124,24 @@ def execute(
     return Run(path.stem, executed, stamp, stamp["failure"])
 
 
+def _execute(
+    notebook: NotebookNode, given: dict[str, Any], inputs: list[Path], timeout: float, cpu: bool
+) -> tuple[NotebookNode, Exception | None, Path]:
+    """The notebook as executed in a scratch folder, what stopped it, and the (removed) folder."""
+    with tempfile.TemporaryDirectory(prefix="vaerecon-") as folder:
+        scratch = Path(folder).resolve()
+        work = scratch / "work"
+        work.mkdir()
+        link_inputs(inputs, work)
+        # last, so that the numbers of the other cells are those of the notebook
+        notebook.cells.append(_machine_cell())
+        nbformat.write(notebook, scratch / "in.ipynb")
+        problem = through_papermill(scratch, work, given, timeout, cpu)
+        return nbformat.read(scratch / "out.ipynb", as_version=4), problem, work
+
+
 def save(run: Run, folder: str | os.PathLike[str]) -> None:
     """Write the executed notebook, the page and the JSON: all of them, or nothing."""
-    import nbformat
-
-    from vaerecon.lab.reports.pages import to_html
-
     stem = run.name if run.failure is None else f"{run.name}.failed"
     with whole_folder(folder) as scratch:
         nbformat.write(run.notebook, scratch / f"{stem}.ipynb")
@@ -155,8 +155,6 @@ def save(run: Run, folder: str | os.PathLike[str]) -> None:
 
 def read_notebook(path: Path) -> tuple[bytes, NotebookNode]:
     """A notebook's bytes and content; a ValueError if the file is not a notebook."""
-    import nbformat
-
     if not path.is_file():
         raise FileNotFoundError(f"notebook: got {path.name!r}, but there is no such file")
     source = path.read_bytes()
@@ -200,8 +198,6 @@ def _versions() -> dict[str, str | None]:
 
 
 def _machine_cell() -> NotebookNode:
-    import nbformat
-
     code = "from vaerecon.lab.reports.runs import show_machine\n\nshow_machine()"
     return nbformat.v4.new_code_cell(code, metadata={"tags": [MACHINE_TAG]})
 

@@ -14,52 +14,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+from nbformat import NotebookNode
 
 from vaerecon import __version__
 from vaerecon.lab.reports.execution import tags
-from vaerecon.lab.reports.pages import FOLDER
+from vaerecon.lab.reports.outcome import Run
+from vaerecon.lab.reports.pages import FOLDER, to_html
+from vaerecon.lab.reports.runs import execute, read_notebook, save
 from vaerecon.utils.console import run_command
 from vaerecon.utils.files import whole_folder
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
-    from vaerecon.lab.reports.outcome import Run
-
 COVER_TAG = "cover"  # of the cell whose picture is in the index; without it, the first picture
-STYLE = """
-.notebook { display: flex; gap: 1.5rem; align-items: flex-start; margin: 2.5rem 0; }
-.notebook > a { flex: 0 0 42%; }
-.notebook img { width: 100%; max-height: 24rem; object-fit: cover; object-position: top; border: 1px solid var(--line); }
-.notebook h2 { margin-top: 0; }
-@media (max-width: 45rem) { .notebook { display: block; } }
-"""  # noqa: E501
-INDEX = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>vaerecon: what AudioLDM2's VAE does to sound</title>
-<style>
-{css}
-</style>
-</head>
-<body>
-<main>
-<h1>What AudioLDM2's VAE does to sound</h1>
-<p>Sound becomes a log-mel, the log-mel a latent, and all the way back. These notebooks show, play
-and measure what is lost on the way. The pages hold what they computed; to change something and
-listen again, open them in JupyterLab (<code>make lab</code>).</p>
-{entries}
-</main>
-<footer><p>vaerecon {version}. Each page ends with what made it.</p></footer>
-</body>
-</html>
-"""  # noqa: E501
 ENTRY = """<section class="notebook">
 <a href="{name}.html"><img src="{name}.png" alt="A picture from this notebook"></a>
 <div>
@@ -81,12 +48,9 @@ class Introduction:
 
 
 def introduction(notebook: NotebookNode, where: str) -> Introduction:
-    """The introduction in the Markdown cells before the first code cell.
+    """The title, question and list in the Markdown cells before the first code cell.
 
-    Raises
-    ------
-    ValueError
-        If there is no title, no paragraph below it or no list; ``where`` names the notebook.
+    Without one of them a ValueError, in which ``where`` names the notebook.
     """
     kinds = [cell.cell_type for cell in notebook.cells]
     opening = notebook.cells[: kinds.index("code") if "code" in kinds else None]
@@ -103,13 +67,7 @@ def introduction(notebook: NotebookNode, where: str) -> Introduction:
 
 
 def cover(notebook: NotebookNode, where: str) -> bytes:
-    """The PNG of a notebook for the index: of the cell tagged ``cover``, or else the first one.
-
-    Raises
-    ------
-    ValueError
-        If there is no picture.
-    """
+    """The PNG of a notebook for the index: of the cell tagged ``cover``, or else the first one."""
     chosen = [cell for cell in notebook.cells if COVER_TAG in tags(cell)]
     for cell in chosen or notebook.cells:
         for output in cell.get("outputs", []):
@@ -121,18 +79,9 @@ def cover(notebook: NotebookNode, where: str) -> bytes:
 def write_site(runs: Sequence[Run], output: str | Path) -> None:
     """Write the pages of ``runs``, their pictures and ``index.html``: all of them, or nothing.
 
-    The same runs give the same bytes.
-
-    Raises
-    ------
-    ValueError
-        If a notebook has no introduction or no picture.
-    OSError
-        If the folder cannot be written.
+    The same runs give the same bytes. A notebook without introduction or picture is a ValueError.
     """
     from nbconvert.filters import markdown2html
-
-    from vaerecon.lab.reports.pages import to_html
 
     entries, titles = [], {}
     with whole_folder(output) as folder:
@@ -148,8 +97,9 @@ def write_site(runs: Sequence[Run], output: str | Path) -> None:
         for run in runs:
             page = to_html(run).replace("<main>", f"<main>\n{_links(titles, run.name)}", 1)
             (folder / f"{run.name}.html").write_text(page, encoding="utf-8")
-        css = (FOLDER / "page.css").read_text(encoding="utf-8") + STYLE
-        index = INDEX.format(css=css, entries="\n".join(entries), version=__version__)
+        css = (FOLDER / "page.css").read_text(encoding="utf-8")
+        index = (FOLDER / "index.html").read_text(encoding="utf-8")
+        index = index.format(css=css, entries="\n".join(entries), version=__version__)
         (folder / "index.html").write_text(index, encoding="utf-8")
 
 
@@ -177,8 +127,6 @@ def main(output: Path, notebooks_dir: Path, timeout: float) -> None:
 
     Exit status 3: a notebook did not run to its end. What ran is in <its name>.failed.html.
     """
-    from vaerecon.lab.reports.runs import execute, read_notebook, save
-
     paths = sorted(notebooks_dir.glob("*.ipynb"))
     if not paths:
         raise click.UsageError(f"--notebooks-dir: got {str(notebooks_dir)!r}: no notebooks there")

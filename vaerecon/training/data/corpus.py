@@ -52,13 +52,7 @@ def held_out(name: str, share: float = 0.06) -> bool:
 
 
 def split(files: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Training and validation files: by :func:`held_out`, but neither part is ever empty.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two files.
-    """
+    """Training and validation files, by :func:`held_out`; at least one of each, else ValueError."""
     if len(files) < 2:
         raise ValueError(
             "training data: got one file, expected at least two (one is kept for validation); "
@@ -77,12 +71,9 @@ def split(files: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def find_audio(folders: Sequence[Path]) -> list[Path]:
-    """Audio files below ``folders``, sorted by name; a warning names what is left out.
+    """Audio files below ``folders``, sorted by name; a warning names the files left out.
 
-    Raises
-    ------
-    ValueError
-        If a folder does not exist or holds no audio.
+    A folder that does not exist or has no audio is a ValueError.
     """
     files = []
     for folder in folders:
@@ -213,10 +204,7 @@ class Corpus:
     def crop(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
         """One crop ``[n_samples]``, float32, peak at most 0.5.
 
-        Raises
-        ------
-        ValueError
-            If too many crops could not be read (:data:`FAILED_AT_MOST`).
+        More than :data:`FAILED_AT_MOST` crops that cannot be read are a ValueError.
         """
         x = self._cut(n_samples, rng, augment)
         if rng.random() < augment.mix:

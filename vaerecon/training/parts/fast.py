@@ -97,13 +97,6 @@ class FastPart(SynthesizerPart):
     def sound(self, batch: Batch) -> torch.Tensor:
         return synthesize(self.model, batch["mel_in"], batch["samples"].shape[-1])
 
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """The losses, and what every synthesizer measures."""
-        sums = {"validation_log": 0.0, "validation_root": 0.0}
-        for batch in self.chunks():
-            losses = self.losses(batch, self.network(batch))
-            for name in ("log", "root"):
-                sums[f"validation_{name}"] += len(batch["mel"]) * float(losses[name])
-        own = {name: value / len(self.held_out["mel"]) for name, value in sums.items()}
-        return own | super().validate()
+    def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
+        losses = self.losses(batch, self.network(batch))
+        return {name: losses[name] for name in ("log", "root")} | super().measure(batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,12 +115,29 @@ class Part(ABC):
         """Real and generated input of the discriminator."""
 
     @abstractmethod
-    def validate(self) -> dict[str, float]:
-        """Figures over the held-out crops, with the model's present weights."""
+    def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Means over a batch of held-out crops, by name."""
 
     @abstractmethod
+    def output(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-mels ``[B, T, 64]`` and sounds ``[B, N]`` that the part makes, without a gradient."""
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Means over the held-out crops, with the model's present weights."""
+        sums: dict[str, float] = defaultdict(float)
+        for batch in self.chunks():
+            for name, value in self.measure(batch).items():
+                sums[f"validation_{name}"] += len(batch["mel"]) * float(value)
+        return {name: value / len(self.held_out["mel"]) for name, value in sums.items()}
+
+    @torch.no_grad()
     def samples(self, count: int) -> list[Sample]:
         """The first held-out crops."""
+        batch = {name: value[:count] for name, value in self.held_out.items()}
+        mels, sounds = self.output(batch)
+        crops = zip(batch["mel"], mels, batch["samples"], sounds, strict=True)
+        return [Sample(*crop) for crop in crops]
 
     def finish(self) -> dict[str, Any]:
         """Complete the trained model; returns further entries of its record."""
@@ -128,7 +146,7 @@ class Part(ABC):
     def chunks(self) -> list[Batch]:
         """The held-out crops in pieces of the batch size, so that they need no more memory."""
         size = self.config.batch_size
-        parts = {name: value.split(size) for name, value in self.held_out.items()}
         return [
-            dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)
+            {name: value[start : start + size] for name, value in self.held_out.items()}
+            for start in range(0, len(self.held_out["mel"]), size)
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import nn
 from vaerecon.mel.front_end import log_mel
 from vaerecon.training.discriminators import SoundDiscriminator
 from vaerecon.training.losses import multi_resolution_stft_loss
-from vaerecon.training.parts.part import Batch, Data, Part, Sample
+from vaerecon.training.parts.part import Batch, Data, Part
 from vaerecon.training.settings import LoopConfig
 from vaerecon.training.weights import load_part
 
@@ -69,30 +68,16 @@ class SynthesizerPart(Part):
         """Samples ``[B, N]`` from ``mel_in``, without a gradient."""
         return self.network(batch)["samples"].float()
 
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
+    def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
         """STFT loss and log-mel MAE of the sound from true mels, and the MAE from the VAE's."""
-        sums: dict[str, float] = defaultdict(float)
-        for batch in self.chunks():
-            made, count = self.sound(batch), len(batch["mel"])
-            stft = multi_resolution_stft_loss(made, batch["samples"])
-            sums["validation_stft"] += count * float(stft)
-            sums["validation_mae"] += count * _mae(made, batch)
-            if "mel_vae" in batch:
-                made = self.sound(batch | {"mel_in": batch["mel_vae"]})
-                sums["validation_mae_vae"] += count * _mae(made, batch)
-        return {name: value / len(self.held_out["mel"]) for name, value in sums.items()}
+        mel, sound = self.output(batch)
+        stft = multi_resolution_stft_loss(sound, batch["samples"])
+        values = {"stft": stft, "mae": F.l1_loss(mel, batch["mel"])}
+        if "mel_vae" in batch:
+            mel, _ = self.output(batch | {"mel_in": batch["mel_vae"]})
+            values["mae_vae"] = F.l1_loss(mel, batch["mel"])
+        return values
 
-    @torch.no_grad()
-    def samples(self, count: int) -> list[Sample]:
-        batch = {name: value[:count] for name, value in self.held_out.items()}
-        made = self.sound(batch)
-        mel = log_mel(made, normalize=False)
-        return [
-            Sample(*crop) for crop in zip(batch["mel"], mel, batch["samples"], made, strict=True)
-        ]
-
-
-def _mae(made: torch.Tensor, batch: Batch) -> float:
-    """Mean absolute difference of the sound's log-mel to the batch's, nepers."""
-    return float(F.l1_loss(log_mel(made, normalize=False), batch["mel"]))
+    def output(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        sound = self.sound(batch)
+        return log_mel(sound, normalize=False), sound

@@ -21,7 +21,7 @@ from torch import nn
 from vaerecon.models.autoencoder import kl_nats
 from vaerecon.training.discriminators import PatchDiscriminator
 from vaerecon.training.losses import detail_energy_loss
-from vaerecon.training.parts.part import Batch, Data, Part, Sample
+from vaerecon.training.parts.part import Batch, Data, Part
 from vaerecon.training.settings import LoopConfig
 from vaerecon.training.weights import load_part
 
@@ -137,8 +137,8 @@ class VaePart(Part):
         kl = kl_nats(made["mean"], made["logvar"]).mean()
         detail = detail_energy_loss(made["mel"][:, None], batch["mel"][:, None])
         loss = l1 / self.data.deviation + objective.kl_weight * kl
-        return {"loss": loss + objective.detail_weight * detail, "mae": l1, "kl": kl,
-                "detail": detail}  # fmt: skip
+        loss = loss + objective.detail_weight * detail
+        return {"loss": loss, "mae": l1, "kl": kl, "detail": detail}
 
     def discriminator(self) -> nn.Module:
         return PatchDiscriminator(self.data.mean, self.data.deviation)
@@ -146,15 +146,10 @@ class VaePart(Part):
     def real_and_fake(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         return batch["mel"][:, None], made["mel"][:, None]
 
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        mae = kl = 0.0
-        for batch in self.chunks():
-            made = self.network(batch)
-            mae += float((made["mel"] - batch["mel"]).abs().mean(dim=(1, 2)).sum())
-            kl += float(kl_nats(made["mean"], made["logvar"]).sum())
-        count = len(self.held_out["mel"])
-        return {"validation_mae": mae / count, "validation_kl": kl / count}
+    def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
+        made = self.network(batch)
+        kl = kl_nats(made["mean"], made["logvar"]).mean()
+        return {"mae": F.l1_loss(made["mel"], batch["mel"]), "kl": kl}
 
     def finish(self) -> dict[str, Any]:
         """Measure the scaling factor of a trained encoder; a frozen one keeps its own."""
@@ -164,16 +159,10 @@ class VaePart(Part):
             self.model.register_to_config(scaling_factor=factor)
         return {"encoder_trained": trained, "scaling_factor": self.model.config.scaling_factor}
 
-    @torch.no_grad()
-    def samples(self, count: int) -> list[Sample]:
-        """Sound by the kit's Griffin-Lim, the same for each checkpoint."""
+    def output(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sound by the kit's Griffin-Lim, with one seed for all checkpoints."""
         from vaerecon.methods import get_method
 
-        batch = {name: value[:count] for name, value in self.held_out.items()}
-        made = self.network(batch)["mel"].float()
-        generator = torch.Generator().manual_seed(0)
+        mel, generator = self.network(batch)["mel"].float(), torch.Generator().manual_seed(0)
         synthesize = get_method("griffinlim").function
-        sounds = synthesize(made.cpu(), batch["samples"].shape[1], generator)
-        return [
-            Sample(*crop) for crop in zip(batch["mel"], made, batch["samples"], sounds, strict=True)
-        ]
+        return mel, synthesize(mel.cpu(), batch["samples"].shape[1], generator)
