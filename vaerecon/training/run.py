@@ -27,18 +27,13 @@ from vaerecon.training.settings import (
 
 logger = logging.getLogger(__name__)
 
-CLASSES = {
-    "fast": ("vaerecon.training.parts.fast", "Fast"),
-    "vae": ("vaerecon.training.parts.vae", "Vae"),
-    "vocoder": ("vaerecon.training.parts.vocoder", "Vocoder"),
-}
-FREE = {"save_every", "samples"}  # settings that do not change what is learned
+FREE = {"save_every", "samples"}  # settings that do not change the weights
 
 
 def part_class(part: str, kind: str = "Part") -> Any:
     """``VaePart``, ``VaeObjective`` or ``VaeSize``, and so on; imported only when needed."""
-    module, stem = CLASSES[part]
-    return getattr(importlib.import_module(module), stem + kind)
+    module = importlib.import_module(f"vaerecon.training.parts.{part}")
+    return getattr(module, part.capitalize() + kind)
 
 
 def train(

@@ -15,19 +15,9 @@ from typing import Any
 import ipywidgets
 
 from vaerecon.audio.samples import ArrayLike
+from vaerecon.lab.listening import statistics
 from vaerecon.lab.listening.levels import append_rows, audio_table, blind_labels, match_levels
 from vaerecon.lab.listening.player import ABPlayer
-from vaerecon.lab.listening.statistics import (
-    ABX_COLUMNS,
-    HIDDEN_REFERENCE,
-    MUSHRA_COLUMNS,
-    WORDS,
-    AbxScore,
-    abx_order,
-    abx_score,
-    mushra_conditions,
-    mushra_order,
-)
 
 
 class _ListeningTest(ipywidgets.VBox):
@@ -96,9 +86,9 @@ class AbxTest(_ListeningTest):
             raise ValueError(f"tracks: got {list(tracks)}, expected two to compare")
         super().__init__(title or " / ".join(tracks), listener, csv, seed)
         self.matched = match_levels(tracks, sample_rate)
-        self.order = abx_order(n_trials, self.seed)
+        self.order = statistics.abx_order(n_trials, self.seed)
         self.answers = ""
-        self.score: AbxScore | None = None
+        self.score: statistics.AbxScore | None = None
         self.player = ABPlayer(self.matched, blind=True, in_test=True)
         self.buttons = [ipywidgets.Button(description=f"X is {name}") for name in "AB"]
         for name, button in zip("AB", self.buttons, strict=True):
@@ -126,9 +116,9 @@ class AbxTest(_ListeningTest):
             return
         a, b = self.matched.names
         row = {"title": self.title, "a": a, "b": b, "order": self.order, "answers": answers}
-        if not self._record(ABX_COLUMNS, [row]):
+        if not self._record(statistics.ABX_COLUMNS, [row]):
             return
-        self.answers, self.score = answers, abx_score(self.order, answers)
+        self.answers, self.score = answers, statistics.abx_score(self.order, answers)
         for button in self.buttons:
             button.disabled = True
         self.heading.value = f"<b>{html.escape(self.title)}, finished</b>"
@@ -168,17 +158,19 @@ class MushraTest(_ListeningTest):
             raise ValueError("items: got none, expected at least one, name -> tracks")
         super().__init__(title, listener, csv, seed)
         self.items = {
-            name: mushra_conditions(tracks, reference, sample_rate)
+            name: statistics.mushra_conditions(tracks, reference, sample_rate)
             for name, tracks in items.items()
         }
         # the pages have the numbers 0, 1, ...; the next one orders the pages themselves
-        self.item_order = mushra_order(list(items), len(items), self.seed)
+        self.item_order = statistics.mushra_order(list(items), len(items), self.seed)
         self.ratings: list[dict[str, Any]] = []
         self.page = 0
         first = self.items[self.item_order[0]]
         self.player = ABPlayer(first, blind=True, in_test=True)
         self.scale = ipywidgets.VBox()
-        words = ", ".join(f"{20 * i}-{20 * i + 20} {word}" for i, word in enumerate(WORDS))
+        words = ", ".join(
+            f"{20 * i}-{20 * i + 20} {word}" for i, word in enumerate(statistics.WORDS)
+        )
         help_text = ipywidgets.HTML(
             "Rate every sound against the reference by moving its slider. "
             f"One of them is the reference itself. {words}."
@@ -195,9 +187,9 @@ class MushraTest(_ListeningTest):
 
     def _show(self) -> None:
         matched = self.items[self.item]
-        self.order = mushra_order(matched.names, self.page, self.seed)
+        self.order = statistics.mushra_order(matched.names, self.page, self.seed)
         labels = blind_labels(len(self.order))
-        shown = matched.in_order([HIDDEN_REFERENCE, *self.order])
+        shown = matched.in_order([statistics.HIDDEN_REFERENCE, *self.order])
         self.player.load(shown, ["Reference", *labels])
         self.moved: set[str] = set()
         self.sliders: dict[str, ipywidgets.IntSlider] = {
@@ -222,7 +214,7 @@ class MushraTest(_ListeningTest):
             {"item": self.item, "condition": name, "label": label, "score": slider.value}
             for name, (label, slider) in zip(self.order, self.sliders.items(), strict=True)
         ]
-        if not self._record(MUSHRA_COLUMNS, rows):
+        if not self._record(statistics.MUSHRA_COLUMNS, rows):
             return
         self.ratings += rows
         self.page += 1
