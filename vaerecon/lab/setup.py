@@ -57,22 +57,40 @@ def markdown(text: str) -> None:
 
 
 def check_answers(
-    checks: Mapping[str, Callable[..., bool]], /, **answers: Callable[..., Any]
+    checks: Mapping[str, Callable[..., Any]], /, **answers: Callable[..., Any]
 ) -> str:
     """The state of each exercise as a Markdown list.
 
-    ``checks`` maps an exercise to a function of the reader's answer: True if it is right, False if
-    it was not tried, an exception with a hint if it is wrong. ``answers`` are the reader's
-    functions, by exercise.
+    ``checks`` maps an exercise to a function of the reader's answer, which raises
+    :class:`NotTried` (or returns False) without an answer, and another exception with a hint for a
+    wrong one. ``answers`` are the reader's functions, by exercise.
     """
     lines = []
     for name, check in checks.items():
         try:
-            state = "correct" if check(answers[name]) else "not tried yet"
+            state = "not tried yet" if check(answers[name]) is False else "correct"
+        except NotTried:
+            state = "not tried yet"
         except Exception as error:  # the reader's code may raise anything
             state = f"not yet: {error}"
         lines.append(f"- `{name}`: {state}")
     return "\n".join(lines)
+
+
+class NotTried(Exception):
+    """An exercise without an answer."""
+
+
+def tried(found: Any) -> Any:
+    """What an answer returned; :class:`NotTried` if it is None."""
+    if found is None:
+        raise NotTried
+    return found
+
+
+def by_exercise(*checks: Callable[..., None]) -> dict[str, Callable[..., Any]]:
+    """Functions ``check_<exercise>`` by exercise."""
+    return {check.__name__.removeprefix("check_"): check for check in checks}
 
 
 def require_close(got: float, want: float, what: str, tolerance: float = 1e-9) -> None:

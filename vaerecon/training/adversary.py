@@ -41,11 +41,8 @@ class Adversary:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
-        network = self.accelerator.unwrap_model(self.network)
-        return {
-            "discriminator": network.state_dict(),
-            "discriminator_optimizer": self.optimizer.state_dict(),
-        }
+        weights = self.accelerator.unwrap_model(self.network).state_dict()
+        return {"discriminator": weights, "discriminator_optimizer": self.optimizer.state_dict()}
 
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint."""

@@ -18,22 +18,16 @@ from vaerecon.utils.quiet import quiet_libraries
 def export(run: Path, target: Path) -> dict[str, str]:
     """Write each part to ``target`` in float16, ``training.json`` and the model card beside them.
 
-    All of it appears together or not at all; the same run gives the same bytes. A VAE's
+    All of it appears together or not at all; the same run gives the same bytes. ``run`` is the
+    output folder of the trainings, with ``vae/``, ``vocoder/``, perhaps ``fast/``, and the
+    ``*_run/`` folders of those that were trained; the record names the others as copies. A VAE's
     ``scaling_factor`` is the one that its training measured; for an older run
     ``vaerecon train vae --resume`` measures it. Returns the sha256 of each file below ``target``.
-
-    Parameters
-    ----------
-    run
-        Output folder of the trainings, with ``vae/``, ``vocoder/``, perhaps ``fast/``, and the
-        ``*_run/`` folders of those that were trained; the record names the others as copies.
-    target
-        For example ``vaerecon/bundled/tiny``.
 
     Raises
     ------
     ValueError
-        If a part has not been trained to its end.
+        If a part is missing.
     """
     run = Path(run)
     for part in REQUIRED:

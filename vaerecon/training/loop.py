@@ -70,12 +70,9 @@ class TrainingLoop:
         self.step, self.steps, self.earlier = 0, config.steps, 0.0
         self.started = time.perf_counter() if started is None else started
         self.average = WeightAverage(part.model, config.ema)
-        optimizer = torch.optim.AdamW(
-            [p for p in part.network.parameters() if p.requires_grad],
-            lr=0.0,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-        )
+        trained = [p for p in part.network.parameters() if p.requires_grad]
+        decay = config.weight_decay
+        optimizer = torch.optim.AdamW(trained, lr=0.0, betas=config.betas, weight_decay=decay)
         self.network, self.optimizer = accelerator.prepare(part.network, optimizer)
         self.adversary: Adversary | None = None  # made when a step or a checkpoint needs it
         workers = 0 if accelerator.device.type == "cpu" else DRAW_AHEAD
@@ -141,15 +138,12 @@ class TrainingLoop:
         if self.accelerator.is_main_process:
             self.folder.mkdir(parents=True, exist_ok=True)
         self.accelerator.wait_for_everyone()
-        bar = tqdm(
-            total=self.steps or None,
-            initial=self.step,
-            unit="step",
-            desc=self.part.name,
-            disable=None if shown else True,  # None: only on a terminal and in notebooks
-        )
+        hidden = None if shown else True  # None: only on a terminal and in notebooks
+        total, name = self.steps or None, self.part.name
         try:
-            with bar:
+            with tqdm(
+                total=total, initial=self.step, unit="step", desc=name, disable=hidden
+            ) as bar:
                 self._run(bar)
         finally:
             self.batches.close()

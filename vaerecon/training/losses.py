@@ -26,13 +26,8 @@ MEL_SCALES = ((256, 64, 32), (2048, 512, 96))
 
 def stft_magnitude(samples: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
     """``[B, N] -> [B, F, T]`` magnitudes; 1e-7 under the root keeps the gradient finite."""
-    spectrum = torch.stft(
-        samples,
-        n_fft,
-        hop,
-        window=torch.hann_window(n_fft, device=samples.device),
-        return_complex=True,
-    )
+    window = torch.hann_window(n_fft, device=samples.device)
+    spectrum = torch.stft(samples, n_fft, hop, window=window, return_complex=True)
     return (spectrum.real.square() + spectrum.imag.square() + 1e-7).sqrt()
 
 

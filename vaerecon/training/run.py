@@ -195,16 +195,9 @@ def train_all(
     :data:`vaerecon.training.settings.DEFAULTS`; what a part does not use goes to the next ones. The
     vocoder is trained with the mels of the VAE that was trained just before it.
 
-    Parameters
-    ----------
-    minutes
-        Wall time for everything, from now; with ``resume``, time spent before counts.
-    given
-        Fields of :class:`LoopConfig` that hold for all parts.
-    options
-        By part, what :func:`train` takes for it.
-
-    Other parameters and errors are those of :func:`train`.
+    ``minutes`` is the wall time for everything, from now; with ``resume``, time spent before
+    counts. ``given`` has fields of :class:`LoopConfig` for all parts, ``options`` further arguments
+    of :func:`train` by part. Other parameters and errors are those of :func:`train`.
     """
     started, options, output = time.perf_counter(), options or {}, Path(output)
     todo, spent = _unfinished(parts, output, resume)

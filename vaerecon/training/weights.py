@@ -20,19 +20,14 @@ FILES = {
 def load_part(part: str, source: str | Path) -> Any:
     """One part of the model ``source``, float32 on the CPU.
 
-    Parameters
-    ----------
-    part
-        ``"vae"``, ``"vocoder"`` or ``"fast"``.
-    source
-        What :func:`vaerecon.models.checkpoints.load` takes (``"tiny"``, ``"music"``, a folder, a
-        hub id), or a folder with this part alone: ``runs/mine`` with ``vae/`` in it, or
-        ``runs/mine/vae``. Of ``fast`` there is the bundled one (``"tiny"``) and those in folders.
+    ``source`` is what :func:`vaerecon.models.checkpoints.load` takes (``"tiny"``, ``"music"``, a
+    folder, a hub id), or a folder with this part alone: ``runs/mine`` with ``vae/`` in it, or
+    ``runs/mine/vae``. Of ``fast`` there is the bundled one (``"tiny"``) and those in folders.
 
     Raises
     ------
     ValueError, OSError
-        If it cannot be had, or holds another kind of model.
+        If it cannot be read, or is another kind of model.
     """
     folder = part_folder(part, source)
     if folder is None:

@@ -179,8 +179,7 @@ def level_text(matched: Matched) -> str:
     """One sentence on how the levels were set."""
     how = "Levels unchanged"
     if matched.reference is not None:
-        how = f"All at the level (RMS) of \N{LEFT DOUBLE QUOTATION MARK}{matched.reference}"
-        how += "\N{RIGHT DOUBLE QUOTATION MARK}"
+        how = f"All at the level (RMS) of “{matched.reference}”"
     if matched.common_gain_db < 0:
         return f"{how}; then {matched.common_gain_db:+.1f} dB for all, so that none clips."
     return f"{how}."

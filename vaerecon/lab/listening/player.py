@@ -61,14 +61,9 @@ def mel_pictures(matched: Matched) -> tuple[np.ndarray, MelConfig]:
     """
     rate = matched.sample_rate
     n_fft = round(AUDIOLDM_MEL.n_fft * rate / AUDIOLDM_MEL.sample_rate / 2) * 2
-    config = replace(
-        AUDIOLDM_MEL,
-        sample_rate=rate,
-        n_fft=n_fft,
-        win_length=n_fft,
-        hop_length=rate // 100,
-        fmax=min(AUDIOLDM_MEL.fmax, rate / 2),
-    )
+    sizes = {"n_fft": n_fft, "win_length": n_fft, "hop_length": rate // 100}
+    fmax = min(AUDIOLDM_MEL.fmax, rate / 2)
+    config = replace(AUDIOLDM_MEL, sample_rate=rate, fmax=fmax, **sizes)
     mels = [log_mel(track.samples, config, normalize=False).numpy() for track in matched.tracks]
     step = math.ceil(len(mels[0]) / PICTURE_FRAMES)
     levels = np.stack([mel[::step] for mel in mels])

@@ -135,12 +135,8 @@ def _filters(kind: str, config: MelConfig) -> torch.Tensor:
         return mel_filters(config)
     from librosa.filters import mel
 
-    sizes: dict[str, Any] = {
-        "sr": config.sample_rate,
-        "n_fft": config.n_fft,
-        "n_mels": config.n_mels,
-    }
-    weights = mel(**sizes, htk=True, norm=None)
+    rate, bins = config.sample_rate, config.n_mels
+    weights = mel(sr=rate, n_fft=config.n_fft, n_mels=bins, htk=True, norm=None)
     return torch.from_numpy(weights.T.copy())  # librosa's [n_mels, 513] -> [513, n_mels]
 
 

@@ -40,14 +40,9 @@ def recover(
 ) -> torch.Tensor:
     """Sound ``[N]`` from the log-mel of normalised ``samples [N]`` alone, by Griffin-Lim."""
     mel = log_mel(samples, config, normalize=False)
-    return phase.griffin_lim(
-        phase.mel_to_magnitude(mel, config),
-        len(samples),
-        log_mel=mel,
-        n_iter=n_iter,
-        generator=torch.Generator().manual_seed(seed),
-        config=config,
-    )
+    magnitude = phase.mel_to_magnitude(mel, config)
+    how: dict[str, Any] = {"n_iter": n_iter, "generator": torch.Generator().manual_seed(seed)}
+    return phase.griffin_lim(magnitude, len(samples), log_mel=mel, config=config, **how)
 
 
 def recoveries(
@@ -170,9 +165,6 @@ def sweep(
                 sound = recover(samples, config, n_iter=n_iter, seed=seed)
                 done[config] = dict(metrics.evaluate(samples, sound, metrics=("mrstft", "estoi")))
             rate = config.frames_per_second * config.n_mels
-            rows.append(
-                {"setting": field, "value": value, "values_per_second": rate}
-                | done[config]
-                | {"default": config == AUDIOLDM_MEL}
-            )
+            row = {"setting": field, "value": value, "values_per_second": rate} | done[config]
+            rows.append(row | {"default": config == AUDIOLDM_MEL})
     return pd.DataFrame(rows).astype({"mrstft": float, "estoi": float})

@@ -1,7 +1,6 @@
 """Solutions to the exercises of ``01_mel_analysis``, and their checks.
 
-``check_x(answer)`` is False if ``answer`` was not tried, and a ValueError gives a hint if it is
-wrong.
+``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from functools import partial
 import torch
 
 from vaerecon.lab.nb01_mel_analysis.front_ends import NEPER_DB, filter_edges
-from vaerecon.lab.setup import check_answers, require, require_close
+from vaerecon.lab.setup import by_exercise, check_answers, require, require_close, tried
 from vaerecon.mel.config import AUDIOLDM_MEL, Framing
 from vaerecon.mel.front_end import log_mel
 
@@ -47,25 +46,20 @@ def resolved_up_to(fundamental: float) -> float:
     return float(apart[-1]) if len(apart) else 0.0
 
 
-def check_frame_time(answer: Callable[..., float]) -> bool:
-    found = answer(0, "inference")
-    if found is None:
-        return False
+def check_frame_time(answer: Callable[..., float]) -> None:
+    found = tried(answer(0, "inference"))
     require_close(found, 0, "inference, frame 0, in s")
     require_close(answer(100, "inference"), 1, "inference, frame 100 (100 hops are 1 s), in s")
     same = abs(answer(7, "train") - answer(7, "inference")) < 1e-9
     require(not same, "both framings gave the same; 'train' pads 80 samples less in front")
     require_close(answer(7, "train"), frame_time(7, "train"), "train, frame 7, in s")
-    return True
 
 
-def check_louder(answer: Callable[..., torch.Tensor]) -> bool:
+def check_louder(answer: Callable[..., torch.Tensor]) -> None:
     samples = 0.1 * torch.randn(8000, generator=torch.Generator().manual_seed(0))
     samples[4000:] = 0  # silence: the floor
     mel = log_mel(samples, normalize=False)
-    found = answer(mel.clone(), 6.0)
-    if found is None:
-        return False
+    found = tried(answer(mel.clone(), 6.0))
     require(found.shape == mel.shape, f"the shape became {list(found.shape)}")
     expected = log_mel(samples * 10 ** (6 / 20), normalize=False)
     sounding = mel > AUDIOLDM_MEL.log_floor + 1e-3
@@ -78,24 +72,15 @@ def check_louder(answer: Callable[..., torch.Tensor]) -> bool:
     lowest = float(answer(mel.clone(), -6.0).min())
     above = lowest >= AUDIOLDM_MEL.log_floor - 1e-4
     require(above, f"-6 dB: got {lowest:.2f}, below the floor of the front-end")
-    return True
 
 
-def check_resolved_up_to(answer: Callable[..., float]) -> bool:
+def check_resolved_up_to(answer: Callable[..., float]) -> None:
     for fundamental in (200.0, 100.0, 20.0):
-        found = answer(fundamental)
-        if found is None:
-            return False
+        found = tried(answer(fundamental))
         hint = "look at the steps of filter_edges()[1:-1]; the upper centre of the last pair counts"
         what = f"{fundamental:g} Hz ({hint}), in Hz"
         require_close(found, resolved_up_to(fundamental), what, tolerance=1.0)
-    return True
 
 
-CHECKS: dict[str, Callable[..., bool]] = {
-    "frame_time": check_frame_time,
-    "louder": check_louder,
-    "resolved_up_to": check_resolved_up_to,
-}
-
+CHECKS = by_exercise(check_frame_time, check_louder, check_resolved_up_to)
 check_exercises = partial(check_answers, CHECKS)

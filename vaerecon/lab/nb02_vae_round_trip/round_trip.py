@@ -156,12 +156,7 @@ def padding_errors(decoded: dict[str, torch.Tensor], mel: torch.Tensor) -> pd.Da
 
     ``decoded`` is from :func:`decode_padded`; all in nepers, NaN without padding.
     """
-    rows = {
-        name: {
-            "error of the clip": mel_distance(x[: len(mel)], mel),
-            "level of the padding": float(x[len(mel) :].mean()),
-            "level of the clip": float(mel.mean()),
-        }
-        for name, x in decoded.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    n, level = len(mel), float(mel.mean())
+    rows = {k: (mel_distance(x[:n], mel), float(x[n:].mean()), level) for k, x in decoded.items()}
+    columns = ["error of the clip", "level of the padding", "level of the clip"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

@@ -147,13 +147,8 @@ def scaled_mels(samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> dict[st
     right = log_mel(x, config, normalize=False)
     power = stft_frames(x, config).abs().square() @ mel_filters(config, str(x.device))
     decibels = 10 * (power / power.max().clamp_min(config.floor)).clamp_min(1e-8).log10()
-    mels = (
-        right,
-        power.clamp_min(config.floor**2).log(),
-        right / math.log(10),
-        decibels,
-        naive_log_mel(x, config),
-    )
+    log_power = power.clamp_min(config.floor**2).log()
+    mels = (right, log_power, right / math.log(10), decibels, naive_log_mel(x, config))
     return dict(zip(SCALES, mels, strict=True))
 
 

@@ -1,7 +1,6 @@
 """Solutions to the exercises of ``03_vocoder_dimension_fix``, and their checks.
 
-``check_x(answer)`` is False if ``answer`` was not tried, and a ValueError gives a hint if it is
-wrong.
+``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from functools import partial
 
 import torch
 
-from vaerecon.lab.setup import check_answers, require, require_close
+from vaerecon.lab.setup import by_exercise, check_answers, require, require_close, tried
 
 
 def to_btm(x: torch.Tensor, layout: str) -> torch.Tensor:
@@ -53,11 +52,9 @@ def best_affine(wrong: torch.Tensor, right: torch.Tensor) -> tuple[float, float,
     return a, b, float((a * x + b - y).abs().mean())
 
 
-def check_to_btm(answer: Callable[..., torch.Tensor]) -> bool:
+def check_to_btm(answer: Callable[..., torch.Tensor]) -> None:
     x = torch.arange(2.0 * 5 * 64).reshape(2, 5, 64)  # [B, T, M]
-    found = answer(x.transpose(1, 2), "bmt")
-    if found is None:
-        return False
+    found = tried(answer(x.transpose(1, 2), "bmt"))
     require(torch.equal(found, x), "[2, 64, 5] as 'bmt': reshape and view mix values, use permute")
     require(torch.equal(answer(x, "btm"), x), "'btm' must come back as it is")
     single = answer(x[0].T, "mt")
@@ -69,11 +66,11 @@ def check_to_btm(answer: Callable[..., torch.Tensor]) -> bool:
     try:
         answer(x, "tm")
     except ValueError:
-        return True
+        return
     raise ValueError("'tm' for three axes: raise a ValueError, do not guess")
 
 
-def check_extra_samples(answer: Callable[..., int]) -> bool:
+def check_extra_samples(answer: Callable[..., int]) -> None:
     cases = (
         ([5, 4, 2, 2, 2], [16, 16, 8, 4, 4]),  # AudioLDM2
         ([8, 8, 2, 2], [16, 16, 4, 4]),  # HiFi-GAN V1
@@ -81,33 +78,22 @@ def check_extra_samples(answer: Callable[..., int]) -> bool:
         ([2, 5, 3, 4], [5, 10, 4, 4]),  # odd in three layers
     )
     for rates, kernels in cases:
-        found = answer(rates, kernels)
-        if found is None:
-            return False
+        found = tried(answer(rates, kernels))
         expected = extra_samples(rates, kernels)
         require(found == expected, f"rates {rates}, kernels {kernels}: got {found}")
-    return True
 
 
-def check_best_affine(answer: Callable[..., tuple[float, float, float]]) -> bool:
+def check_best_affine(answer: Callable[..., tuple[float, float, float]]) -> None:
     generator = torch.Generator().manual_seed(0)
     wrong = torch.rand(20, 64, generator=generator)
     right = 9 * wrong - 10 + torch.randn(20, 64, generator=generator)
-    found = answer(wrong, right)
-    if found is None:
-        return False
+    found = tried(answer(wrong, right))
     require(len(found) == 3, "return three numbers: a, b and the mean absolute difference")
     names = ("a", "b", "the mean absolute difference")
     for name, got, want in zip(names, found, best_affine(wrong, right), strict=True):
         # float32 sums of 1280 values differ in the sixth digit
         require_close(float(got), want, f"{name} of the least-squares line", 1e-3 * abs(want))
-    return True
 
 
-CHECKS: dict[str, Callable[..., bool]] = {
-    "to_btm": check_to_btm,
-    "extra_samples": check_extra_samples,
-    "best_affine": check_best_affine,
-}
-
+CHECKS = by_exercise(check_to_btm, check_extra_samples, check_best_affine)
 check_exercises = partial(check_answers, CHECKS)

@@ -97,28 +97,19 @@ def fine_tune(
     settings are those of :class:`vaerecon.training.settings.LoopConfig`. A small model is trained
     with one thread (:func:`one_thread_if_small`).
     """
+    checks: dict[str, Any] = {
+        "save_every": max(1, steps // 12),
+        "validation_crops": 8,
+        "samples": 0,
+    }
     config = LoopConfig(
-        steps=steps,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        seed=seed,
-        save_every=max(1, steps // 12),
-        validation_crops=8,
-        samples=0,
+        steps=steps, learning_rate=learning_rate, batch_size=batch_size, seed=seed, **checks
     )
     before = load_part("vae", model).eval()
     with tempfile.TemporaryDirectory() as output, one_thread_if_small(before):
-        loop = train(
-            "vae",
-            [folder],
-            Path(output),
-            config,
-            device=None,
-            progress=False,
-            objective=VaeObjective(frames=64),
-            init=model,
-            freeze_encoder=not train_encoder,
-        )
+        options = {"objective": VaeObjective(frames=64), "freeze_encoder": not train_encoder}
+        how: dict[str, Any] = {"device": None, "progress": False, "init": model} | options
+        loop = train("vae", [folder], Path(output), config, **how)
         curve = pd.DataFrame(read_curve(Path(output) / "vae_run" / "curve.csv"))
     after = deepcopy(loop.part.model).cpu().eval()
     return Tuning(before, after, curve.set_index("step"))

@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def through_papermill(
         return max(0.1, ends[0] - time.monotonic())
 
     try:
-        with _environment({"CUDA_VISIBLE_DEVICES": ""} if cpu else {}), _quiet():
+        with _settings(cpu):
             papermill.execute_notebook(
                 scratch / "in.ipynb",
                 scratch / "out.ipynb",
@@ -109,30 +109,20 @@ def link_inputs(inputs: Sequence[Path], folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables, which a kernel inherits."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence papermill's log: errors are reported here."""
-    logger = logging.getLogger("papermill")
-    before = logger.level
+def _settings(cpu: bool) -> Iterator[None]:
+    """Silence papermill's log, since errors are reported here, and hide CUDA from the kernel."""
+    logger, name = logging.getLogger("papermill"), "CUDA_VISIBLE_DEVICES"
+    level, devices = logger.level, os.environ.get(name)
     logger.setLevel(logging.CRITICAL)
+    if cpu:
+        os.environ[name] = ""
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)
+        if cpu:
+            del os.environ[name]
+            os.environ |= {} if devices is None else {name: devices}
 
 
 def tags(cell: NotebookNode) -> list[str]:

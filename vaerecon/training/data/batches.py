@@ -15,14 +15,9 @@ class Batches:
     So a run that goes on from a checkpoint sees the batches that it would have seen, and threads
     may draw ahead without changing what is drawn.
 
-    Parameters
-    ----------
-    draw
-        Function of a numpy generator; with ``workers`` it must be safe to call in threads.
-    seed, process
-        Of the run, and the number of the process: each of several GPUs has its own batches.
-    workers
-        Threads that draw ahead; 0 draws on demand, which is best where the CPU also trains.
+    ``draw`` is a function of a numpy generator, thread-safe with ``workers``, the threads that draw
+    ahead (0 draws on demand, which is best where the CPU also trains). ``process`` is the number of
+    the process: each of several GPUs has its own batches.
     """
 
     def __init__(

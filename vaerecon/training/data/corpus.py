@@ -138,20 +138,10 @@ class OnDisk:
 class Corpus:
     """Audio, and random crops of it.
 
-    Parameters
-    ----------
-    folders
-        Searched recursively for audio.
-    part
-        ``"train"`` or ``"validation"`` (about 6 % of the files, chosen by a hash of their names,
-        so that the split survives new files; at least one).
-    memory_limit
-        GB of 16-bit samples to keep in memory; more stays on disk.
-
-    Raises
-    ------
-    ValueError
-        If there are not enough files, or none can be read.
+    ``folders`` are searched recursively. ``part`` is ``"train"`` or ``"validation"`` (about 6 % of
+    the files, at least one, chosen by a hash of their names, so that the split survives new files).
+    More than ``memory_limit`` GB of 16-bit samples stay on disk. Too few files, or none that can be
+    read, are a ValueError.
     """
 
     def __init__(

@@ -60,14 +60,9 @@ def build_vocoder(size: VocoderSize, mean: float, deviation: float) -> SpeechT5H
     The class initialises all weights with a deviation of 0.01, meant for weight normalisation; here
     each layer's output starts with the deviation of its input, with small residual branches.
     """
-    vocoder: Any = SpeechT5HifiGan(
-        SpeechT5HifiGanConfig(
-            model_in_dim=AUDIOLDM_MEL.n_mels,
-            sampling_rate=AUDIOLDM_MEL.sample_rate,
-            normalize_before=False,
-            **asdict(size),
-        )
-    )
+    mel: dict[str, Any] = {"model_in_dim": AUDIOLDM_MEL.n_mels, "normalize_before": False}
+    mel["sampling_rate"] = AUDIOLDM_MEL.sample_rate
+    vocoder: Any = SpeechT5HifiGan(SpeechT5HifiGanConfig(**mel, **asdict(size)))
     with torch.no_grad():
         for layer in vocoder.modules():
             if isinstance(layer, nn.Conv1d):
