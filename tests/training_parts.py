@@ -9,11 +9,12 @@ import torch
 from conftest import make_sound
 
 from vaerecon.training.data.corpus import held_out
-from vaerecon.training.loop import TrainingLoop, read_checkpoint
+from vaerecon.training.loop import TrainingLoop
 from vaerecon.training.parts.fast import FastObjective, FastSize
 from vaerecon.training.parts.vae import VaeObjective, VaeSize
 from vaerecon.training.parts.vocoder import VocoderObjective, VocoderSize
 from vaerecon.training.run import train
+from vaerecon.training.run_files import read_checkpoint
 from vaerecon.training.settings import LoopConfig
 
 VAE_SIZE = VaeSize(block_out_channels=(4, 4, 4), norm_num_groups=2)

@@ -19,8 +19,8 @@ from vaerecon.cli.train import train
 from vaerecon.models.sources import VARIANTS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.training.export import export
-from vaerecon.training.loop import read_checkpoint, read_curve
 from vaerecon.training.parts.vae import build_vae
+from vaerecon.training.run_files import read_checkpoint, read_curve
 from vaerecon.training.settings import DEFAULTS, PARTS
 from vaerecon.training.weights import load_part
 

@@ -249,7 +249,7 @@ def test_what_is_compared_shares_its_limits(trip, other):
     assert len(_limits(axes[:2])) == 1
     low, high = axes[2].images[0].get_clim()
     assert low == -high
-    _, axes = plots.plot_stack({"a": trip.mel, "b": other.decoded})
+    _, axes = plots.plot_mels({"a": trip.mel, "b": other.decoded})
     assert len(_limits(axes)) == 1
     _, axes = plots.plot_latent(trip.mean)
     assert len(_limits(axes.flat)) == 1
@@ -260,9 +260,9 @@ def test_what_is_compared_shares_its_limits(trip, other):
 def test_curves_show_the_numbers(trip):
     by_level = rt.error_by_level(trip.mel, trip.decoded)
     figure, axes = plots.plot_errors(trip, by_level)
-    size, lean = next(ax for ax in axes if ax.get_title() == "by level").lines[:2]
-    assert size.get_ydata().tolist() == by_level["mae"].tolist()
-    assert lean.get_ydata().tolist() == by_level["bias"].tolist()
+    mae, bias = next(ax for ax in axes if ax.get_title() == "by level").lines[:2]
+    assert mae.get_ydata().tolist() == by_level["mae"].tolist()
+    assert bias.get_ydata().tolist() == by_level["bias"].tolist()
     assert {ax.get_xlabel() for ax in axes} == {
         "frequency (Hz)",
         "time (s)",

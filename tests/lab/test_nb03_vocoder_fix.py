@@ -250,12 +250,12 @@ def test_no_sound_leaves_the_possible_range():
 
 def wrong_items(x, vocoder, n_samples=None) -> list[str]:
     table = check_vocoder_input(x, vocoder, n_samples)
-    return list(table.index[table["verdict"] == "wrong"])
+    return list(table.index[table["result"] == "wrong"])
 
 
 def test_a_right_input_passes(tiny, samples, mel):
     table = check_vocoder_input(mel, tiny.vocoder, len(samples))
-    assert set(table["verdict"]) == {"ok"}
+    assert set(table["result"]) == {"ok"}
     assert set(table["fix"]) == {""}
     assert wrong_items(mel[None], tiny.vocoder, len(samples)) == []
     silence = torch.full((50, 64), AUDIOLDM_MEL.log_floor)
@@ -277,8 +277,8 @@ def test_wrong_inputs_are_named(tiny, samples, mel):
 
 def test_what_cannot_be_told_is_called_so(tiny, random_vocoder, samples, mel):
     square = torch.cat([mel, mel])[:64]
-    assert check_vocoder_input(square, tiny.vocoder).loc["layout", "verdict"] == "cannot tell"
-    assert check_vocoder_input(mel, random_vocoder).loc["samples out", "verdict"] == "to cut"
+    assert check_vocoder_input(square, tiny.vocoder).loc["layout", "result"] == "unknown"
+    assert check_vocoder_input(mel, random_vocoder).loc["samples out", "result"] == "to cut"
     assert wrong_items(fix.scaled_mels(samples)["log10 magnitude"], tiny.vocoder) == []
 
 

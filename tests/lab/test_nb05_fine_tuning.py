@@ -122,11 +122,11 @@ def test_the_table_says_what_was_gained_and_lost(frozen):
         index=["own", "other"],
     )
     text = tuning.result_text(table)
-    assert "0.300 to 0.200 nepers (-33 %). It learned." in text
-    assert "0.200 to 0.250 nepers (+25 %): the price." in text
+    assert "**own**, held out: 0.300 to 0.200 nepers (-33 %), better." in text
+    assert "**other**, another kind of sound: 0.200 to 0.250 nepers (+25 %), not better." in text
     worse = tuning.result_text(table.iloc[::-1])
-    assert "It did not get better" in worse
-    assert "no price here" in worse
+    assert "held out: 0.200 to 0.250 nepers (+25 %), not better." in worse
+    assert "another kind of sound: 0.300 to 0.200 nepers (-33 %), better." in worse
 
 
 def test_the_ends_of_the_way_are_the_two_decoders(frozen):

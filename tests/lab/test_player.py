@@ -116,7 +116,7 @@ def test_levels_can_stay_as_they_came_but_nothing_clips(three):
     assert [t.gain_db for t in matched.tracks] == [0, 0, 0]
     assert matched.common_gain_db == 0
     np.testing.assert_array_equal(matched.tracks[1].samples, three["soft"])
-    assert level_text(matched) == "Levels as they came."
+    assert level_text(matched) == "Levels unchanged."
     over = match_levels({"a": three["loud"] * 4, "b": three["soft"]}, level_match=False)
     assert np.abs(over.tracks[0].samples).max() <= CEILING * (1 + 1e-6)  # float32 rounding
     ratio = rms(over.tracks[0].samples) / rms(over.tracks[1].samples)

@@ -93,7 +93,7 @@ def test_lost_detail_is_asked_back_wherever_it_stands():
 # --- discriminators -------------------------------------------------------------------------------
 
 
-def test_discriminators_give_features_and_a_verdict_for_each_judge():
+def test_discriminators_give_feature_maps_and_logits():
     panel = SoundDiscriminator()(torch.randn(3, 4001))
     assert len(panel) == 5 + 3
     assert all(seen[-1].shape[:2] == (3, 1) for seen in panel)
@@ -107,7 +107,7 @@ def test_discriminators_give_features_and_a_verdict_for_each_judge():
     assert patches[-1].shape == (3, 1, 12, 64)
 
 
-def test_a_patch_judge_sees_only_its_patch():
+def test_a_patch_discriminator_sees_only_its_patch():
     discriminator = PatchDiscriminator(0.0, 1.0)
     picture = torch.randn(1, 1, 160, 64).requires_grad_()
     discriminator(picture)[0][-1][0, 0, 10, 4].backward()

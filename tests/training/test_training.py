@@ -24,11 +24,12 @@ from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.training.average import WeightAverage
 from vaerecon.training.data.augmentation import NO_AUGMENTATION
 from vaerecon.training.export import export
-from vaerecon.training.loop import TrainingLoop, read_curve
+from vaerecon.training.loop import TrainingLoop
 from vaerecon.training.parts.part import Data
 from vaerecon.training.parts.vae import VaeObjective, build_vae
 from vaerecon.training.parts.vocoder import VocoderSize, build_vocoder
 from vaerecon.training.run import train, train_all
+from vaerecon.training.run_files import read_curve
 from vaerecon.training.settings import LoopConfig, learning_rate
 from vaerecon.training.weights import load_part
 

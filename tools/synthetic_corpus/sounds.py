@@ -188,31 +188,37 @@ def _saw(frequency: float, cutoff: np.ndarray, resonance: float) -> np.ndarray:
     return out
 
 
+def _add(track: np.ndarray, seconds: float, piece: np.ndarray) -> None:
+    """Add a piece to a track at a time, cut at the track's end."""
+    start = round(seconds * RATE)
+    piece = piece[: len(track) - start]
+    track[start : start + len(piece)] += piece
+
+
+def _drums(kick: np.ndarray, hats: np.ndarray, clap: np.ndarray, beat: float, bars: int) -> None:
+    """Fill the tracks of the drums; ``beat`` in seconds."""
+    t = np.arange(int(0.3 * RATE)) / RATE
+    thump = np.sin(2 * np.pi * (48 * t + 6.5 * (1 - np.exp(-t / 0.025)))) * np.exp(-t / 0.11)
+    high_pass = butter(2, 5500, btype="highpass", fs=RATE, output="sos")
+    middle = butter(1, (900, 3500), btype="bandpass", fs=RATE, output="sos")
+    for i in range(4 * bars + 1):
+        _add(kick, i * beat, thump)
+        if i % 2 == 1:
+            burst = sosfilt(middle, _white(len(t), 1000 + i))
+            _add(clap, i * beat, burst * np.exp(-t / 0.07))
+    for i in range(16 * bars):
+        open_hat = i % 4 == 2
+        hiss = sosfilt(high_pass, _white(len(t), i)) * np.exp(-t / (0.06 if open_hat else 0.016))
+        _add(hats, i / 4 * beat, hiss * (0.9 if open_hat else 0.45 + 0.2 * (i % 2 == 0)))
+
+
 def electronic(tempo: float = 128.0, bars: int = 3) -> np.ndarray:
     """Kick, hats, clap, bass, an arpeggio whose filter opens, and a chord to end with."""
     beat = 60 / tempo
     n = round((4 * bars + 0.75) * beat * RATE)
     t = np.arange(n) / RATE
     kick, hats, clap, bass, arpeggio = np.zeros((5, n))
-
-    def add(track: np.ndarray, at: float, piece: np.ndarray) -> None:
-        start = round(at * beat * RATE)
-        piece = piece[: n - start]
-        track[start : start + len(piece)] += piece
-
-    tk = np.arange(int(0.3 * RATE)) / RATE
-    thump = np.sin(2 * np.pi * (48 * tk + 6.5 * (1 - np.exp(-tk / 0.025)))) * np.exp(-tk / 0.11)
-    high_pass = butter(2, 5500, btype="highpass", fs=RATE, output="sos")
-    middle = butter(1, (900, 3500), btype="bandpass", fs=RATE, output="sos")
-    for i in range(4 * bars + 1):
-        add(kick, i, thump)
-        if i % 2 == 1:
-            burst = sosfilt(middle, _white(len(tk), 1000 + i))
-            add(clap, i, burst * np.exp(-tk / 0.07))
-    for i in range(16 * bars):
-        open_hat = i % 4 == 2
-        hiss = sosfilt(high_pass, _white(len(tk), i)) * np.exp(-tk / (0.06 if open_hat else 0.016))
-        add(hats, i / 4, hiss * (0.9 if open_hat else 0.45 + 0.2 * (i % 2 == 0)))
+    _drums(kick, hats, clap, beat, bars)
     # A minor, F, G: the bass plays off the beat, the arpeggio in sixteenths
     roots, chords = (55.0, 43.65, 49.0), ((0, 3, 7, 12, 15), (0, 4, 7, 12, 16), (0, 4, 7, 12, 14))
     for i in range(16 * bars):
@@ -221,17 +227,17 @@ def electronic(tempo: float = 128.0, bars: int = 3) -> np.ndarray:
         edge = np.minimum(1, np.minimum(np.arange(length), np.arange(length)[::-1]) / 60)
         if i % 4 != 0:
             cut = np.linspace(900, 250, length)
-            add(bass, i / 4, _saw(roots[bar], cut, 0.5) * edge)
+            _add(bass, i / 4 * beat, _saw(roots[bar], cut, 0.5) * edge)
         step = chords[bar][(0, 2, 1, 3, 2, 4, 3, 1)[i % 8]]
         ring = int(0.5 * beat * RATE)
         fade = np.exp(-np.arange(ring) / (0.12 * RATE)) * np.minimum(1, np.arange(ring) / 40)
         fade *= np.minimum(1, np.arange(ring)[::-1] / 100)
         sweep = 500 * 12 ** (i / (16 * bars))  # 0.5 to 6 kHz over the whole clip
         note = _saw(8 * roots[bar] * 2 ** (step / 12), np.full(ring, sweep), 1.5)
-        add(arpeggio, i / 4, note * fade)
+        _add(arpeggio, i / 4 * beat, note * fade)
     chord = np.exp(-np.arange(n) / (0.12 * RATE)) * np.minimum(1, np.arange(n) / 40)
     for frequency in (110.0, 220.0, 220.0 * 2 ** (3 / 12), 220.0 * 2 ** (7 / 12)):
-        add(arpeggio, 4 * bars, 0.7 * _saw(frequency, 300 + 6000 * chord**0.5, 0.5) * chord)
+        _add(arpeggio, 4 * bars * beat, 0.7 * _saw(frequency, 300 + 6000 * chord**0.5, 0.5) * chord)
     echo = round(0.75 * beat * RATE)
     arpeggio[echo:] += 0.35 * arpeggio[:-echo]
     ducking = 1 - 0.6 * np.exp(-(t % beat) / 0.09)  # the kick pushes bass and arpeggio back

@@ -132,9 +132,6 @@ def finish(samples: np.ndarray, peak: float, fade: float = 0.02) -> np.ndarray:
     return (samples * (peak / np.abs(samples).max())).astype(np.float32)
 
 
-# ------------------------------------------------------------------------------ the corpus
-
-
 def random_music(rng: Generator, seconds: float, soundfont: str | Path) -> np.ndarray:
     """A random score, played."""
     return render_score(random_score(rng, seconds), soundfont)
@@ -245,9 +242,6 @@ def program_version(program: str) -> str:
     return line.split("  Data at:")[0]  # espeak-ng goes on with a path
 
 
-# ------------------------------------------------------------------------------ the demo clips
-
-
 def demo_clips(soundfont: str | Path = SOUNDFONT) -> dict[str, np.ndarray]:
     """The bundled clips, name -> float32 ``[N]`` at 16 kHz: peak 0.7, faded at the ends."""
     lead = np.zeros(RATE // 50)  # so that the fade at the beginning does not blunt the first kick
@@ -268,8 +262,6 @@ def write_demo(folder: str | Path, soundfont: str | Path = SOUNDFONT) -> list[Pa
         write_clip(paths[-1], samples)
     return paths
 
-
-# ------------------------------------------------------------------------------ command line
 
 _folder = click.argument("output_dir", type=click.Path(file_okay=False, path_type=Path))
 _soundfont = click.option("--soundfont", default=SOUNDFONT, show_default=True, help="An .sf2 file.")

@@ -1,11 +1,11 @@
-"""What every notebook needs: versions, a clip, ways to show a figure or a text, exercises."""
+"""Shared by all notebooks: versions, clips, display of figures and text, checks of exercises."""
 
 from __future__ import annotations
 
 import io
 import platform
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from vaerecon import __version__
 from vaerecon.audio.clip import Clip, load_audio
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def versions() -> str:
-    """One line for the top of a notebook: what ran it."""
+    """Versions of the main libraries, in one line."""
     import diffusers
     import torch
     import transformers
@@ -28,23 +28,11 @@ def versions() -> str:
 
 
 def demo_clip(clip: str = "", max_length: float | None = None) -> Clip:
-    """The clip that a notebook's parameters name.
+    """An audio file, a bundled clip by name (``"demo_speech"``), or the default one if empty.
 
-    Parameters
-    ----------
-    clip
-        An audio file, the name of a bundled clip (``"demo_speech"``), or empty for the default one.
-    max_length
-        Read at most this many seconds.
-
-    Raises
-    ------
-    ValueError, OSError
-        Those of :func:`vaerecon.load_audio`.
+    ``max_length`` seconds at most; errors are those of :func:`vaerecon.load_audio`.
     """
-    bundled = demo_clips()
-    path = bundled.get(clip or DEMO_CLIP, clip)
-    return load_audio(path, max_length=max_length)
+    return load_audio(demo_clips().get(clip or DEMO_CLIP, clip), max_length=max_length)
 
 
 def png(figure: Figure, dpi: int = 100) -> bytes:
@@ -68,25 +56,46 @@ def markdown(text: str) -> None:
     display(Markdown(text))
 
 
-def check_answers(checks: dict[str, Callable], /, **answers: Callable) -> str:
+def check_answers(
+    checks: Mapping[str, Callable[..., Any]], /, **answers: Callable[..., Any]
+) -> str:
     """The state of each exercise as a Markdown list.
 
-    Parameters
-    ----------
-    checks
-        Exercise to a function that takes the reader's answer: True if it is right, False if it
-        was not tried, an exception that says what is wrong.
-    **answers
-        The reader's functions, by the exercise's name.
+    ``checks`` maps an exercise to a function of the reader's answer, which raises
+    :class:`NotTried` (or returns False) without an answer, and another exception with a hint for a
+    wrong one. ``answers`` are the reader's functions, by exercise.
     """
     lines = []
     for name, check in checks.items():
         try:
-            state = "correct" if check(answers[name]) else "not tried yet"
+            state = "not tried yet" if check(answers[name]) is False else "correct"
+        except NotTried:
+            state = "not tried yet"
         except Exception as error:  # the reader's code may raise anything
             state = f"not yet: {error}"
         lines.append(f"- `{name}`: {state}")
     return "\n".join(lines)
+
+
+class NotTried(Exception):
+    """An exercise without an answer."""
+
+
+def tried(found: Any) -> Any:
+    """What an answer returned; :class:`NotTried` if it is None."""
+    if found is None:
+        raise NotTried
+    return found
+
+
+def by_exercise(*checks: Callable[..., None]) -> dict[str, Callable[..., Any]]:
+    """Functions ``check_<exercise>`` by exercise."""
+    return {check.__name__.removeprefix("check_"): check for check in checks}
+
+
+def require_close(got: float, want: float, what: str, tolerance: float = 1e-9) -> None:
+    """Raise a ValueError with ``what`` and both numbers if they differ by more than that."""
+    require(abs(got - want) <= tolerance, f"{what}: got {got:.4g}, expected {want:.4g}")
 
 
 def require(correct: bool, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What every explorer shares: messages in place, and a clip of one's own."""
+"""What every explorer shares: its controls, errors shown in place, uploaded clips."""
 
 from __future__ import annotations
 
@@ -9,17 +9,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import ipywidgets as widgets
 
 from vaerecon.audio.clip import Clip, load_audio
 
+Control = TypeVar("Control", bound=widgets.DOMWidget)
+
+
+LABEL_WIDTH = "8em"
+
+
+def labelled(kind: type[Control], description: str, **traits: Any) -> Control:
+    """A control with a wide label; a slider reports its value only when it is released."""
+    if issubclass(kind, (widgets.FloatSlider, widgets.IntSlider, widgets.SelectionSlider)):
+        traits.setdefault("continuous_update", False)
+    traits.setdefault("style", {"description_width": LABEL_WIDTH})
+    return kind(description=description, **traits)
+
 
 @contextmanager
 def reported(status: widgets.HTML, done: str = "") -> Iterator[None]:
-    """Show in ``status`` what goes wrong in the block, or the warnings that it gave, or ``done``.
+    """Show in ``status`` the error of the block, or its warnings, or ``done``.
 
-    Only what a user can cause is caught; anything else is a bug and comes through.
+    Only errors that a user can cause are caught.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
@@ -33,13 +47,22 @@ def reported(status: widgets.HTML, done: str = "") -> Iterator[None]:
     status.value = "<br>".join(told) or html.escape(done)
 
 
-def read_upload(name: str, content: bytes, max_length: float | None = None) -> Clip:
-    """A clip from the bytes of an uploaded file; ``name`` gives its kind and the clip's name.
+def upload_button(**traits: Any) -> widgets.FileUpload:
+    """A button that takes one audio file."""
+    return widgets.FileUpload(accept="audio/*,.flac,.ogg,.wav,.mp3", multiple=False, **traits)
 
-    Raises
-    ------
-    ValueError, OSError
-        Those of :func:`vaerecon.load_audio`, with the file's own name in them.
+
+def uploaded_clip(button: widgets.FileUpload, max_length: float | None = None) -> Clip | None:
+    """The uploaded file as a clip, None without one; errors are those of :func:`read_upload`."""
+    if not button.value:
+        return None
+    return read_upload(button.value[0]["name"], bytes(button.value[0]["content"]), max_length)
+
+
+def read_upload(name: str, content: bytes, max_length: float | None = None) -> Clip:
+    """A clip from the bytes of an uploaded file; ``name`` gives its format and the clip's name.
+
+    Errors are those of :func:`vaerecon.load_audio`, with the name of the uploaded file.
     """
     name = Path(name.replace("\\", "/")).name or "upload"
     with tempfile.TemporaryDirectory() as folder:

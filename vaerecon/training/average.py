@@ -1,4 +1,4 @@
-"""The moving average of a model's weights: steadier than the weights, and what is saved."""
+"""The moving average of a model's weights."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import nn
 
 
 class WeightAverage:
-    """Exponential moving average of all floating-point weights and buffers of ``model``."""
+    """Exponential moving average of a model's floating-point weights and buffers: what is saved."""
 
     def __init__(self, model: nn.Module, decay: float):
         self.model, self.decay = model, decay
         self.weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
 
     def update(self, step: int) -> None:
-        """Move towards the model's weights; ``step`` counts from 1. Quick at the start."""
+        """Move towards the model's weights, faster at the start; ``step`` counts from 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = self.model.state_dict()
         moving = [k for k, v in current.items() if v.is_floating_point()]
@@ -33,7 +33,7 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model holds the average within the block, and its own weights again after it."""
+        """Put the average into the model within the block, and its own weights back after it."""
         own = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.load()
         try:

@@ -1,8 +1,8 @@
 """Where a training runs: device, precision and number of processes, by Hugging Face accelerate.
 
-Started plainly, a training takes one device. ``accelerate launch --num_processes 4 -m vaerecon
-train ...`` takes four: each process draws its own crops, gradients are averaged, the first process
-validates and writes.
+By default a training takes one device. ``accelerate launch --num_processes 4 -m vaerecon train``
+takes four: each process draws its own crops, gradients are averaged, the first process validates
+and writes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ PRECISIONS = ("no", "bf16", "fp16")  # accelerate's names; "no" is float32
 
 
 def make_accelerator(device: str | None = None, precision: str = "no") -> Accelerator:
-    """An ``Accelerator`` on ``device`` (``None``: the best there is), quiet on a plain machine.
+    """An ``Accelerator`` on ``device`` (``None``: accelerate's choice).
 
     Raises
     ------
     ValueError
-        If accelerate is not installed, the device is not there, cannot compute in ``precision``,
-        or differs from what this process has trained with before (accelerate keeps one for all).
+        If accelerate is not installed, the device is missing or cannot compute in ``precision``,
+        or differs from this process's earlier training (accelerate keeps one for all).
     """
     try:
         from accelerate import Accelerator
@@ -34,15 +34,11 @@ def make_accelerator(device: str | None = None, precision: str = "no") -> Accele
         ) from None
     if precision not in PRECISIONS:
         raise ValueError(f"precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    present = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if device is not None and not present.get(device, False):
-        there = ", ".join(name for name, found in present.items() if found)
-        raise ValueError(f"device: got {device!r}, expected one that is here: {there}")
-    if precision == "fp16" and (device == "cpu" or not (present["cuda"] or present["mps"])):
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    present = ["cpu", *(name for name, found in available.items() if found)]
+    if device is not None and device not in present:
+        raise ValueError(f"device: got {device!r}, expected one that is here: {', '.join(present)}")
+    if precision == "fp16" and (device == "cpu" or present == ["cpu"]):
         raise ValueError("precision: got 'fp16' on a CPU, expected 'no' or 'bf16'")
     try:
         found = Accelerator(cpu=device == "cpu", mixed_precision=precision)

@@ -1,11 +1,9 @@
-"""Small discriminators, which learn to tell generated sound (or mels) from real.
+"""Small discriminators of generated and real sound, or mels.
 
-A spectral loss cannot say where the phase of a partial should be, and an L1 loss on mels prefers
-a blur to a detail in the wrong place. A discriminator only asks that the result could be real.
-
-Each takes a batch and returns, for every discriminator in it, a list of feature maps, one a layer;
-the last is the map of logits. All are a quarter as wide as the published ones, so that a CPU can
-train them.
+A spectral loss does not constrain the phase, and an L1 loss on mels gives blurred ones; an
+adversarial loss has neither problem. Each module returns, for every discriminator in it, a list of
+feature maps, one per layer; the last one is the logits. All are a quarter as wide as the published
+ones, so that a CPU can train them.
 
 References
 ----------
@@ -30,8 +28,7 @@ SLOPE = 0.1  # of the leaky ReLU
 class PeriodDiscriminator(nn.Module):
     """Samples folded into rows of ``period``: ``[B, N] -> [B, 1, N / period, period]``.
 
-    Convolutions run along time only, each column by itself, so that what repeats with the period
-    stands in a column.
+    Convolutions run along time only, separately for each column: samples one period apart.
     """
 
     def __init__(self, period: int, channels: tuple[int, ...]):
@@ -48,7 +45,7 @@ class PeriodDiscriminator(nn.Module):
     def forward(self, samples: torch.Tensor) -> list[torch.Tensor]:
         x = F.pad(samples[:, None], (0, -samples.shape[-1] % self.period), mode="reflect")
         x = x.unflatten(-1, (-1, self.period))  # [B, 1, N] -> [B, 1, N / period, period]
-        return _through(self.layers, self.logits, x)
+        return _feature_maps(self.layers, self.logits, x)
 
 
 class SpectrumDiscriminator(nn.Module):
@@ -64,9 +61,9 @@ class SpectrumDiscriminator(nn.Module):
         self.logits = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
 
     def forward(self, samples: torch.Tensor) -> list[torch.Tensor]:
-        # a cube root evens out the range, as hearing does; a logarithm would make noise of silence
+        # a cube root compresses the range, as hearing does; a logarithm would amplify silence
         magnitude = stft_magnitude(samples, self.n_fft, self.hop) ** (1 / 3)
-        return _through(self.layers, self.logits, magnitude[:, None])
+        return _feature_maps(self.layers, self.logits, magnitude[:, None])
 
 
 class SoundDiscriminator(nn.Module):
@@ -106,13 +103,12 @@ class PatchDiscriminator(nn.Module):
 
     def forward(self, picture: torch.Tensor) -> list[list[torch.Tensor]]:
         x = (picture - self.mean) / self.deviation
-        return [_through(self.layers, self.logits, x)]
+        return [_feature_maps(self.layers, self.logits, x)]
 
 
-def _through(layers: nn.ModuleList, logits: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    """The feature map of each layer, then the logits."""
-    seen = []
+def _feature_maps(layers: nn.ModuleList, logits: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    maps = []
     for layer in layers:
         x = F.leaky_relu(layer(x), SLOPE)
-        seen.append(x)
-    return [*seen, logits(x)]
+        maps.append(x)
+    return [*maps, logits(x)]

@@ -1,4 +1,4 @@
-"""Losses on samples and mels: spectra at several resolutions, the mel, and what discriminators add.
+"""Losses: spectra at several resolutions, log-mels, and the adversarial losses.
 
 References
 ----------
@@ -26,13 +26,8 @@ MEL_SCALES = ((256, 64, 32), (2048, 512, 96))
 
 def stft_magnitude(samples: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
     """``[B, N] -> [B, F, T]`` magnitudes; 1e-7 under the root keeps the gradient finite."""
-    spectrum = torch.stft(
-        samples,
-        n_fft,
-        hop,
-        window=torch.hann_window(n_fft, device=samples.device),
-        return_complex=True,
-    )
+    window = torch.hann_window(n_fft, device=samples.device)
+    spectrum = torch.stft(samples, n_fft, hop, window=window, return_complex=True)
     return (spectrum.real.square() + spectrum.imag.square() + 1e-7).sqrt()
 
 
@@ -91,11 +86,10 @@ def _magnitude(samples: torch.Tensor, config) -> torch.Tensor:
 
 
 def detail_energy_loss(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-    """How far the energy of fine detail is off, patch by patch; ``[B, 1, T, 64]`` nepers each.
+    """Mean absolute log ratio of the energy of fine detail; ``[B, 1, T, 64]`` nepers each.
 
-    Detail is what a 3 x 3 mean leaves over; its energy is compared as a log ratio over patches of
-    16 frames and 8 bins. A mean absolute error is content with the average of what a detail may
-    be, which has less energy; this asks for the energy without saying where it belongs.
+    Detail is the difference to a 3 x 3 mean; its energy is compared over patches of 16 frames and
+    8 bins. An L1 loss alone gives blurred mels, whose detail has too little energy.
     """
 
     def energy(x: torch.Tensor) -> torch.Tensor:
@@ -105,12 +99,11 @@ def detail_energy_loss(estimate: torch.Tensor, reference: torch.Tensor) -> torch
     return (energy(estimate).log() - energy(reference).log()).abs().mean()
 
 
-# What discriminators add. Each gives a list of feature maps, the last of them its logits, so
-# several give a list of lists.
-Panel = Sequence[Sequence[torch.Tensor]]
+# of each discriminator, its feature maps by layer; the last one is the logits
+FeatureMaps = Sequence[Sequence[torch.Tensor]]
 
 
-def discriminator_loss(real: Panel, fake: Panel) -> torch.Tensor:
+def discriminator_loss(real: FeatureMaps, fake: FeatureMaps) -> torch.Tensor:
     """Least-squares loss of a discriminator [2]_: real towards 1, generated towards 0."""
     total = real[0][-1].new_zeros(())
     for true, made in zip(real, fake, strict=True):
@@ -118,7 +111,7 @@ def discriminator_loss(real: Panel, fake: Panel) -> torch.Tensor:
     return total / len(real)
 
 
-def adversarial_loss(fake: Panel) -> torch.Tensor:
+def adversarial_loss(fake: FeatureMaps) -> torch.Tensor:
     """Least-squares loss of a generator [2]_: the logits of what it generated towards 1."""
     total = fake[0][-1].new_zeros(())
     for made in fake:
@@ -126,10 +119,10 @@ def adversarial_loss(fake: Panel) -> torch.Tensor:
     return total / len(fake)
 
 
-def feature_matching_loss(real: Panel, fake: Panel) -> torch.Tensor:
-    """Mean absolute difference of what the discriminators' layers see [3]_, relative to its size.
+def feature_matching_loss(real: FeatureMaps, fake: FeatureMaps) -> torch.Tensor:
+    """Mean absolute difference of the discriminators' feature maps [3]_, without the logits.
 
-    Without the logits. Relative, because layers have different scales.
+    Relative to the mean magnitude of each map, because layers have different scales.
     """
     total, count = real[0][-1].new_zeros(()), 0
     for true, made in zip(real, fake, strict=True):

@@ -1,8 +1,7 @@
-"""The folder that trainings write: a whole model, and what of it was trained.
+"""The folder that trainings write: a whole model, with copies of the parts that were not trained.
 
-The parts that a model needs and that were not trained are copies. ``training.json`` says where each
-part comes from; ``README.md``, the model card, says the same to people. Neither holds a path, so
-the folder can be moved.
+``training.json`` and the model card ``README.md`` say where each part comes from. Neither contains
+a path, so the folder can be moved.
 """
 
 from __future__ import annotations
@@ -20,16 +19,27 @@ logger = logging.getLogger(__name__)
 
 RECORD, CARD = "training.json", "README.md"
 REQUIRED = ("vae", "vocoder")  # without them it is no model; `fast` is there or not
-WRITTEN_BY = "Written by `vaerecon train`."  # a card without these words is somebody's own
+WRITTEN_BY = "Written by `vaerecon train`."  # a card without these words is not replaced
+CARD_HEAD = f"""---
+library_name: diffusers
+tags: [audio, vae, vocoder, audioldm2]
+---
+
+# A model for AudioLDM2's log-mel
+
+{WRITTEN_BY} `{RECORD}` beside it has the same for programs.
+
+| part | trained here | weights | their licence |
+|---|---|---|---|
+"""
 
 Record = dict[str, dict[str, Any]]  # by part: trained, init or copied_from, and more
 
 
 def begin(output: Path, part: str, init: str | Path | None) -> None:
-    """Copy the other parts that a model needs, if they are missing, before ``part`` is trained.
+    """Copy the missing parts of a model from ``init``, else from ``tiny``, before a training.
 
-    From ``init``, else from ``tiny``; ``fast`` only from a folder ``init`` that has its own,
-    because every model without one uses the bundled one.
+    ``fast`` is copied only from a folder ``init`` that has it: the bundled one is the default.
     """
     record = read_record(output)
     record.pop("sha256", None)  # of an exported folder: the weights are going to change
@@ -48,17 +58,16 @@ def begin(output: Path, part: str, init: str | Path | None) -> None:
 
 
 def finish(output: Path, part: str, model: Any, facts: dict[str, Any]) -> None:
-    """Write a trained part in the place of a copy, and what is known of it (``facts``)."""
+    """Write a trained part in place of a copy, and its record with ``facts``."""
     record = read_record(output)
-    init = record.get(part, {}).get("init")
-    record[part] = {"trained": True, "init": init, **facts}
+    record[part] = {"trained": True, "init": record.get(part, {}).get("init"), **facts}
     with whole_folder(output) as new:
         write_part(model, new / part)
         write_record(record, new, output)
 
 
 def has_part(folder: Path, part: str) -> bool:
-    """Whether there is such a part, trained or copied."""
+    """Whether the folder has the part, trained or copied."""
     return (folder / part / "config.json").is_file()
 
 
@@ -75,15 +84,15 @@ def source_name(source: str | Path) -> str:
 
 
 def read_record(folder: Path) -> Record:
-    """What ``training.json`` says of each part; nothing if there is none."""
+    """The content of ``training.json``, by part; empty without the file."""
     path = folder / RECORD
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def write_record(record: Record, folder: Path, target: Path) -> None:
-    """Write ``training.json`` and the card into ``folder``, which is going to be ``target``.
+    """Write ``training.json`` and the card into ``folder``, which becomes ``target``.
 
-    A card that somebody else has written stays.
+    A user's own card stays.
     """
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     card = target / CARD
@@ -93,28 +102,16 @@ def write_record(record: Record, folder: Path, target: Path) -> None:
 
 def model_card(record: Record) -> str:
     """The card as Markdown: for each part whether it was trained, and from which weights."""
-    lines = [
-        "---",
-        "library_name: diffusers",
-        "tags: [audio, vae, vocoder, audioldm2]",
-        "---",
-        "",
-        "# A model for AudioLDM2's log-mel",
-        "",
-        f"{WRITTEN_BY} `{RECORD}` beside it has the same for programs.",
-        "",
-        "| part | trained here | weights | their licence |",
-        "|---|---|---|---|",
-    ]
+    text = CARD_HEAD
     for part in FILES:
-        lines.append(f"| {part} | {' | '.join(_row(part, record.get(part)))} |")
+        text += f"| {part} | {' | '.join(_row(part, record.get(part)))} |\n"
     vae = record.get("vae", {})
     if vae.get("trained") and "scaling_factor" in vae:
         how = "as before, because the encoder was frozen"
         if vae["encoder_trained"]:
             how = "1 / the standard deviation of the held-out latents"
-        lines += ["", f"`scaling_factor` of the VAE: {vae['scaling_factor']:.4g}, {how}."]
-    return "\n".join(lines) + "\n"
+        text += f"\n`scaling_factor` of the VAE: {vae['scaling_factor']:.4g}, {how}.\n"
+    return text
 
 
 def _row(part: str, entry: dict[str, Any] | None) -> tuple[str, str, str]:

@@ -1,4 +1,4 @@
-"""From folders of audio to trained parts: the road that the command line and notebooks share."""
+"""From folders of audio to trained parts, for the command line and notebooks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any
 from vaerecon.training import model_folder
 from vaerecon.training.data.corpus import MEMORY_LIMIT
 from vaerecon.training.devices import make_accelerator
-from vaerecon.training.loop import TrainingLoop, read_checkpoint
+from vaerecon.training.loop import TrainingLoop
 from vaerecon.training.parts.part import Data, Part
+from vaerecon.training.run_files import read_checkpoint
 from vaerecon.training.settings import (
     DEFAULTS,
     FINE_TUNING_RATE,
@@ -26,18 +27,13 @@ from vaerecon.training.settings import (
 
 logger = logging.getLogger(__name__)
 
-CLASSES = {
-    "fast": ("vaerecon.training.parts.fast", "Fast"),
-    "vae": ("vaerecon.training.parts.vae", "Vae"),
-    "vocoder": ("vaerecon.training.parts.vocoder", "Vocoder"),
-}
-FREE = {"save_every", "samples"}  # settings that do not change what is learned
+FREE = {"save_every", "samples"}  # settings that do not change the weights
 
 
 def part_class(part: str, kind: str = "Part") -> Any:
-    """``VaePart``, ``VaeObjective`` or ``VaeSize``, and so for the others; imported when asked."""
-    module, stem = CLASSES[part]
-    return getattr(importlib.import_module(module), stem + kind)
+    """``VaePart``, ``VaeObjective`` or ``VaeSize``, and so on; imported only when needed."""
+    module = importlib.import_module(f"vaerecon.training.parts.{part}")
+    return getattr(module, part.capitalize() + kind)
 
 
 def train(
@@ -56,7 +52,9 @@ def train(
 ) -> TrainingLoop:
     """Train one part, and write ``output/<part>`` (config and safetensors).
 
-    ``output`` is a whole model then: what it lacks is copied (:mod:`..model_folder`).
+    Missing parts are copied, so that ``output`` is a whole model
+    (:mod:`vaerecon.training.model_folder`). Returns the finished loop, with the averaged weights in
+    ``part.model``.
 
     Parameters
     ----------
@@ -64,36 +62,26 @@ def train(
         ``"vae"``, ``"vocoder"`` or ``"fast"``.
     data
         Folders of audio, of which about 6 % of the files are held out for validation; or what
-        :meth:`vaerecon.training.parts.part.Data.read` made of them.
+        :meth:`vaerecon.training.parts.part.Data.read` returns for them.
     output
         Receives the part's folder, and ``<part>_run/`` with checkpoint, curve and samples.
-    config
-        The loop's settings.
     resume
         Go on from ``output/<part>_run/checkpoint.pt`` if it is there.
     device, precision
-        As :func:`vaerecon.training.devices.make_accelerator` takes them.
+        As in :func:`vaerecon.training.devices.make_accelerator`.
     memory_limit
         GB of audio to keep in memory; a larger collection is read from disk.
     started
-        ``time.perf_counter()`` of when ``config.minutes`` began to count; by default now.
-    progress
-        Show bars, where there is somebody to see them.
+        ``time.perf_counter()`` when ``config.minutes`` began to count; by default now.
     **options
         The part's own: ``size``, ``objective``, ``init``, ``vae``, ``freeze_encoder``.
-
-    Returns
-    -------
-    TrainingLoop
-        At its end, with the averaged weights in ``part.model``.
 
     Raises
     ------
     ValueError
-        For data, settings or weights that will not do, an output that holds another training, or
-        a checkpoint of other settings.
+        For data, settings or weights that cannot be used, an output that holds another training,
+        or a checkpoint of other settings.
     """
-    started = time.perf_counter() if started is None else started
     folder = Path(output) / f"{part}_run"
     check_output(folder, resume)
     if not isinstance(data, Data):
@@ -131,7 +119,7 @@ def check_output(folder: Path, resume: bool) -> None:
 
 
 def check_apart(data: Sequence[Path], output: Path) -> None:
-    """Refuse an output within the data: what a checkpoint sounds like would be trained on."""
+    """Refuse an output within the data: the samples written there would be trained on."""
     for folder in data:
         if Path(output).resolve().is_relative_to(Path(folder).resolve()):
             raise ValueError(
@@ -140,7 +128,7 @@ def check_apart(data: Sequence[Path], output: Path) -> None:
             )
 
 
-def check_same(state: dict, config: LoopConfig, objective: Any, folder: Path) -> None:
+def check_same(state: dict[str, Any], config: LoopConfig, objective: Any, folder: Path) -> None:
     """Refuse to go on with other settings than those that a checkpoint began with."""
     wanted = asdict(config) | asdict(objective)
     known = state["config"] | state["objective"]
@@ -162,26 +150,16 @@ def loop_config(
     fine_tuning: bool = False,
     device: str | None = None,
 ) -> LoopConfig:
-    """Settings from what was given, the checkpoint's where a run goes on, and the defaults.
+    """Settings for a part: those ``given``, else the checkpoint's on resume, else the defaults.
 
-    Parameters
-    ----------
-    part
-        Whose defaults.
-    output
-        Where the checkpoint may be.
-    given
-        Fields of :class:`LoopConfig` that were named; None means not named.
-    fine_tuning
-        Whether training starts from trained weights: lower rate, fewer steps.
-    device
-        On a GPU, discriminators join by default.
+    ``given`` has fields of :class:`LoopConfig`; None means not given. ``fine_tuning``, from trained
+    weights, has a lower rate and fewer steps. On a GPU discriminators are used by default.
     """
     given = {name: value for name, value in given.items() if value is not None}
     path = Path(output) / f"{part}_run" / "checkpoint.pt"
     if resume and path.exists():
         state = read_checkpoint(path)
-        known = LoopConfig(**(state["config"] | {"betas": tuple(state["config"]["betas"])}))
+        known = LoopConfig(**state["config"] | {"betas": tuple(state["config"]["betas"])})
         if "minutes" in given and given["minutes"] != known.minutes:
             given.setdefault("steps", 0)
         if "steps" in given:
@@ -192,7 +170,7 @@ def loop_config(
     steps = FINE_TUNING_STEPS if fine_tuning else defaults.steps
     if "minutes" in given:
         steps = 0
-    config = LoopConfig(**({"learning_rate": rate, "steps": steps} | given))
+    config = LoopConfig(**{"learning_rate": rate, "steps": steps} | given)
     if config.adversarial_from is None and device == "cuda":
         config = replace(config, adversarial_from=GPU_ADVERSARIAL_FROM)
     return config
@@ -213,33 +191,17 @@ def train_all(
 ) -> None:
     """Train all parts from one data folder into one output folder within ``minutes``.
 
-    The time that is left, after reading the audio once for all, is shared out as in
-    :data:`vaerecon.training.settings.DEFAULTS`; what a part leaves goes to the next ones. The
-    vocoder learns from the mels of the VAE that was trained just before it.
+    The audio is read once. The remaining time is divided as in
+    :data:`vaerecon.training.settings.DEFAULTS`; what a part does not use goes to the next ones. The
+    vocoder is trained with the mels of the VAE that was trained just before it.
 
-    Parameters
-    ----------
-    minutes
-        Wall time for everything, from now; with ``resume``, time spent before counts.
-    given
-        Fields of :class:`LoopConfig` that hold for all parts.
-    options
-        By part, what :func:`train` takes for it.
-
-    Other parameters and errors are those of :func:`train`.
+    ``minutes`` is the wall time for everything, from now; with ``resume``, time spent before
+    counts. ``given`` has fields of :class:`LoopConfig` for all parts, ``options`` further arguments
+    of :func:`train` by part. Other parameters and errors are those of :func:`train`.
     """
     started, options, output = time.perf_counter(), options or {}, Path(output)
-    done, spent = set(), 0.0
-    for part in parts:
-        check_output(output / f"{part}_run", resume)
-        path = output / f"{part}_run" / "checkpoint.pt"
-        if path.exists():
-            state = read_checkpoint(path)
-            spent += state["seconds"]
-            if state["step"] == state["steps"] and model_folder.is_trained(output, part):
-                done.add(part)
+    todo, spent = _unfinished(parts, output, resume)
     check_apart(data, output)
-    todo = [part for part in parts if part not in done]
     if not todo:
         logger.info("all parts are trained")
         return
@@ -254,7 +216,20 @@ def train_all(
             own = {"minutes": max(left * share, 1.0) / 60}
             config = loop_config(part, output, given | own, device=device)
         extra = dict(options.get(part, {}))
-        if part == "vocoder" and model_folder.is_trained(Path(output), "vae"):
+        if part == "vocoder" and model_folder.is_trained(output, "vae"):
             extra.setdefault("vae", output / "vae")
-        train(part, read, output, config, resume=resume, device=device, precision=precision,
-              **extra)  # fmt: skip
+        how: dict[str, Any] = {"resume": resume, "device": device, "precision": precision}
+        train(part, read, output, config, **how | extra)
+
+
+def _unfinished(parts: Sequence[str], output: Path, resume: bool) -> tuple[list[str], float]:
+    """The parts that are not trained to their end, and the seconds spent on all so far."""
+    left, spent = [], 0.0
+    for part in parts:
+        check_output(output / f"{part}_run", resume)
+        path = output / f"{part}_run" / "checkpoint.pt"
+        state = read_checkpoint(path) if path.exists() else {"step": 0, "steps": -1, "seconds": 0}
+        spent += state["seconds"]
+        if state["step"] != state["steps"] or not model_folder.is_trained(output, part):
+            left.append(part)
+    return left, spent

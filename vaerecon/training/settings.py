@@ -1,6 +1,6 @@
-"""Settings that every training shares. Nothing here loads torch, so that the command line is quick.
+"""Settings of every training, without torch, so that the command line starts fast.
 
-What belongs to one part only (sizes, weights of its losses) stands in the part's own module.
+Those of one part (sizes, weights of its losses) are in its module.
 """
 
 from __future__ import annotations
@@ -24,12 +24,11 @@ class LoopConfig:
     warmup: float = 0.1  # share of the steps in which the rate rises
     clip_norm: float = 1.0  # largest gradient norm
     ema: float = 0.995  # decay of the moving average of the weights, which is what is saved
-    # First step at which discriminators are used, or below 1 the share of the steps before; None:
-    # never. A vocoder's step with them costs three to four plain ones, so a CPU's hours buy more
-    # without (the VAE's small one costs next to nothing): by default on a GPU only.
+    # First step with discriminators, or below 1 the share of the steps before; None: never. They
+    # make a vocoder's step three to four times slower, so by default they are used on a GPU only.
     adversarial_from: float | None = None
     adversarial_weight: float = 1.0  # of the adversarial loss
-    matching_weight: float = 2.0  # of the difference in what the discriminators' layers see
+    matching_weight: float = 2.0  # of the feature matching loss
     discriminator_rate: float = 2e-4  # learning rate, constant
     save_every: int = 200  # steps between checkpoints
     validation_crops: int = 32  # crops of the held-out files, the same at every checkpoint
@@ -43,15 +42,14 @@ class LoopConfig:
             )
         if self.minutes is not None and not 0 < self.minutes < math.inf:
             raise ValueError(f"minutes: got {self.minutes}, expected a positive number")
-        positive = ("batch_size", "learning_rate", "save_every", "validation_crops")
-        for name in positive:
+        for name in ("batch_size", "learning_rate", "save_every", "validation_crops"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name}: got {getattr(self, name)}, expected a positive number")
 
 
 @dataclass(frozen=True)
 class PartDefaults:
-    """What the command line takes where nothing is said, by part."""
+    """Default settings of a part on the command line."""
 
     learning_rate: float  # peak, for fresh weights
     steps: int  # for fresh weights
@@ -63,14 +61,14 @@ DEFAULTS = {
     "vae": PartDefaults(learning_rate=1.5e-3, steps=5000, share=0.35),
     "vocoder": PartDefaults(learning_rate=8e-4, steps=6000, share=0.25),
 }
-# Trained weights are near a good place already: smaller steps, and fewer.
+# trained weights need smaller steps, and fewer
 FINE_TUNING_RATE = 0.1  # times the rate for fresh weights
 FINE_TUNING_STEPS = 500
-GPU_ADVERSARIAL_FROM = 1 / 3  # share of the steps before discriminators join, on a GPU
+GPU_ADVERSARIAL_FROM = 1 / 3  # share of the steps before discriminators are used, on a GPU
 
 
 def learning_rate(step: int, steps: int, config: LoopConfig) -> float:
-    """One cycle: linear warm-up, then half a cosine down to a hundredth of the peak."""
+    """One cycle: linear warm-up, then half a cosine to a hundredth of the peak."""
     progress = min(1.0, step / max(1, steps))
     if progress < config.warmup:
         return config.learning_rate * (0.04 + 0.96 * progress / config.warmup)

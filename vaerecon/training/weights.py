@@ -1,4 +1,4 @@
-"""One part of a model, read and written: from a variant, a hub repository or a folder, checked."""
+"""Weights of one part: read and checked, or written. Without torch until a model is read."""
 
 from __future__ import annotations
 
@@ -21,27 +21,22 @@ FILES = {
 def load_part(part: str, source: str | Path) -> Any:
     """One part of the model ``source``, float32 on the CPU.
 
-    Parameters
-    ----------
-    part
-        ``"vae"``, ``"vocoder"`` or ``"fast"``.
-    source
-        What :func:`vaerecon.models.checkpoints.load` takes (``"tiny"``, ``"music"``, a folder, a
-        hub id), or a folder with this part alone: ``runs/mine`` with ``vae/`` in it, or
-        ``runs/mine/vae``. Of ``fast`` there is the bundled one (``"tiny"``) and those in folders.
+    ``source`` is what :func:`vaerecon.models.checkpoints.load` takes (``"tiny"``, ``"music"``, a
+    folder, a hub id), or a folder with this part alone: ``runs/mine`` with ``vae/`` in it, or
+    ``runs/mine/vae``. Of ``fast`` there is the bundled one (``"tiny"``) and those in folders.
 
     Raises
     ------
     ValueError, OSError
-        If it cannot be had, or holds another kind of model.
+        If it cannot be read, or is another kind of model.
     """
     folder = part_folder(part, source)
-    if folder is None and part == "fast":
-        raise ValueError(
-            f"init: got {str(source)!r}, expected 'tiny' or a folder with fast/ in it; AudioLDM2 "
-            "has no such part"
-        )
     if folder is None:
+        if part == "fast":
+            raise ValueError(
+                f"init: got {str(source)!r}, expected 'tiny' or a folder with fast/ in it; "
+                "AudioLDM2 has no such part"
+            )
         return getattr(load(source, device="cpu", dtype="float32"), part)
     weights = folder / FILES[part]
     if not weights.is_file():

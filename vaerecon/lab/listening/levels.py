@@ -1,10 +1,8 @@
-"""Sounds at one level, and as HTML: what the player, the listening tests and reports share.
+"""Level matching, and sounds as HTML, for the player, the listening tests and reports.
 
-Level. All tracks are compared at one level, set once: each gets the one gain that brings its RMS
-(mean removed) to the reference's. If a sample then exceeds full scale, all tracks get one common
-gain, so that nothing clips and nothing moves against the reference. Both gains are shown. There
-is no peak normalisation of single tracks: it would hide level errors and show false ones. A silent
-track stays silent, at 0 dB.
+Each track gets the gain that brings its RMS (mean removed) to the reference's. If a sample then
+exceeds full scale, all tracks get one common gain, so that none clips. Both gains are shown. A
+silent track stays silent, at 0 dB.
 """
 
 from __future__ import annotations
@@ -16,13 +14,13 @@ import io
 import math
 import os
 import warnings
-import wave
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from vaerecon.audio.conversion import RATES
 from vaerecon.audio.samples import SILENCE, ArrayLike, as_samples
@@ -36,7 +34,7 @@ class Track:
 
     name: str
     samples: np.ndarray  # [N] float32 with both gains applied, within +-CEILING
-    gain_db: float  # dB; what level matching added, before the common gain
+    gain_db: float  # dB; of the level matching, before the common gain
     silent: bool  # nothing to match, so gain_db is 0
 
 
@@ -46,12 +44,12 @@ class Matched:
 
     tracks: tuple[Track, ...]
     sample_rate: int  # Hz
-    reference: str | None  # the track whose level the others got; None: levels as they came
+    reference: str | None  # the track whose level the others got; None: levels unchanged
     common_gain_db: float  # dB, 0 or less; applied to every track so that none clips
 
     @property
     def duration(self) -> float:
-        """Length in seconds, of every track."""
+        """Length of every track in seconds."""
         return len(self.tracks[0].samples) / self.sample_rate
 
     @property
@@ -77,7 +75,7 @@ def match_levels(
     reference: str | None = None,
     level_match: bool = True,
 ) -> Matched:
-    """Bring every track to the RMS level of one, then all together below full scale.
+    """Bring every track to the RMS level of the reference, then all together below full scale.
 
     Parameters
     ----------
@@ -86,9 +84,9 @@ def match_levels(
     sample_rate
         Hz, 8000 to 192000.
     reference
-        Name of the track whose level counts; by default the first one.
+        Name of the track whose level the others get; by default the first one.
     level_match
-        False leaves the levels as they are (the common gain stays: nothing may clip).
+        False leaves the levels as they are, but for the common gain.
 
     Raises
     ------
@@ -96,28 +94,12 @@ def match_levels(
         If there are no tracks, their lengths differ, a track is no ``[N]`` of finite numbers, or
         ``reference`` is not among them.
     """
-    if not tracks:
-        raise ValueError("tracks: got none, expected at least one, such as {'original': samples}")
-    if isinstance(sample_rate, bool) or sample_rate not in RATES:
-        raise ValueError(
-            f"sample_rate: got {sample_rate!r}, expected an integer of {RATES.start} to "
-            f"{RATES.stop - 1} Hz"
-        )
-    reference = next(iter(tracks)) if reference is None else reference
-    if reference not in tracks:
-        raise ValueError(f"reference: got {reference!r}, expected one of {list(tracks)}")
-    sounds = {str(name): _one_clip(name, x) for name, x in tracks.items()}
-    lengths = {name: len(x) for name, x in sounds.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(
-            f"tracks: got lengths {lengths}, expected one length, so that switching keeps the "
-            "playhead; cut them to the shortest, or play them apart"
-        )
-
+    name = next(iter(tracks), "") if reference is None else reference
+    sounds = _checked(tracks, sample_rate, name)
     levels = {name: float(np.std(x, dtype=np.float64)) for name, x in sounds.items()}
-    target = levels[str(reference)]
+    target = levels[str(name)]
     if level_match and target <= SILENCE:
-        warnings.warn(f"reference {reference!r} is silent: levels left as they are", stacklevel=2)
+        warnings.warn(f"reference {name!r} is silent: levels left as they are", stacklevel=2)
         level_match = False
     gains = {
         name: target / level if level_match and level > SILENCE else 1.0
@@ -125,29 +107,47 @@ def match_levels(
     }
     peak = max(float(np.abs(x).max()) * gains[name] for name, x in sounds.items())
     common = min(1.0, CEILING / peak) if peak > 0 else 1.0
-    matched = tuple(
-        Track(
-            name,
-            (x * (gains[name] * common)).astype(np.float32),
-            20 * math.log10(gains[name]),
-            levels[name] <= SILENCE,
+    matched = []
+    for track, x in sounds.items():
+        samples = (x * (gains[track] * common)).astype(np.float32)
+        silent = levels[track] <= SILENCE
+        matched.append(Track(track, samples, 20 * math.log10(gains[track]), silent))
+    given = str(name) if level_match else None
+    return Matched(tuple(matched), int(sample_rate), given, 20 * math.log10(common))
+
+
+def _checked(
+    tracks: Mapping[str, ArrayLike], sample_rate: int, reference: str
+) -> dict[str, np.ndarray]:
+    """The samples ``[N]`` of each track, float64 on the CPU."""
+    if not tracks:
+        raise ValueError("tracks: got none, expected at least one, such as {'original': samples}")
+    if isinstance(sample_rate, bool) or sample_rate not in RATES:
+        raise ValueError(
+            f"sample_rate: got {sample_rate!r}, expected an integer of {RATES.start} to "
+            f"{RATES.stop - 1} Hz"
         )
-        for name, x in sounds.items()
-    )
-    return Matched(
-        matched, int(sample_rate), str(reference) if level_match else None, 20 * math.log10(common)
-    )
+    if reference not in tracks:
+        raise ValueError(f"reference: got {reference!r}, expected one of {list(tracks)}")
+    sounds = {str(name): one_clip(f"track {name!r}", x) for name, x in tracks.items()}
+    lengths = {name: len(x) for name, x in sounds.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(
+            f"tracks: got lengths {lengths}, expected one length, so that switching keeps the "
+            "playhead; cut them to the shortest, or play them apart"
+        )
+    return sounds
 
 
-def _one_clip(name: str, samples: ArrayLike) -> np.ndarray:
-    """``[N]`` float64 on the CPU; errors name the track."""
+def one_clip(name: str, samples: ArrayLike) -> np.ndarray:
+    """Samples as ``[N]`` float64 on the CPU; a ValueError names the track."""
     try:
         x = as_samples(samples)
     except ValueError as error:
-        raise ValueError(f"track {name!r}: {error}") from None
+        raise ValueError(f"{name}: {error}") from None
     if x.ndim != 1:
         raise ValueError(
-            f"track {name!r}: got shape {list(x.shape)}, expected [N] (one clip); "
+            f"{name}: got shape {list(x.shape)}, expected [N] (one clip); "
             "choose one item of the batch"
         )
     return x.detach().cpu().numpy().astype(np.float64)
@@ -161,11 +161,7 @@ def pcm16(samples: np.ndarray) -> np.ndarray:
 def wav_uri(samples: np.ndarray, sample_rate: int) -> str:
     """``[N]`` floats as a ``data:`` address that holds a 16-bit WAV file."""
     buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(sample_rate)
-        file.writeframes(pcm16(samples).tobytes())
+    soundfile.write(buffer, pcm16(samples), sample_rate, format="WAV")
     return "data:audio/wav;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
@@ -175,16 +171,15 @@ def blind_labels(n: int) -> list[str]:
 
 
 def gain_text(track: Track) -> str:
-    """What level matching did to a track, for people."""
+    """The gain of a track as text."""
     return "silent" if track.silent else f"{round(track.gain_db, 1) + 0.0:+.1f} dB"
 
 
 def level_text(matched: Matched) -> str:
     """One sentence on how the levels were set."""
-    how = "Levels as they came"
+    how = "Levels unchanged"
     if matched.reference is not None:
-        how = f"All at the level (RMS) of \N{LEFT DOUBLE QUOTATION MARK}{matched.reference}"
-        how += "\N{RIGHT DOUBLE QUOTATION MARK}"
+        how = f"All at the level (RMS) of “{matched.reference}”"
     if matched.common_gain_db < 0:
         return f"{how}; then {matched.common_gain_db:+.1f} dB for all, so that none clips."
     return f"{how}."
@@ -193,14 +188,8 @@ def level_text(matched: Matched) -> str:
 def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> str:
     """The tracks as an HTML table of ``<audio>`` elements, for pages without scripts.
 
-    Parameters
-    ----------
-    matched
-        From :func:`match_levels`; if ``blind``, already shuffled.
-    title
-        Stands above the table.
-    blind
-        Call the tracks A, B, C; names and gains stand in a folded block below.
+    If ``blind``, the tracks, already shuffled, are called A, B, C; names and gains are in a folded
+    block below.
     """
     labels = blind_labels(len(matched.tracks)) if blind else matched.names
     rows = []
@@ -236,14 +225,9 @@ def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> st
 def append_rows(
     path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
 ) -> None:
-    """Append rows to a CSV file in one write; a new or empty file gets the header first.
+    """Append rows to a CSV file in one write, after the header if it is new or empty.
 
-    Raises
-    ------
-    ValueError
-        If the file has other columns.
-    OSError
-        If it cannot be read or written.
+    A file with other columns is a ValueError.
     """
     path = Path(path)
     before = path.read_text(encoding="utf-8-sig") if path.exists() else ""

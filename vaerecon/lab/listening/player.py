@@ -1,16 +1,12 @@
-"""Sounds side by side: one level, instant switching at the same playhead, blind if wanted.
+"""A/B player: level-matched sounds, instant switching at the same playhead, optionally blind.
 
-:func:`play` is what notebooks call. In JupyterLab it shows the A/B player; where no widgets run
-(papermill's and nbconvert's HTML) the same output is a plain table of ``<audio>`` elements.
-Nothing is loaded from anywhere: sounds, script and style are in the output. (nbconvert prefers
-the widget, and a script from the network, if the notebook holds widget states: execute with
-``store_widget_state=False`` for a page that stands alone.)
+:func:`play` shows the player in JupyterLab; where no widgets run (papermill's and nbconvert's HTML)
+the same output is a table of ``<audio>`` elements. Sounds, script and style are in the output.
+(nbconvert prefers the widget, and a script from the network, if the notebook has widget states:
+execute with ``store_widget_state=False`` for a page without network.)
 
-Level. Every track has the level of the reference, by the one gain that is shown beside its name;
-see :mod:`vaerecon.lab.listening.levels`.
-
-Blind. The tracks are shuffled and called A, B, C; gains and pictures are hidden, and the names stay
-in Python until "Reveal names" is pressed. Preferences are appended to a CSV file, one line each:
+In blind mode the tracks are shuffled and called A, B, C; gains and pictures are hidden, and the
+names stay in Python until "Reveal names" is pressed. Preferences are appended to a CSV file:
 
 ========= =========================================================================================
 column    meaning
@@ -59,25 +55,15 @@ PREFERENCE_COLUMNS = ("timestamp", "title", "order", "choice", "rating", "blind"
 
 
 def mel_pictures(matched: Matched) -> tuple[np.ndarray, MelConfig]:
-    """Log-mels of the tracks as played, as bytes with one colour scale for all.
+    """Log-mels of the tracks as played, and their front-end: AudioLDM2's at the sample rate.
 
-    Returns
-    -------
-    pictures
-        ``[tracks, T, M]`` uint8: 255 is the loudest value of all, 0 is 9 nepers below it.
-    config
-        The front-end they were made with: AudioLDM2's, scaled to the sample rate.
+    They are uint8 ``[tracks, T, M]`` on one scale: 255 is the loudest value, 0 is 9 nepers below.
     """
     rate = matched.sample_rate
     n_fft = round(AUDIOLDM_MEL.n_fft * rate / AUDIOLDM_MEL.sample_rate / 2) * 2
-    config = replace(
-        AUDIOLDM_MEL,
-        sample_rate=rate,
-        n_fft=n_fft,
-        win_length=n_fft,
-        hop_length=rate // 100,
-        fmax=min(AUDIOLDM_MEL.fmax, rate / 2),
-    )
+    sizes = {"n_fft": n_fft, "win_length": n_fft, "hop_length": rate // 100}
+    fmax = min(AUDIOLDM_MEL.fmax, rate / 2)
+    config = replace(AUDIOLDM_MEL, sample_rate=rate, fmax=fmax, **sizes)
     mels = [log_mel(track.samples, config, normalize=False).numpy() for track in matched.tracks]
     step = math.ceil(len(mels[0]) / PICTURE_FRAMES)
     levels = np.stack([mel[::step] for mel in mels])
@@ -86,24 +72,16 @@ def mel_pictures(matched: Matched) -> tuple[np.ndarray, MelConfig]:
 
 
 class ABPlayer(anywidget.AnyWidget):
-    """The player as a widget. See :func:`play`, which makes one and shows it.
+    """The player as a widget; :func:`play` makes one and shows it.
 
     Parameters
     ----------
     matched
         Tracks from :func:`match_levels`, in the order shown.
-    title
-        Stands above it, and in the CSV.
-    blind
-        Call the tracks A, B, C and hide gains and pictures until revealed.
-    csv
-        File that preferences are appended to; None keeps them in :attr:`preferences` only.
-    labels
-        What to call the tracks of a blind player instead of A, B, C.
-    asks
-        Offer the "Prefer" button; by default if it is blind or has a CSV file.
-    can_reveal
-        Offer the "Reveal names" button; by default if it is blind.
+    title, blind, csv
+        As for :func:`play`; without a file, preferences are only in :attr:`preferences`.
+    in_test
+        Within a listening test: without the buttons "Prefer" and "Reveal names".
     """
 
     _esm = Path(__file__).parent / "player.js"
@@ -117,13 +95,13 @@ class ABPlayer(anywidget.AnyWidget):
     pcm = traitlets.Bytes().tag(sync=True)  # int16, the tracks one after the other
     picture = traitlets.Bytes().tag(sync=True)  # uint8 [tracks, T, M]; empty while blind
     n_mels = traitlets.Int(64).tag(sync=True)
-    ticks = traitlets.List().tag(sync=True)  # [text, height 0..1] of the frequency axis
+    ticks: traitlets.List = traitlets.List().tag(sync=True)  # [text, height 0..1] in frequency
     version = traitlets.Int(0).tag(sync=True)  # counts the calls of load
     asks = traitlets.Bool(False).tag(sync=True)
     can_reveal = traitlets.Bool(False).tag(sync=True)
     revealed = traitlets.Bool(False).tag(sync=True)  # set by the button
     choice = traitlets.Dict().tag(sync=True)  # set by the button: track (index), rating, count
-    status = traitlets.Unicode().tag(sync=True)  # one line of news, or an error
+    status = traitlets.Unicode().tag(sync=True)  # one line: a confirmation or an error
 
     def __init__(
         self,
@@ -132,22 +110,16 @@ class ABPlayer(anywidget.AnyWidget):
         title: str = "",
         blind: bool = False,
         csv: str | os.PathLike[str] | None = None,
-        labels: Sequence[str] | None = None,
-        asks: bool | None = None,
-        can_reveal: bool | None = None,
+        in_test: bool = False,
     ) -> None:
-        super().__init__(
-            title=title,
-            asks=(blind or csv is not None) if asks is None else asks,
-            can_reveal=blind if can_reveal is None else can_reveal,
-        )
-        self.blind = blind
-        self.csv = csv
+        asks, can_reveal = (blind or csv is not None) and not in_test, blind and not in_test
+        super().__init__(title=title, asks=asks, can_reveal=can_reveal)
+        self.blind, self.csv = blind, csv
         self.preferences: list[dict[str, str]] = []  # rows as in the CSV file
-        self.load(matched, labels)
+        self.load(matched)
 
     def load(self, matched: Matched, labels: Sequence[str] | None = None) -> None:
-        """Show other tracks, from the start, hidden again if the player is blind."""
+        """Show other tracks, from the start; a blind player calls them ``labels`` or A, B, C."""
         self.matched = matched
         with self.hold_sync():
             self.revealed = False
@@ -162,7 +134,7 @@ class ABPlayer(anywidget.AnyWidget):
 
     def _show_names(self, labels: list[str]) -> None:
         pictures, config = mel_pictures(self.matched)
-        hz = [f for f in TICKS_HZ if f < config.fmax]
+        hz = np.array([f for f in TICKS_HZ if f < config.fmax])
         heights = (mel_bin(hz, config) + 0.5) / config.n_mels
         self.n_mels = config.n_mels
         self.ticks = [[f"{f} Hz", float(y)] for f, y in zip(hz, heights, strict=True)]
@@ -186,7 +158,7 @@ class ABPlayer(anywidget.AnyWidget):
             self.status = f"Not recorded: {error}"
 
     def prefer(self, track: int, rating: str = "") -> None:
-        """Record a preference for the track at a place (0 is the first one shown)."""
+        """Record a preference for the track at a position (0 is the first one shown)."""
         names = self.matched.names
         row = {
             "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -202,8 +174,9 @@ class ABPlayer(anywidget.AnyWidget):
         self.status = f"Recorded: {self.labels[track]} ({len(self.preferences)} so far)"
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The widget, and the table for where there are none."""
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        """The widget, and a table for pages without widgets."""
+        bundle: Any = super()._repr_mimebundle_(**kwargs)
+        data, metadata = bundle
         data["text/plain"] = f"Sound player: {', '.join(self.labels)}"
         data["text/html"] = audio_table(self.matched, title=self.title, blind=self.blind)
         return data, metadata
@@ -220,31 +193,20 @@ def play(
     level_match: bool = True,
     seed: int | None = None,
 ) -> None:
-    """Show sounds below the cell, to switch between at the same playhead.
+    """Show an A/B player of several sounds below the cell.
 
     Parameters
     ----------
-    tracks
-        Name -> ``[N]`` samples, all of one length, any level.
-    sample_rate
-        Hz.
-    reference
-        Name of the track whose level the others get; by default the first one.
+    tracks, sample_rate, reference, level_match
+        As for :func:`match_levels`, with its errors.
     title
-        What is compared.
+        Shown above the player, and recorded.
     blind
         Shuffle the tracks, call them A, B, C, and hide gains and pictures until revealed.
     csv
         File that preferences are appended to (module docstring). Offers the "Prefer" button.
-    level_match
-        False plays the levels as they came.
     seed
         Of the blind order; None draws a new one each time.
-
-    Raises
-    ------
-    ValueError
-        As :func:`match_levels`.
     """
     from IPython.display import display
 

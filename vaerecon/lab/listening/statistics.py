@@ -1,16 +1,16 @@
 """Blind listening tests, ABX and MUSHRA-like: orders, scores, statistics, plots, files.
 
-The pages that a listener sees are in :mod:`vaerecon.lab.listening.widgets`.
+The widgets are in :mod:`vaerecon.lab.listening.widgets`.
 
-ABX asks whether two sounds can be told apart: each trial plays A, B and an X that is one of them,
-by a coin that the seed tosses; the number of right answers is compared with guessing. Fix the
-number of trials before you start: stopping when it looks good makes p-values too small. Nothing is
-shown before the last trial, and only whole tests are recorded.
+ABX tests whether two sounds can be told apart: each trial plays A, B and an X that is randomly one
+of them; the number of correct answers is compared with guessing. Fix the number of trials before
+you start: stopping at a good result makes p-values too small. Nothing is shown before the last
+trial, and only complete tests are recorded.
 
 MUSHRA asks how good sounds are: all conditions of an item on one page, 0 to 100, with the open
 reference beside them; among them, unnamed, the reference itself and an anchor, the reference
-without what is above 3.5 kHz. A listener who does not find the hidden reference is left out.
-What differs from the recommendation: no training session, no mid anchor, no expert panel.
+low-passed at 3.5 kHz. A listener who misses the hidden reference is left out. Differences to the
+recommendation: no training session, no mid anchor, no expert panel.
 
 ========= ====================================== ========= ========================================
 ABX file  one line a test                        MUSHRA    one line a rating
@@ -37,18 +37,16 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from vaerecon.audio.samples import ArrayLike, as_samples
-from vaerecon.lab.listening.levels import Matched, match_levels
+from vaerecon.audio.samples import ArrayLike
+from vaerecon.lab.listening.levels import Matched, match_levels, one_clip
 from vaerecon.plots import METHOD_COLORS, new_axes
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 CONFIDENCE = 0.95  # of every interval here
 ABX_COLUMNS = ("timestamp", "listener", "title", "a", "b", "seed", "order", "answers")
@@ -61,18 +59,15 @@ MISSED_SHARE = 0.15  # of the items; who misses more is left out; [1]_
 WORDS = ("bad", "poor", "fair", "good", "excellent")  # each 20 points of the scale; [1]_
 
 
-# --- ABX: order and statistics ---
-
-
 def abx_order(n_trials: int, seed: int) -> str:
-    """What X is in each trial, such as ``"ABBA"``: independent tosses of a fair coin."""
+    """What X is in each trial, such as ``"ABBA"``: independent random draws."""
     if n_trials < 1:
         raise ValueError(f"n_trials: got {n_trials}, expected at least 1; 16 is usual")
     return "".join(np.random.default_rng(seed).choice(["A", "B"], n_trials))
 
 
 class AbxScore(NamedTuple):
-    """How well X was told from guessing."""
+    """Result of an ABX test."""
 
     correct: int
     trials: int
@@ -83,17 +78,10 @@ class AbxScore(NamedTuple):
 
 
 def abx_score(order: str, answers: str) -> AbxScore:
-    """Right answers, their exact binomial p-value and 95 % Clopper-Pearson interval [2]_.
+    """Correct answers, their exact binomial p-value and 95 % Clopper-Pearson interval [2]_.
 
-    Parameters
-    ----------
-    order, answers
-        Strings of A and B of one length: what X was, what the listener said.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, there are no trials, or another letter is in them.
+    ``order`` and ``answers`` are strings of A and B of one length: what X was, what the listener
+    answered. Anything else is a ValueError.
     """
     from scipy.stats import binomtest
 
@@ -105,31 +93,23 @@ def abx_score(order: str, answers: str) -> AbxScore:
     correct = sum(x == said for x, said in zip(order, answers, strict=True))
     interval = binomtest(correct, len(order)).proportion_ci(CONFIDENCE, method="exact")
     p_value = binomtest(correct, len(order), 0.5, alternative="greater").pvalue
-    return AbxScore(
-        correct,
-        len(order),
-        correct / len(order),
-        float(interval.low),
-        float(interval.high),
-        float(p_value),
-    )
+    low, high = float(interval.low), float(interval.high)
+    return AbxScore(correct, len(order), correct / len(order), low, high, float(p_value))
 
 
 def abx_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """One line a pair of sounds and listener, over all their tests: the fields of `AbxScore`."""
-    import pandas as pd
-
+    """The fields of :class:`AbxScore` by pair of sounds and listener, over all their tests."""
     keys = ["title", "a", "b", "listener"]
     rows = [
         dict(zip(keys, key, strict=True))
-        | abx_score("".join(group["order"]), "".join(group["answers"]))._asdict()
+        | abx_score(group["order"].str.cat(), group["answers"].str.cat())._asdict()
         for key, group in table.groupby(keys, sort=False)
     ]
     return pd.DataFrame(rows, columns=[*keys, *AbxScore._fields])
 
 
 def plot_abx(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """Share of right answers with its interval, a line each, beside guessing."""
+    """Proportion of correct answers with its interval, one line each, and the chance level."""
     figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
     y = np.arange(len(summary))
     middle = summary["proportion"].to_numpy()
@@ -146,26 +126,11 @@ def plot_abx(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axe
     return figure, ax
 
 
-# --- MUSHRA: conditions, order and statistics ---
-
-
 def low_pass_anchor(samples: ArrayLike, sample_rate: int = 16000) -> np.ndarray:
-    """The reference without its treble: MUSHRA's low anchor.
+    """MUSHRA's low anchor: samples ``[N]`` low-passed at 3.5 kHz, float32.
 
-    A linear-phase low-pass (Kaiser window, 60 dB): flat within 0.01 dB to 3.5 kHz, 60 dB down from
-    4 kHz. Its delay is removed, so it stays in step with the reference.
-
-    Parameters
-    ----------
-    samples
-        ``[N]``.
-    sample_rate
-        Hz, more than 8000.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``[N]`` float32.
+    A linear-phase filter (Kaiser window, 60 dB): flat within 0.01 dB to 3.5 kHz, 60 dB down from
+    4 kHz; its delay is removed. ``sample_rate`` must be more than 8000 Hz.
     """
     from scipy.signal import fftconvolve, firwin, kaiserord
 
@@ -174,23 +139,21 @@ def low_pass_anchor(samples: ArrayLike, sample_rate: int = 16000) -> np.ndarray:
             f"sample_rate: got {sample_rate}, expected more than {2 * ANCHOR_STOP:.0f} Hz: "
             "there is nothing above 4 kHz to take away"
         )
-    x = as_samples(samples)
-    if x.ndim != 1:
-        raise ValueError(f"samples: got shape {list(x.shape)}, expected [N] (one clip)")
+    x = one_clip("samples", samples)
     taps, beta = kaiserord(60, (ANCHOR_STOP - ANCHOR_PASS) / (sample_rate / 2))
     taps |= 1  # odd, so that the delay is whole samples
     middle = (ANCHOR_PASS + ANCHOR_STOP) / 2
     kernel = firwin(taps, middle, window=("kaiser", beta), fs=sample_rate)
-    full = fftconvolve(x.cpu().numpy().astype(np.float64), kernel)
+    full = fftconvolve(x, kernel)
     return full[taps // 2 : taps // 2 + len(x)].astype(np.float32)
 
 
 def mushra_conditions(
     tracks: Mapping[str, ArrayLike], reference: str, sample_rate: int = 16000
 ) -> Matched:
-    """What listeners rate of one item: hidden reference, anchor and the other tracks.
+    """The conditions of one item: hidden reference, anchor and the other tracks.
 
-    The tracks get the level of the reference; the anchor keeps the level that the filter leaves.
+    The tracks get the level of the reference; the anchor keeps its level after the filter.
     """
     clash = {HIDDEN_REFERENCE, ANCHOR} & set(tracks)
     if clash:
@@ -204,20 +167,15 @@ def mushra_conditions(
 
 
 def mushra_order(names: Sequence[str], item: int, seed: int) -> list[str]:
-    """The names in the order in which item number ``item`` shows them, by the seed."""
+    """The names in the random order of item number ``item``, by the seed."""
     order = np.random.default_rng([seed, item]).permutation(len(names))
     return [names[i] for i in order]
 
 
 def post_screen(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Leave out listeners who miss the hidden reference: below 90 in more than 15 % of items [1]_.
+    """Leave out listeners who rate the hidden reference below 90 in more than 15 % of items [1]_.
 
-    Returns
-    -------
-    kept
-        The ratings of the others.
-    excluded
-        Who was left out.
+    Returns the ratings of the others, and who was left out.
     """
     hidden = table[table["condition"] == HIDDEN_REFERENCE]
     missed = (hidden["score"] < REFERENCE_SCORE).groupby(hidden["listener"]).mean()
@@ -242,11 +200,9 @@ def mean_interval(scores: ArrayLike) -> tuple[float, float, float]:
 def mushra_summary(table: pd.DataFrame) -> pd.DataFrame:
     """Mean and 95 % interval of each condition, best first; screen first with :func:`post_screen`.
 
-    Every rating counts as one observation. With few listeners and many items the interval speaks
-    for other items heard by these listeners, hardly for other listeners.
+    Every rating counts as one observation: with few listeners and many items the interval holds for
+    other items rated by these listeners, hardly for other listeners.
     """
-    import pandas as pd
-
     rows = []
     for condition, group in table.groupby("condition"):
         mean, low, high = mean_interval(group["score"].to_numpy())
@@ -261,17 +217,17 @@ def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, 
     """Mean score of each condition with its interval, best first."""
     figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
     colors = METHOD_COLORS | {HIDDEN_REFERENCE: METHOD_COLORS["original"]}
-    for y, row in enumerate(summary.itertuples()):
-        spread = np.nan_to_num([[row.mean - row.low], [row.high - row.mean]])
-        color = colors.get(row.condition, "#949494")
-        ax.errorbar(row.mean, y, xerr=spread, fmt="o", color=color, capsize=4)
+    for y, row in enumerate(summary.to_dict("records")):
+        mean = row["mean"]
+        spread = np.nan_to_num([[mean - row["low"]], [row["high"] - mean]])
+        color = colors.get(row["condition"], "#949494")
+        ax.errorbar(mean, y, xerr=spread, fmt="o", color=color, capsize=4)
     ax.set_yticks(range(len(summary)), summary["condition"])
     ax.set_xticks(range(0, 101, 20))
     ax.grid(axis="x", alpha=0.4)
+    above = ax.get_xaxis_transform()
     for i, word in enumerate(WORDS):
-        ax.text(
-            20 * i + 10, 1.01, word, ha="center", va="bottom", transform=ax.get_xaxis_transform()
-        )
+        ax.text(20 * i + 10, 1.01, word, ha="center", va="bottom", transform=above)
     ax.set(xlim=(0, 102), ylim=(len(summary) - 0.5, -0.5), xlabel="score, mean and 95 % interval")
     return figure, ax
 
@@ -279,13 +235,8 @@ def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, 
 def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
     """A CSV file of results as a table: text as text, seeds and scores as numbers.
 
-    Raises
-    ------
-    ValueError
-        If it is neither an ABX nor a MUSHRA file, or a score is not within 0 to 100.
+    Another file, or a score outside 0 to 100, is a ValueError.
     """
-    import pandas as pd
-
     name = Path(path).name
     # everything is text first, so that a listener called NA or 007 keeps the name
     table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")

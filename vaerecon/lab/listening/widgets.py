@@ -1,7 +1,6 @@
-"""The pages of the blind listening tests, as widgets on the A/B player.
+"""Blind listening tests as widgets on the A/B player.
 
-:class:`AbxTest` and :class:`MushraTest` are thin: what they ask, compute and record is in
-:mod:`vaerecon.lab.listening.statistics`, which also says what the columns of their CSV files mean.
+Statistics, and the columns of the CSV files, are in :mod:`vaerecon.lab.listening.statistics`.
 """
 
 from __future__ import annotations
@@ -16,23 +15,15 @@ from typing import Any
 import ipywidgets
 
 from vaerecon.audio.samples import ArrayLike
+from vaerecon.lab.listening import statistics
 from vaerecon.lab.listening.levels import append_rows, audio_table, blind_labels, match_levels
 from vaerecon.lab.listening.player import ABPlayer
-from vaerecon.lab.listening.statistics import (
-    ABX_COLUMNS,
-    HIDDEN_REFERENCE,
-    MUSHRA_COLUMNS,
-    WORDS,
-    AbxScore,
-    abx_order,
-    abx_score,
-    mushra_conditions,
-    mushra_order,
-)
 
 
 class _ListeningTest(ipywidgets.VBox):
-    """What both pages share: a heading, a player, a line of news, results in a file."""
+    """Base of both tests: a heading, a player, a status line, results in a file."""
+
+    player: ABPlayer
 
     def __init__(self, title: str, listener: str, csv: Any, seed: int | None) -> None:
         self.title, self.listener, self.csv = title, listener, csv
@@ -41,7 +32,7 @@ class _ListeningTest(ipywidgets.VBox):
         super().__init__()
 
     def _record(self, columns: Sequence[str], rows: list[dict[str, Any]]) -> bool:
-        """Append rows; on failure say so and change nothing, so that one can try again."""
+        """Append rows; on failure show it and change nothing, so that a new attempt is possible."""
         timestamp = datetime.now(UTC).isoformat(timespec="seconds")
         shared = {"timestamp": timestamp, "listener": self.listener, "seed": self.seed}
         if self.csv is not None:
@@ -64,27 +55,20 @@ class _ListeningTest(ipywidgets.VBox):
 
 
 class AbxTest(_ListeningTest):
-    """An ABX test of two sounds, as a widget.
+    """An ABX test of two sounds, as a widget; :attr:`score` is set after the last trial.
 
     Parameters
     ----------
     tracks
         Two of them: name -> ``[N]`` samples. The first is A; B gets its level.
     n_trials
-        Fixed beforehand. With 16, 12 right answers give p = 0.038.
+        Fixed beforehand. With 16, 12 correct answers give p = 0.038.
     listener, title
         For the results.
     csv
-        File that the result is appended to (module docstring).
+        File that the result is appended to.
     seed
         Of the order; None draws one. It is recorded.
-
-    Attributes
-    ----------
-    answers : str
-        Given so far.
-    score : AbxScore or None
-        After the last trial.
     """
 
     def __init__(
@@ -102,10 +86,10 @@ class AbxTest(_ListeningTest):
             raise ValueError(f"tracks: got {list(tracks)}, expected two to compare")
         super().__init__(title or " / ".join(tracks), listener, csv, seed)
         self.matched = match_levels(tracks, sample_rate)
-        self.order = abx_order(n_trials, self.seed)
+        self.order = statistics.abx_order(n_trials, self.seed)
         self.answers = ""
-        self.score: AbxScore | None = None
-        self.player = ABPlayer(self.matched, blind=True, asks=False, can_reveal=False)
+        self.score: statistics.AbxScore | None = None
+        self.player = ABPlayer(self.matched, blind=True, in_test=True)
         self.buttons = [ipywidgets.Button(description=f"X is {name}") for name in "AB"]
         for name, button in zip("AB", self.buttons, strict=True):
             button.on_click(lambda _, name=name: self.answer(name))
@@ -120,7 +104,7 @@ class AbxTest(_ListeningTest):
         self.heading.value = f"<b>{html.escape(text)}</b>"
 
     def answer(self, said: str) -> None:
-        """Answer the trial with ``"A"`` or ``"B"``; after the last one the result is shown."""
+        """Answer the trial with ``"A"`` or ``"B"``; the last answer shows the result."""
         if said not in ("A", "B"):
             raise ValueError(f"answer: got {said!r}, expected 'A' or 'B'")
         if self.score is not None:
@@ -132,9 +116,9 @@ class AbxTest(_ListeningTest):
             return
         a, b = self.matched.names
         row = {"title": self.title, "a": a, "b": b, "order": self.order, "answers": answers}
-        if not self._record(ABX_COLUMNS, [row]):
+        if not self._record(statistics.ABX_COLUMNS, [row]):
             return
-        self.answers, self.score = answers, abx_score(self.order, answers)
+        self.answers, self.score = answers, statistics.abx_score(self.order, answers)
         for button in self.buttons:
             button.disabled = True
         self.heading.value = f"<b>{html.escape(self.title)}, finished</b>"
@@ -147,7 +131,7 @@ class AbxTest(_ListeningTest):
 
 
 class MushraTest(_ListeningTest):
-    """A MUSHRA-like test, one page an item, as a widget.
+    """A MUSHRA-like test, one page per item, as a widget; :attr:`ratings` has those recorded.
 
     Parameters
     ----------
@@ -155,17 +139,8 @@ class MushraTest(_ListeningTest):
         Item name -> tracks (name -> ``[N]`` samples), each with ``reference`` among them.
     reference
         Name of the track that is the reference.
-    listener, title
-        For the results.
-    csv
-        File that ratings are appended to, item by item (module docstring).
-    seed
-        Of the orders of items and conditions; None draws one. It is recorded.
-
-    Attributes
-    ----------
-    ratings : list of dict
-        Recorded so far: item, condition, label, score.
+    listener, title, csv, seed
+        As for :class:`AbxTest`; ratings are appended item by item.
     """
 
     def __init__(
@@ -183,27 +158,26 @@ class MushraTest(_ListeningTest):
             raise ValueError("items: got none, expected at least one, name -> tracks")
         super().__init__(title, listener, csv, seed)
         self.items = {
-            name: mushra_conditions(tracks, reference, sample_rate)
+            name: statistics.mushra_conditions(tracks, reference, sample_rate)
             for name, tracks in items.items()
         }
         # the pages have the numbers 0, 1, ...; the next one orders the pages themselves
-        self.item_order = mushra_order(list(items), len(items), self.seed)
+        self.item_order = statistics.mushra_order(list(items), len(items), self.seed)
         self.ratings: list[dict[str, Any]] = []
         self.page = 0
         first = self.items[self.item_order[0]]
-        self.player = ABPlayer(first, blind=True, asks=False, can_reveal=False)
-        self.sliders: dict[str, ipywidgets.IntSlider] = {}
-        self.moved: set[str] = set()
+        self.player = ABPlayer(first, blind=True, in_test=True)
         self.scale = ipywidgets.VBox()
-        words = ", ".join(f"{20 * i}-{20 * i + 20} {word}" for i, word in enumerate(WORDS))
+        words = ", ".join(
+            f"{20 * i}-{20 * i + 20} {word}" for i, word in enumerate(statistics.WORDS)
+        )
         help_text = ipywidgets.HTML(
             "Rate every sound against the reference by moving its slider. "
             f"One of them is the reference itself. {words}."
         )
         self.button = ipywidgets.Button(description="Record and go on")
         self.button.on_click(lambda _: self.submit())
-        below = [help_text, self.scale, self.button, self.news]
-        self.children = [self.heading, self.player, *below]
+        self.children = [self.heading, self.player, help_text, self.scale, self.button, self.news]
         self._show()
 
     @property
@@ -213,15 +187,15 @@ class MushraTest(_ListeningTest):
 
     def _show(self) -> None:
         matched = self.items[self.item]
-        self.order = mushra_order(matched.names, self.page, self.seed)
+        self.order = statistics.mushra_order(matched.names, self.page, self.seed)
         labels = blind_labels(len(self.order))
-        shown = matched.in_order([HIDDEN_REFERENCE, *self.order])
+        shown = matched.in_order([statistics.HIDDEN_REFERENCE, *self.order])
         self.player.load(shown, ["Reference", *labels])
-        self.sliders = {
+        self.moved: set[str] = set()
+        self.sliders: dict[str, ipywidgets.IntSlider] = {
             label: ipywidgets.IntSlider(50, 0, 100, description=label, layout={"width": "30em"})
             for label in labels
         }
-        self.moved = set()
         for label, slider in self.sliders.items():
             slider.observe(lambda _, label=label: self.moved.add(label), names="value")
         self.scale.children = list(self.sliders.values())
@@ -240,7 +214,7 @@ class MushraTest(_ListeningTest):
             {"item": self.item, "condition": name, "label": label, "score": slider.value}
             for name, (label, slider) in zip(self.order, self.sliders.items(), strict=True)
         ]
-        if not self._record(MUSHRA_COLUMNS, rows):
+        if not self._record(statistics.MUSHRA_COLUMNS, rows):
             return
         self.ratings += rows
         self.page += 1

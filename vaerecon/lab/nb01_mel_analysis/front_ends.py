@@ -1,11 +1,8 @@
-"""Log-mel front-ends: their settings and sizes, and how far another one is from the model's.
+"""Log-mel front-ends: their settings and sizes, and the distance of another one to the model's.
 
-Log-mels are ``[T, M]`` in nepers. The pictures are in :mod:`vaerecon.lab.nb01_mel_analysis.plots`;
-what sound can be made of a mel again is in :mod:`vaerecon.lab.nb01_mel_analysis.recovery`.
-
-A model cannot know in which unit a number came, so two distances count: that of the values as they
-are, and what is left after the affine map (one slope, one offset) that fits best. Only the first is
-cured by a change of unit.
+Log-mels are ``[T, M]`` in nepers. Two distances are given: that of the values as they are, and that
+after the best affine map (one slope, one offset). A change of unit removes only the difference
+between the two.
 
 Notebook: ``01_mel_analysis``.
 
@@ -21,9 +18,10 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 
@@ -32,32 +30,18 @@ from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
 from vaerecon.mel.filters import mel_filters
 from vaerecon.mel.front_end import log_mel, stft_frames
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 NEPER_DB = 20 / math.log(10)  # dB in a neper, 8.686
 
 
-# ------------------------------------------------------------------ settings and sizes
-
-
 def settings(**changes: Any) -> MelConfig:
-    """AudioLDM2's front-end with some fields changed; the window is as long as ``n_fft``.
-
-    Raises
-    ------
-    ValueError
-        For impossible settings, as :class:`MelConfig` says.
-    """
+    """AudioLDM2's front-end with some fields changed; the window is as long as ``n_fft``."""
     if "n_fft" in changes:
         changes.setdefault("win_length", changes["n_fft"])
     return replace(AUDIOLDM_MEL, **changes)
 
 
 def value_counts(config: MelConfig = AUDIOLDM_MEL) -> pd.DataFrame:
-    """How many numbers a second of sound is, at each station of the front-end."""
-    import pandas as pd
-
+    """The number of values per second at each stage of the front-end."""
     frames, bins = config.frames_per_second, config.n_fft // 2 + 1
     rows = {
         "waveform": ("samples", float(config.sample_rate)),
@@ -71,26 +55,23 @@ def value_counts(config: MelConfig = AUDIOLDM_MEL) -> pd.DataFrame:
 
 
 def filter_edges(config: MelConfig = AUDIOLDM_MEL) -> np.ndarray:
-    """Where the triangles begin, peak and end, ``[n_mels + 2]`` Hz: filter i spans i to i + 2."""
+    """Band edges of the filters, ``[n_mels + 2]`` Hz: filter i spans entries i to i + 2."""
     from librosa import mel_frequencies
 
     return mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=config.fmax)
 
 
 def empty_filters(config: MelConfig = AUDIOLDM_MEL) -> int:
-    """How many mel filters fall between two STFT bins and so see nothing, ever."""
+    """The number of mel filters between two STFT bins, with all weights zero."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # librosa's, which says the same
         filters = mel_filters(config, "cpu")  # as log_mel asks for it: the warning comes once
     return int((filters.amax(dim=0) == 0).sum())
 
 
-# ------------------------------------------------------------------ one choice at a time
-
-
 @dataclass(frozen=True)
 class Choices:
-    """Where log-mel front-ends differ on one frame grid. The defaults are AudioLDM2's."""
+    """Choices of a log-mel front-end on AudioLDM2's frame grid. The defaults are AudioLDM2's."""
 
     level: bool = True  # remove the mean, scale the peak to 0.5
     framing: Framing = "train"  # "inference": librosa's centring, half a hop earlier
@@ -103,16 +84,9 @@ class Choices:
     unit_range: bool = False  # minimum to 0, maximum to 1, clip by clip
 
 
-NAIVE = Choices(
-    level=False,
-    framing="inference",
-    padding="constant",
-    power=2,
-    relative=True,
-    decibels=True,
-    top_db=80.0,
-    unit_range=True,
-)  # what mel.naive_log_mel does, choice by choice
+# the choices of naive_log_mel
+NAIVE = Choices(level=False, framing="inference", padding="constant", power=2, relative=True,
+                decibels=True, top_db=80.0, unit_range=True)  # fmt: skip
 ONE_AT_A_TIME: dict[str, Choices] = {
     "level as recorded": Choices(level=False),
     "relative to the loudest value": Choices(relative=True),
@@ -128,14 +102,13 @@ ONE_AT_A_TIME: dict[str, Choices] = {
 
 
 def log_mel_with(samples: ArrayLike, choices: Choices = Choices()) -> torch.Tensor:
-    """The log-mel of ``samples [N]`` with other choices than the model's, ``[T, 64]``.
+    """The log-mel ``[T, 64]`` of ``samples [N]`` with other choices than the model's.
 
-    ``Choices()`` gives :func:`vaerecon.mel.front_end.log_mel`, ``NAIVE`` gives
-    :func:`vaerecon.mel.front_end.naive_log_mel`.
+    ``NAIVE`` gives :func:`vaerecon.mel.front_end.naive_log_mel`.
     """
     config = AUDIOLDM_MEL
     x = normalize_level(samples)[0] if choices.level else as_samples(samples)
-    # silence of some hops at each end: the frames in between see zeros where the clip has ended
+    # some hops of zeros at each end, so that no frame of the clip is padded by reflection
     extra = math.ceil(config.n_fft / config.hop_length) if choices.padding == "constant" else 0
     extended = F.pad(x, (extra * config.hop_length, extra * config.hop_length))
     frames = stft_frames(extended, config, choices.framing)
@@ -162,15 +135,14 @@ def _filters(kind: str, config: MelConfig) -> torch.Tensor:
         return mel_filters(config)
     from librosa.filters import mel
 
-    weights = mel(
-        sr=config.sample_rate, n_fft=config.n_fft, n_mels=config.n_mels, htk=True, norm=None
-    )
+    rate, bins = config.sample_rate, config.n_mels
+    weights = mel(sr=rate, n_fft=config.n_fft, n_mels=bins, htk=True, norm=None)
     return torch.from_numpy(weights.T.copy())  # librosa's [n_mels, 513] -> [513, n_mels]
 
 
 @dataclass(frozen=True)
 class AffineMap:
-    """``slope * source + offset``, the least-squares fit to a target, and what it leaves."""
+    """``slope * source + offset``, the least-squares fit to a target, and its residual."""
 
     slope: float
     offset: float  # in the unit of the target
@@ -193,17 +165,15 @@ def best_affine_map(source: torch.Tensor, target: torch.Tensor) -> AffineMap:
 def compare_choices(
     samples: ArrayLike, choices: Mapping[str, Choices] | None = None
 ) -> pd.DataFrame:
-    """How far the log-mel moves from the model's when the choices change, one row each.
+    """Distance to the model's log-mel for each of several choices, one row each.
 
     Columns: the mean absolute difference of the values as they are (each in its own unit, which a
-    model does not see), and what the best affine map leaves, in nepers and in dB.
+    model does not see), and after the best affine map, in nepers and in dB.
     """
-    import pandas as pd
-
     model = log_mel(samples)
     rows = {}
     for label, choice in (ONE_AT_A_TIME if choices is None else choices).items():
-        other = log_mel_with(samples, choice)[: len(model)]  # another centring has a frame more
+        other = log_mel_with(samples, choice)[: len(model)]  # centred framing has one frame more
         left = best_affine_map(other, model).residual
         rows[label] = (float((other - model).abs().mean()), left, left * NEPER_DB)
     columns = ["as it is", "after the best affine map (nepers)", "the same (dB)"]

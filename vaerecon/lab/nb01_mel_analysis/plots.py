@@ -1,23 +1,21 @@
-"""Pictures for the mel's notebook: tensors and tables in, ``(figure, axes)`` out.
+"""Plots of front-ends and of sound recovered from mels: tensors and tables in, figures out.
 
-Conventions of :mod:`vaerecon.plots`: seconds, Hz, dB, nepers; what is compared shares its limits.
-The numbers come from :mod:`vaerecon.lab.nb01_mel_analysis.front_ends` and
-:mod:`vaerecon.lab.nb01_mel_analysis.recovery`.
-
-Notebook: ``01_mel_analysis``.
+Conventions of :mod:`vaerecon.plots`. Notebook: ``01_mel_analysis``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike, as_samples
+from vaerecon.lab.figures import BLUE, GREY, ORANGE, draw_picture, stacked
 from vaerecon.lab.nb01_mel_analysis.front_ends import NEPER_DB, AffineMap, filter_edges
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.filters import mel_filters
@@ -32,13 +30,7 @@ from vaerecon.plots import (
     plot_log_mel,
 )
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-BLUE, ORANGE, GREY = "#0173b2", "#de8f05", "#949494"  # seaborn's colourblind palette, as in plots
 SPECTRUM_RANGE = 80.0  # dB shown below the loudest STFT bin
-DIFFERENCE_LIMIT = 2.0  # nepers to both sides; as in plot_reconstruction
 ROWS = {  # rows of a table of recoveries: label on the axis, colour
     "silence": ("silence", METHOD_COLORS["silence"]),
     "random_phase": ("mel, random phase", "#fbafe4"),
@@ -46,14 +38,9 @@ ROWS = {  # rows of a table of recoveries: label on the axis, colour
     "oracle_phase": ("mel + true phase", METHOD_COLORS["oracle_phase"]),
     "oracle_magnitude": ("true magnitude,\nGriffin-Lim", METHOD_COLORS["oracle_magnitude"]),
 }
-COLUMNS = {  # columns of that table: title of the panel
-    "snr_db": "SNR (dB)\nhigher is better, or is it?",
-    "lsd_db": "log-spectral distance (dB)\nlower is better",
-    "mrstft": "MR-STFT distance\nlower is better",
-    "estoi": "ESTOI\nhigher is better",
-    "pesq_wb": "PESQ-WB (MOS-LQO)\nhigher is better",
-    "phase": "phase agreement\n1: every phase is right",
-    "phase_advance": "phase advance agreement\n1: every step is right",
+AGREEMENT = {  # columns of that table that are no metrics: title of the panel
+    "phase": "phase agreement\n1: all phases equal",
+    "phase_advance": "phase advance agreement\n1: all steps equal",
 }
 SETTINGS = {  # of a sweep: label of the axis
     "n_mels": "mel bins",
@@ -91,16 +78,9 @@ def plot_spectrogram(
     figure, ax = new_axes(ax, (10, 2.8))
     top = max(float(magnitude.max()), 1e-12) if top is None else top
     level = 20 * (magnitude / top).clamp_min(1e-12).log10()
-    image = ax.imshow(
-        level.T.numpy(),  # [T, bins] -> [bins, T]: a picture has frequency upwards
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-        extent=(0, len(level) / config.frames_per_second, 0, config.sample_rate / 2000),
-        cmap=LEVEL_MAP,
-        vmin=-SPECTRUM_RANGE,
-        vmax=0,
-    )
+    extent = (0, len(level) / config.frames_per_second, 0, config.sample_rate / 2000)
+    # [T, bins] -> [bins, T]: a picture has frequency upwards
+    image = draw_picture(ax, level.T.numpy(), extent, LEVEL_MAP, (-SPECTRUM_RANGE, 0))
     ax.set(xlabel="time (s)", ylabel="frequency (kHz)", title=title)
     figure.colorbar(image, ax=ax, label="level (dB)", pad=0.01)
     return figure, ax
@@ -108,8 +88,7 @@ def plot_spectrogram(
 
 def plot_filters(config: MelConfig = AUDIOLDM_MEL) -> tuple[Figure, np.ndarray]:
     """The mel filters, and how wide each of them is."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    axes = figure.subplots(2, 1, sharex=True)
+    figure, axes = stacked(2, 4.2)
     weights = mel_filters(config)
     hz = np.linspace(0, config.sample_rate / 2, len(weights))
     for i, filter_ in enumerate(weights.T.numpy()):  # [513, 64] -> [64, 513]: one filter at a time
@@ -119,7 +98,7 @@ def plot_filters(config: MelConfig = AUDIOLDM_MEL) -> tuple[Figure, np.ndarray]:
     axes[1].plot(edges[1:-1], edges[2:] - edges[:-2], ".-", color="black", label="mel filter")
     axes[1].axhline(config.sample_rate / config.n_fft, color=GREY, label="spacing of the STFT bins")
     axes[1].set(ylabel="width (Hz)", xlabel="frequency (Hz)", ylim=(0, None))
-    axes[1].set(title="width of a filter, foot to foot", xlim=(0, config.sample_rate / 2))
+    axes[1].set(title="width of a filter between its zeros", xlim=(0, config.sample_rate / 2))
     axes[1].legend(loc="upper left")
     return figure, axes
 
@@ -127,15 +106,13 @@ def plot_filters(config: MelConfig = AUDIOLDM_MEL) -> tuple[Figure, np.ndarray]:
 def plot_front_ends(
     model: torch.Tensor, naive: torch.Tensor, fit: AffineMap
 ) -> tuple[Figure, np.ndarray]:
-    """The model's log-mel ``[T, 64]``, the naive one, and what the best affine map leaves."""
-    figure = Figure(figsize=(10, 7.2), layout="constrained")
-    axes = figure.subplots(3, 1, sharex=True)
+    """The model's log-mel ``[T, 64]``, the naive one, and the residual of the best affine map."""
+    figure, axes = stacked(3, 7.2)
     plot_log_mel(model, axes[0], title="the model's log-mel")
     plot_log_mel(naive, axes[1], title="the naive one, as it is", limits=(0, 1))
     axes[1].images[0].colorbar.set_label("no unit (0..1)")
-    limits = (-DIFFERENCE_LIMIT, DIFFERENCE_LIMIT)
     title = f"naive, after the best affine map, minus model: {fit.residual:.2f} nepers on average"
-    plot_log_mel(fit(naive) - model, axes[2], title=title, limits=limits, difference=True)
+    plot_log_mel(fit(naive) - model, axes[2], title=title, limits=(-2, 2), difference=True)
     for ax in axes:
         ax.label_outer()
     return figure, axes
@@ -152,31 +129,24 @@ def plot_affine_map(
     label = f"best line: slope {fit.slope:.2f}, offset {fit.offset:.2f}"
     ax.plot(ends.numpy(), fit(ends).numpy(), color="#d55e00", linewidth=2, label=label)
     ax.set(xlabel="naive value (0..1)", ylabel="the model's value (nepers)")
-    ax.set_title(f"one line cannot fit: {fit.residual:.2f} nepers are left on average")
+    ax.set_title(f"mean residual of the best line: {fit.residual:.2f} nepers")
     ax.legend(loc="upper left")
     figure.colorbar(image, ax=ax, label="mel values in a cell")
     return figure, ax
 
 
 def plot_choices(table: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """What each choice costs after the best affine map; a table of ``compare_choices``."""
+    """The residual of each choice after the best affine map; a table of ``compare_choices``."""
     figure, ax = new_axes(ax, (9, 0.36 * len(table) + 1.1))
     left = table["after the best affine map (nepers)"]
     bars = ax.barh(table.index, left, color=BLUE)
     ax.bar_label(bars, [f"{value:.3f}" for value in left], padding=3)
     ax.invert_yaxis()  # first row on top
     ax.set(xlabel="left after the best affine map (nepers)", xlim=(0, float(left.max()) * 1.12))
-    ax.secondary_xaxis("top", functions=(_decibels, _nepers)).set_xlabel("the same (dB)")
+    units = (lambda nepers: nepers * NEPER_DB, lambda decibels: decibels / NEPER_DB)
+    ax.secondary_xaxis("top", functions=units).set_xlabel("the same (dB)")
     ax.spines["right"].set_visible(False)
     return figure, ax
-
-
-def _decibels(nepers: Any) -> Any:
-    return nepers * NEPER_DB
-
-
-def _nepers(decibels: Any) -> Any:
-    return decibels / NEPER_DB
 
 
 def plot_magnitudes(
@@ -188,8 +158,7 @@ def plot_magnitudes(
 
     ``seconds`` and ``kilohertz`` cut a part out, to look at it more closely.
     """
-    figure = Figure(figsize=(10, 2.4 * len(magnitudes)), layout="constrained")
-    axes = figure.subplots(len(magnitudes), 1, sharex=True, squeeze=False)[:, 0]
+    figure, axes = stacked(len(magnitudes), 2.4 * len(magnitudes))
     top = max(float(next(iter(magnitudes.values())).max()), 1e-12)
     for ax, (title, magnitude) in zip(axes, magnitudes.items(), strict=True):
         plot_spectrogram(magnitude, ax, title=title, top=top)
@@ -205,8 +174,8 @@ def plot_recoveries(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[Figu
 
     A bar without a value (no number, or no signal) is left out.
     """
-    figure = Figure(figsize=(2.5 * len(columns) + 1.3, 0.42 * len(table) + 1.3))
-    figure.set_layout_engine("constrained")
+    size = (2.5 * len(columns) + 1.3, 0.42 * len(table) + 1.3)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
     labels, colors = zip(*(ROWS.get(name, (name, GREY)) for name in table.index), strict=True)
     for ax, column in zip(axes, columns, strict=True):
@@ -220,7 +189,7 @@ def plot_recoveries(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[Figu
         ax.set_xlim(low - 0.38 * span * (low < 0), high + 0.38 * span)
         ax.axvline(0, color="black", linewidth=0.8)
         title = METRICS[column].heading if column in METRICS else column
-        ax.set_title(COLUMNS.get(column, title), fontsize=10)
+        ax.set_title(AGREEMENT.get(column, title), fontsize=10)
     axes[0].invert_yaxis()  # first row on top
     return figure, axes
 
@@ -245,7 +214,7 @@ def plot_iterations(
 def plot_sweeps(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     """Small multiples of a table of ``sweep``: settings across, MR-STFT and ESTOI down."""
     settings = list(dict.fromkeys(table["setting"]))
-    scores = {"mrstft": "MR-STFT distance\n(lower is better)", "estoi": "ESTOI\n(higher is better)"}
+    scores = {name: heading(name) for name in ("mrstft", "estoi")}
     figure = Figure(figsize=(2.7 * len(settings), 5.2), layout="constrained")
     axes = figure.subplots(2, len(settings), sharex="col", sharey="row", squeeze=False)
     for column, setting in enumerate(settings):
@@ -257,14 +226,8 @@ def plot_sweeps(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
             ax.scatter(places, rows[score], color=colors, zorder=2)
             for place, value in zip(places, rows[score], strict=True):
                 if np.isfinite(value):
-                    ax.annotate(
-                        f"{value:.2f}",
-                        (place, value),
-                        (0, 7),
-                        textcoords="offset points",
-                        ha="center",
-                        fontsize=9,
-                    )
+                    style = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
+                    ax.annotate(f"{value:.2f}", (place, value), (0, 7), **style)
             ax.set_xlim(-0.5, len(rows) - 0.5)
             ax.set_xticks(places, [f"{value:g}" for value in rows["value"]])
             ax.set_ylabel(label if column == 0 else "")
@@ -282,7 +245,7 @@ def plot_sweeps(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
 def plot_settings(
     mel: torch.Tensor, config: MelConfig, title: str = ""
 ) -> tuple[Figure, np.ndarray]:
-    """The explorer's picture, drawn to be quick: filters, and the log-mel ``[T, M]`` they give."""
+    """The explorer's plot: filters, and their log-mel ``[T, M]``. Without slow layout engine."""
     figure = Figure(figsize=(9.5, 4.6))
     figure.subplots_adjust(left=0.08, right=0.97, bottom=0.11, top=0.93, hspace=0.55)
     axes = figure.subplots(2, 1, height_ratios=(1, 2.4))
@@ -292,17 +255,10 @@ def plot_settings(
     axes[0].add_collection(LineCollection(lines, colors=(BLUE, ORANGE), linewidths=0.8))
     axes[0].set(xlim=(0, nyquist), ylim=(0, 1.05), yticks=[], xlabel="frequency (Hz)", title=title)
     top = float(mel.max())
-    axes[1].imshow(
-        mel.T.numpy(),  # [T, M] -> [M, T]: a picture has frequency upwards
-        extent=(0, len(mel) / config.frames_per_second, -0.5, config.n_mels - 0.5),
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
-        cmap=LEVEL_MAP,
-        vmin=top - RANGE_NEPERS,
-        vmax=top,
-    )
+    extent = (0, len(mel) / config.frames_per_second, -0.5, config.n_mels - 0.5)
+    # [T, M] -> [M, T]: a picture has frequency upwards
+    draw_picture(axes[1], mel.T.numpy(), extent, LEVEL_MAP, (top - RANGE_NEPERS, top))
     hz = [f for f in TICKS_HZ if edges[1] <= f <= edges[-2]]
-    axes[1].set_yticks(mel_bin(hz, config), [f"{f}" for f in hz])
+    axes[1].set_yticks(mel_bin(np.array(hz), config), [f"{f}" for f in hz])
     axes[1].set(xlabel="time (s)", ylabel="frequency (Hz)")
     return figure, axes

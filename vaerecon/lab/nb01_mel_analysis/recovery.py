@@ -1,8 +1,7 @@
-"""How much sound is in a mel: made from it alone, or with help that only the original can give.
+"""Sound recovered from a mel alone, or with the phase or magnitude of the original.
 
 Samples are ``[N]`` at the front-end's level (peak 0.5, see ``normalize_level``), STFT magnitudes
-``[T, 513]``. Everything is scored against the original. The pictures are in
-:mod:`vaerecon.lab.nb01_mel_analysis.plots`.
+``[T, 513]``. Scores compare with the original.
 
 Notebook: ``01_mel_analysis``. The algorithms and their references: :mod:`vaerecon.phase.retrieval`.
 """
@@ -11,8 +10,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 
@@ -25,9 +25,6 @@ from vaerecon.metrics.spectral import LSD_FLOOR
 from vaerecon.phase import references
 from vaerecon.phase import retrieval as phase
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 SCORES = ("snr_db", "lsd_db", "mrstft", "estoi", "pesq_wb")  # of the table of recoveries
 # one setting at a time; AudioLDM2's value is in each list
 SWEEPS: dict[str, tuple[float, ...]] = {
@@ -39,30 +36,21 @@ SWEEPS: dict[str, tuple[float, ...]] = {
 
 
 def recover(
-    samples: ArrayLike,
-    config: MelConfig = AUDIOLDM_MEL,
-    *,
-    n_iter: int = 32,
-    seed: int = 0,
+    samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL, *, n_iter: int = 32, seed: int = 0
 ) -> torch.Tensor:
-    """Sound from the log-mel alone, ``[N]``: the mel of normalised ``samples [N]``, and back."""
+    """Sound ``[N]`` from the log-mel of normalised ``samples [N]`` alone, by Griffin-Lim."""
     mel = log_mel(samples, config, normalize=False)
-    return phase.griffin_lim(
-        phase.mel_to_magnitude(mel, config),
-        len(samples),
-        log_mel=mel,
-        n_iter=n_iter,
-        generator=torch.Generator().manual_seed(seed),
-        config=config,
-    )
+    magnitude = phase.mel_to_magnitude(mel, config)
+    how: dict[str, Any] = {"n_iter": n_iter, "generator": torch.Generator().manual_seed(seed)}
+    return phase.griffin_lim(magnitude, len(samples), log_mel=mel, config=config, **how)
 
 
 def recoveries(
     samples: torch.Tensor, *, n_iter: int = 32, seed: int = 0
 ) -> dict[str, torch.Tensor]:
-    """Sounds made of different parts of what is known about ``samples [N]``, by name.
+    """Sounds made with different information about ``samples [N]``, by name.
 
-    ``silence``, knows nothing; ``random_phase``, the mel's magnitudes with phases drawn at random;
+    ``silence``, none; ``random_phase``, the mel's magnitudes with phases drawn at random;
     ``griffinlim``, the mel alone; ``oracle_phase``, the mel and the true phases, a ceiling;
     ``oracle_magnitude``, the true magnitudes without phases, a reference.
     """
@@ -86,13 +74,9 @@ def recoveries(
 
 
 def score_recoveries(
-    samples: ArrayLike,
-    recovered: Mapping[str, ArrayLike],
-    names: Sequence[str] = SCORES,
+    samples: ArrayLike, recovered: Mapping[str, ArrayLike], names: Sequence[str] = SCORES
 ) -> pd.DataFrame:
-    """One row a sound: metrics, and how well phase and its advance agree with the original's."""
-    import pandas as pd
-
+    """One row per sound: metrics, and the agreement of phase and phase advance."""
     rows = {}
     for name, sound in recovered.items():
         scores = dict(metrics.evaluate(samples, sound, metrics=names))
@@ -102,16 +86,11 @@ def score_recoveries(
 
 
 def phase_agreement(reference: ArrayLike, estimate: ArrayLike) -> tuple[float, float]:
-    """How well the STFT phases agree, and how well their advance from frame to frame does.
+    """Agreement of the STFT phases, and of their advance from frame to frame.
 
-    Both are the mean cosine of the difference, weighted by the magnitudes: 1 where all agree, 0 for
-    phases that know nothing of each other. The advance of a random phase agrees well too (about
-    0.8), because windows overlap: most of it is the frequency of the bin itself.
-
-    Returns
-    -------
-    tuple
-        Agreement of the phases, agreement of their advance; NaN where one sound is silent.
+    Both are the mean cosine of the difference, weighted by the magnitudes: 1 if all agree, 0 for
+    independent phases, NaN where one sound is silent. The advance of a random phase agrees too
+    (about 0.8), because windows overlap: most of it is the frequency of the bin.
     """
     one, other = (stft_frames(as_samples(x)) for x in (reference, estimate))
     steps = tuple(x[1:] * x[:-1].conj() for x in (one, other))  # [T - 1, 513]
@@ -128,16 +107,16 @@ def _agreement(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def magnitude_distance_db(original: torch.Tensor, estimate: torch.Tensor) -> float:
-    """Log-spectral distance of STFT magnitudes ``[T, 513]``, dB: ``metrics.lsd_db`` without sound.
+    """``metrics.lsd_db`` of STFT magnitudes ``[T, 513]``, for an inconsistent STFT without a sound.
 
-    For a magnitude that no sound has; both at the front-end's level.
+    Both at the front-end's level.
     """
     one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in (original, estimate))
     return float((one - other).square().mean(dim=-1).sqrt().mean())
 
 
 def loudest_part(samples: ArrayLike, seconds: float = 1.0) -> tuple[float, float]:
-    """Start and end, in s, of the part of that length that has the most energy."""
+    """Start and end, in s, of the segment with the most energy."""
     x, rate = as_samples(samples).double(), AUDIOLDM_MEL.sample_rate
     n = min(len(x), round(seconds * rate))
     energy = F.pad(x.square().cumsum(dim=0), (1, 0))
@@ -148,21 +127,16 @@ def loudest_part(samples: ArrayLike, seconds: float = 1.0) -> tuple[float, float
 def iteration_curve(
     samples: ArrayLike, counts: Sequence[int] = (0, 1, 2, 4, 8, 16, 32), seed: int = 0
 ) -> pd.DataFrame:
-    """MR-STFT distance after so many Griffin-Lim iterations: held to the mel, and without that.
+    """MR-STFT distance by Griffin-Lim iterations, with the mel as constraint and without.
 
-    Without, the magnitudes stay at the first guess that was made from the mel.
+    Without it, the magnitudes stay at the first estimate from the mel.
     """
-    import pandas as pd
-
     mel = log_mel(samples, normalize=False)
     magnitude = phase.mel_to_magnitude(mel)
     rows = {}
     for count in counts:
         fixed = phase.griffin_lim(
-            magnitude,
-            len(samples),
-            n_iter=count,
-            generator=torch.Generator().manual_seed(seed),
+            magnitude, len(samples), n_iter=count, generator=torch.Generator().manual_seed(seed)
         )
         held = recover(samples, n_iter=count, seed=seed)
         rows[count] = [metrics.mrstft(samples, x) for x in (held, fixed)]
@@ -177,17 +151,12 @@ def sweep(
     n_iter: int = 32,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Change one setting of the front-end at a time, make sound from that mel, and score it.
+    """Change one setting of the front-end at a time, recover sound from that mel, and score it.
 
-    Returns
-    -------
-    pandas.DataFrame
-        One row a setting and value: ``values_per_second`` of the mel, ``mrstft`` (lower is
-        better), ``estoi`` (higher is better), and whether it is AudioLDM2's (``default``).
+    One row per setting and value: ``values_per_second`` of the mel, ``mrstft`` (lower is better),
+    ``estoi`` (higher is better), and whether it is AudioLDM2's (``default``).
     """
-    import pandas as pd
-
-    done: dict[MelConfig, dict[str, Any]] = {}  # the defaults stand in every sweep: compute once
+    done: dict[MelConfig, dict[str, Any]] = {}  # the defaults are in every sweep: compute once
     rows = []
     for field, values in (SWEEPS if sweeps is None else sweeps).items():
         for value in values:
@@ -196,9 +165,6 @@ def sweep(
                 sound = recover(samples, config, n_iter=n_iter, seed=seed)
                 done[config] = dict(metrics.evaluate(samples, sound, metrics=("mrstft", "estoi")))
             rate = config.frames_per_second * config.n_mels
-            rows.append(
-                {"setting": field, "value": value, "values_per_second": rate}
-                | done[config]
-                | {"default": config == AUDIOLDM_MEL}
-            )
+            row = {"setting": field, "value": value, "values_per_second": rate} | done[config]
+            rows.append(row | {"default": config == AUDIOLDM_MEL})
     return pd.DataFrame(rows).astype({"mrstft": float, "estoi": float})

@@ -1,11 +1,6 @@
-"""Widgets around the round trip: edit a latent and listen, or send a clip of one's own through.
+"""Widgets: edit a latent and listen, or reconstruct an uploaded clip.
 
-Thin: what is drawn and computed are functions of
-:mod:`vaerecon.lab.nb02_vae_round_trip.round_trip`,
-:mod:`vaerecon.lab.nb02_vae_round_trip.latent_edits`, their pictures and the pipeline. Errors and
-warnings appear in the widget. Each explorer is returned, not displayed.
-
-Notebook: ``02_vae_round_trip``.
+Errors and warnings appear in the widget. Notebook: ``02_vae_round_trip``.
 """
 
 from __future__ import annotations
@@ -13,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as widgets
 import torch
@@ -26,18 +22,16 @@ from vaerecon.lab.nb02_vae_round_trip.latent_edits import edited_mel
 from vaerecon.lab.nb02_vae_round_trip.plots import plot_edit
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip, synthesize
 from vaerecon.lab.setup import demo_clip, png
-from vaerecon.lab.widgets import read_upload, reported
+from vaerecon.lab.widgets import labelled, reported, upload_button, uploaded_clip
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models.sources import VARIANTS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.pipeline.result import Reconstruction
 
-WIDE = {"description_width": "8em"}
-
 
 def _empty(box: widgets.Box) -> None:
-    """Take the player out of a box, and free what it held."""
+    """Remove the player from a box, and free its memory."""
     old, box.children = box.children, ()
     for player in old:
         player.close()
@@ -50,20 +44,13 @@ def _put_player(box: widgets.Box, tracks: Mapping[str, ArrayLike], title: str) -
     box.children = (player,)
 
 
-# ------------------------------------------------------------------ editing a latent
-
-
 def explore_latent(
     pipe: ReconstructionPipeline, one: RoundTrip, other: RoundTrip, method: str = "griffinlim"
 ) -> widgets.VBox:
-    """Sliders for a channel's walk and for the mix with a second clip; a button to listen."""
-    channel = widgets.Dropdown(options=range(len(one.mean)), description="channel", style=WIDE)
-    amount = widgets.FloatSlider(
-        0.0, min=-4, max=4, step=0.5, description="add (std)", continuous_update=False, style=WIDE
-    )
-    weight = widgets.FloatSlider(
-        0.0, min=0, max=1, step=0.05, description="second clip", continuous_update=False, style=WIDE
-    )
+    """Sliders for an offset of one channel and for the mix with a second clip; a player."""
+    channel = labelled(widgets.Dropdown, "channel", options=range(len(one.mean)))
+    amount = labelled(widgets.FloatSlider, "add (std)", value=0, min=-4, max=4, step=0.5)
+    weight = labelled(widgets.FloatSlider, "second clip", value=0, min=0, max=1, step=0.05)
     listen = widgets.Button(description="Listen", icon="play")
     status, image, sound = widgets.HTML(), widgets.Image(format="png"), widgets.VBox()
 
@@ -88,19 +75,16 @@ def explore_latent(
     return widgets.VBox([controls, status, image, sound])
 
 
-# ------------------------------------------------------------------ a clip of one's own
-
-
 @lru_cache(maxsize=2)
 def load_model(model: str) -> ReconstructionPipeline:
-    """A pipeline without progress bars, kept for the next time."""
-    pipe = ReconstructionPipeline.from_pretrained(model)
+    """A pipeline without progress bars, cached."""
+    pipe: Any = ReconstructionPipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
 def reconstruct(clip: Clip, model: str, methods: Sequence[str]) -> Reconstruction:
-    """The pipeline's own road, with the one metric that the picture states."""
+    """The pipeline's call, with only the metric that the plot states."""
     others = [name for name in METRICS if name != "log_mel_mae"]
     return load_model(model)(clip, methods, without_vae=False, exclude_metrics=others)
 
@@ -117,43 +101,37 @@ def explore_round_trip(
     model: str = "tiny", methods: Sequence[str] = ("griffinlim",), max_length: float = 4.0
 ) -> widgets.VBox:
     """Upload a clip or take a bundled one, choose a model and methods, see and hear the result."""
-    upload = widgets.FileUpload(accept="audio/*,.flac,.ogg,.wav,.mp3", multiple=False)
-    bundled = widgets.Dropdown(
-        options=list(demo_clips()), value=DEMO_CLIP, description="or bundled", style=WIDE
-    )
+    upload, clips = upload_button(), list(demo_clips())
+    bundled = labelled(widgets.Dropdown, "or bundled", options=clips, value=DEMO_CLIP)
     options = _model_options()
     if model not in VARIANTS:
         options.append((Path(model).name, model))
-    variant = widgets.Dropdown(options=options, value=model, description="model", style=WIDE)
+    variant = labelled(widgets.Dropdown, "model", options=options, value=model)
     choices = [(m.label, m.name) for m in METHODS.values() if not m.reference_only]
-    method = widgets.SelectMultiple(
-        options=choices, value=tuple(methods), rows=5, description="methods", style=WIDE
-    )
-    length = widgets.FloatSlider(
-        max_length, min=0.5, max=10, step=0.5, description="at most (s)", style=WIDE
+    chosen = tuple(methods)
+    method = labelled(widgets.SelectMultiple, "methods", options=choices, value=chosen, rows=5)
+    length = labelled(
+        widgets.FloatSlider, "at most (s)", value=max_length, min=0.5, max=10, step=0.5
     )
     run = widgets.Button(description="Run", icon="cogs", button_style="primary")
     status, image, sound = widgets.HTML(), widgets.Image(format="png"), widgets.VBox()
     image.layout.display = "none"  # until there is one
 
-    def chosen() -> Clip:
-        if not upload.value:
-            return demo_clip(bundled.value, length.value)
-        file = upload.value[0]
-        return read_upload(file["name"], bytes(file["content"]), length.value)
-
     def go(_: object) -> None:
         run.disabled, status.value = True, "Running ..."
         try:
-            _empty(sound)  # no old sound or picture beside a new error
+            _empty(sound)  # no old sound or plot beside a new error
             image.layout.display = "none"
             with reported(status):
-                result = reconstruct(chosen(), variant.value, method.value)
+                seconds = length.value
+                clip = uploaded_clip(upload, seconds) or demo_clip(bundled.value, seconds)
+                result = reconstruct(clip, variant.value, method.value)
                 image.value = png(result.plot()[0])
                 image.layout.display = ""
-                heard = {name: result.audio[name] for name in method.value}
+                sounds: dict[str, ArrayLike] = {"original": torch.as_tensor(result.reference)}
+                sounds |= {name: result.audio[name] for name in method.value}
                 title = f"{result.clip.name}, model {result.model.source}"
-                _put_player(sound, {"original": result.reference} | heard, title)
+                _put_player(sound, sounds, title)
         finally:
             run.disabled = False
 

@@ -1,28 +1,20 @@
-"""The latent as an instrument: draws from it, channels silenced or moved, two clips mixed.
+"""Edits of a latent: samples of the posterior, channels silenced or shifted, two clips mixed.
 
-Shapes and units as in :mod:`vaerecon.lab.nb02_vae_round_trip.round_trip`; the pictures are in
-:mod:`vaerecon.lab.nb02_vae_round_trip.plots`.
-
-Notebook: ``02_vae_round_trip``.
+Shapes and units as in :mod:`vaerecon.lab.nb02_vae_round_trip.round_trip`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import pandas as pd
 import torch
 
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip, mel_distance
 from vaerecon.mel.front_end import log_mel
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
 
 def draw_mels(pipe: ReconstructionPipeline, trip: RoundTrip, n: int, seed: int = 0) -> torch.Tensor:
-    """Decode ``n`` draws from the posterior: ``[n, T, 64]``."""
+    """Decode ``n`` samples of the posterior: ``[n, T, 64]``."""
     if n < 2:
         raise ValueError(f"n: got {n}, expected at least 2 draws: one has no spread")
     generator = torch.Generator().manual_seed(seed)
@@ -41,13 +33,10 @@ def _check_channel(latent: torch.Tensor, channel: int) -> None:
 
 
 def silence_channel(latent: torch.Tensor, channel: int, how: str = "zero") -> torch.Tensor:
-    """A copy of the latent ``[8, L, 16]`` with one channel saying nothing new.
+    """A copy of the latent ``[8, L, 16]`` with one channel constant.
 
-    Parameters
-    ----------
-    how
-        ``"zero"``: every value 0, the prior's mean. ``"mean"``: each of the 16 rows stands still
-        at its own mean over time, so that only what changes is taken away.
+    ``how`` is ``"zero"``, the prior's mean, or ``"mean"``, the mean over time of each of the 16
+    rows, so that only the changes are removed.
     """
     _check_channel(latent, channel)
     if how not in ("zero", "mean"):
@@ -59,9 +48,9 @@ def silence_channel(latent: torch.Tensor, channel: int, how: str = "zero") -> to
 
 
 def walk_channel(latent: torch.Tensor, channel: int, amount: float) -> torch.Tensor:
-    """A copy of the latent with ``amount`` standard deviations added to one channel, everywhere.
+    """A copy of the latent with ``amount`` standard deviations added to one channel.
 
-    The standard deviation is the channel's own, over this clip.
+    The standard deviation is that of the channel over this clip.
     """
     _check_channel(latent, channel)
     edited = latent.clone()
@@ -73,14 +62,10 @@ def walk_channel(latent: torch.Tensor, channel: int, amount: float) -> torch.Ten
 def interpolate(
     one: torch.Tensor, other: torch.Tensor, weight: float | torch.Tensor
 ) -> torch.Tensor:
-    """Mix two latents, ``(1 - weight) * one + weight * other``, over the shorter one's time.
+    """Mix two latents ``[8, L, 16]``, ``(1 - weight) * one + weight * other``.
 
-    Parameters
-    ----------
-    one, other
-        ``[8, L, 16]`` each, lengths may differ.
-    weight
-        0 to 1, or a tensor ``[L]`` (of the shorter): a glide from one clip to the other.
+    The result has the length of the shorter one. ``weight`` is 0 to 1, or a tensor ``[L]`` of that
+    length: a transition from one clip to the other.
     """
     length = min(one.shape[-2], other.shape[-2])
     weight = torch.as_tensor(weight, dtype=torch.float32)
@@ -97,7 +82,7 @@ def edited_mel(
     amount: float,
     weight: float,
 ) -> torch.Tensor:
-    """Walk a channel by ``amount`` standard deviations, mix with another clip, decode: [T, 64]."""
+    """Shift a channel by ``amount`` standard deviations, mix with another clip, decode."""
     walked = walk_channel(one.mean, channel, amount)
     n_frames = min(len(one.mel), len(other.mel)) if weight else len(one.mel)
     latent = interpolate(walked, other.mean, weight) if weight else walked
@@ -105,16 +90,11 @@ def edited_mel(
 
 
 def channel_importance(pipe: ReconstructionPipeline, trip: RoundTrip) -> pd.DataFrame:
-    """What is lost when a channel is silenced: one row a channel.
+    """The error when one channel is silenced, nepers: one row per channel.
 
-    Returns
-    -------
-    pandas.DataFrame
-        ``zero`` and ``mean``: distance to the original's log-mel after :func:`silence_channel`,
-        nepers; ``change``: distance of the zeroed one to what the whole latent gives, nepers.
+    ``zero`` and ``mean``: distance to the original's log-mel after :func:`silence_channel`;
+    ``change``: distance of the zeroed one to the log-mel decoded from the whole latent.
     """
-    import pandas as pd
-
     rows = []
     for channel in range(len(trip.mean)):
         mels = {
@@ -129,10 +109,9 @@ def channel_importance(pipe: ReconstructionPipeline, trip: RoundTrip) -> pd.Data
 def mixtures(
     pipe: ReconstructionPipeline, one: RoundTrip, other: RoundTrip, weight: float = 0.5
 ) -> dict[str, torch.Tensor]:
-    """Three ways to be between two clips, and the two ends, as log-mels of one length.
+    """Three mixtures of two clips, and both clips, as log-mels of one length.
 
-    ``"latents mixed"`` and ``"log-mels mixed"`` are what the names say; ``"samples mixed"`` is the
-    log-mel of an ordinary crossfade, both sounds at once.
+    ``"samples mixed"`` is the log-mel of the sum, both sounds at once.
     """
     n_frames = min(len(one.mel), len(other.mel))
     n_samples = min(len(one.samples), len(other.samples))

@@ -1,90 +1,43 @@
-"""Pictures of what the VAE keeps: pure functions, tensors and tables in, ``(figure, axes)`` out.
+"""Plots of the VAE's error, rate and latent: tensors and tables in, ``(figure, axes)`` out.
 
-Conventions of :mod:`vaerecon.plots`: seconds, Hz, nepers; what is compared shares its limits. The
-numbers come from :mod:`vaerecon.lab.nb02_vae_round_trip.round_trip`,
-:mod:`vaerecon.lab.nb02_vae_round_trip.rate_distortion` and
-:mod:`vaerecon.lab.nb02_vae_round_trip.latent_edits`.
-
-Notebook: ``02_vae_round_trip``.
+Conventions of :mod:`vaerecon.plots`. Notebook: ``02_vae_round_trip``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, plot_mels
+from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip
 from vaerecon.mel.config import AUDIOLDM_MEL
-from vaerecon.plots import DIFFERENCE_MAP, RANGE_NEPERS, TICKS_HZ, mel_bin, plot_log_mel
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-    from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip
-
-BLUE, ORANGE, GREEN, GREY = "#0173b2", "#de8f05", "#029e73", "#949494"  # as in lab.plots
-DIFFERENCE_LIMIT = 2.0  # nepers to both sides; as in plot_reconstruction
-
-
-def shared_limits(mel: torch.Tensor) -> tuple[float, float]:
-    """Colour limits for a log-mel and for what is compared with it, nepers."""
-    top = float(mel.max())
-    return max(top - RANGE_NEPERS, AUDIOLDM_MEL.log_floor), top
+from vaerecon.plots import DIFFERENCE_MAP, TICKS_HZ, level_limits, mel_bin, plot_log_mel
 
 
 def _hz_axis(axis: Axes, along: str = "y", bins_per_row: int = 1) -> None:
     """Ticks in Hz on an axis that counts mel bins (or rows of several bins each)."""
     # the middle of a row of n bins lies (n - 1) / 2 bins above its first
-    ticks = (mel_bin(TICKS_HZ) - (bins_per_row - 1) / 2) / bins_per_row
+    ticks = (mel_bin(np.array(TICKS_HZ)) - (bins_per_row - 1) / 2) / bins_per_row
     axis.set(**{f"{along}ticks": ticks, f"{along}ticklabels": [str(hz) for hz in TICKS_HZ]})
     axis.set(**{f"{along}label": "frequency (Hz)"})
 
 
-def plot_stack(
-    mels: dict[str, torch.Tensor], limits: tuple[float, float] | None = None
-) -> tuple[Figure, np.ndarray]:
-    """Log-mels ``[T, 64]`` below each other, by title, on one time axis and one colour scale.
-
-    ``limits`` come from the first one unless given.
-    """
-    limits = limits or shared_limits(next(iter(mels.values())))
-    figure = Figure(figsize=(10, 1.9 * len(mels)), layout="constrained")
-    axes = figure.subplots(len(mels), 1, sharex=True, squeeze=False)[:, 0]
-    for ax, (title, mel) in zip(axes, mels.items(), strict=True):
-        plot_log_mel(mel, ax, title=title, limits=limits)
-        ax.label_outer()
-    return figure, axes
-
-
 def plot_round_trip(trip: RoundTrip) -> tuple[Figure, np.ndarray]:
     """Original, reconstruction and difference; the first two on one scale."""
-    limits = shared_limits(trip.mel)
-    figure = Figure(figsize=(10, 6.6), layout="constrained")
-    axes = figure.subplots(3, 1, sharex=True)
-    plot_log_mel(trip.mel, axes[0], title=f"{trip.clip.name}: original", limits=limits)
-    plot_log_mel(trip.decoded, axes[1], title="after the VAE", limits=limits)
-    plot_log_mel(
-        trip.decoded - trip.mel,
-        axes[2],
-        title=f"after minus before: mean absolute difference {trip.mae:.2f} nepers",
-        limits=(-DIFFERENCE_LIMIT, DIFFERENCE_LIMIT),
-        difference=True,
-    )
-    for ax in axes:
-        ax.label_outer()
-    return figure, axes
+    mels = {f"{trip.clip.name}: original": trip.mel, "after the VAE": trip.decoded}
+    title = f"after minus before: mean absolute difference {trip.mae:.2f} nepers"
+    return plot_mels(mels, differences={title: trip.decoded - trip.mel})
 
 
 def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     """The error by band, by level and by time; ``by_level`` from ``error_by_level``.
 
-    Size (mean absolute difference) and lean (mean difference: above 0 is too loud) are drawn
-    together, because an error that leans is heard as a change of tone or level, one that does
-    not as roughness or blur.
+    Mean absolute difference and bias (mean difference: above 0 is too loud) are drawn together: a
+    bias is heard as a change of timbre or level, an error without bias as roughness or blur.
     """
     difference = (trip.decoded - trip.mel).numpy()
     figure = Figure(figsize=(10, 6.4), layout="constrained")
@@ -95,10 +48,10 @@ def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.nda
         ("time", seconds, abs(difference).mean(1), difference.mean(1)),
         ("level", by_level.index + 0.5, by_level["mae"], by_level["bias"]),
     )
-    for name, x, size, lean in curves:
+    for name, x, mae, bias in curves:
         marker = "o" if name == "level" else ""
-        axes[name].plot(x, size, color=BLUE, marker=marker, label="size")
-        axes[name].plot(x, lean, color=ORANGE, marker=marker, label="lean (above 0: too loud)")
+        axes[name].plot(x, mae, color=BLUE, marker=marker, label="mean absolute difference")
+        axes[name].plot(x, bias, color=ORANGE, marker=marker, label="bias (above 0: too loud)")
         axes[name].axhline(0, color=GREY, linewidth=0.8)
         axes[name].set_ylabel("error (nepers)")
     _hz_axis(axes["band"], "x")
@@ -119,22 +72,13 @@ def plot_rate(curve: pd.DataFrame, rates: pd.DataFrame) -> tuple[Figure, Axes]:
     for (what, points), color in zip(curve.groupby("what"), (BLUE, ORANGE), strict=True):
         ax.plot(points["kbit/s"], points["error"], "o-", color=color, label=f"{what}, rounded")
         for _, point in points.iterrows():
-            ax.annotate(
-                f"{point['step']:g}",
-                (point["kbit/s"], point["error"]),
-                xytext=(4, 5),
-                textcoords="offset points",
-                fontsize=8,
-                color=color,
-            )
+            place, text = (point["kbit/s"], point["error"]), f"{point['step']:g}"
+            ax.annotate(text, place, (4, 5), textcoords="offset points", fontsize=8, color=color)
     for row, style in (("KL from a fitted normal", ":"), ("KL from N(0, 1)", "--")):
-        rate = rates.loc[f"latent, {row}", "kbit/s"]
+        rate = rates["kbit/s"][f"latent, {row}"]
         ax.axvline(rate, color=GREY, linestyle=style, label=f"latent, {row}")
-    ax.set(
-        xlabel="bit rate (kbit/s)",
-        ylabel="error of the log-mel (nepers)",
-        ylim=(0, 1.15 * curve["error"].max()),
-    )
+    ax.set(xlabel="bit rate (kbit/s)", ylabel="error of the log-mel (nepers)")
+    ax.set_ylim(0, 1.15 * curve["error"].max())
     ax.legend()
     return figure, ax
 
@@ -144,20 +88,13 @@ def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
     rows = (len(latent) + 1) // 2
     figure = Figure(figsize=(10, 1.75 * rows), layout="constrained")
     axes = figure.subplots(rows, 2, sharex=True, sharey=True)
-    # the largest values are few: let 1 in 200 run off the scale
+    # 1 value in 200 is beyond the scale
     limit = max(float(np.quantile(latent.abs().numpy(), 0.995)), 1e-3)
     step = 4 / AUDIOLDM_MEL.frames_per_second  # s per latent position
+    extent = (0, latent.shape[1] * step, -0.5, latent.shape[2] - 0.5)
     for channel, ax in enumerate(axes.flat[: len(latent)]):
-        image = ax.imshow(
-            latent[channel].T.numpy(),  # [L, 16] -> [16, L]: frequency upwards
-            origin="lower",
-            aspect="auto",
-            interpolation="nearest",
-            extent=(0, latent.shape[1] * step, -0.5, latent.shape[2] - 0.5),
-            cmap=DIFFERENCE_MAP,
-            vmin=-limit,
-            vmax=limit,
-        )
+        picture = latent[channel].T.numpy()  # [L, 16] -> [16, L]: frequency upwards
+        image = draw_picture(ax, picture, extent, DIFFERENCE_MAP, (-limit, limit))
         _hz_axis(ax, "y", bins_per_row=64 // latent.shape[2])
         ax.set(xlabel="time (s)", title=f"channel {channel}")
         ax.label_outer()
@@ -166,41 +103,25 @@ def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
 
 
 def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
-    """Channel by channel: where its values lie, how sure the encoder is, and what they cost.
-
-    ``table`` from ``channel_statistics``.
-    """
+    """Spread, uncertainty and KL divergence by channel; ``table`` of ``channel_statistics``."""
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     left, right = axes = figure.subplots(1, 2)
     channels = table.index
     left.axhspan(-1, 1, color="0.92", label="the prior: 0 ± 1")
-    left.errorbar(
-        channels - 0.12,
-        table["mean"],
-        table["std"],
-        fmt="o",
-        color=BLUE,
-        capsize=3,
-        label="over the clip: mean ± std",
+    bars = (
+        ("std", -0.12, "over the clip: mean ± std", {"fmt": "o", "color": BLUE}),
+        ("sigma", 0.12, "for one value: ± sigma", {"fmt": "none", "color": ORANGE, "lw": 2}),
     )
-    left.errorbar(
-        channels + 0.12,
-        table["mean"],
-        table["sigma"],
-        fmt="none",
-        color=ORANGE,
-        capsize=3,
-        linewidth=2,
-        label="for one value: ± sigma",
-    )
+    for column, shift, label, style in bars:
+        x = channels + shift
+        left.errorbar(x, table["mean"], table[column], capsize=3, label=label, **style)
     left.set(ylabel="latent value", title="spread over the clip, and uncertainty")
     low, high = left.get_ylim()
     left.set_ylim(low, high + 0.45 * (high - low))  # room for the legend
     left.legend(loc="upper left", fontsize=8)
     right.bar(channels - 0.2, table["kl"], 0.4, color=BLUE, label="KL from N(0, 1)")
-    right.bar(
-        channels + 0.2, table["information"], 0.4, color=GREEN, label="KL from a fitted normal"
-    )
+    fitted = table["information"]
+    right.bar(channels + 0.2, fitted, 0.4, color=GREEN, label="KL from a fitted normal")
     right.set(ylabel="nats per value", title="cost of a channel")
     right.legend(fontsize=8)
     for ax in axes:
@@ -209,7 +130,7 @@ def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
 
 
 def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[Figure, np.ndarray]:
-    """What silencing each channel does: to the error, and to the log-mel, against its KL.
+    """The effect of silencing each channel on the error, and on the log-mel against its KL.
 
     ``table`` from ``channel_importance``; ``whole``, the error with all channels, nepers; ``kl``
     per channel, from ``channel_statistics``.
@@ -219,72 +140,44 @@ def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[F
     left.bar(table.index - 0.2, table["zero"] - whole, 0.4, color=BLUE, label="at zero")
     left.bar(table.index + 0.2, table["mean"] - whole, 0.4, color=ORANGE, label="standing still")
     left.axhline(0, color=GREY, linewidth=0.8)
-    left.set(
-        xlabel="latent channel",
-        xticks=table.index,
-        ylabel="rise (nepers)",
-        title=f"rise of the error, from {whole:.2f} nepers",
-    )
+    left.set(xlabel="latent channel", xticks=table.index, ylabel="rise (nepers)")
+    left.set_title(f"rise of the error, from {whole:.2f} nepers")
     left.legend(fontsize=8)
-    right.scatter(kl, table["change"], color=BLUE)
-    for channel, change in table["change"].items():
-        right.annotate(
-            str(channel), (kl[channel], change), xytext=(5, 4), textcoords="offset points"
-        )
-    right.set(
-        xlabel="KL from N(0, 1) (nats per value)",
-        ylabel="change of the log-mel (nepers)",
-        title="change when zeroed, by channel",
-        xlim=(0, 1.1 * max(kl.max(), 1e-6)),
-        ylim=(0, 1.15 * max(table["change"].max(), 1e-6)),
-    )
+    change = table["change"]
+    right.scatter(kl, change, color=BLUE)
+    for channel, place in enumerate(zip(kl, change, strict=True)):
+        right.annotate(str(channel), place, xytext=(5, 4), textcoords="offset points")
+    right.set(xlim=(0, 1.1 * max(kl.max(), 1e-6)), ylim=(0, 1.15 * max(change.max(), 1e-6)))
+    right.set(xlabel="KL from N(0, 1) (nats per value)", ylabel="change of the log-mel (nepers)")
+    right.set_title("change when zeroed, by channel")
     return figure, axes
 
 
 def plot_spread(spread: torch.Tensor, mel: torch.Tensor) -> tuple[Figure, np.ndarray]:
     """Standard deviation ``[T, 64]`` of the log-mel over several draws, below the original."""
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    axes = figure.subplots(2, 1, sharex=True)
-    plot_log_mel(mel, axes[0], title="original", limits=shared_limits(mel))
-    top = float(np.quantile(spread.numpy(), 0.99))
-    plot_log_mel(spread, axes[1], title="spread over the draws", limits=(0, max(top, 1e-3)))
-    axes[1].images[0].set_cmap("viridis")
-    axes[1].images[0].colorbar.set_label("standard deviation (nepers)")
-    for ax in axes:
-        ax.label_outer()
+    figure, axes = plot_mels({"original": mel, "spread over the draws": spread})
+    image = axes[1].images[0]
+    image.set(cmap="viridis", clim=(0, max(float(np.quantile(spread.numpy(), 0.99)), 1e-3)))
+    image.colorbar.set_label("standard deviation (nepers)")
     return figure, axes
 
 
 def plot_edit(mel: torch.Tensor, unedited: torch.Tensor) -> tuple[Figure, np.ndarray]:
     """An edited log-mel, and its difference from the unedited one."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    axes = figure.subplots(2, 1, sharex=True)
     change = mel - unedited[: len(mel)]
-    plot_log_mel(mel, axes[0], title="edited", limits=shared_limits(unedited))
-    plot_log_mel(
-        change,
-        axes[1],
-        title=f"edited minus unedited: mean absolute difference {change.abs().mean():.2f} nepers",
-        limits=(-DIFFERENCE_LIMIT, DIFFERENCE_LIMIT),
-        difference=True,
-    )
-    for ax in axes:
-        ax.label_outer()
-    return figure, axes
+    title = f"edited minus unedited: mean absolute difference {change.abs().mean():.2f} nepers"
+    return plot_mels({"edited": mel}, level_limits(float(unedited.max())), {title: change})
 
 
 def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:
-    """Log-mels along a walk, and by how much each band rises or falls on average.
+    """Log-mels ``[T, 64]`` along a walk, and the mean change of each band.
 
-    Parameters
-    ----------
-    mels
-        Amount in standard deviations to log-mel ``[T, 64]``; 0 must be among them.
+    ``mels`` are by amount in standard deviations; 0 must be among them.
     """
-    limits = shared_limits(mels[0])
+    limits = level_limits(float(mels[0].max()))
     figure = Figure(figsize=(10, 2.0 * len(mels)), layout="constrained")
     grid = figure.add_gridspec(len(mels), 2, width_ratios=(3, 1))
-    axes = []
+    axes: list[Axes] = []
     for row, (amount, mel) in enumerate(mels.items()):
         ax = figure.add_subplot(grid[row, 0], sharex=axes[0] if axes else None)
         title = f"{amount:+g} standard deviations" if amount else "unchanged"
@@ -294,14 +187,9 @@ def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:
     side = figure.add_subplot(grid[:, 1])
     farthest = max(abs(amount) for amount in mels)
     for amount, mel in mels.items():
-        color = colormaps["coolwarm"](0.5 + 0.5 * amount / farthest)
-        change = (mel - mels[0]).mean(0)
-        side.plot(
-            change,
-            np.arange(64),
-            color="black" if amount == 0 else color,
-            label=f"{amount:+g}" if amount else "0",
-        )
+        color = colormaps["coolwarm"](0.5 + 0.5 * amount / farthest) if amount else "black"
+        label = f"{amount:+g}" if amount else "0"
+        side.plot((mel - mels[0]).mean(0), np.arange(64), color=color, label=label)
     _hz_axis(side, "y")
     side.set(xlabel="mean change (nepers)", ylim=(-0.5, 63.5))
     side.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False)

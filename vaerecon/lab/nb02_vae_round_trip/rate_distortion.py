@@ -1,14 +1,11 @@
-"""What a log-mel and its latent take in bits, by theory and rounded, and the error that buys.
+"""Rate and distortion: the bits of a log-mel and of its latent, and the error at that rate.
 
-Shapes and units as in :mod:`vaerecon.lab.nb02_vae_round_trip.round_trip`; the pictures are in
-:mod:`vaerecon.lab.nb02_vae_round_trip.plots`.
+Shapes and units as in :mod:`vaerecon.lab.nb02_vae_round_trip.round_trip`.
 
-Bits. A latent value has no natural size in bits: it is a real number. Three sizes are given here.
-What a file would take (16 or 32 bits a value). The KL divergence of the posterior from a prior,
-which is what a posterior's sample costs if sender and receiver agree on that prior [1]_; a theory's
-bound, not a file. And the entropy of the latent rounded to steps, which a real coder comes near.
-
-Notebook: ``02_vae_round_trip``.
+A latent value is a real number, without a size in bits. Three sizes are given: that of a file (16
+or 32 bits per value); the KL divergence of the posterior from a prior, the cost of a sample of the
+posterior if sender and receiver know that prior [1]_, which is a bound and not a file; and the
+entropy of the quantised latent, which a real coder nearly reaches.
 
 References
 ----------
@@ -20,8 +17,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 
 from vaerecon.lab.nb02_vae_round_trip.round_trip import (
@@ -32,32 +29,21 @@ from vaerecon.lab.nb02_vae_round_trip.round_trip import (
 )
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.models import autoencoder
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
 PCM_BITS = 16  # a sample on a CD, or in a wav file
-STEPS = (4.0, 2.0, 1.0, 0.5, 0.25)  # to round a latent or a log-mel to, in its own unit
+STEPS = (4.0, 2.0, 1.0, 0.5, 0.25)  # quantisation steps, in the unit of latent or log-mel
 
 
 def channel_statistics(mean: torch.Tensor, logvar: torch.Tensor) -> pd.DataFrame:
-    """One row a latent channel: how its values lie, how sure the encoder is, what it costs.
+    """Distribution, uncertainty and KL divergence of each latent channel, one row each.
 
-    Parameters
-    ----------
-    mean, logvar
-        ``[8, L, 16]`` each, as from :func:`vaerecon.models.autoencoder.posterior`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``mean`` and ``std`` of the posterior's means over the clip; ``sigma``, the posterior's own
-        standard deviation (root mean square); ``kl``, from the standard normal, nats per value;
-        ``information``, the same from the normal that fits this channel best, nats per value.
+    ``mean`` and ``logvar`` are ``[8, L, 16]``, as from
+    :func:`vaerecon.models.autoencoder.posterior`. Columns: ``mean`` and ``std`` of the posterior's
+    means over the clip; ``sigma``, the posterior's own standard deviation (root mean square);
+    ``kl``, from the standard normal, nats per value; ``information``, the same from the normal that
+    fits this channel best.
     """
-    import pandas as pd
 
     def over_clip(x: torch.Tensor) -> torch.Tensor:
         return x.mean(dim=(-2, -1))
@@ -73,23 +59,17 @@ def channel_statistics(mean: torch.Tensor, logvar: torch.Tensor) -> pd.DataFrame
         "kl": over_clip(0.5 * (mean**2 + logvar.exp() - 1 - logvar)),
         "information": information,
     }
-    return pd.DataFrame(
-        {name: x.tolist() for name, x in columns.items()},
-        index=pd.RangeIndex(len(mean), name="channel"),
-    )
+    table = pd.DataFrame({name: x.tolist() for name, x in columns.items()})
+    return table.rename_axis("channel")
 
 
 def bit_rates(trip: RoundTrip) -> pd.DataFrame:
-    """The size of a second of sound, by what is stored and how: kbit/s, and the ratio to PCM.
+    """Bit rate of each representation: kbit/s, and the ratio to PCM.
 
-    Notes
-    -----
-    The last two rows are KL divergences, in bits: bounds from theory (module docstring). The first
-    of them assumes the prior that the VAE was trained against, the standard normal; the second a
-    normal with the mean and variance that each channel has in this clip.
+    The last two rows are KL divergences, bounds from theory (module docstring). The first assumes
+    the prior that the VAE was trained with, the standard normal; the second a normal with the mean
+    and variance of each channel in this clip.
     """
-    import pandas as pd
-
     information = channel_statistics(trip.mean, trip.logvar)["information"].mean()
     kl = float(autoencoder.kl_nats(trip.mean, trip.logvar))
     rows = {
@@ -106,7 +86,7 @@ def bit_rates(trip: RoundTrip) -> pd.DataFrame:
 
 
 def entropy_bits(symbols: torch.Tensor) -> float:
-    """Entropy of whole numbers of any shape, bits each, from how often each one occurs."""
+    """Entropy of integers of any shape, bits per value, from their frequencies."""
     share = symbols.unique(return_counts=True)[1].double() / symbols.numel()
     return float(-(share * share.log2()).sum())
 
@@ -114,19 +94,12 @@ def entropy_bits(symbols: torch.Tensor) -> float:
 def rate_curve(
     pipe: ReconstructionPipeline, trip: RoundTrip, steps: Sequence[float] = STEPS
 ) -> pd.DataFrame:
-    """Round the latent, or the log-mel itself, to steps: bits a second against error.
+    """Rate and error of the quantised latent and log-mel by step: ``kbit/s``, ``error`` (nepers).
 
-    The coder knows how often each symbol occurs, separately for each latent channel and for each
-    group of four mel bins, but no context. Few symbols against many values, so keep the steps
-    coarse: the entropy of a short clip comes out too low otherwise.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``what`` ("latent", "log-mel"), ``step``, ``kbit/s``, ``error`` (nepers).
+    The rate is the entropy without context, separately for each latent channel and for each group
+    of four mel bins. With fine steps and a short clip this entropy is too low, since most symbols
+    occur once.
     """
-    import pandas as pd
-
     rows = []
     # [T, 64] -> [16, T, 4]: sixteen groups of as many values as a latent channel has
     groups = trip.mel.unflatten(-1, (16, 4)).movedim(-2, 0)

@@ -1,20 +1,16 @@
-"""What the VAE keeps: a clip's way through the latent and back, its error, and two traps.
+"""A clip encoded and decoded by the VAE, its error, and two traps.
 
-Every function takes a :class:`RoundTrip` or plain tensors and returns tensors or a pandas table;
-the pictures are in :mod:`vaerecon.lab.nb02_vae_round_trip.plots`. Log-mels are ``[T, 64]`` in
-nepers, latents ``[8, L, 16]`` with ``L = ceil(T / 4)``, samples ``[N]`` at the front-end's level.
-What a latent costs in bits is in :mod:`vaerecon.lab.nb02_vae_round_trip.rate_distortion`, what can
-be done to one in :mod:`vaerecon.lab.nb02_vae_round_trip.latent_edits`.
-
-Notebook: ``02_vae_round_trip``.
+Log-mels are ``[T, 64]`` in nepers, latents ``[8, L, 16]`` with ``L = ceil(T / 4)``, samples ``[N]``
+at the front-end's level. Notebook: ``02_vae_round_trip``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
+import pandas as pd
 import torch
 
 from vaerecon.audio.clip import Clip
@@ -22,11 +18,7 @@ from vaerecon.audio.samples import normalize_level
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel
 from vaerecon.models import autoencoder
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
 MEL_RATE = 64 * AUDIOLDM_MEL.frames_per_second  # log-mel values a second
 LATENT_RATE = 8 * 16 * AUDIOLDM_MEL.frames_per_second / 4  # latent values a second
@@ -34,7 +26,7 @@ LATENT_RATE = 8 * 16 * AUDIOLDM_MEL.frames_per_second / 4  # latent values a sec
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """A clip, its log-mel, its latent, and the log-mel that comes back."""
+    """A clip, its log-mel, its latent, and the decoded log-mel."""
 
     clip: Clip
     samples: torch.Tensor  # [N], mean removed, peak 0.5
@@ -55,18 +47,20 @@ def mel_distance(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def round_trip(pipe: ReconstructionPipeline, clip: Clip) -> RoundTrip:
-    """Send a clip through the VAE by the posterior's mode. Everything returned is on the CPU."""
+    """Encode and decode a clip by the posterior's mode. All tensors are on the CPU."""
     samples, _ = normalize_level(clip.samples)
     mel = log_mel(samples, normalize=False)
-    mean, logvar = (x.cpu() for x in autoencoder.posterior(pipe.vae, mel))
+    mean, logvar = (x.cpu() for x in autoencoder.posterior(_vae(pipe), mel))
     decoded = pipe.decode(mean, n_frames=len(mel)).cpu()
     return RoundTrip(clip, samples, mel, mean, logvar, decoded)
 
 
-def shapes(trip: RoundTrip) -> pd.DataFrame:
-    """What each stage is, how many values it has, and how many of them a second takes."""
-    import pandas as pd
+def _vae(pipe: Any) -> Any:
+    return pipe.vae  # diffusers registers it, unseen by a type checker
 
+
+def shapes(trip: RoundTrip) -> pd.DataFrame:
+    """Shape, number of values and values per second of each stage."""
     stages = {
         "samples [N]": (trip.samples, AUDIOLDM_MEL.sample_rate),
         "log-mel [T, 64]": (trip.mel, MEL_RATE),
@@ -80,20 +74,12 @@ def shapes(trip: RoundTrip) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("stage")
 
 
-# ------------------------------------------------------------------ where the error is
-
-
 def error_by_level(mel: torch.Tensor, decoded: torch.Tensor) -> pd.DataFrame:
-    """Error against how loud the original is, in classes one neper wide.
+    """Error against the level of the original, in classes one neper wide.
 
-    Returns
-    -------
-    pandas.DataFrame
-        Index ``level`` (nepers below the loudest value, 0 to the left of its class); ``mae`` and
-        ``bias`` (decoded minus original) in nepers, ``share`` of the values.
+    Index ``level`` (the lower edge of the class, nepers relative to the loudest value); ``mae`` and
+    ``bias`` (decoded minus original) in nepers, ``share`` of the values.
     """
-    import pandas as pd
-
     difference = (decoded - mel).flatten()
     below = (mel - mel.max()).floor().clamp_max(-1).flatten()
     frame = pd.DataFrame({"level": below, "bias": difference, "mae": difference.abs()})
@@ -105,23 +91,20 @@ def error_by_level(mel: torch.Tensor, decoded: torch.Tensor) -> pd.DataFrame:
 def sound_errors(
     pipe: ReconstructionPipeline, trip: RoundTrip, methods: Sequence[str]
 ) -> pd.DataFrame:
-    """The VAE's error as seen directly, and as seen through each method's sound.
+    """The VAE's error measured directly, and on each method's sound.
 
-    Returns
-    -------
-    pandas.DataFrame
-        A row for the log-mel itself ("direct") and one for each method; ``without VAE`` and
-        ``with VAE``: the distance to the original's log-mel, nepers; ``VAE seems to cost``: their
-        difference.
+    A row for the log-mel itself ("direct") and one for each method; ``without VAE`` and
+    ``with VAE``: the distance to the original's log-mel, nepers; ``VAE seems to cost``: their
+    difference.
     """
-    import pandas as pd
-
-    rows = {"direct": (0.0, trip.mae)}
+    columns = {"without VAE": trip.mel, "with VAE": trip.decoded}
+    rows = {"direct": {"without VAE": 0.0, "with VAE": trip.mae}}
     for method in methods:
-        sounds = synthesize(pipe, {"a": trip.mel, "b": trip.decoded}, method, len(trip.samples))
-        mels = (log_mel(x, normalize=False) for x in sounds.values())
-        rows[method] = tuple(mel_distance(m, trip.mel) for m in mels)
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["without VAE", "with VAE"])
+        sounds = synthesize(pipe, columns, method, len(trip.samples))
+        rows[method] = {
+            name: mel_distance(log_mel(x, normalize=False), trip.mel) for name, x in sounds.items()
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
     table["VAE seems to cost"] = table["with VAE"] - table["without VAE"]
     return table
 
@@ -136,19 +119,17 @@ def synthesize(
     return {name: pipe.synthesize(mel, method, n_samples).cpu() for name, mel in mels.items()}
 
 
-# ------------------------------------------------------------------ two traps
-
-
 def swap_axes(pipe: ReconstructionPipeline, mel: torch.Tensor) -> torch.Tensor:
-    """What comes back, ``[T', 64]``, if time and frequency are swapped on the way to the model.
+    """The decoded log-mel ``[T', 64]`` if time and frequency are swapped at the model's input.
 
-    Past this package's checks, straight into the model: it is convolutional and takes a picture of
-    any size, so nothing fails. ``T'`` is ``T`` cut to a multiple of 4.
+    The model is called without this package's checks. It is convolutional and takes any size, so
+    nothing fails. ``T'`` is ``T`` cut to a multiple of 4.
     """
+    vae = _vae(pipe)
     picture = mel[: len(mel) // 4 * 4].T[None, None]  # [T, 64] -> [1, 1, 64, T], on purpose
     with torch.no_grad():
-        latent = pipe.vae.encode(picture.to(pipe.vae.device, pipe.vae.dtype)).latent_dist.mode()
-        return pipe.vae.decode(latent).sample[0, 0].T.float().cpu()  # and back to [T', 64]
+        latent = vae.encode(picture.to(vae.device, vae.dtype)).latent_dist.mode()
+        return vae.decode(latent).sample[0, 0].T.float().cpu()  # and back to [T', 64]
 
 
 def pad_frames(mel: torch.Tensor, n_frames: int, value: float) -> torch.Tensor:
@@ -171,22 +152,11 @@ def decode_padded(
 
 
 def padding_errors(decoded: dict[str, torch.Tensor], mel: torch.Tensor) -> pd.DataFrame:
-    """For each of :func:`decode_padded`: the error of the real frames, and how loud the rest is.
+    """Error of the clip's frames, and mean decoded level of the padding, for each padding.
 
-    Returns
-    -------
-    pandas.DataFrame
-        ``error of the clip``, nepers; ``level of the padding``, the mean of its decoded log-mel,
-        nepers (NaN without padding); ``level of the clip``, the same of the original.
+    ``decoded`` is from :func:`decode_padded`; all in nepers, NaN without padding.
     """
-    import pandas as pd
-
-    rows = {
-        name: {
-            "error of the clip": mel_distance(x[: len(mel)], mel),
-            "level of the padding": float(x[len(mel) :].mean()),
-            "level of the clip": float(mel.mean()),
-        }
-        for name, x in decoded.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    n, level = len(mel), float(mel.mean())
+    rows = {k: (mel_distance(x[:n], mel), float(x[n:].mean()), level) for k, x in decoded.items()}
+    columns = ["error of the clip", "level of the padding", "level of the clip"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

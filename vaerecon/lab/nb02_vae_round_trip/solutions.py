@@ -1,4 +1,7 @@
-"""Solutions to the exercises of ``02_vae_round_trip``, and the checks behind its last cell."""
+"""Solutions to the exercises of ``02_vae_round_trip``, and their checks.
+
+``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from vaerecon.lab.setup import check_answers, require
+from vaerecon.lab.setup import by_exercise, check_answers, require, tried
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.models.autoencoder import kl_nats
 
@@ -38,58 +41,37 @@ def pad_batch(mels: Sequence[torch.Tensor]) -> torch.Tensor:
     return torch.stack([F.pad(mel, (0, 0, 0, n_frames - len(mel)), value=floor) for mel in mels])
 
 
-def check_bits_per_second(answer: Callable[..., float]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+def check_bits_per_second(answer: Callable[..., float]) -> None:
     generator = torch.Generator().manual_seed(0)
     mean = 2 * torch.randn(8, 25, 16, generator=generator)
     logvar = torch.randn(8, 25, 16, generator=generator)
-    found = answer(mean, logvar, 0.5)
-    if found is None:
-        return False
+    found = tried(answer(mean, logvar, 0.5))
     ratio = float(found) / bits_per_second(mean, logvar, 0.5)
     require(abs(ratio - math.log(2)) > 0.001, "that is nats; one nat is 1 / ln 2 bits")
     require(abs(ratio - 0.5) > 0.001, "divide by the seconds: here 0.5, which doubles it")
     require(abs(ratio * mean.numel() - 1) > 0.001, "that is for one value; there are 8 x L x 16")
     require(abs(ratio - 1) < 0.001, f"off by a factor of {ratio:.4g}")
-    return True
 
 
-def check_keep_channels(answer: Callable[..., torch.Tensor]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+def check_keep_channels(answer: Callable[..., torch.Tensor]) -> None:
     latent = torch.randn(8, 5, 16, generator=torch.Generator().manual_seed(0))
     before = latent.clone()
-    found = answer(latent, [1, 4])
-    if found is None:
-        return False
+    found = tried(answer(latent, [1, 4]))
     require(torch.equal(latent, before), "the latent itself was changed: work on a copy")
     require(found.shape == latent.shape, f"the shape became {list(found.shape)}")
     require(torch.equal(found[[1, 4]], latent[[1, 4]]), "a channel to keep was changed")
     require(torch.equal(found, keep_channels(latent, [1, 4])), "the other channels are not zero")
-    return True
 
 
-def check_pad_batch(answer: Callable[..., torch.Tensor]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+def check_pad_batch(answer: Callable[..., torch.Tensor]) -> None:
     mels = [torch.full((n_frames, 64), -4.0) for n_frames in (3, 9, 6)]
-    found = answer(mels)
-    if found is None:
-        return False
+    found = tried(answer(mels))
     expected = pad_batch(mels)
-    require(
-        found.shape == expected.shape,
-        f"got shape {list(found.shape)}, expected {list(expected.shape)}: 9 frames are the "
-        "longest, and the next multiple of 4 is 12",
-    )
+    shapes = f"got shape {list(found.shape)}, expected {list(expected.shape)}"
+    require(found.shape == expected.shape, f"{shapes}: 9 frames, up to the next multiple of 4")
     require(bool((found[0, 3:] != 0).all()), "0.0 is a loud frame; silence is the log floor")
     require(torch.allclose(found, expected), "padded with another value, or at another place")
-    return True
 
 
-CHECKS = {
-    "bits_per_second": check_bits_per_second,
-    "keep_channels": check_keep_channels,
-    "pad_batch": check_pad_batch,
-}
-
-
+CHECKS = by_exercise(check_bits_per_second, check_keep_channels, check_pad_batch)
 check_exercises = partial(check_answers, CHECKS)

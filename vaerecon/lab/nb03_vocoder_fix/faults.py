@@ -1,13 +1,6 @@
-"""What notebook 03 shows: a vocoder fed wrongly, by shape, by type, by scale and by time.
+"""Wrong vocoder inputs, by shape, dtype, scale and delay, and their effects.
 
-Shapes at every layer (:func:`layer_table`), the transposed square that raises nothing
-(:func:`square_blocks`), wrong scales (:func:`scaled_mels`), the extra samples and the lag of the
-layers' geometry (:func:`length_table`), and what a delay does to an SNR (:func:`shift_snr`). What
-can be told of an input before it is fed stands in :mod:`vaerecon.lab.nb03_vocoder_fix.input_check`.
-
-Conventions: samples ``[N]`` at peak 0.5, log-mels ``[T, 64]``, as in :mod:`vaerecon.mel.front_end`.
-
-Notebook: ``03_vocoder_dimension_fix``.
+Samples are ``[N]`` at peak 0.5, log-mels ``[T, 64]``. Notebook: ``03_vocoder_dimension_fix``.
 """
 
 from __future__ import annotations
@@ -30,7 +23,7 @@ from vaerecon.mel.front_end import log_mel, naive_log_mel, stft_frames
 SCALES = ("ln magnitude", "ln power", "log10 magnitude", "dB below the maximum", "dB as 0..1")
 LAYOUTS = ("[T, 64]", "[64, T]", "[64, T] in squares")
 # config.json of AudioLDM2's vocoder/, the sizes only; all its variants share them
-AUDIOLDM2_SIZES = {
+AUDIOLDM2_SIZES: dict[str, Any] = {
     "model_in_dim": 64,
     "sampling_rate": 16000,
     "upsample_initial_channel": 1024,
@@ -40,16 +33,13 @@ AUDIOLDM2_SIZES = {
     "resblock_dilation_sizes": [[1, 3, 5]] * 3,
     "normalize_before": False,
 }
-EXACT_KERNELS = [15, 16, 8, 4, 4]  # one tap less in the first layer: neither too long nor late
+EXACT_KERNELS = [15, 16, 8, 4, 4]  # one tap less in the first layer: no extra sample, no lag
 
 
 def empty_vocoder(**sizes: Any) -> Any:
-    """A ``SpeechT5HifiGan`` without weights (on torch's ``meta`` device): it computes shapes only.
+    """A ``SpeechT5HifiGan`` on torch's ``meta`` device, without weights: it computes shapes only.
 
-    Parameters
-    ----------
-    **sizes
-        Fields of ``SpeechT5HifiGanConfig`` that differ from :data:`AUDIOLDM2_SIZES`.
+    ``sizes`` are fields of its config that differ from :data:`AUDIOLDM2_SIZES`.
     """
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
@@ -60,20 +50,12 @@ def empty_vocoder(**sizes: Any) -> Any:
 def random_vocoder(generator: torch.Generator, symmetric: bool = False, **sizes: Any) -> Any:
     """A small ``SpeechT5HifiGan`` with AudioLDM2's geometry and random weights.
 
-    Parameters
-    ----------
-    generator
-        Where the weights come from.
-    symmetric
-        Mirror every kernel in time, so that only the geometry of the layers can shift the sound.
-    **sizes
-        As for :func:`empty_vocoder`; 64 channels and one residual block a level by default.
+    ``symmetric`` makes every kernel symmetric in time, so that only the geometry of the layers can
+    shift the sound. ``sizes`` as for :func:`empty_vocoder`; by default 64 channels and one residual
+    block per level.
     """
-    small = {
-        "upsample_initial_channel": 64,
-        "resblock_kernel_sizes": [3],
-        "resblock_dilation_sizes": [[1, 3, 5]],
-    }
+    small: dict[str, Any] = {"upsample_initial_channel": 64}
+    small |= {"resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1, 3, 5]]}
     model = empty_vocoder(**small | sizes).to_empty(device="cpu")
     with torch.no_grad():
         model.mean.zero_()
@@ -85,39 +67,26 @@ def random_vocoder(generator: torch.Generator, symmetric: bool = False, **sizes:
             if symmetric and weight.ndim == 3:
                 weight.copy_((weight + weight.flip(-1)) / 2)
             if name == "conv_post.weight":
-                weight *= 0.1  # below the bend of the tanh
+                weight *= 0.1  # the linear range of the tanh
     return model
 
 
 @torch.no_grad()
 def layer_table(vocoder: Any, x: torch.Tensor) -> pd.DataFrame:
-    """Shapes at every stage of a vocoder, read by forward hooks while ``x`` goes through.
+    """Shapes at every stage of a vocoder for the input ``x`` ``[B, T, M]``, by forward hooks.
 
-    Parameters
-    ----------
-    vocoder
-        ``SpeechT5HifiGan``, with weights or without (:func:`empty_vocoder`).
-    x
-        ``[B, T, M]``, as the model itself takes it.
-
-    Returns
-    -------
-    DataFrame
-        A row a stage: shape in, shape out, shape of the kernel, parameters. The residual blocks
-        of a level run side by side on the same input and are one row.
-
-    Raises
-    ------
-    RuntimeError
-        The model's own, if ``x`` does not fit.
+    One row per stage: shape in, shape out, shape of the kernel, parameters. The residual blocks of
+    a level are parallel on the same input and are one row. If ``x`` does not fit, the model raises
+    its RuntimeError.
     """
     seen: dict[str, tuple[list[int], list[int], str, int]] = {}
 
     def watch(name: str, module: torch.nn.Module) -> Any:
         def hook(_: Any, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
-            kernel = str(list(module.weight.shape)) if hasattr(module, "weight") else ""
-            before = seen[name][3] if name in seen else 0
-            count = before + sum(p.numel() for p in module.parameters())
+            weight = getattr(module, "weight", None)
+            kernel = "" if weight is None else str(list(weight.shape))
+            count = seen[name][3] if name in seen else 0
+            count += sum(p.numel() for p in module.parameters())
             seen[name] = (list(args[0].shape), list(out.shape), kernel, count)
 
         return module.register_forward_hook(hook)
@@ -140,21 +109,10 @@ def layer_table(vocoder: Any, x: torch.Tensor) -> pd.DataFrame:
 
 
 def dtype_table(vocoder: Any, x: torch.Tensor, dtypes: Sequence[str]) -> pd.DataFrame:
-    """What a vocoder says to an input of another dtype, and what the dtype's rounding costs.
+    """A vocoder's answer to an input of another dtype, and the rounding error of that dtype.
 
-    Parameters
-    ----------
-    vocoder
-        ``SpeechT5HifiGan``.
-    x
-        ``[T, 64]`` log-mel, nepers, float32.
-    dtypes
-        Names in torch, for example ``["float16", "float64"]``.
-
-    Returns
-    -------
-    DataFrame
-        A row a dtype: the model's answer, and the largest rounding error of ``x`` in nepers.
+    ``x`` is a log-mel ``[T, 64]`` in float32; ``dtypes`` are names in torch. One row per dtype: the
+    model's answer, and the largest rounding error of ``x`` in nepers.
     """
     rows = []
     for name in dtypes:
@@ -171,69 +129,46 @@ def dtype_table(vocoder: Any, x: torch.Tensor, dtypes: Sequence[str]) -> pd.Data
 
 
 def square_blocks(mel: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
-    """Cut a log-mel into blocks of as many frames as it has bins: ``[T, 64]`` to ``[K, 64, 64]``.
+    """Cut a log-mel into blocks of as many frames as bins: ``[T, 64]`` to ``[K, 64, 64]``.
 
-    The last block is filled up with silence. In such a block time and frequency cannot be told
-    apart by shape.
+    The last block is padded with silence. The shape of a block does not tell time from frequency.
     """
     filled = F.pad(mel, (0, 0, 0, -len(mel) % config.n_mels), value=config.log_floor)
     return filled.reshape(-1, config.n_mels, config.n_mels)
 
 
 def scaled_mels(samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> dict[str, torch.Tensor]:
-    """The right log-mel of a clip, and the same in scales that tutorials use.
+    """The log-mel ``[T, 64]`` of a clip in each of :data:`SCALES`, which tutorials use.
 
-    Parameters
-    ----------
-    samples
-        ``[N]``, peak 0.5.
-
-    Returns
-    -------
-    dict
-        A ``[T, 64]`` for each name in :data:`SCALES`; the first is right. ``"dB as 0..1"`` is
-        :func:`vaerecon.mel.front_end.naive_log_mel`, with the one frame more of its own grid.
+    The first one is right. ``"dB as 0..1"`` is :func:`vaerecon.mel.front_end.naive_log_mel`, with
+    one frame more.
     """
     x = as_samples(samples)
     right = log_mel(x, config, normalize=False)
     power = stft_frames(x, config).abs().square() @ mel_filters(config, str(x.device))
     decibels = 10 * (power / power.max().clamp_min(config.floor)).clamp_min(1e-8).log10()
-    mels = (
-        right,
-        power.clamp_min(config.floor**2).log(),
-        right / math.log(10),
-        decibels,
-        naive_log_mel(x, config),
-    )
+    log_power = power.clamp_min(config.floor**2).log()
+    mels = (right, log_power, right / math.log(10), decibels, naive_log_mel(x, config))
     return dict(zip(SCALES, mels, strict=True))
 
 
 def sound_scores(reference: ArrayLike, sounds: Mapping[str, torch.Tensor]) -> pd.DataFrame:
     """SNR, correlation and log-mel error of several sounds ``[N]`` against one reference ``[N]``.
 
-    A row a sound. A score without a value (the SNR of a perfect copy, say) is NaN in the table.
+    One row per sound; NaN for a score without a value, such as the SNR of a perfect copy.
     """
-    columns = {
-        "snr_db": "SNR (dB)",
-        "correlation": "correlation",
-        "log_mel_mae": "log-mel error (nepers)",
-    }
+    columns = {"snr_db": "SNR (dB)", "correlation": "correlation"}
+    columns["log_mel_mae"] = "log-mel error (nepers)"
     rows = {name: metrics.evaluate(reference, x, metrics=columns) for name, x in sounds.items()}
     return pd.DataFrame(rows).T.astype(float).rename(columns=columns)
 
 
 def length_table(rates: Sequence[int], kernels: Sequence[int], n_frames: int) -> pd.DataFrame:
-    """How long and how late each upsampling layer of a HiFi-GAN makes its input.
+    """Extra samples and delay of each upsampling layer of a HiFi-GAN, one row per layer.
 
     A ``ConvTranspose1d`` with kernel ``k``, stride ``s`` and padding ``(k - s) // 2`` turns ``n``
     into ``s n + odd`` values, where ``odd`` is 1 if ``k - s`` is odd; its kernel is then centred
-    half a value too late. Every later layer stretches both.
-
-    Returns
-    -------
-    DataFrame
-        A row a layer: values in and out, the values too many, and the delay, both also in output
-        samples of the whole vocoder.
+    half a value too late. Later layers multiply both, so they are in samples of the output.
     """
     rows, n = [], n_frames
     for i, (rate, kernel) in enumerate(zip(rates, kernels, strict=True)):
@@ -245,13 +180,7 @@ def length_table(rates: Sequence[int], kernels: Sequence[int], n_frames: int) ->
 
 
 def shifted_pair(samples: ArrayLike, shift: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A clip and the same clip ``shift`` samples late, both cut to where they overlap.
-
-    Raises
-    ------
-    ValueError
-        If nothing overlaps, or ``shift`` is below 1.
-    """
+    """A clip and the same clip ``shift`` samples late, both cut to their overlap."""
     x = as_samples(samples)
     if not 1 <= shift < len(x):
         raise ValueError(f"shift: got {shift}, expected 1 to {len(x) - 1} samples")
@@ -261,16 +190,11 @@ def shifted_pair(samples: ArrayLike, shift: int) -> tuple[torch.Tensor, torch.Te
 def shift_snr(
     samples: ArrayLike, shift: int, config: MelConfig = AUDIOLDM_MEL
 ) -> dict[str, torch.Tensor]:
-    """SNR by frequency of a perfect copy that is ``shift`` samples late.
+    """SNR by frequency of a perfect copy that is ``shift`` samples late: ``hz`` and two SNRs in dB.
 
-    A delay turns the phase of a tone of ``f`` Hz by ``2 pi f shift / sample_rate``, whatever its
-    level; the difference to the original is a chord of that angle, ``2 |sin(angle / 2)|`` long.
-
-    Returns
-    -------
-    dict
-        ``"hz"`` ``[512]``, the SNR in dB ``"measured"`` of the clip, and that of steady tones in
-        ``"theory"``.
+    A delay turns the phase of a tone of ``f`` Hz by ``2 pi f shift / sample_rate``; the difference
+    to the original is a chord of that angle, ``2 |sin(angle / 2)|``. ``measured`` is the SNR of the
+    clip, ``theory`` that of stationary tones; ``[512]`` each.
     """
     reference, late = shifted_pair(samples, shift)
     wanted = stft_frames(reference, config).abs().square().sum(0)[1:]
@@ -284,12 +208,12 @@ def shift_snr(
 
 @dataclass(frozen=True)
 class Attempt:
-    """What a bare vocoder made of an input, right or wrong."""
+    """The sound or the error of a vocoder for an input, right or wrong."""
 
-    shape: list[int]  # of what it was given
+    shape: list[int]  # of the input
     dtype: str
     samples: torch.Tensor | None  # [N] float32; None: it raised
-    error: str  # the model's own words; empty: it did not raise
+    error: str  # the model's message; empty: it did not raise
 
 
 @torch.no_grad()
@@ -301,23 +225,10 @@ def feed(
     dtype: str = "float32",
     lag: int = 0,
 ) -> Attempt:
-    """Give a clip's mel to the model itself, with no check in between, as one wants to see it fail.
+    """Call the model with a clip's mel, without this package's checks, to show how it fails.
 
-    Parameters
-    ----------
-    samples
-        ``[N]``, peak 0.5.
-    layout, scale
-        One of :data:`LAYOUTS` and of :data:`SCALES`; the first of each is right.
-    dtype
-        Name in torch.
-    lag
-        Samples to take off the front.
-
-    Raises
-    ------
-    ValueError
-        For an unknown layout or scale. What the model raises is returned, not raised.
+    ``layout`` and ``scale`` are of :data:`LAYOUTS` and :data:`SCALES`, the first of each right;
+    ``lag`` samples are taken off the front. The model's error is returned, not raised.
     """
     for name, value, known in (("layout", layout, LAYOUTS), ("scale", scale, SCALES)):
         if value not in known:
@@ -334,7 +245,7 @@ def feed(
         sound = vocoder(batch).float().cpu()
     except RuntimeError as error:
         return Attempt(list(batch.shape), dtype, None, str(error))
-    if len(batch) > 1:  # blocks: each without its extra samples, or they would drift apart
+    if len(batch) > 1:  # blocks, each without its extra samples, which would add up
         sound = sound[:, : math.prod(vocoder.config.upsample_rates) * batch.shape[1]]
     sound = sound.reshape(-1)
     sound = F.pad(sound, (-lag, len(x) + lag - len(sound)))  # a negative pad cuts

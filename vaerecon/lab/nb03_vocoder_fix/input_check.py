@@ -1,11 +1,8 @@
-"""What can be told of a vocoder's input before, and right after, it is fed.
+"""Checks of a vocoder's input, before and after it is used.
 
-:func:`vaerecon.mel.front_end.check_log_mel` refuses a wrong layout. :func:`check_vocoder_input`
-refuses nothing and looks further: at the dtype, the scale, the frame grid and the length.
-:func:`loop_error` asks the vocoder itself. Neither can prove an input right: for that, compare the
-sound with the original.
-
-Notebook: ``03_vocoder_dimension_fix``.
+:func:`vaerecon.mel.front_end.check_log_mel` raises for a wrong layout. :func:`check_vocoder_input`
+reports more and raises nothing. :func:`loop_error` uses the vocoder. None can prove that an input
+is right: for that, compare the sound with the original. Notebook: ``03_vocoder_dimension_fix``.
 """
 
 from __future__ import annotations
@@ -23,16 +20,26 @@ from vaerecon.mel.filters import mel_filters
 from vaerecon.mel.front_end import hann_window, log_mel
 from vaerecon.models.vocoder import n_samples_out, vocode
 
-MARGIN = 1.0  # nepers; how far a VAE may overshoot what is possible before it counts as wrong
+MARGIN = 1.0  # nepers by which a VAE's output may exceed the possible range
+FIXES = {
+    "layout": "transpose where the mel is made; a square: follow its axes back to there",
+    "dtype": "mel.to(vocoder.dtype)",
+    "finite": "clean the samples first",
+    "lowest value": "natural log of magnitude: no decibels, no power",
+    "highest value": "scale the samples to a peak of 0.5; magnitude, not power",
+    "mean value": "nepers as they are: no min-max, no mean and deviation",
+    "frames": "center=False, (n_fft - hop) / 2 at each end",
+    "samples out": "take the lag off the front, then cut to length",
+}
 
 
 @dataclass(frozen=True)
 class PossibleRange:
-    """What the log-mel of samples between -0.5 and 0.5 can be at all, in nepers."""
+    """Possible range of the log-mel of samples between -0.5 and 0.5, nepers."""
 
     lowest: float  # the floor
-    highest: float  # no bin can be louder
-    highest_mean: float  # no frame can be louder, on average over its bins
+    highest: float  # of any bin
+    highest_mean: float  # of any frame, over its bins
 
 
 def possible_range(config: MelConfig = AUDIOLDM_MEL) -> PossibleRange:
@@ -50,17 +57,14 @@ def possible_range(config: MelConfig = AUDIOLDM_MEL) -> PossibleRange:
 
 
 def check_vocoder_input(
-    mel: torch.Tensor,
-    vocoder: Any,
-    n_samples: int | None = None,
-    config: MelConfig = AUDIOLDM_MEL,
+    mel: torch.Tensor, vocoder: Any, n_samples: int | None = None, config: MelConfig = AUDIOLDM_MEL
 ) -> pd.DataFrame:
-    """Everything that can be told of a vocoder's input without listening.
+    """Check layout, dtype, scale, frame grid and length of a vocoder's input.
 
     Parameters
     ----------
     mel
-        ``[T, M]`` or ``[B, T, M]``: what is about to be given to the model, right or wrong.
+        ``[T, M]`` or ``[B, T, M]``: the input of the model, right or wrong.
     vocoder
         Transformers ``SpeechT5HifiGan``.
     n_samples
@@ -71,58 +75,51 @@ def check_vocoder_input(
     Returns
     -------
     DataFrame
-        A row an item: found, expected, verdict and fix. The verdict is ``"ok"``, ``"wrong"``,
-        ``"cannot tell"`` (a square) or ``"to cut"`` (the output will be too long). Only
-        ``"wrong"`` is certain: a mel in log10 instead of nepers, for example, passes.
+        One row per item: found, expected, result and fix. The result is ``"ok"``, ``"wrong"``,
+        ``"unknown"`` (a square) or ``"to cut"`` (the output will be too long). Only ``"wrong"`` is
+        certain: a mel in log10 instead of nepers, for example, passes.
     """
-    bins, shape, values = vocoder.config.model_in_dim, list(mel.shape), mel.double()
-    low, high, mean = float(values.min()), float(values.max()), float(values.mean())
-    possible, rows = possible_range(config), []
-
-    def item(
-        name: str, found: object, expected: object, ok: bool, fix: str, otherwise: str = "wrong"
-    ) -> None:
-        text = f"{found:.2f}" if isinstance(found, float) else str(found)
-        rows.append((name, text, str(expected), *(("ok", "") if ok else (otherwise, fix))))
-
-    fits = len(shape) in (2, 3) and shape[-1] == bins
-    if fits and shape[-2] == bins:
-        fix = "a square: follow its axes back to where the mel was made"
-        item("layout", shape, f"[.., T, {bins}]", False, fix, "cannot tell")
-    else:
-        fix = "transpose where the mel is made, not only here"
-        item("layout", shape, f"[.., T, {bins}]", fits, fix)
-    item("dtype", mel.dtype, vocoder.dtype, mel.dtype == vocoder.dtype, "mel.to(vocoder.dtype)")
-    finite = bool(values.isfinite().all())
-    item("finite", finite, True, finite, "clean the samples first")
-    limit, fix = possible.lowest, "natural log of magnitude: no decibels, no power"
-    item("lowest value", low, f"at least {limit:.2f}", low >= limit - MARGIN, fix)
-    limit, fix = possible.highest, "scale the samples to a peak of 0.5; magnitude, not power"
-    item("highest value", high, f"at most {limit:.2f}", high <= limit + MARGIN, fix)
-    limit, fix = possible.highest_mean, "nepers as they are: no min-max, no mean and deviation"
-    item("mean value", mean, f"at most {limit:.2f}", mean <= limit, fix)
+    bins, shape = vocoder.config.model_in_dim, list(mel.shape)
+    fits, square = len(shape) in (2, 3) and shape[-1] == bins, shape[-2:] == [bins, bins]
+    layout_ok, unclear = fits and not square, "unknown" if fits and square else "wrong"
+    rows = [_row("layout", shape, f"[.., T, {bins}]", layout_ok, unclear)]
+    rows.append(_row("dtype", mel.dtype, vocoder.dtype, mel.dtype == vocoder.dtype))
+    rows += _scale_rows(mel.double(), possible_range(config))
     if fits and n_samples is not None:
-        frames, fix = config.n_frames(n_samples), "center=False, (n_fft - hop) / 2 at each end"
-        item("frames", shape[-2], frames, shape[-2] == frames, fix)
+        frames = config.n_frames(n_samples)
+        rows.append(_row("frames", shape[-2], frames, shape[-2] == frames))
     if fits:
-        hop, made = math.prod(vocoder.config.upsample_rates), n_samples_out(vocoder, shape[-2])
-        wanted = hop * shape[-2]
-        fix = "take the lag off the front, then cut to length"
-        item("samples out", made, wanted, made == wanted, fix, "to cut")
-    columns = ["item", "found", "expected", "verdict", "fix"]
+        wanted = math.prod(vocoder.config.upsample_rates) * shape[-2]
+        made = n_samples_out(vocoder, shape[-2])
+        rows.append(_row("samples out", made, wanted, made == wanted, "to cut"))
+    columns = ["item", "found", "expected", "result", "fix"]
     return pd.DataFrame(rows, columns=columns).set_index("item")
 
 
+def _row(
+    name: str, found: object, expected: object, ok: bool, otherwise: str = "wrong"
+) -> tuple[str, ...]:
+    text = f"{found:.2f}" if isinstance(found, float) else str(found)
+    return name, text, str(expected), "ok" if ok else otherwise, "" if ok else FIXES[name]
+
+
+def _scale_rows(values: torch.Tensor, possible: PossibleRange) -> list[tuple[str, ...]]:
+    finite, least = bool(values.isfinite().all()), possible.lowest
+    low, high, mean = float(values.min()), float(values.max()), float(values.mean())
+    most, most_mean = possible.highest, possible.highest_mean
+    return [
+        _row("finite", finite, True, finite),
+        _row("lowest value", low, f"at least {least:.2f}", low >= least - MARGIN),
+        _row("highest value", high, f"at most {most:.2f}", high <= most + MARGIN),
+        _row("mean value", mean, f"at most {most_mean:.2f}", mean <= most_mean),
+    ]
+
+
 def loop_error(vocoder: Any, mel: torch.Tensor, lag: int = 0) -> float:
-    """Mean absolute difference of a log-mel and the log-mel of the sound made of it, in nepers.
+    """Mean absolute difference of a log-mel ``[T, 64]`` and the log-mel of its sound, nepers.
 
-    Needs no original. Large for a mel that no sound has, whatever is wrong with it; small for one
-    that some sound has, be it the wrong sound: a mel in log10 closes the loop.
-
-    Parameters
-    ----------
-    mel
-        ``[T, 64]``, as for :func:`vaerecon.models.vocoder.vocode`, which takes ``lag`` off.
+    Needs no original. Large for a mel that no sound has; small for the mel of a wrong sound, such
+    as one in log10. ``lag`` as in :func:`vaerecon.models.vocoder.vocode`.
     """
     heard = log_mel(vocode(vocoder, mel, lag=lag), normalize=False)
     return float((heard - mel.to(heard.device)).abs().mean())

@@ -1,9 +1,6 @@
-"""Pictures and the explorer of notebook 03; :mod:`vaerecon.lab.nb03_vocoder_fix.faults` computes.
+"""Plots and the explorer of notebook 03; :mod:`vaerecon.lab.nb03_vocoder_fix.faults` computes.
 
-Conventions of :mod:`vaerecon.plots`: seconds, Hz, nepers; what is compared shares its limits.
-Blue is right, dark red is wrong.
-
-Notebook: ``03_vocoder_dimension_fix``.
+Conventions of :mod:`vaerecon.plots`. Blue is right, dark red is wrong.
 """
 
 from __future__ import annotations
@@ -11,44 +8,25 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import ipywidgets as widgets
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike, as_samples
+from vaerecon.lab.figures import BLUE, GREY, plot_mels, stacked
 from vaerecon.lab.listening.levels import audio_table, match_levels
 from vaerecon.lab.nb03_vocoder_fix.faults import LAYOUTS, SCALES, Attempt, feed
 from vaerecon.lab.nb03_vocoder_fix.input_check import possible_range
 from vaerecon.lab.setup import png
-from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel
-from vaerecon.plots import METHOD_COLORS, RANGE_NEPERS, plot_log_mel
+from vaerecon.plots import new_axes
 
-if TYPE_CHECKING:
-    from ipywidgets import VBox
-    from matplotlib.axes import Axes
-
-RIGHT, WRONG, NEUTRAL = METHOD_COLORS["vocoder"], "#8b1a2b", METHOD_COLORS["silence"]
+RIGHT, WRONG, NEUTRAL = BLUE, "#8b1a2b", GREY
 DTYPES = ("float32", "float16", "bfloat16", "float64")
-
-
-def plot_mels(
-    mels: Mapping[str, torch.Tensor], limits: tuple[float, float] | None = None
-) -> tuple[Figure, np.ndarray]:
-    """Log-mels ``[T, 64]`` below each other, by title, on one time axis and one colour scale.
-
-    ``limits`` are those of the first one unless given: its loudest value and 9 nepers below.
-    """
-    top = float(next(iter(mels.values())).max())
-    limits = limits or (max(top - RANGE_NEPERS, AUDIOLDM_MEL.log_floor), top)
-    figure = Figure(figsize=(10, 2.1 * len(mels)), layout="constrained")
-    axes = figure.subplots(len(mels), 1, sharex=True, squeeze=False)[:, 0]
-    for ax, (title, mel) in zip(axes, mels.items(), strict=True):
-        plot_log_mel(mel, ax, title=title, limits=limits)
-        ax.label_outer()
-    return figure, axes
 
 
 def mels_of(sounds: Mapping[str, ArrayLike]) -> dict[str, torch.Tensor]:
@@ -57,13 +35,12 @@ def mels_of(sounds: Mapping[str, ArrayLike]) -> dict[str, torch.Tensor]:
 
 
 def plot_values(mels: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
-    """How often each value occurs in several mels ``[T, 64]``, over what nepers can be at all."""
+    """Histograms of the values of several mels ``[T, 64]``, over the possible range of nepers."""
     possible = possible_range()
     lowest = min(float(mel.min()) for mel in mels.values())
     highest = max(possible.highest, *(float(mel.max()) for mel in mels.values()))
     edges = np.linspace(lowest - 1, highest + 1, 161)
-    figure = Figure(figsize=(10, 1.0 * len(mels) + 0.9), layout="constrained")
-    axes = figure.subplots(len(mels), 1, sharex=True, squeeze=False)[:, 0]
+    figure, axes = stacked(len(mels), len(mels) + 0.9)
     for i, (ax, (name, mel)) in enumerate(zip(axes, mels.items(), strict=True)):
         ax.axvspan(possible.lowest, possible.highest, color=NEUTRAL, alpha=0.25, lw=0)
         values, mean = mel.flatten().cpu().numpy(), float(mel.mean())
@@ -71,7 +48,7 @@ def plot_values(mels: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
         ax.axvline(mean, color="black", lw=1.2, ls="--")
         ax.set_yticks([])
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
-    axes[0].set_title("grey: what nepers at peak 0.5 can be; dashed: the mean")
+    axes[0].set_title("grey: possible range of nepers at peak 0.5; dashed: the mean")
     axes[-1].set_xlabel("value in the tensor, which the model reads as nepers")
     return figure, axes
 
@@ -79,11 +56,10 @@ def plot_values(mels: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
 def plot_upsampling(layers: Sequence[tuple[int, int]], n_frames: int = 5) -> tuple[Figure, Any]:
     """Which output values each frame reaches in an upsampling layer, by ``(rate, kernel)``.
 
-    Grey steps: the outputs that belong to each frame. Bars: the reach of the kernel, with a dot
+    Grey steps: the outputs that belong to each frame. Bars: the support of the kernel, with a dot
     at its centre, which lies half a value late if ``kernel - rate`` is odd.
     """
-    figure = Figure(figsize=(10, 2.6 * len(layers)), layout="constrained")
-    axes = figure.subplots(len(layers), 1, sharex=True, squeeze=False)[:, 0]
+    figure, axes = stacked(len(layers), 2.6 * len(layers))
     for ax, (rate, kernel) in zip(axes, layers, strict=True):
         padding, odd = (kernel - rate) // 2, (kernel - rate) % 2
         for frame in range(n_frames):
@@ -107,8 +83,7 @@ def plot_shift_snr(
     snr: Mapping[str, torch.Tensor], shift: int, ax: Axes | None = None
 ) -> tuple[Figure, Axes]:
     """SNR by frequency of a perfect copy that is late, as ``faults.shift_snr`` gives it."""
-    figure = Figure(figsize=(10, 3.4), layout="constrained") if ax is None else ax.figure
-    ax = figure.subplots() if ax is None else ax
+    figure, ax = new_axes(ax, (10, 3.4))
     ax.plot(snr["hz"], snr["measured"], ".", ms=4, color=RIGHT, label="this clip")
     ax.plot(snr["hz"], snr["theory"], color="black", lw=1, label="a steady tone")
     ax.axhline(0, color=WRONG, ls="--", lw=1.5, label="silence: 0 dB")
@@ -119,42 +94,31 @@ def plot_shift_snr(
 
 
 def plot_attempt(samples: ArrayLike, attempt: Attempt) -> tuple[Figure, np.ndarray]:
-    """The log-mel of a clip ``[N]`` and that of what a vocoder made of it, or its error."""
+    """The log-mel of a clip ``[N]`` and that of the vocoder's sound, or its error."""
     original = log_mel(as_samples(samples), normalize=False).cpu()
     given = f"given {attempt.shape}, {attempt.dtype}"
     if attempt.samples is not None:
         sound = log_mel(attempt.samples, normalize=False)
         error = float((sound - original).abs().mean())
-        return plot_mels(
-            {"original": original, f"{given}: log-mel error {error:.2f} nepers": sound}
-        )
+        title = f"{given}: log-mel error {error:.2f} nepers"
+        return plot_mels({"original": original, title: sound})
     figure, axes = plot_mels({"original": original, given: torch.full_like(original, -99.0)})
     words = "RuntimeError\n" + textwrap.fill(attempt.error, 90)
-    middle = {"transform": axes[1].transAxes, "ha": "center", "va": "center"}
-    axes[1].text(0.5, 0.5, words, color="white", **middle)
+    axes[1].annotate(
+        words, (0.5, 0.5), xycoords="axes fraction", color="white", ha="center", va="center"
+    )
     return figure, axes
 
 
-def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> VBox:
-    """Break a vocoder's input by layout, scale and dtype: picture, sound and error in place.
+def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> widgets.VBox:
+    """A widget that feeds a vocoder in a chosen layout, scale and dtype: picture, sound, error.
 
-    Parameters
-    ----------
-    vocoder
-        ``SpeechT5HifiGan``.
-    samples
-        ``[N]``, peak 0.5; short, since each change synthesizes it anew.
-    lag
-        Samples to take off the front of what comes out.
+    ``samples`` are ``[N]`` at peak 0.5, short, since each change synthesizes them anew; ``lag``
+    samples are taken off the front of the sound.
     """
-    import ipywidgets as widgets
-
     x = as_samples(samples).cpu()
-    choices = {
-        "layout": widgets.Dropdown(options=LAYOUTS, description="layout"),
-        "scale": widgets.Dropdown(options=SCALES, description="scale"),
-        "dtype": widgets.Dropdown(options=DTYPES, description="dtype"),
-    }
+    options = {"layout": LAYOUTS, "scale": SCALES, "dtype": DTYPES}
+    choices = {n: widgets.Dropdown(options=values, description=n) for n, values in options.items()}
     answer, picture, sound = widgets.HTML(), widgets.Image(format="png"), widgets.HTML()
 
     def update(_: Any = None) -> None:
@@ -162,7 +126,7 @@ def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> VBox:
         sounds = {"original": x}
         if attempt.samples is not None:
             sounds["vocoder"] = attempt.samples
-        words = attempt.error or "accepted without a word"
+        words = attempt.error or "accepted without an error"
         answer.value = f"<b>{attempt.shape} {attempt.dtype}:</b> <code>{html.escape(words)}</code>"
         picture.value = png(plot_attempt(x, attempt)[0])
         sound.value = audio_table(match_levels(sounds))

@@ -1,21 +1,23 @@
-"""Solutions to the exercises of ``03_vocoder_dimension_fix``, and the checks of its last cell."""
+"""Solutions to the exercises of ``03_vocoder_dimension_fix``, and their checks.
+
+``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 
-from vaerecon.lab.setup import check_answers, require
+from vaerecon.lab.setup import by_exercise, check_answers, require, require_close, tried
 
 
 def to_btm(x: torch.Tensor, layout: str) -> torch.Tensor:
-    """Exercise 1: any layout to ``[B, T, M]``, told and not guessed.
+    """Exercise 1: any layout to ``[B, T, M]``.
 
     ``layout`` has a letter for each axis of ``x``: ``b``, ``t``, ``m``, and ``1`` for a channel
-    axis. Raises ValueError if it has another number of letters than ``x`` has axes.
+    axis; with another number of letters a ValueError.
     """
     if len(layout) != x.ndim:
         raise ValueError(f"layout: got {layout!r} for shape {list(x.shape)}, expected {x.ndim}")
@@ -23,15 +25,15 @@ def to_btm(x: torch.Tensor, layout: str) -> torch.Tensor:
         x, layout = x[None], "b" + layout
     if "1" in layout:
         x, layout = x.squeeze(layout.index("1")), layout.replace("1", "")
-    # to batch, time, mel: each axis from where the letter says that it is
+    # to batch, time, mel, each axis by its letter
     return x.permute([layout.index(letter) for letter in "btm"])
 
 
 def extra_samples(rates: Sequence[int], kernels: Sequence[int]) -> int:
     """Exercise 2: samples that a HiFi-GAN gives beyond its hop times ``T``.
 
-    A layer whose kernel and rate differ by an odd number gives one value too many; each later
-    layer multiplies what it gets by its rate.
+    A layer whose kernel and rate differ by an odd number adds one value; each later layer
+    multiplies the extra values by its rate.
     """
     extra = 0
     for rate, kernel in zip(rates, kernels, strict=True):
@@ -50,31 +52,25 @@ def best_affine(wrong: torch.Tensor, right: torch.Tensor) -> tuple[float, float,
     return a, b, float((a * x + b - y).abs().mean())
 
 
-def check_to_btm(answer: Callable[..., torch.Tensor]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+def check_to_btm(answer: Callable[..., torch.Tensor]) -> None:
     x = torch.arange(2.0 * 5 * 64).reshape(2, 5, 64)  # [B, T, M]
-    found = answer(x.transpose(1, 2), "bmt")
-    if found is None:
-        return False
+    found = tried(answer(x.transpose(1, 2), "bmt"))
     require(torch.equal(found, x), "[2, 64, 5] as 'bmt': reshape and view mix values, use permute")
     require(torch.equal(answer(x, "btm"), x), "'btm' must come back as it is")
     single = answer(x[0].T, "mt")
     require(list(single.shape) == [1, 5, 64], "without a 'b', the result is a batch of one")
     require(torch.equal(answer(x[:, None], "b1tm"), x), "'b1tm': the axis '1' must go")
     square = torch.arange(64.0 * 64).reshape(1, 64, 64)
-    require(
-        torch.equal(answer(square, "bmt"), square.transpose(1, 2)),
-        "a square: the letters count, not the sizes",
-    )
+    transposed = torch.equal(answer(square, "bmt"), square.transpose(1, 2))
+    require(transposed, "a square: the letters count, not the sizes")
     try:
         answer(x, "tm")
     except ValueError:
-        return True
+        return
     raise ValueError("'tm' for three axes: raise a ValueError, do not guess")
 
 
-def check_extra_samples(answer: Callable[..., int]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+def check_extra_samples(answer: Callable[..., int]) -> None:
     cases = (
         ([5, 4, 2, 2, 2], [16, 16, 8, 4, 4]),  # AudioLDM2
         ([8, 8, 2, 2], [16, 16, 4, 4]),  # HiFi-GAN V1
@@ -82,36 +78,22 @@ def check_extra_samples(answer: Callable[..., int]) -> bool:
         ([2, 5, 3, 4], [5, 10, 4, 4]),  # odd in three layers
     )
     for rates, kernels in cases:
-        found = answer(rates, kernels)
-        if found is None:
-            return False
+        found = tried(answer(rates, kernels))
         expected = extra_samples(rates, kernels)
         require(found == expected, f"rates {rates}, kernels {kernels}: got {found}")
-    return True
 
 
-def check_best_affine(answer: Callable[..., tuple[float, float, float]]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+def check_best_affine(answer: Callable[..., tuple[float, float, float]]) -> None:
     generator = torch.Generator().manual_seed(0)
     wrong = torch.rand(20, 64, generator=generator)
     right = 9 * wrong - 10 + torch.randn(20, 64, generator=generator)
-    found = answer(wrong, right)
-    if found is None:
-        return False
+    found = tried(answer(wrong, right))
     require(len(found) == 3, "return three numbers: a, b and the mean absolute difference")
     names = ("a", "b", "the mean absolute difference")
-    for name, got, expected in zip(names, found, best_affine(wrong, right), strict=True):
+    for name, got, want in zip(names, found, best_affine(wrong, right), strict=True):
         # float32 sums of 1280 values differ in the sixth digit
-        close = math.isclose(float(got), expected, rel_tol=1e-3)
-        require(close, f"{name}: got {float(got):.4f}, the least-squares line has {expected:.4f}")
-    return True
+        require_close(float(got), want, f"{name} of the least-squares line", 1e-3 * abs(want))
 
 
-CHECKS = {
-    "to_btm": check_to_btm,
-    "extra_samples": check_extra_samples,
-    "best_affine": check_best_affine,
-}
-
-
+CHECKS = by_exercise(check_to_btm, check_extra_samples, check_best_affine)
 check_exercises = partial(check_answers, CHECKS)

@@ -1,12 +1,16 @@
-"""Solutions to the exercises of ``05_fine_tuning``, and the checks behind its last cell."""
+"""Solutions to the exercises of ``05_fine_tuning``, and their checks.
+
+``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
-from vaerecon.lab.setup import check_answers, require
+from vaerecon.lab.setup import by_exercise, check_answers, require, require_close, tried
 
 
 def moving_average(values: Sequence[float], decay: float) -> list[float]:
@@ -35,57 +39,29 @@ def best_share(own: Sequence[float], other: Sequence[float], most: float) -> int
     return min(allowed, key=lambda i: own[i])
 
 
-def check_moving_average(answer: Callable) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
-    found = answer([1.0, 1.0], 0.9)
-    if found is None:
-        return False
+def check_moving_average(answer: Callable[..., Any]) -> None:
+    found = tried(answer([1.0, 1.0], 0.9))
     require(len(found) == 2, f"got {len(found)} averages of 2 values: give one after each")
-    require(
-        math.isclose(found[0], 1.0), "the average of equal values is that value: begin at the first"
-    )
+    require_close(found[0], 1.0, "the average of 1 and 1 (begin at the first value)")
     values = [2.0, 0.0, 4.0]
     for got, want in zip(answer(values, 0.5), moving_average(values, 0.5), strict=True):
-        require(
-            math.isclose(got, want, abs_tol=1e-9),
-            f"for 2, 0, 4 and a decay of 0.5 you have {got:.4g}, expected {want:.4g}: the decay is "
-            "what the old average keeps",
-        )
-    return True
+        require_close(got, want, "2, 0, 4 with decay 0.5, the weight of the old average")
 
 
-def check_one_cycle(answer: Callable) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
-    if answer(50, 100, 1.0) is None:
-        return False
+def check_one_cycle(answer: Callable[..., Any]) -> None:
+    tried(answer(50, 100, 1.0))
     for step in (0, 5, 10, 55, 100):
-        got, want = answer(step, 100, 2.0), one_cycle(step, 100, 2.0)
-        require(
-            math.isclose(got, want, abs_tol=1e-6),
-            f"step {step} of 100 with a peak of 2: you have {got:.4g}, expected {want:.4g}",
-        )
-    return True
+        what = f"step {step} of 100 with a peak of 2"
+        require_close(answer(step, 100, 2.0), one_cycle(step, 100, 2.0), what, tolerance=1e-6)
 
 
-def check_best_share(answer: Callable) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+def check_best_share(answer: Callable[..., Any]) -> None:
     own, other = [0.3, 0.2, 0.15, 0.16], [0.20, 0.21, 0.25, 0.31]
-    if answer(own, other, 2.0) is None:
-        return False
+    tried(answer(own, other, 2.0))
     for most in (1.0, 1.1, 1.3, 2.0):
-        got, want = answer(own, other, most), best_share(own, other, most)
-        require(
-            got == want,
-            f"own {own}, other {other}, at most {most} times: you have {got}, expected {want}",
-        )
-    return True
+        what = f"own {own}, other {other}, at most {most} times"
+        require_close(answer(own, other, most), best_share(own, other, most), what)
 
 
-CHECKS = {
-    "moving_average": check_moving_average,
-    "one_cycle": check_one_cycle,
-    "best_share": check_best_share,
-}
-
-
+CHECKS = by_exercise(check_moving_average, check_one_cycle, check_best_share)
 check_exercises = partial(check_answers, CHECKS)

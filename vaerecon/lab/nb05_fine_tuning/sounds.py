@@ -1,7 +1,7 @@
-"""Three kinds of sound made by arithmetic, for notebook ``05_fine_tuning`` to learn from.
+"""Three kinds of synthesized sound, training data of notebook ``05_fine_tuning``.
 
-Every function returns float64 samples ``[N]`` at 16 kHz of any level. The same generator state
-gives the same sound. ``tools/synthetic_corpus`` has more kinds, built on the same helpers.
+Every function returns float64 samples ``[N]`` at 16 kHz of any level. ``tools/synthetic_corpus``
+has more kinds.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def random_curve(rng: Generator, n: int, per_second: float) -> np.ndarray:
     return np.interp(np.linspace(0, len(knots) - 1, n), np.arange(len(knots)), knots)
 
 
-def scatter(rng: Generator, n: int, count: int, grain: Callable) -> np.ndarray:
+def scatter(rng: Generator, n: int, count: int, grain: Callable[[], np.ndarray]) -> np.ndarray:
     """``count`` grains at random places; ``grain()`` returns one as samples."""
     out = np.zeros(n)
     for start in rng.integers(0, n, count):
@@ -36,7 +36,7 @@ def scatter(rng: Generator, n: int, count: int, grain: Callable) -> np.ndarray:
     return out
 
 
-def damped_sine(rng: Generator, frequency: float, decay: float, glide: float = 0.0):
+def damped_sine(rng: Generator, frequency: float, decay: float, glide: float = 0.0) -> np.ndarray:
     """A damped sine: ``decay`` seconds to 1/e, pitch falling from ``1 + glide`` times."""
     t = np.arange(int(decay * 6 * RATE) + 1) / RATE
     phase = frequency * (t + glide * decay * (1 - np.exp(-t / decay)))
@@ -48,9 +48,8 @@ def rain(rng: Generator, n: int) -> np.ndarray:
     hiss = tilted_noise(rng, n, rng.uniform(-1, 4)) * (0.6 + 0.4 * random_curve(rng, n, 2))
 
     def drop() -> np.ndarray:
-        return rng.exponential() * damped_sine(
-            rng, rng.uniform(800, 7000), rng.uniform(5e-4, 6e-3), 0.1
-        )
+        gain, frequency = rng.exponential(), rng.uniform(800, 7000)
+        return gain * damped_sine(rng, frequency, rng.uniform(5e-4, 6e-3), 0.1)
 
     drops = scatter(rng, n, int(n / RATE * rng.uniform(20, 400)), drop)
     return hiss * rng.uniform(0.1, 1) + drops

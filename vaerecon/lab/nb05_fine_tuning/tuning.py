@@ -1,9 +1,7 @@
-"""A VAE's decoder, taught the sounds of one's own: before, after, and what it cost elsewhere.
+"""Fine-tuning of a VAE's decoder on a folder of audio, and its errors before and after.
 
-The training is :func:`vaerecon.training.run.train`, the same that ``vaerecon train`` starts; here
-is what a notebook needs around it.
-
-Notebook: ``05_fine_tuning``.
+The training is :func:`vaerecon.training.run.train`, as in ``vaerecon train``. Notebook:
+``05_fine_tuning``.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -27,22 +26,23 @@ from vaerecon.methods import get_method
 from vaerecon.models.autoencoder import decode, encode
 from vaerecon.models.precision import LARGE
 from vaerecon.training.data.corpus import find_audio, split
-from vaerecon.training.loop import read_curve
 from vaerecon.training.parts.vae import VaeObjective
 from vaerecon.training.run import train
+from vaerecon.training.run_files import read_curve
 from vaerecon.training.settings import LoopConfig
+from vaerecon.training.weights import load_part
 
-KINDS: dict[str, Callable] = {
-    make.__name__: make for make in (sounds.chirps, sounds.rain, sounds.struck)
-}
-N_CLIPS, CLIP_SECONDS = 16, 2.0  # of a kind that is made here
+KINDS: dict[str, Callable[..., np.ndarray]] = {
+    "chirps": sounds.chirps, "rain": sounds.rain, "struck": sounds.struck
+}  # fmt: skip
+N_CLIPS, CLIP_SECONDS = 16, 2.0  # of a synthesized kind
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
-MOVED = 0.01  # of a latent's deviation: below it nobody could tell
+MOVED = 0.01  # of a latent's deviation; a smaller shift is not audible
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """A VAE before and after, and how it went."""
+    """A VAE before and after fine-tuning, and the curve of the training."""
 
     before: Any  # AutoencoderKL
     after: Any
@@ -50,21 +50,10 @@ class Tuning:
 
 
 def training_folder(data: str, folder: str | Path, seed: int = 0) -> Path:
-    """The audio to learn from: a folder of one's own, or one filled with a kind of sound.
+    """The training audio: a folder of audio, or one filled with a kind of synthesized sound.
 
-    Parameters
-    ----------
-    data
-        A name in :data:`KINDS`, or a folder with audio files.
-    folder
-        Where the sounds of a kind are written.
-    seed
-        Of those sounds.
-
-    Raises
-    ------
-    ValueError
-        If it is neither, or the folder holds fewer than two files.
+    ``data`` is a name in :data:`KINDS` or a folder with at least two audio files, else ValueError;
+    sounds of a kind are written below ``folder``.
     """
     if data not in KINDS:
         if not Path(data).is_dir():
@@ -73,8 +62,6 @@ def training_folder(data: str, folder: str | Path, seed: int = 0) -> Path:
             )
         split(find_audio([Path(data)]))
         return Path(data)
-    import numpy as np
-
     target = Path(folder) / f"{data}_{seed}"
     target.mkdir(parents=True, exist_ok=True)
     for index in range(N_CLIPS):
@@ -85,12 +72,12 @@ def training_folder(data: str, folder: str | Path, seed: int = 0) -> Path:
 
 
 def held_out_clip(folder: Path, max_length: float = 3.0) -> Clip:
-    """A clip that is kept out of the training, to judge it by."""
+    """A clip that is held out of the training, for its evaluation."""
     return load_audio(split(find_audio([folder]))[1][0], max_length=max_length)
 
 
 def clip_mel(clip: Clip) -> torch.Tensor:
-    """Its log-mel ``[T, 64]``, at the level that models expect."""
+    """The clip's log-mel ``[T, 64]``, at the level that models expect."""
     return log_mel(normalize_level(clip.samples)[0], normalize=False)
 
 
@@ -104,43 +91,25 @@ def fine_tune(
     train_encoder: bool = False,
     seed: int = 0,
 ) -> Tuning:
-    """Train the decoder of ``model`` on ``folder``; nothing is kept on disk.
+    """Train the decoder of ``model`` (variant, folder or hub id) on ``folder``, writing nothing.
 
-    A small model is trained by one thread (:func:`one_thread_if_small`).
-
-    Parameters
-    ----------
-    model
-        Variant, folder or hub id.
-    steps, learning_rate, batch_size, seed
-        As in :class:`vaerecon.training.settings.LoopConfig`.
-    train_encoder
-        Train the encoder too, so that latents change their meaning.
+    ``train_encoder`` trains the encoder too, so that latents change their meaning; the other
+    settings are those of :class:`vaerecon.training.settings.LoopConfig`. A small model is trained
+    with one thread (:func:`one_thread_if_small`).
     """
-    from vaerecon.training.weights import load_part
-
+    checks: dict[str, Any] = {
+        "save_every": max(1, steps // 12),
+        "validation_crops": 8,
+        "samples": 0,
+    }
     config = LoopConfig(
-        steps=steps,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        seed=seed,
-        save_every=max(1, steps // 12),
-        validation_crops=8,
-        samples=0,
+        steps=steps, learning_rate=learning_rate, batch_size=batch_size, seed=seed, **checks
     )
     before = load_part("vae", model).eval()
     with tempfile.TemporaryDirectory() as output, one_thread_if_small(before):
-        loop = train(
-            "vae",
-            [folder],
-            Path(output),
-            config,
-            device=None,
-            progress=False,
-            objective=VaeObjective(frames=64),
-            init=model,
-            freeze_encoder=not train_encoder,
-        )
+        options = {"objective": VaeObjective(frames=64), "freeze_encoder": not train_encoder}
+        how: dict[str, Any] = {"device": None, "progress": False, "init": model} | options
+        loop = train("vae", [folder], Path(output), config, **how)
         curve = pd.DataFrame(read_curve(Path(output) / "vae_run" / "curve.csv"))
     after = deepcopy(loop.part.model).cpu().eval()
     return Tuning(before, after, curve.set_index("step"))
@@ -148,12 +117,10 @@ def fine_tune(
 
 @contextmanager
 def one_thread_if_small(model: torch.nn.Module) -> Iterator[None]:
-    """Let torch use one thread for a model below :data:`vaerecon.models.precision.LARGE`
-    parameters.
+    """Use one thread within the block for a model below ``models.precision.LARGE`` parameters.
 
-    The layers of a small model are too short to share: several threads are hardly quicker, and
-    many times slower where another program is on one of the cores, since each layer waits for it.
-    The number of threads is put back at the end.
+    For the short layers of a small model several threads are hardly faster, and many times slower
+    where another program uses one of the cores, since each layer waits for it.
     """
     threads = torch.get_num_threads()
     if sum(p.numel() for p in model.parameters()) < LARGE:
@@ -165,17 +132,17 @@ def one_thread_if_small(model: torch.nn.Module) -> Iterator[None]:
 
 
 def through(vae: Any, mel: torch.Tensor) -> torch.Tensor:
-    """A log-mel ``[T, 64]`` to the latent's mean and back."""
+    """A log-mel ``[T, 64]`` encoded to the latent's mean and decoded."""
     return decode(vae, encode(vae, mel), len(mel))
 
 
 def error(vae: Any, mel: torch.Tensor) -> float:
-    """Mean absolute difference of what comes back, nepers."""
+    """Mean absolute difference of the decoded log-mel, nepers."""
     return float((through(vae, mel) - mel).abs().mean())
 
 
 def error_table(tuning: Tuning, mels: dict[str, torch.Tensor]) -> pd.DataFrame:
-    """A row for each clip: its error before and after, nepers, and by how much it moved."""
+    """One row per clip: its error before and after, nepers, and the change."""
     rows = {
         name: {"before": error(tuning.before, mel), "after": error(tuning.after, mel)}
         for name, mel in mels.items()
@@ -186,7 +153,7 @@ def error_table(tuning: Tuning, mels: dict[str, torch.Tensor]) -> pd.DataFrame:
 
 
 def blend(tuning: Tuning, share: float) -> Any:
-    """A VAE between the two: ``share`` of the way from before to after, weight by weight."""
+    """A VAE with interpolated weights: ``share`` is 0 (before) to 1 (after)."""
     if not 0 <= share <= 1:
         raise ValueError(f"share: got {share}, expected 0 (before) to 1 (after)")
     vae = deepcopy(tuning.before)
@@ -198,7 +165,7 @@ def blend(tuning: Tuning, share: float) -> Any:
 def blend_errors(
     tuning: Tuning, mels: dict[str, torch.Tensor], shares: Sequence[float] = SHARES
 ) -> pd.DataFrame:
-    """The error of each clip (columns) for each share of the way (rows), nepers."""
+    """The error of each clip (columns) for each share of the new weights (rows), nepers."""
     rows = {}
     for share in shares:
         vae = blend(tuning, share)
@@ -207,7 +174,7 @@ def blend_errors(
 
 
 def sounds_of(tuning: Tuning, mel: torch.Tensor, samples: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The clip, and what comes back before and after, by Griffin-Lim from the same start."""
+    """The clip, and its reconstructions before and after, by Griffin-Lim with one seed."""
     synthesize = get_method("griffinlim").function
     found = {"original": torch.as_tensor(samples)}
     for name, vae in (("before", tuning.before), ("after", tuning.after)):
@@ -217,19 +184,13 @@ def sounds_of(tuning: Tuning, mel: torch.Tensor, samples: torch.Tensor) -> dict[
 
 
 def latent_shift(tuning: Tuning, mel: torch.Tensor) -> float:
-    """How far latents moved, as a share of their deviation; 0 if the encoder was left alone."""
+    """RMS change of the latents relative to their deviation; 0 for a frozen encoder."""
     old, new = encode(tuning.before, mel), encode(tuning.after, mel)
     return float((new - old).square().mean().sqrt() / old.std())
 
 
 def check_latents_kept(tuning: Tuning, mel: torch.Tensor) -> None:
-    """Raise if old latents no longer mean the same.
-
-    Raises
-    ------
-    ValueError
-        With the error that an old latent now decodes to.
-    """
+    """Raise a ValueError, with the error of an old latent, if the encoder has changed."""
     shift = latent_shift(tuning, mel)
     if shift > MOVED:
         mixed = decode(tuning.after, encode(tuning.before, mel), len(mel))
@@ -242,17 +203,13 @@ def check_latents_kept(tuning: Tuning, mel: torch.Tensor) -> None:
 
 
 def result_text(table: pd.DataFrame) -> str:
-    """One paragraph about :func:`error_table`, whose first row is the own kind of sound."""
-    own, others = table.iloc[0], table.iloc[1:]
-    better = own["after"] < own["before"]
-    lines = [
-        f"**{table.index[0]}**, held out: {own['before']:.3f} to {own['after']:.3f} nepers "
-        f"({own['change (%)']:+.0f} %). {'It learned.' if better else 'It did not get better.'}"
-    ]
-    for name, row in others.iterrows():
-        cost = "the price" if row["after"] > row["before"] else "no price here"
-        lines.append(
-            f"**{name}**, of which it saw nothing: {row['before']:.3f} to {row['after']:.3f} "
-            f"nepers ({row['change (%)']:+.0f} %): {cost}."
+    """One paragraph about :func:`error_table`, whose first row is the kind of the training."""
+    sentences: list[str] = []
+    for name, row in table.iterrows():
+        kind = "another kind of sound" if sentences else "held out"
+        result = "better" if row["after"] < row["before"] else "not better"
+        sentences.append(
+            f"**{name}**, {kind}: {row['before']:.3f} to {row['after']:.3f} nepers "
+            f"({row['change (%)']:+.0f} %), {result}."
         )
-    return " ".join(lines)
+    return " ".join(sentences)

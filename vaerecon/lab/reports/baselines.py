@@ -1,7 +1,7 @@
-"""What the notebooks measured last time, and what moved since.
+"""Baselines of the notebooks' recorded numbers, and the comparison of a run with them.
 
-``notebooks/checks.yaml`` says with which parameters each notebook is checked, a baseline file says
-what it recorded then, and how far each number may move, with the reason::
+``notebooks/checks.yaml`` has the parameters of each notebook's check; a baseline file has the
+numbers that it recorded, and their tolerances with the reasons::
 
     {"notebook": "01_mel_analysis",
      "parameters": {"max_length": 1.0},
@@ -9,7 +9,7 @@ what it recorded then, and how far each number may move, with the reason::
      "metrics": {"frames": {"value": 100.0, "unit": "", "absolute": 0, "relative": 0,
                             "reason": "a count"}}}
 
-A number may move by ``absolute`` (in its unit) plus ``relative`` times its baseline.
+A number may differ by ``absolute`` (in its unit) plus ``relative`` times its baseline.
 """
 
 from __future__ import annotations
@@ -20,21 +20,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import yaml
+
+from vaerecon.lab.reports.outcome import Run
 from vaerecon.utils.files import whole_folder
-
-if TYPE_CHECKING:
-    from vaerecon.lab.reports.outcome import Run
 
 CHECKS = "checks.yaml"
 FIELDS = {"timeout", "parameters", "files", "vary"}
-# tolerances of a number that has none yet, to be edited
-COUNT = {
-    "absolute": 1e-6,
-    "relative": 0.0,
-    "reason": "a whole number",
-}
+# tolerances of a new number, to be edited
+COUNT = {"absolute": 1e-6, "relative": 0.0, "reason": "a whole number"}
 MEASURED = {
     "absolute": 0.0,
     "relative": 1e-3,
@@ -44,7 +40,7 @@ MEASURED = {
 
 @dataclass(frozen=True)
 class Check:
-    """How one notebook is checked."""
+    """Settings of one notebook's check."""
 
     path: Path  # the notebook
     timeout: float  # s, all its cells together
@@ -59,33 +55,22 @@ class Check:
 
 @dataclass(frozen=True)
 class Drift:
-    """One number that is not what it was."""
+    """One number that differs from its baseline by more than its tolerance."""
 
     metric: str
     was: str
     now: str
-    moved: str  # by how much, or what happened to it
+    moved: str  # difference, or why there is none
     allowed: str
-    reason: str  # the tolerance's
+    reason: str  # of the tolerance
 
 
 def read_checks(folder: Path, names: Sequence[str] = ()) -> list[Check]:
-    """What ``checks.yaml`` says of the notebooks beside it, in their order.
+    """The checks in ``folder/checks.yaml``, in the order of the notebooks.
 
-    Parameters
-    ----------
-    folder
-        Folder of the notebooks.
-    names
-        The notebooks wanted, with or without folder and suffix; all by default.
-
-    Raises
-    ------
-    OSError, ValueError
-        If there are no notebooks, one has no entry or the file is not as it should be.
+    ``names`` selects notebooks, with or without folder and suffix; all by default. A missing or
+    invalid file, and a notebook without an entry, are an OSError or ValueError.
     """
-    import yaml
-
     file = folder / CHECKS
     if not file.is_file():
         raise FileNotFoundError(
@@ -116,29 +101,18 @@ def _check(path: Path, entry: Any) -> Check:
     where = f"{CHECKS}, {path.stem}"
     if not isinstance(entry, dict) or not entry.keys() <= FIELDS:
         raise ValueError(f"{where}: got {entry!r}, expected {', '.join(sorted(FIELDS))}")
-    timeout = entry.get("timeout")
+    timeout: Any = entry.get("timeout")
     if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
         raise ValueError(f"{where}: got timeout = {timeout!r}, expected seconds")
     for key, kind in (("parameters", dict), ("vary", dict), ("files", list)):
         if not isinstance(entry.get(key, kind()), kind):
             raise ValueError(f"{where}: got {key} = {entry[key]!r}, expected a {kind.__name__}")
-    return Check(
-        path,
-        timeout,
-        entry.get("parameters", {}),
-        tuple(path.parent / file for file in entry.get("files", [])),
-        entry.get("vary", {}),
-    )
+    files = tuple(path.parent / file for file in entry.get("files", []))
+    return Check(path, timeout, entry.get("parameters", {}), files, entry.get("vary", {}))
 
 
 def read_baseline(folder: Path, name: str) -> dict[str, Any] | None:
-    """A notebook's baseline; None if there is none yet.
-
-    Raises
-    ------
-    ValueError
-        If it is not of the form that the module's docstring shows.
-    """
+    """A notebook's baseline, None without one; a ValueError if the file is not valid."""
     file = folder / f"{name}.json"
     if not file.exists():
         return None
@@ -164,12 +138,11 @@ def compare(baseline: Mapping[str, Any] | None, run: Run) -> list[Drift]:
     if baseline is None:
         return [Drift("-", "-", "-", "no baseline yet", "-", "run `vaerecon check --update`")]
     drifts = []
-    given = run.stamp["parameters"]
-    if baseline["parameters"] != given:
-        drifts.append(
-            Drift("-", _brief(baseline["parameters"], given), _brief(given, baseline["parameters"]),
-                  "other parameters", "-", "numbers of other parameters are not comparable")
-        )  # fmt: skip
+    before, given = baseline["parameters"], run.stamp["parameters"]
+    if before != given:
+        reason = "numbers of other parameters are not comparable"
+        was, now = _different(before, given), _different(given, before)
+        drifts.append(Drift("-", was, now, "other parameters", "-", reason))
     known, found = baseline["metrics"], run.records
     for name in [*known, *(name for name in found if name not in known)]:
         old, new = known.get(name), found.get(name)
@@ -205,16 +178,14 @@ def other_libraries(baseline: Mapping[str, Any] | None, run: Run) -> list[str]:
 
 
 def renew(baseline: Mapping[str, Any] | None, run: Run) -> dict[str, Any]:
-    """The baseline that a run makes: its values, with the tolerances and reasons there were."""
+    """The baseline of a run: its values, with the tolerances and reasons of the old one."""
     known = baseline["metrics"] if baseline is not None else {}
     metrics = {}
     for name, new in run.records.items():
-        default = COUNT if float(new["value"]).is_integer() else MEASURED
-        old = known.get(name, default)
-        if name in known and old["unit"] != new["unit"]:
-            old = default
-        kept = {key: old[key] for key in ("absolute", "relative", "reason")}
-        metrics[name] = {**new, **kept}
+        tolerance = known.get(name)
+        if tolerance is None or tolerance["unit"] != new["unit"]:
+            tolerance = COUNT if float(new["value"]).is_integer() else MEASURED
+        metrics[name] = new | {key: tolerance[key] for key in ("absolute", "relative", "reason")}
     return {
         "notebook": run.name,
         "parameters": run.stamp["parameters"],
@@ -235,7 +206,7 @@ def _show(entry: Mapping[str, Any] | None) -> str:
     return "-" if entry is None else f"{entry['value']:.6g} {entry['unit']}".rstrip()
 
 
-def _brief(mine: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Only what differs."""
-    differ = {k: v for k, v in mine.items() if k not in other or other[k] != v}
-    return ", ".join(f"{k}={v!r}" for k, v in differ.items()) or "-"
+def _different(mine: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """The items of ``mine`` that are not in ``other``."""
+    found = (f"{k}={v!r}" for k, v in mine.items() if k not in other or other[k] != v)
+    return ", ".join(found) or "-"

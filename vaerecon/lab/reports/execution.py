@@ -1,4 +1,4 @@
-"""One notebook through papermill, in a kernel of its own, within a time; and what stopped it."""
+"""Execution of one notebook by papermill, with a time limit; and the reason of a failure."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
+from nbformat import NotebookNode
 
 
 def through_papermill(
     scratch: Path, work: Path, parameters: dict[str, Any], timeout: float, cpu: bool
 ) -> Exception | None:
-    """Run ``in.ipynb`` to ``out.ipynb``; returns what stopped it."""
+    """Run ``in.ipynb`` to ``out.ipynb``; returns the exception that stopped it."""
     import papermill
     from nbclient.exceptions import CellControlSignal
 
     ends: list[float] = []
 
     def time_left(cell: NotebookNode) -> float:
-        # a limit for the notebook, where nbclient has one for each cell
+        # a limit for the notebook; nbclient has one for each cell
         if not ends:
             ends.append(time.monotonic() + timeout)
         return max(0.1, ends[0] - time.monotonic())
 
     try:
-        with _environment({"CUDA_VISIBLE_DEVICES": ""} if cpu else {}), _quiet():
+        with _settings(cpu):
             papermill.execute_notebook(
                 scratch / "in.ipynb",
                 scratch / "out.ipynb",
@@ -44,7 +43,6 @@ def through_papermill(
                 timeout_func=time_left,
                 iopub_timeout=60,  # the default of 4 s is short for a busy machine
                 store_widget_state=False,  # no page can show them; a player's is megabytes
-                # what ends a kernel we say ourselves
                 extra_arguments=["--IPKernelApp.log_level=50"],
             )
     except (papermill.PapermillExecutionError, CellControlSignal, RuntimeError) as error:
@@ -55,10 +53,7 @@ def through_papermill(
 
 
 def _end_kernels(work: Path) -> None:
-    """End kernels that still run in ``work``, which is about to be removed.
-
-    There are any after an interrupt only: papermill waits for no kernel that is just starting.
-    """
+    """End kernels in ``work``: after an interrupt, papermill leaves those that were starting."""
     import psutil
 
     for child in psutil.Process().children():
@@ -71,7 +66,7 @@ def _end_kernels(work: Path) -> None:
 def describe_failure(
     executed: NotebookNode, problem: Exception | None, where: str, timeout: float
 ) -> str | None:
-    """One line that says what stopped the run, and what to do; None if every cell ran."""
+    """One line: why the run stopped, and what to do; None if every cell ran."""
     import papermill
     from nbclient.exceptions import DeadKernelError
 
@@ -101,7 +96,7 @@ def describe_failure(
 
 
 def link_inputs(inputs: Sequence[Path], folder: Path) -> None:
-    """Make inputs appear in ``folder`` under their names."""
+    """Link inputs, or copy them where links are not allowed, into ``folder``."""
     for path in inputs:
         if not path.exists():
             raise FileNotFoundError(f"files: got {path.name!r}, but there is no such file")
@@ -114,30 +109,20 @@ def link_inputs(inputs: Sequence[Path], folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _environment(changes: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables for a while: a kernel inherits them."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave papermill no word about what we report ourselves."""
-    logger = logging.getLogger("papermill")
-    before = logger.level
+def _settings(cpu: bool) -> Iterator[None]:
+    """Silence papermill's log, since errors are reported here, and hide CUDA from the kernel."""
+    logger, name = logging.getLogger("papermill"), "CUDA_VISIBLE_DEVICES"
+    level, devices = logger.level, os.environ.get(name)
     logger.setLevel(logging.CRITICAL)
+    if cpu:
+        os.environ[name] = ""
     try:
         yield
     finally:
-        logger.setLevel(before)
+        logger.setLevel(level)
+        if cpu:
+            del os.environ[name]
+            os.environ |= {} if devices is None else {name: devices}
 
 
 def tags(cell: NotebookNode) -> list[str]:

@@ -1,8 +1,8 @@
 """An executed notebook as one HTML page that needs no network and runs no script.
 
-nbconvert turns cells into HTML; its own page templates load MathJax, require.js, mermaid and
-widgets from other servers, so head and foot are ours (``page.html.j2``). The page also forbids a
-browser to load anything (Content-Security-Policy), whatever a cell may have displayed.
+nbconvert turns cells into HTML; its page templates load MathJax, require.js, mermaid and widgets
+from other servers, so the page has its own template (``page.html.j2``). Its
+Content-Security-Policy forbids a browser to load anything.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import copy
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
+from nbformat import NotebookNode
 
-    from vaerecon.lab.reports.outcome import Run
+from vaerecon.lab.reports.execution import tags
+from vaerecon.lab.reports.outcome import Run
 
 FOLDER = Path(__file__).parent
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -27,14 +27,8 @@ WIDGET_NOTE = '<p class="widget-note">In JupyterLab there is a control here to p
 def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) -> str:
     """A run as one page.
 
-    Parameters
-    ----------
-    run
-        What to show.
-    hide_code
-        Leave out the code, and the cells tagged ``no-report`` with all they show.
-    subject
-        What the page is about, to stand above its first heading and in its title.
+    ``hide_code`` leaves out the code, and the cells tagged ``no-report`` with their outputs;
+    ``subject`` is shown above the first heading and in the title.
     """
     from nbconvert.exporters import HTMLExporter
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
@@ -42,12 +36,10 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
 
     notebook = copy.deepcopy(run.notebook)
     if hide_code:
-        kept = [c for c in notebook.cells if "no-report" not in c.metadata.get("tags", [])]
-        notebook.cells = kept
+        notebook.cells = [c for c in notebook.cells if "no-report" not in tags(c)]
     template = (FOLDER / "page.html.j2").read_text(encoding="utf-8")
-    exporter = HTMLExporter(
-        raw_template=template, exclude_input=hide_code, exclude_anchor_links=True
-    )
+    exporter = HTMLExporter(raw_template=template, exclude_input=hide_code,
+                            exclude_anchor_links=True)  # fmt: skip
     computed = MarkdownWithMath(renderer=IPythonRenderer(escape=True, exclude_anchor_links=True))
     exporter.register_filter("computed2html", computed.render)
     exporter.log.setLevel(logging.ERROR)  # it warns of every picture without a description
@@ -65,9 +57,9 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
 
 
 def without_widgets(notebook: NotebookNode) -> NotebookNode:
-    """A copy in which a note stands for each widget: without a kernel it would be an empty box.
+    """A copy with a note in place of each widget, which would be an empty box without a kernel.
 
-    What a widget shows besides, such as a table of sounds, stays; progress bars go.
+    A widget's other outputs, such as a table of sounds, stay; progress bars are removed.
     """
     notebook = copy.deepcopy(notebook)
     notebook.metadata.pop("widgets", None)
@@ -76,7 +68,7 @@ def without_widgets(notebook: NotebookNode) -> NotebookNode:
             data = output.get("data", {})
             if data.pop(WIDGET_MIME, None) is None or data.keys() - {"text/plain"}:
                 continue
-            if "%|" in data.pop("text/plain", ""):  # as tqdm's bars show themselves
+            if "%|" in data.pop("text/plain", ""):  # a progress bar of tqdm
                 output.output_type = "finished"
             else:
                 data.update({"text/html": WIDGET_NOTE, "text/plain": "(a widget)"})

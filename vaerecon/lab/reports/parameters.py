@@ -1,8 +1,7 @@
-"""The ``parameters`` cell of a notebook: what it declares, and whether given values fit.
+"""The ``parameters`` cell of a notebook: its declarations, and a check of given values.
 
-papermill only warns about a parameter that a notebook does not have, and its own reader of the cell
-goes by lines and misses some of them. Here the cell is parsed as Python, and what does not fit is
-refused before a kernel starts.
+papermill only warns about unknown parameters and reads the cell line by line, which misses some.
+Here the cell is parsed as Python, and wrong values are refused before a kernel starts.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PLAIN = {"int": int, "float": float, "str": str, "bool": bool}
+PLAIN: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool}
 
 
 @dataclass(frozen=True)
@@ -27,19 +26,10 @@ class Parameter:
 
 
 def read_parameters(notebook: Mapping[str, Any], where: str) -> dict[str, Parameter]:
-    """The parameters that a notebook declares, by name; none without a cell tagged ``parameters``.
+    """The parameters that a notebook's JSON declares, by name; none without such a cell.
 
-    Parameters
-    ----------
-    notebook
-        The notebook's JSON.
-    where
-        Its file name, for messages.
-
-    Raises
-    ------
-    ValueError
-        If there are two such cells, or one holds anything but ``name: type = literal`` lines.
+    Two cells tagged ``parameters``, or a line that is not ``name: type = literal``, are a
+    ValueError, in which ``where`` names the notebook.
     """
     cells = [c for c in notebook["cells"] if "parameters" in c["metadata"].get("tags", [])]
     if len(cells) > 1:
@@ -64,13 +54,7 @@ def read_parameters(notebook: Mapping[str, Any], where: str) -> dict[str, Parame
 def check_parameters(
     declared: Mapping[str, Parameter], given: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
-    """Given values that fit what is declared; an int for a float becomes a float.
-
-    Raises
-    ------
-    ValueError
-        If a name is not declared or a value is of another type.
-    """
+    """The given values, an int for a float converted; a ValueError for another name or type."""
     checked = {}
     for name, value in given.items():
         if name not in declared:
@@ -82,7 +66,7 @@ def check_parameters(
         if kind == "float" and type(value) is int:
             value = float(value)
         if not _fits(value, kind):
-            raise ValueError(f"{where}: got {name} = {value!r}, expected {_in_words(kind)}")
+            raise ValueError(f"{where}: got {name} = {value!r}, expected {_kind_text(kind)}")
         checked[name] = value
     return checked
 
@@ -92,7 +76,7 @@ def _read_line(line: ast.stmt) -> Parameter | None:
         return None
     kind = ast.unparse(line.annotation)
     try:
-        default = ast.literal_eval(line.value)
+        default: Any = ast.literal_eval(line.value)
     except ValueError:
         return None
     if kind == "float" and type(default) is int:
@@ -102,14 +86,14 @@ def _read_line(line: ast.stmt) -> Parameter | None:
 
 def _fits(value: Any, kind: str) -> bool:
     if kind in PLAIN:  # type() and not isinstance: True is an int to isinstance
-        return type(value) is PLAIN[kind] and not (kind == "float" and not math.isfinite(value))
+        return type(value) is PLAIN[kind] and (kind != "float" or math.isfinite(value))
     if kind == "list":
         return type(value) is list and all(_fits(v, type(v).__name__) for v in value)
     item = kind.removeprefix("list[").removesuffix("]")
     return kind == f"list[{item}]" and type(value) is list and all(_fits(v, item) for v in value)
 
 
-def _in_words(kind: str) -> str:
+def _kind_text(kind: str) -> str:
     words = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
     return words.get(kind, f"a {kind}")
 

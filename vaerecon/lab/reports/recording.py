@@ -1,7 +1,7 @@
-"""Metrics that a notebook records for whoever runs it headlessly.
+"""Numbers that a notebook records.
 
-``record`` shows the number and puts it, machine-readable, into the cell's output; the runner
-collects all of them into the notebook's metadata and a JSON file beside it.
+:func:`record` displays a number and puts it, machine-readable, into the cell's output; a headless
+run collects them into the notebook's metadata and a JSON file beside it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,10 @@ RECORD_MIME = "application/vnd.vaerecon.record+json"
 
 
 def record(name: str, value: float, unit: str = "") -> None:
-    """Show a number and record it under ``name``.
+    """Show a finite number and record it under ``name``, an identifier unique in the notebook.
 
-    Parameters
-    ----------
-    name
-        Letters, digits and underscores; unique in the notebook.
-    value
-        A finite number.
-    unit
-        For example ``"nepers"``, ``"dB"``; empty for a bare number.
-
-    Raises
-    ------
-    ValueError
-        If the name is no identifier or the value is not finite.
+    ``unit`` is for example ``"nepers"``; empty for a number without one. A name or value of another
+    kind is a ValueError.
     """
     from IPython.display import display
 
@@ -42,13 +31,7 @@ def record(name: str, value: float, unit: str = "") -> None:
 
 
 def collect(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Everything that the cells of an executed notebook recorded, by name, in order.
-
-    Raises
-    ------
-    ValueError
-        If a name was recorded twice.
-    """
+    """All recorded numbers of an executed notebook, by name, in order; a name must be unique."""
     found: dict[str, dict[str, Any]] = {}
     for cell in cells:
         for output in cell.get("outputs", []):

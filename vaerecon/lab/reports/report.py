@@ -1,10 +1,11 @@
-"""One clip, all methods, one HTML file: the comparison notebook with its code hidden."""
+"""Report on one clip as one HTML file: the comparison notebook without its code."""
 
 from __future__ import annotations
 
 import contextlib
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from vaerecon.lab.reports.outcome import NotebookError
 from vaerecon.lab.reports.pages import to_html
@@ -16,13 +17,7 @@ COMPARISON = "04_method_comparison.ipynb"
 
 
 def find_notebook(name: str) -> Path:
-    """A notebook of the kit: in a checkout its ``notebooks`` folder, else what pip installed.
-
-    Raises
-    ------
-    FileNotFoundError
-        If it is in neither place.
-    """
+    """Path of a notebook of the kit, in a checkout or as installed by pip."""
     above = Path(__file__).parents[3]
     places = [above / "notebooks", above / "share/vaerecon/notebooks"]  # checkout, pip --target
     # elsewhere pip knows where it put share/vaerecon
@@ -49,23 +44,15 @@ def write_report(
 ) -> None:
     """Run the comparison on one clip and write the page, whole or not at all.
 
-    Parameters
-    ----------
-    clip
-        A sound file.
-    output
-        The HTML file. Sounds and pictures are in it; it loads nothing.
-    model, methods, max_length, seed
-        Parameters of the notebook; ``max_length`` is the notebook's own by default.
-    timeout
-        Seconds that the run may take.
+    ``model``, ``methods``, ``max_length`` and ``seed`` are parameters of the notebook; ``timeout``
+    is in seconds. The page contains sounds and pictures and loads nothing.
 
     Raises
     ------
     ValueError, OSError
-        If a parameter does not fit or the file cannot be written.
+        If a parameter is not valid or the file cannot be written.
     NotebookError
-        If the run failed. What there was is in ``<output>.failed.html``, not in ``output``.
+        If the run failed. The partial result is in ``<output>.failed.html``, not in ``output``.
     """
     clip, output, folder = Path(clip), Path(output), Path(model)
     if output.is_dir():
@@ -74,7 +61,7 @@ def write_report(
     if model not in VARIANTS and folder.is_dir():
         files.append(folder.resolve())
         model = f"./{folder.resolve().name}"
-    given = {"clips": [clip.name], "model": model, "methods": methods, "seed": seed}
+    given: dict[str, Any] = {"clips": [clip.name], "model": model, "methods": methods, "seed": seed}
     if max_length is not None:
         given["max_length"] = max_length
     run = execute(find_notebook(COMPARISON), given, timeout=timeout, files=files)

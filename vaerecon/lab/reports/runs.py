@@ -1,8 +1,8 @@
-"""Notebooks without a reader: run through papermill, checked, stamped, written.
+"""Headless runs of notebooks by papermill: parameters checked, results stamped and written.
 
-A run takes place in a scratch folder, which holds copies of nothing but the files that it was
-given, and leaves three files: the executed notebook, a page that needs no network, and a JSON with
-the numbers that the notebook recorded. Each says what made it.
+A run takes place in a scratch folder that contains only the files that it was given, and writes
+three files: the executed notebook, an HTML page that needs no network, and a JSON file with the
+recorded numbers. Each has the stamp: source, parameters, versions, device.
 """
 
 from __future__ import annotations
@@ -10,37 +10,30 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
 
 from vaerecon.lab.reports.execution import describe_failure, link_inputs, tags, through_papermill
 from vaerecon.lab.reports.outcome import NotebookError, Run
+from vaerecon.lab.reports.pages import to_html, without_widgets
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
 from vaerecon.lab.reports.recording import collect
+from vaerecon.lab.reports.scrub import path_scrubber, scrub_strings
 from vaerecon.utils.files import whole_folder
 from vaerecon.utils.versions import installed_versions
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
 MACHINE_MIME = "application/vnd.vaerecon.machine+json"
 MACHINE_TAG = "vaerecon-machine"
-LIBRARIES = (
-    "vaerecon",
-    "torch",
-    "diffusers",
-    "transformers",
-    "librosa",
-    "numpy",
-    "pesq",
-    "pystoi",
-    "visqol-python",
-    "papermill",
-)
+LIBRARIES = ("vaerecon", "torch", "diffusers", "transformers", "librosa", "numpy", "pesq", "pystoi",
+             "visqol-python", "papermill")  # fmt: skip
 
 
 def run_notebook(
@@ -63,12 +56,12 @@ def run_notebook(
     output
         Folder for the three files.
     timeout
-        Seconds that all cells together may take.
+        Seconds for all cells together.
     files
-        Files and folders that the notebook may read. In its parameters they go by their names: it
-        runs in an empty folder into which they are linked.
+        Files and folders that the notebook may read, by name in its parameters: it runs in an empty
+        folder into which they are linked.
     cpu
-        Hide CUDA devices from the notebook, for numbers that are to be compared.
+        Hide CUDA devices from the notebook, for comparable numbers.
 
     Raises
     ------
@@ -76,7 +69,8 @@ def run_notebook(
         If the notebook cannot be read, a parameter is unknown or of another type, or the folder
         cannot be written.
     NotebookError
-        If a cell failed, the kernel died or time was up. What ran stands in ``<name>.failed.*``.
+        If a cell failed, the kernel died or time was up. ``<name>.failed.*`` has the partial
+        result.
     """
     run = execute(path, parameters, timeout=timeout, files=files, cpu=cpu)
     save(run, output)
@@ -94,32 +88,18 @@ def execute(
     files: Sequence[str | os.PathLike[str]] = (),
     cpu: bool = False,
 ) -> Run:
-    """As :func:`run_notebook`, but write nothing, and return a run that failed."""
-    import nbformat
-
-    from vaerecon.lab.reports.pages import without_widgets
-    from vaerecon.lab.reports.scrub import path_scrubber, scrub_strings
-
+    """As :func:`run_notebook`, but write nothing, and return a failed run too."""
     path = Path(path)
     source, notebook = read_notebook(path)
     declared = read_parameters(notebook, path.name)
     given = check_parameters(declared, parameters or {}, path.name)
     inputs = [Path(file).absolute() for file in files]
     started = time.time()
-    with tempfile.TemporaryDirectory(prefix="vaerecon-") as folder:
-        scratch = Path(folder).resolve()
-        work = scratch / "work"
-        work.mkdir()
-        link_inputs(inputs, work)
-        # last, so that the numbers of the other cells are those of the notebook
-        notebook.cells.append(_machine_cell())
-        nbformat.write(notebook, scratch / "in.ipynb")
-        problem = through_papermill(scratch, work, given, timeout, cpu)
-        executed = nbformat.read(scratch / "out.ipynb", as_version=4)
-        scrub = path_scrubber(inputs, work)
+    executed, problem, work = _execute(notebook, given, inputs, timeout, cpu)
+    scrub = path_scrubber(inputs, work)
     failure = describe_failure(executed, problem, path.name, timeout)
     machine = _take_machine(executed)
-    # papermill's own words about an error; ours are on the page
+    # the page has its own error message
     executed.cells = [c for c in executed.cells if "papermill-error-cell-tag" not in tags(c)]
     executed = scrub_strings(without_widgets(executed), scrub)
     executed.metadata.papermill.update(input_path=path.name, output_path=path.name)
@@ -144,12 +124,24 @@ def execute(
     return Run(path.stem, executed, stamp, stamp["failure"])
 
 
+def _execute(
+    notebook: NotebookNode, given: dict[str, Any], inputs: list[Path], timeout: float, cpu: bool
+) -> tuple[NotebookNode, Exception | None, Path]:
+    """The notebook as executed in a scratch folder, what stopped it, and the (removed) folder."""
+    with tempfile.TemporaryDirectory(prefix="vaerecon-") as folder:
+        scratch = Path(folder).resolve()
+        work = scratch / "work"
+        work.mkdir()
+        link_inputs(inputs, work)
+        # last, so that the numbers of the other cells are those of the notebook
+        notebook.cells.append(_machine_cell())
+        nbformat.write(notebook, scratch / "in.ipynb")
+        problem = through_papermill(scratch, work, given, timeout, cpu)
+        return nbformat.read(scratch / "out.ipynb", as_version=4), problem, work
+
+
 def save(run: Run, folder: str | os.PathLike[str]) -> None:
     """Write the executed notebook, the page and the JSON: all of them, or nothing."""
-    import nbformat
-
-    from vaerecon.lab.reports.pages import to_html
-
     stem = run.name if run.failure is None else f"{run.name}.failed"
     with whole_folder(folder) as scratch:
         nbformat.write(run.notebook, scratch / f"{stem}.ipynb")
@@ -162,17 +154,7 @@ def save(run: Run, folder: str | os.PathLike[str]) -> None:
 
 
 def read_notebook(path: Path) -> tuple[bytes, NotebookNode]:
-    """A notebook's bytes, and what they hold.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    ValueError
-        If it is no notebook.
-    """
-    import nbformat
-
+    """A notebook's bytes and content; a ValueError if the file is not a notebook."""
     if not path.is_file():
         raise FileNotFoundError(f"notebook: got {path.name!r}, but there is no such file")
     source = path.read_bytes()
@@ -193,7 +175,7 @@ def blob_hash(source: bytes) -> str:
 
 
 def show_machine() -> None:
-    """Put versions and device into a cell's output: a run ends with this, in its own kernel."""
+    """Put versions and device into a cell's output: the last cell of a run."""
     from IPython.display import display
 
     device = "cpu"
@@ -206,14 +188,12 @@ def show_machine() -> None:
 
 
 def _machine_cell() -> NotebookNode:
-    import nbformat
-
     code = "from vaerecon.lab.reports.runs import show_machine\n\nshow_machine()"
     return nbformat.v4.new_code_cell(code, metadata={"tags": [MACHINE_TAG]})
 
 
 def _take_machine(executed: NotebookNode) -> dict[str, Any]:
-    """Remove the last cell; what it found, or what is known here if it was not reached."""
+    """Remove the machine cell; its output, or the versions here if it was not reached."""
     machine = {"device": None, "versions": installed_versions(LIBRARIES)}
     for cell in [cell for cell in executed.cells if MACHINE_TAG in tags(cell)]:
         executed.cells.remove(cell)

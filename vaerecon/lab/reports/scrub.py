@@ -1,8 +1,7 @@
-"""Outputs that can be handed on: no path of the machine they were made on.
+"""Removal of the machine's paths from outputs.
 
-Tracebacks, warnings and papermill's metadata name folders of the person who ran the notebook. Here
-each known folder gives way to a short word: ``~/kit/.venv/lib/python3.12/site-packages/a/b.py``
-becomes ``site-packages/a/b.py``.
+Tracebacks, warnings and papermill's metadata contain paths of the machine. Each known folder is
+replaced: ``~/kit/.venv/lib/python3.12/site-packages/a/b.py`` becomes ``site-packages/a/b.py``.
 """
 
 from __future__ import annotations
@@ -20,28 +19,11 @@ import vaerecon
 
 
 def path_scrubber(inputs: Iterable[Path] = (), scratch: Path | None = None) -> Callable[[str], str]:
-    """A function that takes the machine's paths out of a text.
+    """A function that removes the machine's paths from a text.
 
-    Parameters
-    ----------
-    inputs
-        Files and folders that a run read from elsewhere; each becomes its name.
-    scratch
-        The run's working folder, which becomes ``.``.
+    Each of ``inputs`` becomes its name, ``scratch``, the run's working folder, becomes ``.``.
     """
-    places = {
-        Path.home(): "~",
-        Path.cwd(): ".",
-        Path(tempfile.gettempdir()): "tmp",
-        Path(sys.base_prefix): "python",
-        Path(sys.prefix): "python",
-        Path(sysconfig.get_path("stdlib")): "python",
-        Path(sysconfig.get_path("purelib")): "site-packages",
-        Path(sysconfig.get_path("platlib")): "site-packages",
-        Path(site.getusersitepackages()): "site-packages",
-        Path(vaerecon.__file__).parent: "vaerecon",
-        **{path.absolute(): path.name for path in inputs},
-    }
+    places = _places() | {path.absolute(): path.name for path in inputs}
     if scratch is not None:
         places[scratch] = "."
     words = {
@@ -51,8 +33,8 @@ def path_scrubber(inputs: Iterable[Path] = (), scratch: Path | None = None) -> C
         for spelling in _spellings(place)
     }
     longest_first = sorted(words, key=len, reverse=True)
-    # A path begins after a colour code or after what cannot be a letter of base64, which "/tmp/"
-    # in an embedded sound is; it ends where its last name ends.
+    # A path begins after a colour code or a character that is not of base64, since an embedded
+    # sound can contain "/tmp/"; it ends where its last name ends.
     pattern = re.compile(
         r"(\x1b\[[0-9;]*m|(?<![A-Za-z0-9+/=]))(?:file://)?"
         f"({'|'.join(map(re.escape, longest_first))})(?![\\w-])"
@@ -76,13 +58,27 @@ def scrub_strings(value: Any, scrub: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [scrub_strings(item, scrub) for item in value]
     if isinstance(value, dict):
+        pictures = ("image/png", "image/jpeg")
         return type(value)(
-            {
-                key: item if key in ("image/png", "image/jpeg") else scrub_strings(item, scrub)
-                for key, item in value.items()
-            }
+            {k: v if k in pictures else scrub_strings(v, scrub) for k, v in value.items()}
         )
     return value
+
+
+def _places() -> dict[Path, str]:
+    """Known folders, and their replacements."""
+    return {
+        Path.home(): "~",
+        Path.cwd(): ".",
+        Path(tempfile.gettempdir()): "tmp",
+        Path(sys.base_prefix): "python",
+        Path(sys.prefix): "python",
+        Path(sysconfig.get_path("stdlib")): "python",
+        Path(sysconfig.get_path("purelib")): "site-packages",
+        Path(sysconfig.get_path("platlib")): "site-packages",
+        Path(site.getusersitepackages()): "site-packages",
+        Path(vaerecon.__file__).parent: "vaerecon",
+    }
 
 
 def _spellings(place: Path) -> set[str]:

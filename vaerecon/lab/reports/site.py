@@ -1,10 +1,8 @@
 """All notebooks as a static site: ``python -m vaerecon.lab.reports.site``, or ``make site``.
 
-Each notebook is run with its default parameters and becomes the page of
-:mod:`vaerecon.lab.reports.pages`; the landing page takes its words from the notebooks' first cells
-and its pictures from their outputs. It is plain HTML: it opens from a folder, loads nothing from
-elsewhere and runs no script. (Jupyter Book 2 would need Node.js and fetches its themes over the
-network when it builds.)
+Each notebook is run with its default parameters and becomes a page of
+:mod:`vaerecon.lab.reports.pages`; the index has text from their first cells and pictures from their
+outputs. The site is plain HTML: it opens from a folder, without network or scripts.
 """
 
 from __future__ import annotations
@@ -16,52 +14,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
+from nbformat import NotebookNode
 
 from vaerecon import __version__
 from vaerecon.lab.reports.execution import tags
-from vaerecon.lab.reports.pages import FOLDER
+from vaerecon.lab.reports.outcome import Run
+from vaerecon.lab.reports.pages import FOLDER, to_html
+from vaerecon.lab.reports.runs import execute, read_notebook, save
 from vaerecon.utils.console import run_command
 from vaerecon.utils.files import whole_folder
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
-    from vaerecon.lab.reports.outcome import Run
-
-COVER_TAG = "cover"  # of the cell whose picture stands for the notebook; without: the first picture
-STYLE = """
-.notebook { display: flex; gap: 1.5rem; align-items: flex-start; margin: 2.5rem 0; }
-.notebook > a { flex: 0 0 42%; }
-.notebook img { width: 100%; max-height: 24rem; object-fit: cover; object-position: top; border: 1px solid var(--line); }
-.notebook h2 { margin-top: 0; }
-@media (max-width: 45rem) { .notebook { display: block; } }
-"""  # noqa: E501
-INDEX = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>vaerecon: what AudioLDM2's VAE does to sound</title>
-<style>
-{css}
-</style>
-</head>
-<body>
-<main>
-<h1>What AudioLDM2's VAE does to sound</h1>
-<p>Sound becomes a log-mel, the log-mel a latent, and all the way back. These notebooks show, play
-and measure what is lost on the way. The pages hold what they computed; to change something and
-listen again, open them in JupyterLab (<code>make lab</code>).</p>
-{entries}
-</main>
-<footer><p>vaerecon {version}. Each page ends with what made it.</p></footer>
-</body>
-</html>
-"""  # noqa: E501
+COVER_TAG = "cover"  # of the cell whose picture is in the index; without it, the first picture
 ENTRY = """<section class="notebook">
 <a href="{name}.html"><img src="{name}.png" alt="A picture from this notebook"></a>
 <div>
@@ -75,7 +40,7 @@ ENTRY = """<section class="notebook">
 
 @dataclass(frozen=True)
 class Introduction:
-    """How a notebook opens; Markdown."""
+    """The opening of a notebook; Markdown."""
 
     title: str
     question: str  # the paragraph below the title
@@ -83,12 +48,9 @@ class Introduction:
 
 
 def introduction(notebook: NotebookNode, where: str) -> Introduction:
-    """What the Markdown cells before the first code cell say.
+    """The title, question and list in the Markdown cells before the first code cell.
 
-    Raises
-    ------
-    ValueError
-        If there is no title, no paragraph below it or no list; ``where`` names the notebook.
+    Without one of them a ValueError, in which ``where`` names the notebook.
     """
     kinds = [cell.cell_type for cell in notebook.cells]
     opening = notebook.cells[: kinds.index("code") if "code" in kinds else None]
@@ -105,13 +67,7 @@ def introduction(notebook: NotebookNode, where: str) -> Introduction:
 
 
 def cover(notebook: NotebookNode, where: str) -> bytes:
-    """The PNG that stands for a notebook: of the cell tagged ``cover``, or else the first one.
-
-    Raises
-    ------
-    ValueError
-        If it shows no picture.
-    """
+    """The PNG of a notebook for the index: of the cell tagged ``cover``, or else the first one."""
     chosen = [cell for cell in notebook.cells if COVER_TAG in tags(cell)]
     for cell in chosen or notebook.cells:
         for output in cell.get("outputs", []):
@@ -123,18 +79,9 @@ def cover(notebook: NotebookNode, where: str) -> bytes:
 def write_site(runs: Sequence[Run], output: str | Path) -> None:
     """Write the pages of ``runs``, their pictures and ``index.html``: all of them, or nothing.
 
-    The same runs give the same bytes.
-
-    Raises
-    ------
-    ValueError
-        If a notebook has no introduction or no picture.
-    OSError
-        If the folder cannot be written.
+    The same runs give the same bytes. A notebook without introduction or picture is a ValueError.
     """
     from nbconvert.filters import markdown2html
-
-    from vaerecon.lab.reports.pages import to_html
 
     entries, titles = [], {}
     with whole_folder(output) as folder:
@@ -143,25 +90,21 @@ def write_site(runs: Sequence[Run], output: str | Path) -> None:
             opening = introduction(run.notebook, where)
             titles[run.name] = opening.title
             items = "\n".join(f"- {item}" for item in opening.objectives)
-            entries.append(
-                ENTRY.format(
-                    name=run.name,
-                    title=html.escape(opening.title),
-                    question=markdown2html(opening.question),
-                    objectives=markdown2html(items),
-                )
-            )
+            texts = {"name": run.name, "title": html.escape(opening.title)}
+            texts["question"] = markdown2html(opening.question)
+            entries.append(ENTRY.format(**texts, objectives=markdown2html(items)))
             (folder / f"{run.name}.png").write_bytes(cover(run.notebook, where))
         for run in runs:
             page = to_html(run).replace("<main>", f"<main>\n{_links(titles, run.name)}", 1)
             (folder / f"{run.name}.html").write_text(page, encoding="utf-8")
-        css = (FOLDER / "page.css").read_text(encoding="utf-8") + STYLE
-        index = INDEX.format(css=css, entries="\n".join(entries), version=__version__)
+        css = (FOLDER / "page.css").read_text(encoding="utf-8")
+        index = (FOLDER / "index.html").read_text(encoding="utf-8")
+        index = index.format(css=css, entries="\n".join(entries), version=__version__)
         (folder / "index.html").write_text(index, encoding="utf-8")
 
 
 def _links(titles: dict[str, str], name: str) -> str:
-    """From one page to the others: all of them, the one before, the one after."""
+    """Links from one page to the index, the page before and the page after."""
     names = list(titles)
     place = names.index(name)
     found = ['<a href="index.html">All notebooks</a>']
@@ -184,8 +127,6 @@ def main(output: Path, notebooks_dir: Path, timeout: float) -> None:
 
     Exit status 3: a notebook did not run to its end. What ran is in <its name>.failed.html.
     """
-    from vaerecon.lab.reports.runs import execute, read_notebook, save
-
     paths = sorted(notebooks_dir.glob("*.ipynb"))
     if not paths:
         raise click.UsageError(f"--notebooks-dir: got {str(notebooks_dir)!r}: no notebooks there")

@@ -15,14 +15,9 @@ class Batches:
     So a run that goes on from a checkpoint sees the batches that it would have seen, and threads
     may draw ahead without changing what is drawn.
 
-    Parameters
-    ----------
-    draw
-        Function of a numpy generator; with ``workers`` it must be safe to call in threads.
-    seed, process
-        Of the run, and the number of the process, so that each of several GPUs sees its own.
-    workers
-        Threads that draw ahead; 0 draws when asked, which is best where the CPU also trains.
+    ``draw`` is a function of a numpy generator, thread-safe with ``workers``, the threads that draw
+    ahead (0 draws on demand, which is best where the CPU also trains). ``process`` is the number of
+    the process: each of several GPUs has its own batches.
     """
 
     def __init__(
@@ -34,7 +29,7 @@ class Batches:
     ):
         self.draw, self.key, self.workers = draw, (seed, process), workers
         self.pool = ThreadPoolExecutor(workers, "batches") if workers else None
-        self.coming: dict[int, Future] = {}
+        self.coming: dict[int, Future[Any]] = {}
 
     def __getitem__(self, step: int) -> Any:
         if self.pool is None:
@@ -49,9 +44,8 @@ class Batches:
 
     def torch_seed(self, step: int) -> int:
         """Seed of torch's own draws (a posterior's noise) in a step."""
-        return int(
-            np.random.SeedSequence((*self.key, step, 1)).generate_state(1, np.uint64)[0] >> 1
-        )
+        sequence = np.random.SeedSequence((*self.key, step, 1))
+        return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
     def close(self) -> None:
         """Stop drawing ahead."""

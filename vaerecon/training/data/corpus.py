@@ -1,14 +1,13 @@
-"""Folders of audio, of any size and rate, as an endless stream of augmented training crops.
+"""Folders of audio, of any size and rate, as a source of augmented training crops.
 
-What fits into memory is decoded once to 16 kHz mono and kept as 16-bit integers (about 115 MB an
-hour). A larger collection stays on disk and each crop is read where it lies, which costs some
-milliseconds a crop; both roads give the same crops for the same random draws, up to the rounding
-to 16 bits. The length of a file is what its header says, or where that says none what decoding it
-gives.
+A collection that fits into memory is decoded once to 16 kHz mono and kept as 16-bit integers (about
+115 MB an hour). A larger one stays on disk and each crop is decoded when it is drawn, some
+milliseconds a crop. Both give the same crops for the same random draws, up to the rounding to 16
+bits. The length of a file is that in its header, else that of the decoded samples.
 
-A crop is drawn from a file with probability proportional to its length, then changed: speed (and
-with it pitch), spectrum, a second source mixed in, polarity and level. Each change is drawn anew,
-so one hour of audio serves many passes. Where a crop cannot be read, another is drawn.
+A crop is drawn from a file with probability proportional to its length, then augmented: speed (and
+with it pitch), spectrum, a second source, polarity and level. Where a crop cannot be read, another
+is drawn.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -37,12 +36,12 @@ from vaerecon.training.data.augmentation import (
 logger = logging.getLogger(__name__)
 
 MEMORY_LIMIT = 2.0  # GB; a larger collection is read from disk crop by crop
-SILENT = 1e-4  # peak below which a file is left out: an empty take teaches nothing
+SILENT = 1e-4  # peak below which a file is left out
 FAILED_AT_MOST = 0.05  # of the crops, or of the first 100, that cannot be read; then training stops
 
 
 def hash_share(name: str) -> float:
-    """A number in 0..1 that belongs to ``name`` and looks random."""
+    """A number in 0..1 from the SHA-256 of ``name``."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
 
 
@@ -52,13 +51,7 @@ def held_out(name: str, share: float = 0.06) -> bool:
 
 
 def split(files: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Training and validation files: by :func:`held_out`, but neither part is ever empty.
-
-    Raises
-    ------
-    ValueError
-        If there are fewer than two files.
-    """
+    """Training and validation files, by :func:`held_out`; at least one of each, else ValueError."""
     if len(files) < 2:
         raise ValueError(
             "training data: got one file, expected at least two (one is kept for validation); "
@@ -77,12 +70,9 @@ def split(files: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def find_audio(folders: Sequence[Path]) -> list[Path]:
-    """Audio files below ``folders``, sorted by name; a warning names what is left out.
+    """Audio files below ``folders``, sorted by name; a warning names the files left out.
 
-    Raises
-    ------
-    ValueError
-        If a folder does not exist or holds no audio.
+    A folder that does not exist or has no audio is a ValueError.
     """
     files = []
     for folder in folders:
@@ -109,7 +99,8 @@ class _Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, start: int, stop: int) -> np.ndarray: ...  # float32, perhaps shorter
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Float32, perhaps shorter; ``ValueError``, ``OSError`` if they cannot be read."""
 
 
 class InMemory:
@@ -123,26 +114,22 @@ class InMemory:
         return len(self.samples)
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Samples ``start`` to ``stop``."""
         return self.samples[start:stop].astype(np.float32) * np.float32(self.peak / 32767)
 
 
 class OnDisk:
-    """A file that is decoded where a crop needs it, and nowhere else."""
+    """A file of which only the crops that are drawn are decoded."""
 
     def __init__(self, path: Path, sample_rate: int):
         self.path, self.sample_rate = path, sample_rate
         with stream_audio(path, sample_rate=sample_rate) as sound:
-            if sound.seconds:
-                self.length = round(sound.seconds * sample_rate)
-            else:  # of unknown length
-                self.length = sum(len(block) for block in sound.blocks)
+            # without a length in the header, all is decoded
+            self.length = round((sound.seconds or 0) * sample_rate) or sum(map(len, sound.blocks))
 
     def __len__(self) -> int:
         return self.length
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Samples ``start`` to ``stop``; ``ValueError``, ``OSError`` if they cannot be read."""
         rate = self.sample_rate
         return load_audio(self.path, (stop - start) / rate, start / rate, sample_rate=rate).samples
 
@@ -150,22 +137,10 @@ class OnDisk:
 class Corpus:
     """Audio, and random crops of it.
 
-    Parameters
-    ----------
-    folders
-        Searched recursively for audio.
-    part
-        ``"train"`` or ``"validation"`` (about 6 % of the files, chosen by a hash of their names,
-        so that the split survives new files; at least one).
-    memory_limit
-        GB of 16-bit samples to keep in memory; more stays on disk.
-    progress
-        Show a bar while files are read, where there is somebody to see it.
-
-    Raises
-    ------
-    ValueError
-        If there are not enough files, or none can be read.
+    ``folders`` are searched recursively. ``part`` is ``"train"`` or ``"validation"`` (about 6 % of
+    the files, at least one, chosen by a hash of their names, so that the split survives new files).
+    More than ``memory_limit`` GB of 16-bit samples stay on disk. Too few files, or none that can be
+    read, are a ValueError.
     """
 
     def __init__(
@@ -186,7 +161,8 @@ class Corpus:
             found = self._open(list(found), f"reading {part} audio", _decode)
         self.names = [path.name for path in found]
         self.clips: list[_Source] = list(found.values())
-        self.drawn, self.failed = 0, Counter()  # crops read or not, and of those not by file
+        self.drawn = 0  # crops, whether they could be read or not
+        self.failed: Counter[str] = Counter()  # crops that could not be read, by file
         lengths = np.array([len(clip) for clip in self.clips], dtype=np.float64)
         if not lengths.sum():
             raise ValueError(
@@ -198,9 +174,11 @@ class Corpus:
         place = "on disk" if self.streaming else "in memory"
         logger.info("%s: %d files, %.1f min, %s", part, len(self.clips), self.seconds / 60, place)
 
-    def _open(self, files: list[Path], label: str, opened) -> dict[Path, _Source]:
+    def _open(
+        self, files: list[Path], label: str, opened: Callable[[Path, int], _Source | None]
+    ) -> dict[Path, _Source]:
         """Each file that can be read and is not silent; a warning for each of the others."""
-        found = {}
+        found: dict[Path, _Source] = {}
         hidden = None if self.progress else True  # None: only on a terminal and in notebooks
         for path in tqdm(files, desc=label, unit="file", leave=False, disable=hidden):
             try:
@@ -215,10 +193,7 @@ class Corpus:
     def crop(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
         """One crop ``[n_samples]``, float32, peak at most 0.5.
 
-        Raises
-        ------
-        ValueError
-            If too many crops could not be read (:data:`FAILED_AT_MOST`).
+        More than :data:`FAILED_AT_MOST` crops that cannot be read are a ValueError.
         """
         x = self._cut(n_samples, rng, augment)
         if rng.random() < augment.mix:
@@ -243,9 +218,9 @@ class Corpus:
     def _read(
         self, n_samples: int, rng: np.random.Generator, augment: Augmentation
     ) -> tuple[np.ndarray, float]:
-        """What :meth:`_cut` cuts, and its speed."""
+        """Samples of a random crop before any change, and the factor of its speed."""
         while True:
-            index = np.searchsorted(self._until, rng.random(), side="right")
+            index = int(np.searchsorted(self._until, rng.random(), side="right"))
             index = min(index, len(self.clips) - 1)
             clip = self.clips[index]
             factor = rng.uniform(*augment.speed_range) if rng.random() < augment.speed else 1.0
@@ -258,7 +233,7 @@ class Corpus:
                 self._note_failure(self.names[index], error)
 
     def _note_failure(self, name: str, error: Exception) -> None:
-        """Warn once of a file of which a crop cannot be read; stop where that is no exception."""
+        """Warn once of each file with a crop that cannot be read; stop if there are many."""
         self.failed[name] += 1
         failed = self.failed.total()
         if failed > FAILED_AT_MOST * max(self.drawn, 100):

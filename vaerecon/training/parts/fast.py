@@ -1,12 +1,13 @@
 """Train the magnitude network of :mod:`vaerecon.models.fast_vocoder`, method ``fast``.
 
-What is compared are STFT magnitudes, not samples: the phase is not the network's business.
+The losses compare STFT magnitudes, not samples: the network predicts no phase.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,7 +40,7 @@ class FastObjective:
     frames: int = 96  # mel frames in a crop (0.96 s)
     log_weight: float = 1.0  # of the logarithm's error: every bin counts alike, also faint ones
     root_weight: float = 1.0  # of the square root's error: the loud bins count
-    vae_share: float = 1 / 3  # of the batches, whose mels a VAE returned; only if there is one
+    vae_share: float = 1 / 3  # of the batches, whose mels went through the VAE, if there is one
 
 
 class FastNetwork(nn.Module):
@@ -47,27 +48,17 @@ class FastNetwork(nn.Module):
 
     def __init__(self, network: MagnitudeNetwork):
         super().__init__()
-        self.network = network
+        self.network: Any = network
 
     def forward(self, batch: Batch) -> Batch:
         return {"log_magnitude": self.network(batch["mel_in"])}
 
 
 class FastPart(SynthesizerPart):
-    """The network of ``fast`` in training.
-
-    Parameters
-    ----------
-    data, config, objective, vae
-        As for every :class:`vaerecon.training.parts.synthesizer.SynthesizerPart`.
-    size
-        Of a fresh model.
-    init
-        Start from these weights (:func:`vaerecon.training.weights.load_part`) instead of fresh
-        ones.
-    """
+    """The network of ``fast`` in training."""
 
     name = "fast"
+    model: Any  # MagnitudeNetwork
 
     def __init__(
         self,
@@ -79,17 +70,11 @@ class FastPart(SynthesizerPart):
         vae: str | Path | None = None,
     ):
         super().__init__(data, config, objective, vae)
-        if init is not None:
-            self.model = load_part("fast", init)
+        if init is None:
+            statistics = {"mel_mean": data.mean, "mel_deviation": data.deviation}
+            self.model = MagnitudeNetwork(**asdict(size) | statistics)
         else:
-            self.model = MagnitudeNetwork(
-                size.channels,
-                size.hidden,
-                size.layers,
-                size.kernel,
-                mel_mean=data.mean,
-                mel_deviation=data.deviation,
-            )
+            self.model = load_part("fast", init)
         self.network = FastNetwork(self.model)
 
     def with_mel(self, batch: Batch) -> Batch:
@@ -112,13 +97,6 @@ class FastPart(SynthesizerPart):
     def sound(self, batch: Batch) -> torch.Tensor:
         return synthesize(self.model, batch["mel_in"], batch["samples"].shape[-1])
 
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """The losses, besides what every synthesizer is asked."""
-        sums = {"validation_log": 0.0, "validation_root": 0.0}
-        for batch in self.chunks():
-            for name, value in self.losses(batch, self.network(batch)).items():
-                if f"validation_{name}" in sums:
-                    sums[f"validation_{name}"] += len(batch["mel"]) * float(value)
-        own = {name: value / len(self.held_out["mel"]) for name, value in sums.items()}
-        return own | super().validate()
+    def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
+        losses = self.losses(batch, self.network(batch))
+        return {name: losses[name] for name in ("log", "root")} | super().measure(batch)

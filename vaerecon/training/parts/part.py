@@ -1,9 +1,10 @@
-"""What the loop needs to know of the part that it trains, and the data that all parts share."""
+"""The interface between the loop and the part that it trains, and the data of all parts."""
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Data:
-    """Audio to train on and to check with, and what its log-mels are like."""
+    """Audio for training and validation, and the statistics of its log-mels."""
 
     training: Corpus
     validation: Corpus
@@ -40,9 +41,10 @@ class Data:
         progress: bool = True,
     ) -> Data:
         """Read folders of audio; statistics over all values of 256 training crops of a second."""
-        how = {"memory_limit": memory_limit, "progress": progress}
-        training = Corpus(folders, **how)
-        validation = Corpus(folders, part="validation", **how)
+        training, validation = (
+            Corpus(folders, part, memory_limit=memory_limit, progress=progress)
+            for part in ("train", "validation")
+        )
         mels = log_mel(training.batch(256, 16000, np.random.default_rng(seed)), normalize=False)
         mean, deviation = float(mels.mean()), float(mels.std())
         logger.info("log-mel mean %.3f, deviation %.3f nepers", mean, deviation)
@@ -52,29 +54,23 @@ class Data:
 class Sample(NamedTuple):
     """One held-out crop at a checkpoint, to look at and to listen to."""
 
-    mel: torch.Tensor  # [T, 64], nepers: the crop's own
-    mel_made: torch.Tensor  # [T, 64]: what the part makes of it
+    mel: torch.Tensor  # [T, 64], nepers, of the crop
+    mel_made: torch.Tensor  # [T, 64], of the part's output
     samples: torch.Tensor  # [N]: the crop
     samples_made: torch.Tensor  # [N]
 
 
-Batch = dict[str, Any]  # tensors by name, and what else a part's losses want to know of the draw
+Batch = dict[str, Any]  # tensors by name, and other values that a part has drawn
 
 
 class Part(ABC):
-    """A model in training: how batches are drawn, what it is asked to do, how well it does it.
+    """A model in training: how batches are drawn, its losses, its validation.
 
-    Parameters
-    ----------
-    data
-        What to train on.
-    config
-        The loop's settings.
-    objective
-        A dataclass of the part with ``frames``, the mel frames in a crop.
-
-    A part sets :attr:`model` (trained, averaged and saved) and :attr:`network`, a module around it
-    whose ``forward(batch)`` is all that runs in reduced precision and on several GPUs.
+    ``objective`` is a dataclass of the part with ``frames``, the mel frames in a crop. A part sets
+    :attr:`model` (trained, averaged and saved) and :attr:`network`, a module around it whose
+    ``forward(batch)`` is all that runs in reduced precision and on several GPUs. Each part takes
+    ``size``, of a fresh model, and ``init``, weights to start from instead (what
+    :func:`vaerecon.training.weights.load_part` takes).
     """
 
     name: ClassVar[str]
@@ -87,7 +83,7 @@ class Part(ABC):
         self.n_samples = objective.frames * AUDIOLDM_MEL.hop_length
 
     def to(self, device: torch.device) -> None:
-        """Put everything that computes on ``device``, and the held-out crops."""
+        """Move the models and the held-out crops to ``device``."""
         self.device = device
         self.network.to(device)
         crops, rng = self.config.validation_crops, np.random.default_rng(1)
@@ -100,7 +96,7 @@ class Part(ABC):
         return {"samples": self.data.training.batch(size, self.n_samples, rng)}
 
     def with_mel(self, batch: Batch) -> Batch:
-        """The batch with its log-mel ``[B, T, 64]``, a normal tensor that gradients may pass."""
+        """The batch with its log-mel ``[B, T, 64]``, cloned so that gradients can pass."""
         return batch | {"mel": log_mel(batch["samples"], normalize=False).clone()}
 
     @abstractmethod
@@ -112,28 +108,45 @@ class Part(ABC):
 
     @abstractmethod
     def discriminator(self) -> nn.Module:
-        """A fresh one, for what :meth:`real_and_fake` gives."""
+        """A fresh one, for the input that :meth:`real_and_fake` gives."""
 
     @abstractmethod
     def real_and_fake(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """The real thing and the made one, as the discriminator sees them."""
+        """Real and generated input of the discriminator."""
 
     @abstractmethod
+    def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Means over a batch of held-out crops, by name."""
+
+    @abstractmethod
+    def output(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-mels ``[B, T, 64]`` and sounds ``[B, N]`` that the part makes, without a gradient."""
+
+    @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Figures over the held-out crops, with the model's present weights."""
+        """Means over the held-out crops, with the model's present weights."""
+        sums: dict[str, float] = defaultdict(float)
+        for batch in self.chunks():
+            for name, value in self.measure(batch).items():
+                sums[f"validation_{name}"] += len(batch["mel"]) * float(value)
+        return {name: value / len(self.held_out["mel"]) for name, value in sums.items()}
 
-    @abstractmethod
+    @torch.no_grad()
     def samples(self, count: int) -> list[Sample]:
         """The first held-out crops."""
+        batch = {name: value[:count] for name, value in self.held_out.items()}
+        mels, sounds = self.output(batch)
+        crops = zip(batch["mel"], mels, batch["samples"], sounds, strict=True)
+        return [Sample(*crop) for crop in crops]
 
     def finish(self) -> dict[str, Any]:
-        """Complete the trained model; what the record says of it besides."""
+        """Complete the trained model; returns further entries of its record."""
         return {}
 
     def chunks(self) -> list[Batch]:
         """The held-out crops in pieces of the batch size, so that they need no more memory."""
         size = self.config.batch_size
-        parts = {name: value.split(size) for name, value in self.held_out.items()}
         return [
-            dict(zip(parts, values, strict=True)) for values in zip(*parts.values(), strict=True)
+            {name: value[start : start + size] for name, value in self.held_out.items()}
+            for start in range(0, len(self.held_out["mel"]), size)
         ]

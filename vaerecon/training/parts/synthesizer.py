@@ -1,4 +1,4 @@
-"""What the parts that turn a mel into samples have in common: the vocoder and ``fast``."""
+"""Base of the parts that turn a log-mel into samples: the vocoder and ``fast``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import nn
 from vaerecon.mel.front_end import log_mel
 from vaerecon.training.discriminators import SoundDiscriminator
 from vaerecon.training.losses import multi_resolution_stft_loss
-from vaerecon.training.parts.part import Batch, Data, Part, Sample
+from vaerecon.training.parts.part import Batch, Data, Part
 from vaerecon.training.settings import LoopConfig
 from vaerecon.training.weights import load_part
 
@@ -21,27 +21,22 @@ from vaerecon.training.weights import load_part
 class SynthesizerPart(Part):
     """A part whose network makes ``samples`` ``[B, N]`` of ``mel_in`` ``[B, T, 64]``.
 
-    Parameters
-    ----------
-    data, config, objective
-        As for every :class:`vaerecon.training.parts.part.Part`; ``objective.vae_share`` of the
-        batches come with a mel that ``vae`` returned, since that is what a synthesizer gets in use.
-        They are still compared with the true sound: it learns to mend what the VAE blurs.
-    vae
-        What :func:`vaerecon.training.weights.load_part` takes; ``None``: true mels only.
+    A share of the batches, ``objective.vae_share``, has mels that went through ``vae`` (what
+    :func:`vaerecon.training.weights.load_part` takes; None: no such batches), as in use. The loss
+    still compares with the true sound, so the synthesizer learns to correct the VAE's blur.
     """
 
     def __init__(self, data: Data, config: LoopConfig, objective: Any, vae: str | Path | None):
         super().__init__(data, config, objective)
-        self.share = 0.0 if vae is None else objective.vae_share
-        self.vae = load_part("vae", vae).requires_grad_(False) if self.share else None
+        self.share, self.vae = 0.0, None
+        if vae is not None and objective.vae_share:
+            self.share, self.vae = objective.vae_share, load_part("vae", vae).requires_grad_(False)
 
     def to(self, device: torch.device) -> None:
-        if self.vae is not None:
-            self.vae.to(device)
         super().to(device)
         if self.vae is not None:
-            self.held_out["mel_vae"] = self._returned(self.held_out["mel"])
+            self.vae.to(device)
+            self.held_out["mel_vae"] = self._through_vae(self.held_out["mel"])
 
     def draw(self, rng: np.random.Generator) -> Batch:
         through_vae = bool(rng.random() < self.share)
@@ -50,14 +45,15 @@ class SynthesizerPart(Part):
     def with_mel(self, batch: Batch) -> Batch:
         batch = super().with_mel(batch)
         through_vae = batch.get("through_vae", False)
-        return batch | {"mel_in": self._returned(batch["mel"]) if through_vae else batch["mel"]}
+        return batch | {"mel_in": self._through_vae(batch["mel"]) if through_vae else batch["mel"]}
 
     @torch.no_grad()
-    def _returned(self, mel: torch.Tensor) -> torch.Tensor:
-        """What the VAE makes of a mel ``[B, T, 64]``, a batch at a time, ``T`` a multiple of 4."""
+    def _through_vae(self, mel: torch.Tensor) -> torch.Tensor:
+        """A mel ``[B, T, 64]`` encoded and decoded, a batch at a time; ``T`` a multiple of 4."""
+        vae: Any = self.vae
         pieces = [
             # [B, T, 64] -> [B, 1, T, 64] and back
-            self.vae.decode(self.vae.encode(piece[:, None]).latent_dist.mode()).sample[:, 0]
+            vae.decode(vae.encode(piece[:, None]).latent_dist.mode()).sample[:, 0]
             for piece in mel.split(self.config.batch_size)
         ]
         return torch.cat(pieces)
@@ -72,30 +68,16 @@ class SynthesizerPart(Part):
         """Samples ``[B, N]`` from ``mel_in``, without a gradient."""
         return self.network(batch)["samples"].float()
 
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Spectra and mels from true mels, and the mel's error from those of the VAE."""
-        sums = {"validation_stft": 0.0, "validation_mae": 0.0}
-        for batch in self.chunks():
-            made = self.sound(batch)
-            count = len(made)
-            sums["validation_stft"] += count * float(
-                multi_resolution_stft_loss(made, batch["samples"])
-            )
-            mel = log_mel(made, normalize=False)
-            sums["validation_mae"] += count * float(F.l1_loss(mel, batch["mel"]))
-            if "mel_vae" in batch:
-                made = self.sound(batch | {"mel_in": batch["mel_vae"]})
-                mel = log_mel(made, normalize=False)
-                mae = count * float(F.l1_loss(mel, batch["mel"]))
-                sums["validation_mae_vae"] = sums.get("validation_mae_vae", 0.0) + mae
-        return {name: value / len(self.held_out["mel"]) for name, value in sums.items()}
+    def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """STFT loss and log-mel MAE of the sound from true mels, and the MAE from the VAE's."""
+        mel, sound = self.output(batch)
+        stft = multi_resolution_stft_loss(sound, batch["samples"])
+        values = {"stft": stft, "mae": F.l1_loss(mel, batch["mel"])}
+        if "mel_vae" in batch:
+            mel, _ = self.output(batch | {"mel_in": batch["mel_vae"]})
+            values["mae_vae"] = F.l1_loss(mel, batch["mel"])
+        return values
 
-    @torch.no_grad()
-    def samples(self, count: int) -> list[Sample]:
-        batch = {name: value[:count] for name, value in self.held_out.items()}
-        made = self.sound(batch)
-        mel = log_mel(made, normalize=False)
-        return [
-            Sample(*crop) for crop in zip(batch["mel"], mel, batch["samples"], made, strict=True)
-        ]
+    def output(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        sound = self.sound(batch)
+        return log_mel(sound, normalize=False), sound

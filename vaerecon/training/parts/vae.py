@@ -1,16 +1,15 @@
 """Train an ``AutoencoderKL`` in AudioLDM2's layout on log-mels.
 
 The loss is the L1 distance in standard deviations of the log-mel, plus ``kl_weight`` times the KL
-divergence per latent value, plus a little for fine detail whose energy is off: an L1 alone blurs.
-The model takes and returns raw log-mel, as AudioLDM2's does: the standardisation is folded into the
-first and last convolution before training starts.
+divergence per latent value, plus a loss on the energy of fine detail. The model takes and returns
+raw log-mel, as AudioLDM2's does: the first and last convolution contain the standardisation.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from torch import nn
 from vaerecon.models.autoencoder import kl_nats
 from vaerecon.training.discriminators import PatchDiscriminator
 from vaerecon.training.losses import detail_energy_loss
-from vaerecon.training.parts.part import Batch, Data, Part, Sample
+from vaerecon.training.parts.part import Batch, Data, Part
 from vaerecon.training.settings import LoopConfig
 from vaerecon.training.weights import load_part
 
@@ -42,24 +41,20 @@ class VaeObjective:
 
     frames: int = 128  # mel frames in a crop (1.28 s)
     kl_weight: float = 1.3e-3  # per latent value, against the L1 in standard deviations
-    detail_weight: float = (
-        0.02  # of the difference in fine detail's energy, which an L1 alone blurs
-    )
+    detail_weight: float = 0.02  # of the energy of fine detail, which an L1 loss alone blurs
 
 
 def build_vae(size: VaeSize, mean: float, deviation: float) -> AutoencoderKL:
     """A fresh VAE whose first and last convolution contain the standardisation."""
     levels = len(size.block_out_channels)
-    vae = AutoencoderKL(
+    vae: Any = AutoencoderKL(
         in_channels=1,
         out_channels=1,
         latent_channels=8,
         down_block_types=("DownEncoderBlock2D",) * levels,
         up_block_types=("UpDecoderBlock2D",) * levels,
-        block_out_channels=size.block_out_channels,
-        layers_per_block=size.layers_per_block,
-        norm_num_groups=size.norm_num_groups,
         sample_size=1024,
+        **asdict(size),
     )
     with torch.no_grad():
         first, last = vae.encoder.conv_in, vae.decoder.conv_out
@@ -71,21 +66,11 @@ def build_vae(size: VaeSize, mean: float, deviation: float) -> AutoencoderKL:
 
 
 @torch.no_grad()
-def scaling_factor(vae: AutoencoderKL, mels: Iterable[torch.Tensor]) -> float:
+def scaling_factor(vae: Any, mels: Iterable[torch.Tensor]) -> float:
     """1 / the standard deviation of all latent values, by which a UNet's latents are multiplied.
 
-    Parameters
-    ----------
-    vae
-        Its encoder is asked for the mean of the posterior, as
-        :func:`vaerecon.models.autoencoder.encode`.
-    mels
-        Batches ``[B, T, 64]``.
-
-    Returns
-    -------
-    float
-        With 4 digits, because the rest is chance; 1 for latents that do not vary or are not finite.
+    The latents are the posterior means of the batches ``[B, T, 64]``. Rounded to 4 digits; 1 for
+    latents that do not vary or are not finite.
 
     References
     ----------
@@ -99,9 +84,9 @@ def scaling_factor(vae: AutoencoderKL, mels: Iterable[torch.Tensor]) -> float:
 
 
 class VaeNetwork(nn.Module):
-    """Mel to posterior to mel. A frozen encoder is run without keeping what gradients need."""
+    """Mel to posterior to mel. A frozen encoder keeps no activations for gradients."""
 
-    def __init__(self, vae: AutoencoderKL, freeze_encoder: bool):
+    def __init__(self, vae: Any, freeze_encoder: bool):
         super().__init__()
         self.vae, self.freeze_encoder = vae, freeze_encoder
         if freeze_encoder:
@@ -120,21 +105,13 @@ class VaeNetwork(nn.Module):
 class VaePart(Part):
     """The VAE in training.
 
-    Parameters
-    ----------
-    data, config, objective
-        As for every :class:`vaerecon.training.parts.part.Part`.
-    size
-        Of a fresh model.
-    init
-        Start from these weights (:func:`vaerecon.training.weights.load_part`) instead of fresh
-        ones.
-    freeze_encoder
-        Train the decoder only, so that latents keep their meaning: what a diffusion model has
-        learned to make stays valid. ``None``: yes if ``init`` is given, unless it is ``"tiny"``.
+    With ``freeze_encoder`` only the decoder is trained, so that latents keep their meaning and a
+    diffusion model's output stays valid; None: only if ``init`` is given and is not ``"tiny"``.
     """
 
     name = "vae"
+    model: Any  # AutoencoderKL
+    network: VaeNetwork
 
     def __init__(
         self,
@@ -146,9 +123,10 @@ class VaePart(Part):
         freeze_encoder: bool | None = None,
     ):
         super().__init__(data, config, objective)
-        self.model = (
-            build_vae(size, data.mean, data.deviation) if init is None else load_part("vae", init)
-        )
+        if init is None:
+            self.model = build_vae(size, data.mean, data.deviation)
+        else:
+            self.model = load_part("vae", init)
         if freeze_encoder is None:
             freeze_encoder = init is not None and str(init) != "tiny"
         self.network = VaeNetwork(self.model, freeze_encoder)
@@ -159,8 +137,8 @@ class VaePart(Part):
         kl = kl_nats(made["mean"], made["logvar"]).mean()
         detail = detail_energy_loss(made["mel"][:, None], batch["mel"][:, None])
         loss = l1 / self.data.deviation + objective.kl_weight * kl
-        return {"loss": loss + objective.detail_weight * detail, "mae": l1, "kl": kl,
-                "detail": detail}  # fmt: skip
+        loss = loss + objective.detail_weight * detail
+        return {"loss": loss, "mae": l1, "kl": kl, "detail": detail}
 
     def discriminator(self) -> nn.Module:
         return PatchDiscriminator(self.data.mean, self.data.deviation)
@@ -168,34 +146,23 @@ class VaePart(Part):
     def real_and_fake(self, batch: Batch, made: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         return batch["mel"][:, None], made["mel"][:, None]
 
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        mae = kl = 0.0
-        for batch in self.chunks():
-            made = self.network(batch)
-            mae += float((made["mel"] - batch["mel"]).abs().mean(dim=(1, 2)).sum())
-            kl += float(kl_nats(made["mean"], made["logvar"]).sum())
-        count = len(self.held_out["mel"])
-        return {"validation_mae": mae / count, "validation_kl": kl / count}
+    def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
+        made = self.network(batch)
+        kl = kl_nats(made["mean"], made["logvar"]).mean()
+        return {"mae": F.l1_loss(made["mel"], batch["mel"]), "kl": kl}
 
     def finish(self) -> dict[str, Any]:
-        """A trained encoder gets its own scaling factor; a frozen one keeps what it had."""
+        """Measure the scaling factor of a trained encoder; a frozen one keeps its own."""
         trained = not self.network.freeze_encoder
         if trained:
             factor = scaling_factor(self.model, [batch["mel"] for batch in self.chunks()])
             self.model.register_to_config(scaling_factor=factor)
         return {"encoder_trained": trained, "scaling_factor": self.model.config.scaling_factor}
 
-    @torch.no_grad()
-    def samples(self, count: int) -> list[Sample]:
-        """Sound by the kit's Griffin-Lim, which adds the same to each checkpoint."""
+    def output(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Sound by the kit's Griffin-Lim, with one seed for all checkpoints."""
         from vaerecon.methods import get_method
 
-        batch = {name: value[:count] for name, value in self.held_out.items()}
-        made = self.network(batch)["mel"].float()
-        generator = torch.Generator().manual_seed(0)
+        mel, generator = self.network(batch)["mel"].float(), torch.Generator().manual_seed(0)
         synthesize = get_method("griffinlim").function
-        sounds = synthesize(made.cpu(), batch["samples"].shape[1], generator)
-        return [
-            Sample(*crop) for crop in zip(batch["mel"], made, batch["samples"], sounds, strict=True)
-        ]
+        return mel, synthesize(mel.cpu(), batch["samples"].shape[1], generator)

@@ -1,14 +1,15 @@
 """Train a ``SpeechT5HifiGan`` that turns AudioLDM2's log-mel into samples.
 
-The tiny vocoder keeps the class and its contract (``[B, T, 64]`` in, 16 kHz out) and spends its
-arithmetic where a sample costs least: two levels work at the mel's own 100 frames a second, and
-only narrow ones at the higher rates. That is what makes a HiFi-GAN trainable on a CPU.
+The tiny vocoder has the same class, input (``[B, T, 64]``) and output (16 kHz). Two of its levels
+work at the mel's 100 frames a second, and the higher rates have few channels, so that a CPU can
+train it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,36 +51,29 @@ class VocoderObjective:
     stft_weight: float = 1.0
     mel_weight: float = 1.0  # of the front-end's own mel
     scales_weight: float = 0.5  # of mels with shorter and longer windows
-    vae_share: float = 1 / 3  # of the batches, whose mels a VAE returned
+    vae_share: float = 1 / 3  # of the batches, whose mels went through the VAE
 
 
 def build_vocoder(size: VocoderSize, mean: float, deviation: float) -> SpeechT5HifiGan:
     """A fresh vocoder, its first convolution standardising the log-mel.
 
-    The class starts all weights at a deviation of 0.01, made for weight normalisation; here every
-    layer starts so that its output has the deviation of its input, with residual branches small.
+    The class initialises all weights with a deviation of 0.01, meant for weight normalisation; here
+    each layer's output starts with the deviation of its input, with small residual branches.
     """
-    vocoder = SpeechT5HifiGan(
-        SpeechT5HifiGanConfig(
-            model_in_dim=AUDIOLDM_MEL.n_mels,
-            sampling_rate=AUDIOLDM_MEL.sample_rate,
-            upsample_initial_channel=size.upsample_initial_channel,
-            upsample_rates=list(size.upsample_rates),
-            upsample_kernel_sizes=list(size.upsample_kernel_sizes),
-            resblock_kernel_sizes=list(size.resblock_kernel_sizes),
-            resblock_dilation_sizes=[list(d) for d in size.resblock_dilation_sizes],
-            normalize_before=False,
-        )
-    )
+    mel: dict[str, Any] = {"model_in_dim": AUDIOLDM_MEL.n_mels, "normalize_before": False}
+    mel["sampling_rate"] = AUDIOLDM_MEL.sample_rate
+    vocoder: Any = SpeechT5HifiGan(SpeechT5HifiGanConfig(**mel, **asdict(size)))
     with torch.no_grad():
         for layer in vocoder.modules():
             if isinstance(layer, nn.Conv1d):
                 nn.init.kaiming_normal_(layer.weight, a=0.1)
-                nn.init.zeros_(layer.bias)
             elif isinstance(layer, nn.ConvTranspose1d):
                 # each output sample sums kernel / stride taps of every input channel
                 taps = layer.in_channels * layer.kernel_size[0] / layer.stride[0]
                 nn.init.normal_(layer.weight, std=(2.0 / taps) ** 0.5)
+            else:
+                continue
+            if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         for block in vocoder.resblocks:
             for branch_end in block.convs2:
@@ -92,7 +86,7 @@ def build_vocoder(size: VocoderSize, mean: float, deviation: float) -> SpeechT5H
 
 
 class VocoderNetwork(nn.Module):
-    """Mel to samples, without the lag that the model came with, so that it keeps it."""
+    """Mel to samples, shifted by the lag that the model came with: training keeps that lag."""
 
     def __init__(self, vocoder: SpeechT5HifiGan, lag: int):
         super().__init__()
@@ -105,20 +99,10 @@ class VocoderNetwork(nn.Module):
 
 
 class VocoderPart(SynthesizerPart):
-    """The vocoder in training.
-
-    Parameters
-    ----------
-    data, config, objective, vae
-        As for every :class:`vaerecon.training.parts.synthesizer.SynthesizerPart`.
-    size
-        Of a fresh model.
-    init
-        Start from these weights (:func:`vaerecon.training.weights.load_part`) instead of fresh
-        ones.
-    """
+    """The vocoder in training."""
 
     name = "vocoder"
+    model: SpeechT5HifiGan
 
     def __init__(
         self,
@@ -131,11 +115,10 @@ class VocoderPart(SynthesizerPart):
     ):
         super().__init__(data, config, objective, vae)
         if init is None:
-            self.model, lag = build_vocoder(size, data.mean, data.deviation), 0
+            self.model = build_vocoder(size, data.mean, data.deviation)
         else:
             self.model = load_part("vocoder", init)
-            lag = measure_lag(self.model)
-        self.network = VocoderNetwork(self.model, lag)
+        self.network = VocoderNetwork(self.model, 0 if init is None else measure_lag(self.model))
 
     def losses(self, batch: Batch, made: Batch) -> dict[str, torch.Tensor]:
         objective, samples = self.objective, batch["samples"]
