@@ -8,10 +8,10 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import plain_methods as plain
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import plain_methods as plain
 
 from vaerecon.audio.clip import load_audio
 from vaerecon.audio.samples import normalize_level

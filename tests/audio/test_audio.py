@@ -8,8 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -17,41 +16,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import write_flac
+from helpers.sounds import ffmpeg, noise, sine, write_flac
+from helpers.system import unprivileged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vaerecon.audio.clip import SAMPLE_RATE, Clip, load_audio, stream_audio, write_wav
 from vaerecon.audio.decoding import find_ffmpeg
 from vaerecon.audio.joined_files import find_mp3_streams
-
-
-def sine(seconds: float, rate: int, hz: float = 440.0, phase: float = 0.7) -> np.ndarray:
-    """A sine of amplitude 0.5, ``[N]`` float64."""
-    return 0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate + phase)
-
-
-def noise(n: int, seed: int = 0) -> np.ndarray:
-    """White noise of deviation 0.1, ``[n]`` float64."""
-    return 0.1 * np.random.default_rng(seed).standard_normal(n)
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    command = [find_ffmpeg(), "-nostdin", "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True)
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """File permissions bind root to nothing, so step down to another user."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture

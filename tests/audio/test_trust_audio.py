@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from helpers.checkpoints import save_small
+from helpers.in_process import run
+from helpers.system import unprivileged
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from in_process import run
-from test_audio import unprivileged
-from test_checkpoints import save_small
 
 from vaerecon.audio.clip import Clip, load_audio, write_wav
 from vaerecon.cli.main import METRIC_NAMES

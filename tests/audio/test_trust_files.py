@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import make_sound
-from in_process import run
-from test_audio import ffmpeg, noise, sine
+from helpers.in_process import run
+from helpers.sounds import ffmpeg, make_sound, noise, sine
 
 import vaerecon as vr
 import vaerecon.lab.setup

@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pytest
 import soundfile as sf
-from in_process import run
+from helpers.in_process import run
 
 from vaerecon.bundled import DEMO_CLIP, demo_clips
 from vaerecon.cli.main import METRIC_NAMES

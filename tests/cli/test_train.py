@@ -10,9 +10,9 @@ import sys
 
 import pytest
 import torch
-from conftest import write_flac
-from hub_server import serve
-from training_parts import VAE_SIZE, write_sounds
+from helpers.hub_server import serve
+from helpers.sounds import write_flac
+from helpers.training_parts import VAE_SIZE, write_sounds
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from vaerecon.cli.train import train

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import need
-from html_checks import loads_from_elsewhere, machine_paths
+from helpers.html_checks import loads_from_elsewhere, machine_paths
+from helpers.installed import need
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.iorw import load_notebook_node

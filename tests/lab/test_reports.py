@@ -18,7 +18,7 @@ import nbformat
 import numpy as np
 import pytest
 import soundfile as sf
-from html_checks import loads_from_elsewhere, machine_paths
+from helpers.html_checks import loads_from_elsewhere, machine_paths
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from vaerecon.lab.reports.baselines import (

@@ -6,7 +6,6 @@ The hub tests run the client in a process of its own, because it reads ``HF_ENDP
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import shutil
@@ -17,18 +16,24 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import AutoencoderKL
-from hub_server import serve
-from safetensors.torch import load_file, save_file
-from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+from helpers.checkpoints import (
+    VAE_FILE,
+    VOCODER_FILE,
+    Canary,
+    edit_config,
+    edit_weights,
+    run_client,
+    save_models,
+    save_small,
+)
+from helpers.hub_server import serve
+from safetensors.torch import load_file
 
 from vaerecon.models import checkpoints
 from vaerecon.models.autoencoder import encode
 from vaerecon.models.checkpoints import VARIANTS, Checkpoint, check_source, load
 from vaerecon.models.fast_vocoder import MagnitudeNetwork
 
-VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
-VOCODER_FILE = "vocoder/model.safetensors"
 WANTED = {"vae/config.json", "vocoder/config.json", VAE_FILE, VOCODER_FILE}
 UNWANTED = [  # the rest of an AudioLDM2 repository, pickled duplicates of the wanted parts too
     "README.md",
@@ -57,43 +62,6 @@ UNWANTED = [  # the rest of an AudioLDM2 repository, pickled duplicates of the w
     "vocoder/model.fp16.safetensors",
     "vocoder/pytorch_model.bin",
 ]
-
-
-def save_models(folder: Path, vae: dict, vocoder: dict, seed: int = 0) -> Path:
-    """Random models of AudioLDM2's layout in ``folder``, as the libraries save them."""
-    torch.manual_seed(seed)
-    shared = {
-        "in_channels": 1,
-        "out_channels": 1,
-        "latent_channels": 8,
-        "down_block_types": ("DownEncoderBlock2D",) * 3,
-        "up_block_types": ("UpDecoderBlock2D",) * 3,
-    }
-    AutoencoderKL(**shared | vae).save_pretrained(folder / "vae")
-    shared = {
-        "model_in_dim": 64,
-        "upsample_rates": [5, 4, 2, 2, 2],
-        "upsample_kernel_sizes": [16, 16, 8, 4, 4],
-        "normalize_before": False,
-    }
-    config = SpeechT5HifiGanConfig(**shared | vocoder)
-    SpeechT5HifiGan(config).save_pretrained(folder / "vocoder")
-    return folder
-
-
-def save_small(folder: Path, vae: dict | None = None, vocoder: dict | None = None, seed: int = 0):
-    small = {"block_out_channels": (8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4}
-    return save_models(
-        folder, small | (vae or {}), {"upsample_initial_channel": 32} | (vocoder or {}), seed
-    )
-
-
-def edit_config(path: Path, **changes) -> None:
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
-def edit_weights(path: Path, change) -> None:
-    save_file(change(load_file(path)), path, metadata={"format": "pt"})
 
 
 @pytest.fixture(scope="module")
@@ -221,16 +189,6 @@ def test_damaged_config_is_refused(folder, text):
     (folder / "vae/config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ValueError, match=r"^mine: vae/config.json: "):
         load(folder)
-
-
-class Canary:
-    """Unpickling it makes a file."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize(
@@ -453,55 +411,6 @@ def test_cuda_without_cuda(original):
 
 
 # --- the hub ---------------------------------------------------------------------------------
-
-CLIENT = """
-import json, sys
-from vaerecon.models import checkpoints
-
-results = {}
-for name, source, options in json.loads(sys.stdin.read()):
-    try:
-        loaded = checkpoints.load(source, **options)
-    except (ValueError, OSError) as error:
-        results[name] = {"error": type(error).__name__, "message": str(error)}
-        continue
-    from vaerecon.models.autoencoder import decode, encode
-    from vaerecon.models.vocoder import vocode
-    import torch
-    mel = torch.full((1, 48, 64), -5.0)
-    latent = encode(loaded.vae, mel)
-    results[name] = {
-        "variant": loaded.variant, "source": loaded.source, "revision": loaded.revision,
-        "licence": loaded.licence,
-        "parameters": [
-            sum(p.numel() for p in model.parameters()) for model in (loaded.vae, loaded.vocoder)
-        ],
-        "latent": list(latent.shape), "latent_sum": float(latent.double().sum()),
-        "mel": list(decode(loaded.vae, latent).shape),
-        "samples": list(vocode(loaded.vocoder, mel).shape),
-        "fast": loaded.fast and sorted(path.name for path in loaded.fast.iterdir()),
-    }
-results["models"] = checkpoints.describe()
-print(json.dumps(results))
-"""
-
-
-def run_client(cases: list[tuple[str, str, dict]], home: Path, **environment: str) -> dict:
-    """Load the cases in a fresh process with only this environment about hubs; what came of it."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
-    done = subprocess.run(
-        [sys.executable, "-c", CLIENT],
-        input=json.dumps(cases),
-        env=clean | {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
-    results["stderr"] = done.stderr
-    return results
 
 
 def add_unwanted(folder: Path) -> Path:

@@ -18,11 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hub_server import serve
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
-from test_checkpoints import (
+from helpers.checkpoints import (
     VAE_FILE,
     VOCODER_FILE,
     Canary,
@@ -31,6 +27,10 @@ from test_checkpoints import (
     run_client,
     save_small,
 )
+from helpers.hub_server import serve
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from vaerecon.models.checkpoints import check_source, load
 from vaerecon.pipeline.pipeline import ReconstructionPipeline

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import make_sound
+from helpers.sounds import make_sound
 
 from vaerecon.audio.buffers import FileTrack, MemoryTrack
 from vaerecon.audio.clip import Clip, load_audio, stream_audio, wav_header, write_wav

@@ -17,10 +17,9 @@ import accelerate
 import pytest
 import torch
 from diffusers import AudioLDM2Pipeline
-from hub_server import serve
+from helpers.checkpoints import VAE_FILE, save_small, small_network
+from helpers.hub_server import serve
 from safetensors.torch import load_file
-from test_checkpoints import VAE_FILE, save_small
-from test_fast_vocoder import small_network
 
 import vaerecon as vr
 from vaerecon import methods, metrics

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import make_sound, run_as_user
+from helpers.sounds import make_sound
+from helpers.system import run_as_user
 
 import vaerecon as vr
 from vaerecon import metrics
@@ -224,7 +225,7 @@ ORDERS = """
 import itertools, sys
 import torch
 sys.path.insert(0, sys.argv[1])
-from conftest import make_sound
+from helpers.sounds import make_sound
 from vaerecon.metrics.scores import METRICS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 

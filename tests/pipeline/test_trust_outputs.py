@@ -13,18 +13,16 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import pytest
 import soundfile as sf
+from helpers.system import small_disk
+from helpers.zygote import Zygote
 from nbformat.v4 import new_code_cell, new_notebook
-from zygote import Zygote
 
 from vaerecon.cli.main import cli
 from vaerecon.utils import files as outputs
@@ -205,19 +203,6 @@ def stop(number: int, frame: object) -> None:
 
 
 # --- a full disk, a read-only one ----------------------------------------------------------------
-
-
-@contextmanager
-def small_disk(folder: Path, options: str):
-    """A tmpfs, where mounting is permitted: root in a container often may, others may not."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("needs the right to mount (root), as .ci/run has")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 FULL = ["song.wav", "--output-dir", "disk/out", *QUICK]

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import make_sound, write_flac
-from training_parts import write_sounds
+from helpers.sounds import make_sound, write_flac
+from helpers.training_parts import write_sounds
 
 from vaerecon.audio.decoding import find_ffmpeg
 from vaerecon.training.data.augmentation import NO_AUGMENTATION, Augmentation, bell_db, colour

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_sound
-from training_parts import OPTIONS, VAE_SIZE, assert_same_end, run, write_sounds
+from helpers.sounds import make_sound
+from helpers.training_parts import OPTIONS, VAE_SIZE, assert_same_end, run, write_sounds
 
 from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import METRICS
@@ -51,7 +51,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from training_parts import TrainingLoop, run
+from helpers.training_parts import TrainingLoop, run
 
 real = TrainingLoop._one_step
 
@@ -201,7 +201,7 @@ def test_reduced_precision_trains(data, tmp_path):
     """In a process of its own: accelerate keeps one precision for all that a process trains."""
     code = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
-        "from training_parts import run, write_sounds\n"
+        "from helpers.training_parts import run, write_sounds\n"
         "out = Path(sys.argv[2]); (out / 'data').mkdir()\n"
         "state = run('vocoder', [write_sounds(out / 'data')], out / 'run', 2, precision='bf16',\n"
         "            adversarial_from=1)\n"
