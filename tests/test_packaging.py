@@ -325,7 +325,7 @@ def test_what_is_imported_is_declared(folder, extras):
     offers = {"visqol": ["visqol-python"], **metadata.packages_distributions()}
     own = [ROOT / "vaerecon/lab", ROOT / "vaerecon/training"] if folder == "vaerecon" else []
     files = [p for p in (ROOT / folder).rglob("*.py") if not set(own) & set(p.parents)]
-    local = {path.stem for path in files} | {"benchmarks", "tools"}  # conftest and its like
+    local = {path.stem for path in files} | {"benchmarks", "tools", "helpers"}
     for path in files:
         for name in imported(path) - local:
             brings = {canonicalize_name(package) for package in offers.get(name, [name])}

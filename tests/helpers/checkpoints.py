@@ -13,6 +13,7 @@ from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
+from helpers.system import LIMIT
 from vaerecon.models.fast_vocoder import MagnitudeNetwork
 
 VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
@@ -112,7 +113,7 @@ def run_client(cases: list[tuple[str, str, dict]], home: Path, **environment: st
         env=clean | {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | environment,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LIMIT,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -1,15 +1,36 @@
-"""Processes, rights and disks as the tests need them."""
+"""Processes, time, rights and disks as the tests need them."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+
+_began = time.perf_counter()
+import torch  # noqa: E402, F401 (timed)
+
+# How long this machine takes, as busy as it is, for what every process of these tests does.
+# On two quiet cores 2 s; a file system that is read for the first time counts too.
+UNIT = max(2.0, time.perf_counter() - _began)
+LIMIT = 150 * UNIT  # s, for what takes a few units: reached only by what hangs
+
+T = TypeVar("T")
+
+
+def wait_for(condition: Callable[[], T], limit: float = LIMIT) -> T:
+    """Ask again and again until the answer is true; that answer."""
+    until = time.monotonic() + limit
+    while not (found := condition()):
+        assert time.monotonic() < until, f"waited {limit:.0f} s in vain"
+        time.sleep(0.01)
+    return found
 
 
 def run_as_user(command: list, variable: str | None = None, **options):
@@ -19,7 +40,7 @@ def run_as_user(command: list, variable: str | None = None, **options):
     env = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
     env |= {variable: "1"} if variable else {}
     return subprocess.run([*map(str, command)], env=env, capture_output=True, text=True,
-                          timeout=600, **options)  # fmt: skip
+                          timeout=LIMIT, **options)  # fmt: skip
 
 
 @contextmanager
