@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from helpers import process_watch
 from helpers.installed import need
 from helpers.sounds import make_sound
 
@@ -18,7 +19,31 @@ SKIPPED = "Skipped: needs "
 @pytest.hookimpl(tryfirst=True)  # before the fixtures, which may need it too
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked ``needs("name", ...)`` where one of the names is not installed."""
+    process_watch.started.clear()
     need(*(name for mark in item.iter_markers("needs") for name in mark.args))
+
+
+process_watch.watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> Iterator[None]:
+    """See :func:`helpers.process_watch.note_fixture`."""
+    before = len(process_watch.started)
+    result = yield
+    what = process_watch.started[before:]
+    process_watch.note_fixture(fixturedef.baseid, fixturedef.argname, what)
+    return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that starts a process without the mark ``process``: `make quick` trusts it."""
+    result = yield
+    what = process_watch.starts_of(item.nodeid, item.fixturenames)
+    if what and item.get_closest_marker("process") is None:
+        pytest.fail(f"starts a process, but is not marked `process`: {what[0]}")
+    return result
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

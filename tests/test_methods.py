@@ -251,6 +251,7 @@ def test_the_original_says_how_long_a_ceiling_is(tiny, mel, original):
     assert tiny.synthesize(mel, "oracle_magnitude", original=original).shape == (SHORT,)
 
 
+@pytest.mark.process
 def test_choosing_methods_does_not_import_torch():
     code = (
         "import sys; from vaerecon.methods import select_methods; select_methods('all');"

@@ -114,6 +114,7 @@ def check_refused(done, folder: Path, before: list[str], message: str) -> None:
 
 
 @pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.process
 def test_what_is_no_sound_is_refused_in_one_line_and_nothing_is_written(tmp_path, model, case):
     name, data, message = REFUSED[case]
     (tmp_path / name).write_bytes(data)
@@ -236,6 +237,7 @@ def test_names_that_look_like_options(tmp_path, model, name):
     check_result(tmp_path / "out", 4000)
 
 
+@pytest.mark.process
 def test_a_pipe_of_another_encoding_gets_its_output(tmp_path, model):
     """Windows writes cp1252 into a pipe, which has no arrows; nor have some logs."""
     (tmp_path / "音.wav").write_bytes(wave(noise(4000)))
@@ -252,6 +254,7 @@ def test_a_pipe_of_another_encoding_gets_its_output(tmp_path, model):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from Linux")
+@pytest.mark.process
 def test_ten_seconds_of_three_hours_take_the_memory_of_ten_seconds(tmp_path, model):
     """Through the whole command, whose libraries alone take 500 MB: the difference is what counts.
 
@@ -419,6 +422,7 @@ REAL: dict[str, Callable[[Path], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", REAL)
+@pytest.mark.process
 def test_the_same_from_a_shell(tmp_path, case):
     args = REAL[case](tmp_path / "a.wav")
     command = [sys.executable, "-m", "vaerecon", *args, "--output-dir", "out"]

@@ -45,6 +45,7 @@ def test_metric_names_are_those_of_the_metrics_module():
     assert set(SHOWN_METRICS) <= set(METRICS)
 
 
+@pytest.mark.process
 def test_reconstruct_writes_the_files_of_the_design(tmp_path, song):
     done = vaerecon("reconstruct", song, "--output-dir", "out", *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -58,6 +59,7 @@ def test_reconstruct_writes_the_files_of_the_design(tmp_path, song):
     assert METRICS["snr_db"].caveat in " ".join(done.stdout.split())
 
 
+@pytest.mark.process
 def test_the_spelling_of_the_original_guide(tmp_path, song):
     done = vaerecon(
         song, "--model", "tiny", "--max_length", "0.5", "--output_dir", "out", *QUICK, cwd=tmp_path
@@ -68,6 +70,7 @@ def test_the_spelling_of_the_original_guide(tmp_path, song):
     assert analysis["model"]["variant"] == "tiny"
 
 
+@pytest.mark.process
 def test_without_a_clip_the_bundled_one_and_without_a_folder_a_new_one(tmp_path):
     done = vaerecon("reconstruct", "--max-length", "0.5", *QUICK, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -77,6 +80,7 @@ def test_without_a_clip_the_bundled_one_and_without_a_folder_a_new_one(tmp_path)
     assert len(demo_clips()) == 3
 
 
+@pytest.mark.process
 def test_the_same_seed_writes_the_same_sound(tmp_path, song):
     for folder in ("a", "b"):
         args = ["--methods", "griffinlim", *QUICK[:2]]
@@ -86,6 +90,7 @@ def test_the_same_seed_writes_the_same_sound(tmp_path, song):
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.process
 def test_models_says_where_each_is_for_and_its_licence(tmp_path):
     done = vaerecon("models", cwd=tmp_path)
     assert done.returncode == 0
@@ -144,6 +149,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
+@pytest.mark.process
 def test_bad_input_is_one_line_status_2_and_nothing_written(tmp_path, song, case):
     (tmp_path / "notes.txt").write_text("not a sound\n")
     before = sorted(p.name for p in tmp_path.iterdir())
@@ -157,6 +163,7 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(tmp_path, song, case
 
 
 @pytest.mark.parametrize("command", [[], ["report", "--output", "page.html"]])
+@pytest.mark.process
 def test_without_a_network_there_is_one_line_soon(tmp_path, song, command):
     """Not the client's 22 lines, nor its 25 s, in which it tries again."""
     with socket.socket() as taken:
@@ -179,6 +186,7 @@ def test_without_a_network_there_is_one_line_soon(tmp_path, song, command):
 
 
 @pytest.mark.parametrize("args", [["--help"], ["nosuch.wav"], ["SONG", "--model", "musik"]])
+@pytest.mark.process
 def test_help_and_errors_do_not_load_torch(tmp_path, song, args):
     code = (
         "import sys; from vaerecon.cli.main import main; sys.argv = ['vaerecon', *sys.argv[1:]]\n"

@@ -100,6 +100,7 @@ def test_all_trains_all_within_its_minutes(folder, tmp_path, command):
 
 
 @pytest.mark.parametrize("variant", ["music", "speech", "large"])
+@pytest.mark.process
 def test_init_fetches_a_variant_and_what_is_trained_loads(variant, folder, tmp_path):
     """From a hub on the loopback, in AudioLDM2's layout, at a small size: the VAE, then all."""
     served, output, source = tmp_path / "served", tmp_path / "out", VARIANTS[variant].source
@@ -181,6 +182,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
+@pytest.mark.process
 def test_bad_input_is_one_line_status_2_and_nothing_written(case, folder, tmp_path):
     (tmp_path / "notes.txt").write_text("not a folder\n")
     args, message = BAD[case]
@@ -192,6 +194,7 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(case, folder, tmp_pa
     assert done.stdout.strip() == "False"  # torch was not needed to say so
 
 
+@pytest.mark.process
 def test_crops_that_cannot_be_read_end_a_training_in_one_line(folder, tmp_path):
     """On disk, because there the header is believed: two seconds are called forty."""
     shutil.copytree(folder, tmp_path / "data")
@@ -216,6 +219,7 @@ def test_an_output_within_the_data_is_refused(part, folder, command):
     assert not output.exists()
 
 
+@pytest.mark.process
 def test_help_is_quick_and_says_what_the_defaults_are(tmp_path):
     done = vaerecon("train", "vocoder", "--help", cwd=tmp_path)
     assert done.returncode == 0

@@ -110,6 +110,7 @@ def wait_for(condition, timeout: float = 300):
 # --- the table ------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_the_table_says_what_the_pipeline_says_of_each_clip(tiny, folder, table):
     assert list(table["file"].unique()) == [
         "broken.wav",
@@ -149,6 +150,7 @@ def test_a_bad_file_is_one_row_with_its_reason(folder, table):
     assert len(table) == 4 * N_CLIPS + 1
 
 
+@pytest.mark.process
 def test_only_through_the_vae(folder, table):
     short = vr.compare(folder, workers=1, without_vae=False, **QUICK)
     assert_same_numbers(short, table[table["through_vae"].fillna(True)].reset_index(drop=True))
@@ -168,6 +170,7 @@ def test_means_are_over_the_clips_that_have_a_value(table):
     assert means.loc[(True, "silence"), ("si_sdr_db", "count")] == 0
 
 
+@pytest.mark.process
 def test_two_processes_give_the_same_bits_and_the_file_holds_them(folder, table, tmp_path):
     """Other workers, other batches, and the clips named in the reverse order."""
     files = [folder / name for name in reversed(list(table["file"].unique()))]
@@ -185,6 +188,7 @@ def test_two_processes_give_the_same_bits_and_the_file_holds_them(folder, table,
 
 @pytest.mark.needs("visqol")
 @pytest.mark.parametrize("variable", [None, "NUMBA_NUM_THREADS"])
+@pytest.mark.process
 def test_one_process_and_two_give_the_same_bits_with_every_metric(variable, tmp_path):
     """As a user runs it. ViSQOL starts threads, which once changed what torch computed next."""
     (tmp_path / "clips").mkdir()
@@ -344,6 +348,7 @@ def test_a_method_that_worker_processes_do_not_know(folder):
 # --- the command ----------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_the_command_prints_means_and_failures(folder, tmp_path, table):
     done = run(folder, "--output", "t.csv", "--workers", "1", *QUICK_OPTIONS, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -360,6 +365,7 @@ def test_the_command_prints_means_and_failures(folder, tmp_path, table):
     assert "Traceback" not in again.stderr
 
 
+@pytest.mark.process
 def test_status_1_if_nothing_could_be_measured(folder, tmp_path):
     done = run(folder / "broken.wav", "--output", "t.parquet", *QUICK_OPTIONS, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
@@ -371,6 +377,8 @@ def test_status_1_if_nothing_could_be_measured(folder, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_run_that_is_ended_at_a_random_moment_goes_on(folder, table, tmp_path, number):
     output = tmp_path / "t.parquet"
     process = start(folder, "--output", output, "--workers", "2", *QUICK_OPTIONS, cwd=tmp_path)
@@ -493,6 +501,8 @@ def test_a_kill_before_anything_was_written(unfinished):
     assert len(found) == 8
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_write_that_was_cut_short_by_a_kill_is_undone(unfinished):
     """Half of a transaction is in the database, and SQLite's own journal tells how to undo it."""
     path = journal_path(unfinished)
@@ -529,6 +539,8 @@ def test_a_journal_of_nothing_is_deleted(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_full_disk_stops_the_run_and_it_goes_on_when_there_is_room(folder, table, tmp_path):
     disk = tmp_path / "disk"
     with small_disk(disk, "size=160k"):
@@ -553,6 +565,8 @@ def numbered(start: int, stop: int) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.process
+@pytest.mark.fault
 def test_an_item_that_kills_its_process_is_given_up_and_no_other(tmp_path, width):
     (tmp_path / "first try").touch()
     once = f"once {tmp_path / 'first try'}"
@@ -566,6 +580,7 @@ def test_an_item_that_kills_its_process_is_given_up_and_no_other(tmp_path, width
     assert done == sorted(name.upper() for name in [*numbered(0, 12), once])
 
 
+@pytest.mark.process
 def test_an_error_of_the_function_ends_the_run():
     with Processes(2) as team, pytest.raises(RuntimeError, match="an error of the function"):
         list(run_batches(team, work, [["raise"], numbered(0, 3)], ready))
@@ -573,11 +588,15 @@ def test_an_error_of_the_function_ends_the_run():
         list(run_batches(team, work, [["raise"]], ready))
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_processes_that_cannot_even_begin_are_not_started_for_ever():
     with Processes(2) as team, pytest.raises(OSError, match="died before it had any clip"):
         team.start(die)
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_leaving_in_a_hurry_does_not_wait_for_what_runs():
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), Processes(1) as team:
@@ -587,6 +606,8 @@ def test_leaving_in_a_hurry_does_not_wait_for_what_runs():
     assert time.monotonic() - started < 200
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_worker_that_is_killed_in_mid_run_costs_nothing(folder, table, tmp_path):
     output = tmp_path / "t.parquet"
     process = start(folder, "--output", output, "--workers", "2", *QUICK_OPTIONS, cwd=tmp_path)
@@ -637,6 +658,8 @@ def cluster(tmp_path):
 
 
 @pytest.mark.needs("distributed")
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_dask_cluster_that_loses_a_worker_in_mid_run(cluster, folder, table, tmp_path):
     address, members = cluster
     output = tmp_path / "t.parquet"

@@ -31,7 +31,7 @@ CHECKS = {check.name: check for check in read_checks(ROOT / "notebooks")}
 # a number that moves by less can be rounding: see the tolerances in tests/baselines
 MOVED = 1e-3
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", params=CHECKS)

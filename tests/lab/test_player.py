@@ -396,6 +396,7 @@ def test_rows_are_appended_whole_after_whatever_an_editor_left(tmp_path):
 
 
 @pytest.mark.needs("node")
+@pytest.mark.process
 def test_the_script_parses_and_exports_render(tmp_path):
     module = tmp_path / "player.mjs"
     shutil.copy(FOLDER / "player.js", module)

@@ -527,6 +527,7 @@ def visited(tmp_path_factory):
     shutil.rmtree(root)  # pytest would keep the last three
 
 
+@pytest.mark.process
 def test_a_variant_comes_from_its_repository(visited):
     result = visited.results["music"]
     parts = load(visited.root / "music")
@@ -547,6 +548,7 @@ def test_a_variant_comes_from_its_repository(visited):
     assert "weights are cc-by-nc-sa-4.0, not for commercial use" in visited.results["stderr"]
 
 
+@pytest.mark.process
 def test_nothing_but_the_four_files_is_asked_for(visited):
     """And of a repository that is none of the variants, whether it has a network of its own."""
     assert set(visited.hub.files_asked("cvssp/audioldm2-music")) == WANTED
@@ -555,6 +557,7 @@ def test_nothing_but_the_four_files_is_asked_for(visited):
     assert len(fetched) == len(set(fetched))  # and each only once
 
 
+@pytest.mark.process
 def test_a_repository_s_own_network_comes_with_it(visited):
     assert visited.results["v1"]["fast"] is None
     files = ["config.json", "diffusion_pytorch_model.safetensors"]
@@ -564,6 +567,7 @@ def test_a_repository_s_own_network_comes_with_it(visited):
 
 
 @pytest.mark.parametrize("case", ["sharded", "half", "guarded"])
+@pytest.mark.process
 def test_shards_a_variant_and_a_token_give_the_same_model(visited, case):
     assert visited.results[case]["latent_sum"] == visited.results["v1"]["latent_sum"]
     fetched = {path.split("/", 5)[5] for method, path in visited.hub.log
@@ -573,6 +577,7 @@ def test_shards_a_variant_and_a_token_give_the_same_model(visited, case):
     assert (len(weights) > 2) == (case == "sharded")
 
 
+@pytest.mark.process
 def test_the_log_would_show_more(visited, tmp_path):
     """A client that wants the whole repository is served it, and the log says so."""
     script = (
@@ -589,6 +594,7 @@ def test_the_log_would_show_more(visited, tmp_path):
     assert set(visited.hub.files_asked("someone/whole")) == WANTED | set(UNWANTED) | {"api"}
 
 
+@pytest.mark.process
 def test_revisions_are_honoured(visited):
     v1, main, commit = (visited.results[name] for name in ("v1", "main", "commit"))
     assert v1["revision"] == commit["revision"] == visited.commits["first"]
@@ -598,17 +604,20 @@ def test_revisions_are_honoured(visited):
     assert main["licence"] is None
 
 
+@pytest.mark.process
 def test_server_errors_are_tried_again(visited):
     assert visited.hub.failures["someone/flaky"] == 0
     assert visited.results["flaky"]["latent_sum"] == visited.results["v1"]["latent_sum"]
 
 
+@pytest.mark.process
 def test_misfit_costs_no_weights(visited):
     assert "model_in_dim is 80, expected 64" in visited.results["misfit"]["message"]
     asked = set(visited.hub.files_asked("someone/misfit"))
     assert asked == {"vae/config.json", "vocoder/config.json"}
 
 
+@pytest.mark.process
 def test_pickle_on_a_hub_is_not_fetched(visited):
     assert "a pickle can run code" in visited.results["pickled"]["message"]
     fetched = [path for method, path in visited.hub.log if method == "GET" and "pickled" in path]
@@ -627,6 +636,7 @@ def test_pickle_on_a_hub_is_not_fetched(visited):
         ("local only", "OSError", "not in the cache; connect once, set HF_ENDPOINT to a mirror"),
     ],
 )
+@pytest.mark.process
 def test_refusals_of_a_hub_in_one_line(visited, case, error, message):
     result = visited.results[case]
     assert result["error"] == error
@@ -634,6 +644,7 @@ def test_refusals_of_a_hub_in_one_line(visited, case, error, message):
     assert "\n" not in result["message"]
 
 
+@pytest.mark.process
 def test_what_is_cached_is_listed(visited):
     cached = {row[0]: row for row in visited.results["models"]}
     size = sum((visited.root / "music" / name).stat().st_size for name in WANTED) / 1e6
@@ -643,6 +654,7 @@ def test_what_is_cached_is_listed(visited):
     assert cached["speech"][4] == "none"
 
 
+@pytest.mark.process
 def test_second_load_needs_no_hub(visited):
     asked = len(visited.hub.log)
     cases = [("v1", "someone/small", {"revision": "v1"}), ("uncached", "speech", {})]
@@ -654,6 +666,7 @@ def test_second_load_needs_no_hub(visited):
     assert "not in the cache; connect once" in offline["uncached"]["message"]
 
 
+@pytest.mark.process
 def test_cached_copy_serves_when_the_hub_is_gone(visited):
     with serve() as hub:
         url = hub.url  # nobody listens there any more
@@ -661,6 +674,7 @@ def test_cached_copy_serves_when_the_hub_is_gone(visited):
     assert gone["main"] == visited.results["main"]
 
 
+@pytest.mark.process
 def test_listing_and_checking_load_no_torch():
     script = (
         "import sys; from vaerecon.models import checkpoints; checkpoints.describe(); "

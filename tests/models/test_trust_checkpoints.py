@@ -399,6 +399,8 @@ def faults(tmp_path_factory):
     shutil.rmtree(root)
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_cut_connection_is_resumed_where_it_was_cut(faults):
     assert "error" not in faults.results["cut"]["cut"]
     first, second = (
@@ -422,6 +424,8 @@ def test_a_cut_connection_is_resumed_where_it_was_cut(faults):
         ("full", "OSError", "No space left on device); free some, or set HF_HOME to a folder on"),
     ],
 )
+@pytest.mark.process
+@pytest.mark.fault
 def test_what_failed_is_said_in_one_line_with_what_to_do(faults, case, error, message):
     if case not in faults.results:
         pytest.skip("needs the right to mount a small disk (root), as .ci/run has")
@@ -432,5 +436,7 @@ def test_what_failed_is_said_in_one_line_with_what_to_do(faults, case, error, me
     assert "Traceback" not in faults.results[case]["stderr"]
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_commit_of_a_hostile_hub_leads_nowhere(faults):
     assert not [path for path in faults.root.rglob("*") if path.name == "evil"]

@@ -386,6 +386,7 @@ print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.process
 def test_memory_does_not_grow_with_the_clip(tmp_path):
     """All stages, by the smallest models, over one minute and six.
 
@@ -407,6 +408,8 @@ def test_memory_does_not_grow_with_the_clip(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.process
+@pytest.mark.fault
 def test_an_interrupt_in_mid_run_leaves_nothing(tmp_path, sound_path, number):
     code = (
         "import sys, signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"

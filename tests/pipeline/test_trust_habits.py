@@ -323,6 +323,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.process
 def test_diffusers_own_loader_works_or_says_what_does(pipe, tmp_path):
     """With the trust that it asks for; a process of its own, since it keeps code in a cache."""
     pipe.save_pretrained(tmp_path / "saved")
@@ -372,6 +373,7 @@ assert again.fast_folder is not None, "no fast/"
 
 
 @pytest.mark.parametrize("how", ["push_to_hub", "save_pretrained"])
+@pytest.mark.process
 def test_what_is_pushed_has_fast_and_loads_from_the_hub(checkpoint, tmp_path, how):
     with serve() as hub:
         hub.uploads = tmp_path / "uploads"

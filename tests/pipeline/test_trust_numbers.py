@@ -248,6 +248,7 @@ assert torch.get_num_threads() == threads
 
 @pytest.mark.needs("visqol")
 @pytest.mark.parametrize("name", [None, "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"])
+@pytest.mark.process
 def test_the_order_and_company_of_methods_change_no_bit(name):
     """Alone, in any order, and beside the others, in a new process: ViSQOL starts threads there."""
     done = run_as_user([sys.executable, "-c", ORDERS, Path(__file__).parents[1]], name)

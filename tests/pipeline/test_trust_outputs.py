@@ -94,6 +94,8 @@ def written(workplace: Path, places: list[str]) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.process
+@pytest.mark.fault
 def test_an_interrupt_at_any_moment_leaves_the_old_result_or_the_new(
     zygote, workplace, command, number
 ):
@@ -158,6 +160,7 @@ def check_whole(workplace: Path, places: list[str]) -> None:
                 assert path.read_text().rstrip().endswith("</html>")
 
 
+@pytest.mark.fault
 def test_a_second_ctrl_c_does_not_stop_the_cleaning_up_after_the_first(tmp_path, monkeypatch):
     real, numbers = shutil.rmtree, []
 
@@ -176,6 +179,7 @@ def test_a_second_ctrl_c_does_not_stop_the_cleaning_up_after_the_first(tmp_path,
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 @pytest.mark.parametrize("at", range(4))
+@pytest.mark.fault
 def test_a_signal_between_two_renames_waits_for_the_last(tmp_path, monkeypatch, number, at):
     for name in "abc":
         (tmp_path / name).write_text("old")
@@ -209,6 +213,8 @@ FULL = ["song.wav", "--output-dir", "disk/out", *QUICK]
 
 
 @pytest.mark.parametrize("earlier", [True, False], ids=["over an earlier result", "into a new one"])
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_full_disk_leaves_what_was_there_and_room_makes_the_next_run_good(
     zygote, workplace, earlier
 ):
@@ -233,6 +239,8 @@ def test_a_full_disk_leaves_what_was_there_and_room_makes_the_next_run_good(
 
 
 @pytest.mark.parametrize("largest", [1000, 20_000, 40_000])
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_limit_on_the_size_of_files_does_as_a_full_disk_does(zygote, workplace, largest):
     """Runs everywhere; the limits let none, or some, of the files be written before it strikes."""
     assert zygote.run(FULL, workplace).status == 0
@@ -243,6 +251,8 @@ def test_a_limit_on_the_size_of_files_does_as_a_full_disk_does(zygote, workplace
     assert everything(workplace) == before
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_read_only_disk_is_refused(zygote, workplace):
     with small_disk(workplace / "disk", "ro"):
         done = zygote.run(FULL, workplace)
@@ -252,6 +262,7 @@ def test_a_read_only_disk_is_refused(zygote, workplace):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions bind root to nothing")
+@pytest.mark.process
 def test_a_folder_without_permission_is_refused(zygote, workplace):
     (workplace / "disk").mkdir(mode=0o555)
     done = zygote.run(FULL, workplace)
@@ -358,6 +369,7 @@ def write_set(folder: Path, text: str, rounds: int, start, finish) -> None:
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["into a folder", "into a new one"])
+@pytest.mark.process
 def test_two_programs_never_mix_their_files(tmp_path, exists):
     rounds, context = 30, multiprocessing.get_context("fork")
     if exists:
@@ -382,6 +394,8 @@ def test_two_programs_never_mix_their_files(tmp_path, exists):
     assert len(list(tmp_path.iterdir())) == rounds
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_two_reconstructions_at_once_leave_the_whole_result_of_one(zygote, workplace):
     """Also where one of them has another method more."""
     commands = [["song.wav", "--output-dir", "out", "--seed", seed, *QUICK] for seed in "01"]

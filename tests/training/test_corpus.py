@@ -164,6 +164,7 @@ def test_a_header_that_promises_much_more_stops_the_training(folder, tmp_path):
     assert memory.batch(32, 4000, np.random.default_rng(0)).abs().amax(dim=1).min() > 0.01
 
 
+@pytest.mark.process
 def test_what_only_ffmpeg_reads_is_trained_on(folder, tmp_path):
     for path in list(folder.iterdir())[:3]:
         target = tmp_path / f"{path.stem}.m4a"

@@ -77,6 +77,8 @@ def goes_on_as_if_nothing_had_been(part, data, cut, tmp_path):
     assert curves[0] == curves[1]
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_killed_run_goes_on_bit_by_bit(folder, data, tmp_path):
     cut = tmp_path / "killed"
     done = subprocess.run(
@@ -197,6 +199,7 @@ def test_a_third_of_the_vocoders_batches_come_through_the_vae(data):
         assert (given["mel"] - given["mel_in"]).abs().mean() < 1.0  # and it is that mel, returned
 
 
+@pytest.mark.process
 def test_reduced_precision_trains(data, tmp_path):
     """In a process of its own: accelerate keeps one precision for all that a process trains."""
     code = (

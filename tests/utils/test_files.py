@@ -112,6 +112,8 @@ def test_one_whole_file(tmp_path):
     assert names(tmp_path) == ["table.csv"]
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_full_disk_leaves_the_earlier_result(tmp_path):
     disk = tmp_path / "disk"
     with small_disk(disk, "size=256k"):
@@ -122,6 +124,8 @@ def test_a_full_disk_leaves_the_earlier_result(tmp_path):
         assert (disk / "a.txt").read_text() == "old"
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_sigterm_during_the_write_leaves_nothing(tmp_path):
     """The command line turns SIGTERM into an ordinary unwinding, so that nothing is left over."""
     code = (
