@@ -52,7 +52,6 @@ def in_windows(tiny):
     pipe = ReconstructionPipeline(tiny.vae, tiny.vocoder)
     pipe.set_progress_bar_config(disable=True)
     pipe.chunk_seconds = CHUNK
-    pipe._lag = tiny.lag
     return pipe
 
 
@@ -110,15 +109,14 @@ def test_a_short_file_is_computed_whole(tiny, clip, tmp_path):
 def test_the_picture_of_a_long_clip_says_what_it_shows(in_memory):
     excerpt = in_memory.excerpt(seconds=5)
     assert "loudest 5 s" in excerpt.clip.name
-    start = in_memory._loudest(5)
-    assert torch.equal(excerpt.reference, in_memory.reference[16000 * start : 16000 * (start + 5)])
-    assert torch.equal(excerpt.mel, in_memory.mel[100 * start : 100 * (start + 5)])
-    assert excerpt.latent.shape == (8, 125, 16)
     energies = [
         float(in_memory.reference[16000 * i : 16000 * (i + 5)].double().square().sum())
         for i in range(SECONDS - 5)
     ]
-    assert start == int(np.argmax(energies))
+    start = int(np.argmax(energies))
+    assert torch.equal(excerpt.reference, in_memory.reference[16000 * start : 16000 * (start + 5)])
+    assert torch.equal(excerpt.mel, in_memory.mel[100 * start : 100 * (start + 5)])
+    assert excerpt.latent.shape == (8, 125, 16)
     assert in_memory.excerpt().clip.name == "long"  # of a clip that is short enough: all
 
 
