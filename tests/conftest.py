@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+import helpers.process_watch as process_watch  # before numpy and torch: sets their threads
 import numpy as np
 import pytest
-from helpers import process_watch
 from helpers.installed import need
 from helpers.sounds import make_sound
 

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 import torch
+from helpers.system import LIMIT
 
 import vaerecon as vr
 from vaerecon.cli.main import cli
@@ -34,7 +35,7 @@ def song(tmp_path, sound) -> Path:
 
 def python(*args, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, **options)
 
 
 # --- numba's cache --------------------------------------------------------------------------------
@@ -86,7 +87,7 @@ def test_where_numba_can_write_nowhere_a_temporary_folder_serves(tmp_path, song)
 def test_without_standard_streams_results_are_written(tmp_path, song, command, closed, written):
     command = [sys.executable, "-m", "vaerecon", *command, *QUICK]
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh"]
-    assert subprocess.run([*shell, *command], cwd=tmp_path, timeout=300).returncode == 0
+    assert subprocess.run([*shell, *command], cwd=tmp_path, timeout=LIMIT).returncode == 0
     assert (tmp_path / written).stat().st_size > 0
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers.hub_server import serve
 from helpers.sounds import write_flac
+from helpers.system import LIMIT
 from helpers.training_parts import VAE_SIZE, write_sounds
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
@@ -56,7 +57,7 @@ def vaerecon(*args, cwd) -> subprocess.CompletedProcess:
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LIMIT,
     )
 
 
@@ -130,7 +131,7 @@ def test_init_fetches_a_variant_and_what_is_trained_loads(variant, folder, tmp_p
                               "HF_HUB_OFFLINE": "0", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=LIMIT,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         asked = set(hub.files_asked(source)) - {"api"}

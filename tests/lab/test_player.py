@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.system import LIMIT
 
 from vaerecon.lab.listening import player as player_module
 from vaerecon.lab.listening.levels import (
@@ -403,7 +404,7 @@ def test_the_script_parses_and_exports_render(tmp_path):
     code = f"import p from {json.dumps(module.as_uri())}; console.log(typeof p.render)"
     found = subprocess.run(
         ["node", "--input-type=module", "-e", code],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=LIMIT, check=False,
     )  # fmt: skip
     assert (found.stdout.strip(), found.stderr) == ("function", "")
 

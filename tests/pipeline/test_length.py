@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ import pytest
 import soundfile as sf
 import torch
 from helpers.sounds import make_sound
+from helpers.system import LIMIT, wait_for
 
 from vaerecon.audio.buffers import FileTrack, MemoryTrack
 from vaerecon.audio.clip import Clip, load_audio, stream_audio, wav_header, write_wav
@@ -420,13 +420,10 @@ def test_an_interrupt_in_mid_run_leaves_nothing(tmp_path, sound_path, number):
         [sys.executable, "-c", code, *command],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob(".results-*/new/long_original.wav")):  # it is being written
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    writes = ".results-*/new/long_original.wav"
+    wait_for(lambda: list(tmp_path.glob(writes)) or process.poll() is not None)
     os.kill(process.pid, number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=LIMIT)
     assert process.returncode == 130, errors
     assert "nothing half-written" in errors
     assert list(tmp_path.iterdir()) == []

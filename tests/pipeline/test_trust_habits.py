@@ -19,6 +19,7 @@ import torch
 from diffusers import AudioLDM2Pipeline
 from helpers.checkpoints import VAE_FILE, save_small, small_network
 from helpers.hub_server import serve
+from helpers.system import LIMIT
 from safetensors.torch import load_file
 
 import vaerecon as vr
@@ -339,7 +340,7 @@ def test_diffusers_own_loader_works_or_says_what_does(pipe, tmp_path):
         env=os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LIMIT,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -384,7 +385,7 @@ def test_what_is_pushed_has_fast_and_loads_from_the_hub(checkpoint, tmp_path, ho
                               "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=LIMIT,
             check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import soundfile as sf
-from helpers.system import small_disk
+from helpers.system import LIMIT, small_disk
 from helpers.zygote import Zygote
 from nbformat.v4 import new_code_cell, new_notebook
 
@@ -377,7 +377,7 @@ def test_two_programs_never_mix_their_files(tmp_path, exists):
             (tmp_path / str(turn)).mkdir()
             for name in "abcdefgh":
                 (tmp_path / str(turn) / name).write_text("old")
-    barriers = [context.Barrier(3, timeout=60) for _ in range(2)]
+    barriers = [context.Barrier(3, timeout=LIMIT) for _ in range(2)]
     writers = [
         context.Process(target=write_set, args=(tmp_path, text, rounds, *barriers))
         for text in ("one", "two", "three")
