@@ -60,41 +60,37 @@ def test_reconstruct_writes_the_files_of_the_design(tmp_path, song):
     assert METRICS["snr_db"].caveat in " ".join(done.stdout.split())
 
 
-@pytest.mark.process
 def test_the_spelling_of_the_original_guide(tmp_path, song):
-    done = vaerecon(
+    done = run(
         song, "--model", "tiny", "--max_length", "0.5", "--output_dir", "out", *QUICK, cwd=tmp_path
     )
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     analysis = json.loads((tmp_path / "out" / "my song_analysis.json").read_text())
     assert analysis["clip"]["duration_s"] == 0.5
     assert analysis["model"]["variant"] == "tiny"
 
 
-@pytest.mark.process
 def test_without_a_clip_the_bundled_one_and_without_a_folder_a_new_one(tmp_path):
-    done = vaerecon("reconstruct", "--max-length", "0.5", *QUICK, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = run("reconstruct", "--max-length", "0.5", *QUICK, cwd=tmp_path)
+    assert done.status == 0, done.stderr
     (folder,) = (tmp_path / "results").iterdir()
     assert folder.name.startswith(f"{DEMO_CLIP}_tiny_")
     assert (folder / f"{DEMO_CLIP}_analysis.json").exists()
     assert len(demo_clips()) == 3
 
 
-@pytest.mark.process
 def test_the_same_seed_writes_the_same_sound(tmp_path, song):
     for folder in ("a", "b"):
         args = ["--methods", "griffinlim", *QUICK[:2]]
-        done = vaerecon(song, "--output-dir", folder, *args, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
+        done = run(song, "--output-dir", folder, *args, cwd=tmp_path)
+        assert done.status == 0, done.stderr
     name = "my song_griffinlim_reconstruction.wav"
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-@pytest.mark.process
 def test_models_says_where_each_is_for_and_its_licence(tmp_path):
-    done = vaerecon("models", cwd=tmp_path)
-    assert done.returncode == 0
+    done = run("models", cwd=tmp_path)
+    assert done.status == 0
     for word in ("tiny", "music", "speech", "large", "cvssp/audioldm2-music", "cc-by-nc-sa-4.0"):
         assert word in done.stdout
 
@@ -155,8 +151,8 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(tmp_path, song, case
     (tmp_path / "notes.txt").write_text("not a sound\n")
     before = sorted(p.name for p in tmp_path.iterdir())
     args, message = BAD[case]
-    done = vaerecon(*[song if a == "SONG" else a for a in args], cwd=tmp_path)
-    assert done.returncode == 2
+    done = run(*[song if a == "SONG" else a for a in args], cwd=tmp_path)
+    assert done.status == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()[-1]) < 300

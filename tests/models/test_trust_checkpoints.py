@@ -380,7 +380,7 @@ def faults(tmp_path_factory):
             return run_client([(name, f"someone/{name}", {})], home, **environment)
 
         try:
-            with ThreadPoolExecutor(3) as pool:
+            with ThreadPoolExecutor(7) as pool:
                 waiting = {
                     "cut": pool.submit(visit, "cut"),
                     "slow": pool.submit(visit, "slow", **brief),
