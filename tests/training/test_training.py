@@ -356,20 +356,25 @@ def test_a_run_with_a_budget_goes_on_with_the_steps_that_it_chose(data, tmp_path
     assert resumed["steps"] == resumed["step"] == 20
 
 
-def test_a_machine_that_gets_slower_gets_fewer_steps(data, tmp_path):
-    part, config = None, LoopConfig(minutes=10)
-    loop = TrainingLoop.__new__(TrainingLoop)  # the plan needs no model
-    loop.config, loop.part, loop.earlier, loop.started = config, part, 300.0, time.perf_counter()
-    loop.step, loop.steps = 100, 200
-    loop.accelerator = type("One", (), {"num_processes": 1})()
-    loop._keep_to_plan(3.0)  # 100 steps in the 300 s that are left: as planned
-    assert loop.steps == 200
-    loop._keep_to_plan(3.3)  # late by a twentieth of the budget
-    assert loop.steps == 200
-    loop._keep_to_plan(6.0)
-    assert loop.steps == pytest.approx(100 + 0.97 * 300 / 6.0, abs=2)
-    loop._keep_to_plan(1.0)
-    assert loop.steps == pytest.approx(100 + 0.97 * 300 / 1.0, abs=2)
+@pytest.mark.parametrize("slow", [range(12, 9999), range(12)], ids=["slower", "quicker"])
+def test_a_machine_that_changes_its_speed_gets_other_steps(data, tmp_path, monkeypatch, slow):
+    """The data come late, after the number of steps was chosen or until then."""
+    real, drawn, late = data.training.batch, [], 0.1 * UNIT
+
+    def batch(*args, **options):
+        if len(drawn) in slow:
+            time.sleep(late)
+        drawn.append(0)
+        return real(*args, **options)
+
+    monkeypatch.setattr(data.training, "batch", batch)
+    budget = 30 * late
+    state = run("vae", data, tmp_path, 0, minutes=budget / 60, save_every=4)
+    if slow.start:  # four may come before it is seen that all are late
+        assert 12 < state["step"] <= 12 + 30 + 4
+    else:  # as first planned there would be so many at most, each as late as the first twelve
+        first = read_curve(tmp_path / "vae_run" / "curve.csv")[0]["seconds"]
+        assert state["step"] > 12 + max(0.0, budget - first) / late
 
 
 @pytest.mark.parametrize(
