@@ -199,6 +199,7 @@ STRANGE: dict[str, tuple[str, bytes, int]] = {  # case -> name, content, samples
 
 
 @pytest.mark.parametrize("case", STRANGE)
+@pytest.mark.slow
 def test_strange_sounds_and_names_give_a_whole_result(tmp_path, model, case):
     name, data, n_samples = STRANGE[case]
     (tmp_path / name).write_bytes(data)
@@ -230,6 +231,7 @@ def check_result(folder: Path, n_samples: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["-dash.wav", "--help.wav", "-"])
+@pytest.mark.slow
 def test_names_that_look_like_options(tmp_path, model, name):
     (tmp_path / name).write_bytes(wave(noise(4000)))
     args = ["reconstruct", "--model", model, "--output-dir", "out", *QUICK, "--", name]
@@ -324,6 +326,7 @@ def through(pipe: ReconstructionPipeline, clip: Clip, folder: Path) -> None:
 
 @ANY
 @given(data=st.data())
+@pytest.mark.process
 def test_any_file_goes_through_or_is_refused(tmp_path, pipe, data):
     kind, subtypes = data.draw(
         st.sampled_from(
@@ -369,6 +372,7 @@ def test_any_file_goes_through_or_is_refused(tmp_path, pipe, data):
 @given(
     content=st.binary(max_size=400), suffix=st.sampled_from(["wav", "flac", "mp3", "ogg", "raw"])
 )
+@pytest.mark.process
 def test_any_bytes_go_through_or_are_refused(tmp_path, pipe, content, suffix):
     path = tmp_path / f"any.{suffix}"
     path.write_bytes(content)

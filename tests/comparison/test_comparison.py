@@ -149,6 +149,7 @@ def test_the_table_says_what_the_pipeline_says_of_each_clip(tiny, folder, table)
         assert first[name] == value if value is not None else pd.isna(first[name])
 
 
+@pytest.mark.process
 def test_a_bad_file_is_one_row_with_its_reason(folder, table):
     (row,) = (row for _, row in table.iterrows() if not pd.isna(row["error"]))
     assert (row["file"], row["clip"]) == ("broken.wav", "broken")
@@ -164,6 +165,7 @@ def test_only_through_the_vae(folder, table):
     assert_same_numbers(short, table[table["through_vae"].fillna(True)].reset_index(drop=True))
 
 
+@pytest.mark.process
 def test_means_are_over_the_clips_that_have_a_value(table):
     means = summarize(table)
     assert list(means.index) == [
@@ -195,10 +197,12 @@ def test_two_processes_give_the_same_bits_and_the_file_holds_them(folder, table,
 
 
 @pytest.mark.needs("visqol")
-@pytest.mark.parametrize("variable", [None, "NUMBA_NUM_THREADS"])
 @pytest.mark.process
-def test_one_process_and_two_give_the_same_bits_with_every_metric(variable, tmp_path):
-    """As a user runs it. ViSQOL starts threads, which once changed what torch computed next."""
+def test_one_process_and_two_give_the_same_bits_with_every_metric(tmp_path):
+    """As a user runs it. ViSQOL starts threads, which once changed what torch computed next.
+
+    With variables for threads: ``test_the_order_and_company_of_methods_change_no_bit``.
+    """
     (tmp_path / "clips").mkdir()
     for seed in range(2):
         sf.write(tmp_path / "clips" / f"{seed}.wav", make_sound(1.2, seed), 16000)
@@ -206,7 +210,7 @@ def test_one_process_and_two_give_the_same_bits_with_every_metric(variable, tmp_
     for count in ("1", "2"):
         command = ["compare", "clips", "--methods", "vocoder", "--workers", count]
         command = [sys.executable, "-m", "vaerecon", *command, "--output", f"{count}.parquet"]
-        done = run_as_user(command, variable, cwd=tmp_path)
+        done = run_as_user(command, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         tables.append(pd.read_parquet(tmp_path / f"{count}.parquet"))
     assert (tables[0]["visqol"] > 1).sum() == 4
@@ -340,6 +344,7 @@ def test_a_cluster_without_distributed_and_without_a_scheduler(folder, monkeypat
         vr.compare(folder, scheduler=address, **QUICK)
 
 
+@pytest.mark.process
 def test_a_method_that_worker_processes_do_not_know(folder):
     from vaerecon import methods
 
@@ -419,6 +424,7 @@ def test_a_run_that_is_ended_at_a_random_moment_goes_on(folder, table, tmp_path,
     assert [p.name for p in tmp_path.iterdir()] == ["t.parquet"]
 
 
+@pytest.mark.process
 def test_a_finished_run_s_journal_is_turned_into_its_table(folder, table, tmp_path):
     """Killed between the last clip and the table: nothing is measured again."""
     output = tmp_path / "t.csv"
