@@ -27,7 +27,7 @@ COMPILER_FITS := import os, shutil, sys; from sysconfig import get_config_var, g
 	headers = os.path.exists(os.path.join(get_path("include"), "Python.h")); \
 	sys.exit(not (headers and all(shutil.which((t.split() or [""])[0]) for t in tools)))
 
-.PHONY: help demo test browser-test lab site bench lint lock clean distclean
+.PHONY: help demo quick test browser-test lab site bench lint lock clean distclean
 
 help:  ## what there is (also: plain `make`)
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 21
@@ -35,8 +35,11 @@ help:  ## what there is (also: plain `make`)
 demo: $(INSTALLED)  ## reconstruct the bundled clip with the bundled model: results/demo/
 	$(BIN)/vaerecon demo $(ARGS)
 
+quick: $(INSTALLED)  ## the tests that start no process, in about a minute
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not process and not slow and not browser" $(ARGS)
+
 test: $(INSTALLED)  ## run the tests, all but those in a browser
-	$(BIN)/python -m pytest -n auto --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 browser-test: $(INSTALLED)  ## try the notebooks in JupyterLab; needs chromium and chromedriver
 	$(BIN)/python -m pytest -m browser tests/lab/test_browser.py $(ARGS)

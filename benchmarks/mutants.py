@@ -174,7 +174,7 @@ def checkout_copy() -> Iterator[Path]:
 def failing_test(tests: str, root: Path) -> str | None:
     """The first of the tests that fails in the checkout at ``root``."""
     files = [f"tests/{name}" for name in tests.split()]
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow and not browser", *files]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not browser", *files]
     environment = os.environ | {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)  # noqa: S603 (this Python, no shell)
     if done.returncode not in (0, 1):

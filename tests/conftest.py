@@ -1,45 +1,49 @@
-"""Sounds that the tests share, made here, and the rule for tests whose program is not installed."""
+"""Fixtures that the tests share, and the rules for their marks."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
-from importlib.util import find_spec
-from pathlib import Path
 
+import helpers.process_watch as process_watch  # before numpy and torch: sets their threads
 import numpy as np
 import pytest
+from helpers.installed import need
+from helpers.sounds import make_sound
 
 from vaerecon.audio.clip import Clip
 
 SKIPPED = "Skipped: needs "
-REQUIRE_ALL = "VAERECON_REQUIRE_ALL"  # set in the environment: nothing may be missing
-
-
-def is_installed(name: str) -> bool:
-    """Whether a program is on the PATH, a package can be imported, or the soundfont is there."""
-    if name == "fluid-soundfont-gm":
-        from tools.synthetic_corpus.synthesis import SOUNDFONT
-
-        return Path(SOUNDFONT).is_file()
-    return shutil.which(name) is not None or find_spec(name) is not None
 
 
 @pytest.hookimpl(tryfirst=True)  # before the fixtures, which may need it too
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked ``needs("name", ...)`` where one of the names is not installed."""
+    process_watch.started.clear()
     need(*(name for mark in item.iter_markers("needs") for name in mark.args))
 
 
-def need(*names: str) -> None:
-    """Skip the test that calls it where one of ``names`` is not installed."""
-    missing = [name for name in dict.fromkeys(names) if not is_installed(name)]
-    if missing:
-        stop = pytest.fail if os.environ.get(REQUIRE_ALL) else pytest.skip
-        stop(f"needs {', '.join(missing)}")
+process_watch.watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef) -> Iterator[None]:
+    """See :func:`helpers.process_watch.note_fixture`."""
+    before = len(process_watch.started)
+    result = yield
+    what = process_watch.started[before:]
+    process_watch.note_fixture(fixturedef.baseid, fixturedef.argname, what)
+    return result
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that starts a process without the mark ``process``: `make quick` trusts it."""
+    result = yield
+    what = process_watch.starts_of(item.nodeid, item.fixturenames)
+    if what and item.get_closest_marker("process") is None:
+        pytest.fail(f"starts a process, but is not marked `process`: {what[0]}")
+    return result
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -52,37 +56,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
         counts = Counter(name for names in skipped for name in names.split(", "))
         text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
         terminalreporter.write_line(f"{len(skipped)} skipped for what is not installed: {text}")
-
-
-def make_sound(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
-    """A chord with an attack, a sweep and some noise, ``[N]`` float32 at 16 kHz, peak 0.4."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(round(16000 * seconds)) / 16000
-    chord = sum(np.sin(2 * np.pi * f * t + p) for f, p in ((220, 0.1), (331, 1.0), (553, 2.0)))
-    sweep = np.sin(2 * np.pi * (300 * t + 900 * t**2))
-    decay = np.exp(-3 * (t % 0.4))
-    x = decay * chord + 0.5 * sweep + 0.05 * rng.standard_normal(len(t))
-    return (0.4 * x / np.abs(x).max()).astype(np.float32)
-
-
-def run_as_user(command: list, variable: str | None = None, **options):
-    """Run a program with at most one of the variables of threads, set to 1."""
-    from vaerecon.comparison.workers import THREAD_VARIABLES
-
-    env = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
-    env |= {variable: "1"} if variable else {}
-    return subprocess.run([*map(str, command)], env=env, capture_output=True, text=True,
-                          timeout=600, **options)  # fmt: skip
-
-
-def write_flac(path: Path, samples: int, rate: int, total: int) -> None:
-    """A sound under a header that says it has ``total`` samples; 0 means unknown."""
-    import soundfile
-
-    soundfile.write(path, make_sound(samples / 16000)[:samples], rate)
-    data = path.read_bytes()
-    head = int.from_bytes(data[18:26], "big") & ~(2**36 - 1) | total
-    path.write_bytes(data[:18] + head.to_bytes(8, "big") + data[26:])
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from diffusers import DiffusionPipeline
-from test_readme import code_spans, page_links, parse
+from helpers.documents import code_spans, page_links, parse
 
 import vaerecon as vr
 from vaerecon.bundled import demo_clips

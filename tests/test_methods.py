@@ -8,10 +8,10 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-import plain_methods as plain
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers import plain_methods as plain
 
 from vaerecon.audio.clip import load_audio
 from vaerecon.audio.samples import normalize_level
@@ -251,6 +251,7 @@ def test_the_original_says_how_long_a_ceiling_is(tiny, mel, original):
     assert tiny.synthesize(mel, "oracle_magnitude", original=original).shape == (SHORT,)
 
 
+@pytest.mark.process
 def test_choosing_methods_does_not_import_torch():
     code = (
         "import sys; from vaerecon.methods import select_methods; select_methods('all');"

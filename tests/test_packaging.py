@@ -186,6 +186,7 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.needs("make")
 @pytest.mark.parametrize("target", ["demo", "test", "browser-test", "lab", "site", "lint"])
+@pytest.mark.process
 def test_make_installs_the_lock_first_and_then_never_again(checkout, target):
     fresh = make(checkout, "--dry-run", target).stdout
     assert "cp requirements.lock .venv/requirements.lock" in fresh
@@ -205,12 +206,14 @@ def test_make_installs_the_lock_first_and_then_never_again(checkout, target):
 
 
 @pytest.mark.needs("make")
+@pytest.mark.process
 def test_make_passes_on_the_index_for_torch(checkout):
     run = make(checkout, "--dry-run", "demo", "TORCH_INDEX=https://example.org/cpu")
     assert "pip install --extra-index-url https://example.org/cpu -r" in run.stdout
 
 
 @pytest.mark.needs("make")
+@pytest.mark.process
 def test_make_refuses_a_python_that_does_not_fit(checkout):
     run = make(checkout, "demo", "PYTHON=false")  # a program that fails, like an old Python's check
     assert run.returncode != 0
@@ -219,6 +222,7 @@ def test_make_refuses_a_python_that_does_not_fit(checkout):
 
 
 @pytest.mark.needs("make")
+@pytest.mark.process
 def test_make_leaves_out_what_it_cannot_compile(checkout, monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
     run = make(checkout, ".venv/requirements.lock", f"PYTHON={sys.executable}")
@@ -236,6 +240,7 @@ def test_make_leaves_out_what_it_cannot_compile(checkout, monkeypatch):
 
 
 @pytest.mark.parametrize(("required", "status"), [("", 0), ("1", 1)])
+@pytest.mark.process
 def test_what_is_not_installed_skips_by_name_or_fails(tmp_path, required, status):
     (tmp_path / "test_it.py").write_text(
         "import pytest\n"
@@ -273,6 +278,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
+@pytest.mark.process
 def test_the_wheel_holds_every_file_of_the_package(wheel):
     here = {
         path.relative_to(ROOT).as_posix()
@@ -284,6 +290,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     assert there == here
 
 
+@pytest.mark.process
 def test_the_wheel_says_what_it_is(wheel):
     info = f"vaerecon-{vr.__version__}.dist-info"
     text = wheel.read(f"{info}/METADATA").decode()
@@ -325,7 +332,7 @@ def test_what_is_imported_is_declared(folder, extras):
     offers = {"visqol": ["visqol-python"], **metadata.packages_distributions()}
     own = [ROOT / "vaerecon/lab", ROOT / "vaerecon/training"] if folder == "vaerecon" else []
     files = [p for p in (ROOT / folder).rglob("*.py") if not set(own) & set(p.parents)]
-    local = {path.stem for path in files} | {"benchmarks", "tools"}  # conftest and its like
+    local = {path.stem for path in files} | {"benchmarks", "tools", "helpers"}
     for path in files:
         for name in imported(path) - local:
             brings = {canonicalize_name(package) for package in offers.get(name, [name])}
@@ -340,12 +347,14 @@ def run_python(code: str) -> str:
     return run.stdout.strip()
 
 
+@pytest.mark.process
 def test_importing_vaerecon_loads_no_other_module():
     slow = "{'torch', 'numpy', 'librosa', 'diffusers', 'transformers', 'pandas', 'matplotlib'}"
     look = f"print(sorted({slow} & set(sys.modules)), dir(vr) > [], vr.__version__)"
     assert run_python(f"import sys, vaerecon as vr; {look}") == f"[] True {vr.__version__}"
 
 
+@pytest.mark.process
 def test_reading_audio_loads_no_torch():
     assert run_python(
         "import sys, vaerecon as vr; vr.load_audio; print('torch' in sys.modules)"
@@ -382,6 +391,7 @@ def test_another_name_is_refused():
     assert not hasattr(vr, "log_mle")
 
 
+@pytest.mark.process
 def test_python_m_vaerecon_is_the_command_line():
     run = [sys.executable, "-m", "vaerecon", "--help"]
     shown = subprocess.run(run, capture_output=True, text=True, check=True).stdout

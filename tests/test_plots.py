@@ -87,6 +87,7 @@ def test_every_method_has_a_colour_of_its_own():
     assert len(set(METHOD_COLORS.values())) == len(METHOD_COLORS)
 
 
+@pytest.mark.process
 def test_the_core_does_not_import_matplotlib():
     code = (
         "import sys, vaerecon.pipeline.pipeline, vaerecon.cli.main\n"

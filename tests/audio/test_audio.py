@@ -8,8 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -17,41 +16,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import write_flac
+from helpers.sounds import ffmpeg, noise, sine, write_flac
+from helpers.system import unprivileged
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vaerecon.audio.clip import SAMPLE_RATE, Clip, load_audio, stream_audio, write_wav
 from vaerecon.audio.decoding import find_ffmpeg
 from vaerecon.audio.joined_files import find_mp3_streams
-
-
-def sine(seconds: float, rate: int, hz: float = 440.0, phase: float = 0.7) -> np.ndarray:
-    """A sine of amplitude 0.5, ``[N]`` float64."""
-    return 0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * rate)) / rate + phase)
-
-
-def noise(n: int, seed: int = 0) -> np.ndarray:
-    """White noise of deviation 0.1, ``[n]`` float64."""
-    return 0.1 * np.random.default_rng(seed).standard_normal(n)
-
-
-def ffmpeg(*arguments: str | Path) -> None:
-    command = [find_ffmpeg(), "-nostdin", "-v", "error", "-y", *map(str, arguments)]
-    subprocess.run(command, check=True)
-
-
-@contextmanager
-def unprivileged() -> Iterator[None]:
-    """File permissions bind root to nothing, so step down to another user."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.fixture
@@ -95,6 +67,7 @@ def test_formats_keep_samples(tmp_path: Path, suffix: str, subtype: str, toleran
 
 
 @pytest.mark.parametrize(("codec", "tolerance"), [("alac", 1.2 / 2**15), ("aac", 0.02)])
+@pytest.mark.process
 def test_m4a_through_ffmpeg(tmp_path: Path, codec: str, tolerance: float) -> None:
     x = sine(1.0, SAMPLE_RATE)
     soundfile.write(tmp_path / "tone.wav", x, SAMPLE_RATE)
@@ -106,12 +79,14 @@ def test_m4a_through_ffmpeg(tmp_path: Path, codec: str, tolerance: float) -> Non
     assert np.abs(samples[1600:14400] - x[1600:14400]).max() < tolerance
 
 
+@pytest.mark.process
 def test_wave_of_a_codec_that_libsndfile_does_not_know(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "in.wav", sine(1.0, 44100), 44100)
     ffmpeg("-i", tmp_path / "in.wav", "-c:a", "wmav2", tmp_path / "out.wav")
     assert load_audio(tmp_path / "out.wav").duration == pytest.approx(1.0, abs=0.1)  # its frames
 
 
+@pytest.mark.process
 def test_variable_bit_rate_mp3_without_a_header_is_read_whole(tmp_path: Path) -> None:
     # quiet noise first and loud noise after: libsndfile takes the first bit rate for all of it
     x = np.concatenate([noise(44100) * 1e-3, noise(5 * 44100)])
@@ -198,6 +173,7 @@ def test_equal_rate_returns_the_values_of_the_file(tmp_path: Path) -> None:
     ("offset", "max_length"),
     [(0, 0.5), (0.3, 1), (2, 2), (2.123456, 1.001), (3.9, None), (4.7, 60)],
 )
+@pytest.mark.process
 def test_section_equals_the_same_section_of_the_whole(
     sections: Callable[[str], tuple[Path, np.ndarray]],
     suffix: str,
@@ -242,6 +218,7 @@ def test_max_length_beyond_the_end_gives_what_there_is(wav: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["wav", "m4a"])
+@pytest.mark.process
 def test_offset_past_the_end(
     sections: Callable[[str], tuple[Path, np.ndarray]], suffix: str
 ) -> None:
@@ -308,6 +285,7 @@ def test_memory_of_many_fast_channels(tmp_path: Path) -> None:
     )  # blocks of 1 MiB as float32 and, for the mean, as float64; a second is 64 kB
 
 
+@pytest.mark.process
 def test_memory_through_ffmpeg(tmp_path: Path) -> None:
     path = tmp_path / "long.m4a"
     silence = ("-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono")
@@ -354,6 +332,7 @@ def test_incomplete_file_warns_and_gives_what_there_is(tmp_path: Path) -> None:
     "stem", ["-dash", "--help", "with space", "it's", '"quoted"', "müsik 音楽", "a:b", "%d", "-"]
 )
 @pytest.mark.parametrize("suffix", ["wav", "m4a"])
+@pytest.mark.process
 def test_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tone: Path, stem: str, suffix: str
 ) -> None:
@@ -365,6 +344,7 @@ def test_names(
         assert clip.duration == pytest.approx(0.1, abs=0.13)  # aac's padding: 1024 samples at 8 kHz
 
 
+@pytest.mark.process
 def test_a_file_named_dash_is_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tone: Path
 ) -> None:
@@ -457,6 +437,7 @@ def write_nothing(path: Path) -> None:
         ("damaged.flac", write_damaged_flac, "got damaged data after .* expected a whole file"),
     ],
 )
+@pytest.mark.process
 def test_refused(tmp_path: Path, name: str, write: Callable[[Path], None], message: str) -> None:
     write(tmp_path / name)
     with pytest.raises(ValueError, match=message) as caught:
@@ -467,6 +448,7 @@ def test_refused(tmp_path: Path, name: str, write: Callable[[Path], None], messa
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
+@pytest.mark.process
 def test_an_ffmpeg_on_the_path_goes_first_then_the_package_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tone: Path
 ) -> None:
@@ -478,6 +460,7 @@ def test_an_ffmpeg_on_the_path_goes_first_then_the_package_s(
     assert Path(find_ffmpeg()) == own
 
 
+@pytest.mark.process
 def test_without_ffmpeg_the_message_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tone: Path
 ) -> None:
@@ -489,6 +472,7 @@ def test_without_ffmpeg_the_message_says_so(
     assert load_audio(tone).duration == 0.1  # the others do not need it
 
 
+@pytest.mark.process
 def test_a_length_that_nobody_knows_is_never_a_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -509,6 +493,7 @@ def test_a_length_that_nobody_knows_is_never_a_number(
 
 
 @pytest.mark.filterwarnings("ignore:.*incomplete")  # the guess is longer than the file
+@pytest.mark.process
 def test_without_ffmpeg_a_guessed_length_warns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tone: Path
 ) -> None:
@@ -660,6 +645,7 @@ def test_write_refuses_and_leaves_no_file(tmp_path: Path, samples: object) -> No
     assert not (tmp_path / "x.wav").exists()
 
 
+@pytest.mark.process
 def test_import_is_light() -> None:
     """Errors and ``--help`` of the command line wait for these imports."""
     code = (

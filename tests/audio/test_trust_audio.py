@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
+from helpers.checkpoints import save_small
+from helpers.in_process import run
+from helpers.system import unprivileged
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from in_process import run
-from test_audio import unprivileged
-from test_checkpoints import save_small
 
 from vaerecon.audio.clip import Clip, load_audio, write_wav
 from vaerecon.metrics.scores import METRICS
@@ -114,6 +114,7 @@ def check_refused(done, folder: Path, before: list[str], message: str) -> None:
 
 
 @pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.process
 def test_what_is_no_sound_is_refused_in_one_line_and_nothing_is_written(tmp_path, model, case):
     name, data, message = REFUSED[case]
     (tmp_path / name).write_bytes(data)
@@ -198,6 +199,7 @@ STRANGE: dict[str, tuple[str, bytes, int]] = {  # case -> name, content, samples
 
 
 @pytest.mark.parametrize("case", STRANGE)
+@pytest.mark.slow
 def test_strange_sounds_and_names_give_a_whole_result(tmp_path, model, case):
     name, data, n_samples = STRANGE[case]
     (tmp_path / name).write_bytes(data)
@@ -229,6 +231,7 @@ def check_result(folder: Path, n_samples: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["-dash.wav", "--help.wav", "-"])
+@pytest.mark.slow
 def test_names_that_look_like_options(tmp_path, model, name):
     (tmp_path / name).write_bytes(wave(noise(4000)))
     args = ["reconstruct", "--model", model, "--output-dir", "out", *QUICK, "--", name]
@@ -236,6 +239,7 @@ def test_names_that_look_like_options(tmp_path, model, name):
     check_result(tmp_path / "out", 4000)
 
 
+@pytest.mark.process
 def test_a_pipe_of_another_encoding_gets_its_output(tmp_path, model):
     """Windows writes cp1252 into a pipe, which has no arrows; nor have some logs."""
     (tmp_path / "音.wav").write_bytes(wave(noise(4000)))
@@ -252,6 +256,7 @@ def test_a_pipe_of_another_encoding_gets_its_output(tmp_path, model):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from Linux")
+@pytest.mark.process
 def test_ten_seconds_of_three_hours_take_the_memory_of_ten_seconds(tmp_path, model):
     """Through the whole command, whose libraries alone take 500 MB: the difference is what counts.
 
@@ -321,6 +326,7 @@ def through(pipe: ReconstructionPipeline, clip: Clip, folder: Path) -> None:
 
 @ANY
 @given(data=st.data())
+@pytest.mark.process
 def test_any_file_goes_through_or_is_refused(tmp_path, pipe, data):
     kind, subtypes = data.draw(
         st.sampled_from(
@@ -366,6 +372,7 @@ def test_any_file_goes_through_or_is_refused(tmp_path, pipe, data):
 @given(
     content=st.binary(max_size=400), suffix=st.sampled_from(["wav", "flac", "mp3", "ogg", "raw"])
 )
+@pytest.mark.process
 def test_any_bytes_go_through_or_are_refused(tmp_path, pipe, content, suffix):
     path = tmp_path / f"any.{suffix}"
     path.write_bytes(content)
@@ -419,6 +426,7 @@ REAL: dict[str, Callable[[Path], list[str]]] = {
 
 
 @pytest.mark.parametrize("case", REAL)
+@pytest.mark.process
 def test_the_same_from_a_shell(tmp_path, case):
     args = REAL[case](tmp_path / "a.wav")
     command = [sys.executable, "-m", "vaerecon", *args, "--output-dir", "out"]

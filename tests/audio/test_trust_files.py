@@ -16,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from conftest import make_sound
-from in_process import run
-from test_audio import ffmpeg, noise, sine
+from helpers.in_process import run
+from helpers.sounds import ffmpeg, make_sound, noise, sine
 
 import vaerecon as vr
 import vaerecon.lab.setup
@@ -95,6 +94,7 @@ def test_streams_of_another_rate_and_other_channels(tmp_path):
         np.testing.assert_allclose(part[1600:-1600], sine(1.0, RATE)[1600:-1600], atol=0.02)
 
 
+@pytest.mark.process
 def test_streams_that_only_ffmpeg_reads(tmp_path):
     sf.write(tmp_path / "a.wav", FIRST, RATE)
     ffmpeg("-i", tmp_path / "a.wav", "-c:a", "flac", tmp_path / "a.ogg")
@@ -120,6 +120,7 @@ def test_tags_between_joined_mp3(tmp_path, without_ffmpeg, tag):
 
 
 @pytest.mark.parametrize("suffix", ["ac3", "mp2", "mkv"])
+@pytest.mark.process
 def test_joined_files_of_other_kinds(tmp_path, suffix):
     """ffmpeg goes on by itself where a stream begins anew, and time with it."""
     path = contained(tmp_path, suffix)
@@ -132,6 +133,7 @@ def test_joined_files_of_other_kinds(tmp_path, suffix):
 
 @pytest.mark.filterwarnings("ignore:.*Header missing")
 @pytest.mark.parametrize("order", ["bare bare", "bare first", "first bare"])
+@pytest.mark.process
 def test_joined_mp3_without_the_header_that_tells_its_length(tmp_path, order):
     """Nobody knows where such streams end; all frames are read, with the encoder's delays."""
     sf.write(tmp_path / "a.wav", FIRST, RATE)
@@ -229,6 +231,7 @@ UNREADABLE: dict[str, tuple[str, bytes, bytes]] = {
 @pytest.mark.parametrize("block", [2**18, 4096], ids=["in its first block", "in its last blocks"])
 @pytest.mark.parametrize("case", UNREADABLE)
 @pytest.mark.filterwarnings("ignore:.*incomplete")  # what a wrong count promised
+@pytest.mark.process
 def test_what_libsndfile_opens_and_cannot_read_is_read_whole(tmp_path, monkeypatch, case, block):
     """Where it fails at the first block, and where it does so only later."""
     monkeypatch.setattr(decoding, "BLOCK", block)
@@ -246,6 +249,7 @@ def test_what_libsndfile_opens_and_cannot_read_is_read_whole(tmp_path, monkeypat
     np.testing.assert_allclose(section, samples[16800:20000], rtol=0, atol=2e-3)
 
 
+@pytest.mark.process
 def test_a_count_that_promises_more_is_told(tmp_path):
     (tmp_path / "a.flac").write_bytes(flac_of(32_000))
     with pytest.warns(UserWarning, match=r"a.flac': incomplete: ends at 1.3 s of 2 s"):
@@ -261,6 +265,7 @@ def test_without_ffmpeg_the_message_says_to_install_it(tmp_path, monkeypatch, wi
         load_audio(tmp_path / f"a.{suffix}")
 
 
+@pytest.mark.process
 def test_what_is_cut_off_is_still_called_damaged(tmp_path):
     """ffmpeg reads its beginning, and says that the rest is broken."""
     data = encoded(make_sound(3.0), "flac")
@@ -271,6 +276,8 @@ def test_what_is_cut_off_is_still_called_damaged(tmp_path):
             load_audio(tmp_path / "half.flac")
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_an_ffmpeg_that_crashes_is_told(tmp_path, monkeypatch):
     """Before the first sample, and in the middle: some builds do, on some containers."""
     program = tmp_path / "ffmpeg"
@@ -317,6 +324,7 @@ def contained(folder: Path, suffix: str) -> Path:
 
 
 @pytest.mark.parametrize("suffix", CONTAINERS)
+@pytest.mark.process
 def test_an_offset_is_exact_in_every_container(tmp_path, suffix):
     path = contained(tmp_path, suffix)
     whole = load_audio(path).samples
@@ -330,6 +338,7 @@ AMR = b"#!AMR\n" + 50 * (b"\x3c" + bytes(31))  # a second of frames at 12.2 kbit
 
 
 @pytest.mark.parametrize("suffix", [*CONTAINERS, *COARSE, "amr"])
+@pytest.mark.process
 def test_what_the_loader_reads_by_name_is_found_in_a_folder(tmp_path, suffix):
     if suffix == "amr":
         (tmp_path / "x.amr").write_bytes(AMR)

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 import torch
+from helpers.system import LIMIT
 
 import vaerecon as vr
 from vaerecon.cli.main import cli
@@ -34,12 +35,13 @@ def song(tmp_path, sound) -> Path:
 
 def python(*args, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, **options)
 
 
 # --- numba's cache --------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_where_numba_can_write_nowhere_a_temporary_folder_serves(tmp_path, song):
     """Its two folders cannot be made, not even by root: a file has the name of each."""
     for package in ("librosa", "visqol"):
@@ -81,10 +83,11 @@ def test_where_numba_can_write_nowhere_a_temporary_folder_serves(tmp_path, song)
         (["compare", "song.wav", "--output", "table.csv"], "<&- >&- 2>&-", "table.csv"),
     ],
 )
+@pytest.mark.process
 def test_without_standard_streams_results_are_written(tmp_path, song, command, closed, written):
     command = [sys.executable, "-m", "vaerecon", *command, *QUICK]
     shell = ["sh", "-c", f'exec "$@" {closed}', "sh"]
-    assert subprocess.run([*shell, *command], cwd=tmp_path, timeout=300).returncode == 0
+    assert subprocess.run([*shell, *command], cwd=tmp_path, timeout=LIMIT).returncode == 0
     assert (tmp_path / written).stat().st_size > 0
 
 
@@ -126,6 +129,7 @@ def test_the_options_that_save_memory_exist(name):
 # --- names ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_a_file_system_encoding_without_the_characters_of_a_name(tmp_path, sound):
     env = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     found = python("-c", "import sys; print(sys.getfilesystemencoding())", env=env).stdout.strip()
@@ -206,6 +210,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(("how", "reason"), [("-", "there is no file"), ("daemonic", "Celery")])
+@pytest.mark.process
 def test_compare_works_in_a_process_that_can_start_no_others(tmp_path, sound, how, reason):
     for name in "ab":
         sf.write(tmp_path / f"{name}.wav", sound, 16000)

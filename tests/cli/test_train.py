@@ -10,9 +10,10 @@ import sys
 
 import pytest
 import torch
-from conftest import write_flac
-from hub_server import serve
-from training_parts import VAE_SIZE, write_sounds
+from helpers.hub_server import serve
+from helpers.sounds import write_flac
+from helpers.system import LIMIT
+from helpers.training_parts import VAE_SIZE, write_sounds
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from vaerecon.cli.train import train
@@ -56,7 +57,7 @@ def vaerecon(*args, cwd) -> subprocess.CompletedProcess:
         cwd=cwd,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LIMIT,
     )
 
 
@@ -100,6 +101,7 @@ def test_all_trains_all_within_its_minutes(folder, tmp_path, command):
 
 
 @pytest.mark.parametrize("variant", ["music", "speech", "large"])
+@pytest.mark.process
 def test_init_fetches_a_variant_and_what_is_trained_loads(variant, folder, tmp_path):
     """From a hub on the loopback, in AudioLDM2's layout, at a small size: the VAE, then all."""
     served, output, source = tmp_path / "served", tmp_path / "out", VARIANTS[variant].source
@@ -129,7 +131,7 @@ def test_init_fetches_a_variant_and_what_is_trained_loads(variant, folder, tmp_p
                               "HF_HUB_OFFLINE": "0", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=LIMIT,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         asked = set(hub.files_asked(source)) - {"api"}
@@ -181,6 +183,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
+@pytest.mark.process
 def test_bad_input_is_one_line_status_2_and_nothing_written(case, folder, tmp_path):
     (tmp_path / "notes.txt").write_text("not a folder\n")
     args, message = BAD[case]
@@ -192,6 +195,7 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(case, folder, tmp_pa
     assert done.stdout.strip() == "False"  # torch was not needed to say so
 
 
+@pytest.mark.process
 def test_crops_that_cannot_be_read_end_a_training_in_one_line(folder, tmp_path):
     """On disk, because there the header is believed: two seconds are called forty."""
     shutil.copytree(folder, tmp_path / "data")
@@ -216,6 +220,7 @@ def test_an_output_within_the_data_is_refused(part, folder, command):
     assert not output.exists()
 
 
+@pytest.mark.process
 def test_help_is_quick_and_says_what_the_defaults_are(tmp_path):
     done = vaerecon("train", "vocoder", "--help", cwd=tmp_path)
     assert done.returncode == 0

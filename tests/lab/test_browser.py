@@ -269,6 +269,7 @@ def page(request, driver: WebDriver, server: Server) -> Iterator[Page]:
 # ------------------------------------------------------------------ what a reader does
 
 
+@pytest.mark.process
 def test_a_notebook_runs_answers_and_plays(page):
     page.run_all()
     assert page.state()["problems"] == []

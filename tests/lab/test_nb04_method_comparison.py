@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import is_installed, make_sound
+from helpers.installed import is_installed
+from helpers.sounds import make_sound
 from matplotlib.colors import to_hex
 
 from vaerecon import metrics

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 import soundfile as sf
 import torch
-from conftest import make_sound
-from training_parts import VAE_SIZE
+from helpers.sounds import make_sound
+from helpers.training_parts import VAE_SIZE
 
 from vaerecon.lab.nb05_fine_tuning import plots, tuning
 from vaerecon.lab.nb05_fine_tuning import solutions as solutions_05

@@ -7,13 +7,13 @@ runs again for each of its parameters with another value, until a recorded numbe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import need
-from html_checks import loads_from_elsewhere, machine_paths
+from helpers.html_checks import loads_from_elsewhere, machine_paths
+from helpers.installed import need
+from helpers.system import LIMIT
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from papermill.iorw import load_notebook_node
@@ -31,7 +31,7 @@ CHECKS = {check.name: check for check in read_checks(ROOT / "notebooks")}
 # a number that moves by less can be rounding: see the tolerances in tests/baselines
 MOVED = 1e-3
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", params=CHECKS)
@@ -47,9 +47,8 @@ def output(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(check, output) -> Run:
     """The notebook as `vaerecon check` runs it; raises if a cell fails."""
-    return run_notebook(
-        check.path, check.parameters, output, timeout=check.timeout, files=check.files, cpu=True
-    )
+    options = {"timeout": max(check.timeout, LIMIT), "files": check.files, "cpu": True}
+    return run_notebook(check.path, check.parameters, output, **options)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +61,25 @@ def other_model(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "other"
     pipe.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory) -> Iterator[NotebookClient]:
+    """A client whose kernel stays up from one notebook to the next: its imports take seconds."""
+    folder = tmp_path_factory.mktemp("kernel")
+    client = NotebookClient(
+        new_notebook(),
+        kernel_name="python3",
+        timeout=LIMIT,
+        iopub_timeout=LIMIT,
+        store_widget_state=False,
+        resources={"metadata": {"path": str(folder)}},
+        extra_arguments=["--IPKernelApp.log_level=50"],
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")  # as the run that its numbers are compared with
+        with client.setup_kernel():
+            yield client
 
 
 def test_it_records_numbers_as_its_baseline_names_them(check, run):
@@ -88,8 +106,7 @@ def test_its_page_stands_alone_and_names_no_folder_of_this_machine(check, run, o
         assert machine_paths(file.read_text(encoding="utf-8"), output) == []
 
 
-def test_every_parameter_moves_a_number(check, run, other_model, tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # as the run it is compared with
+def test_every_parameter_moves_a_number(check, run, other_model, kernel):
     _, notebook = read_notebook(check.path)
     declared = read_parameters(notebook, check.path.name)
     vary = dict(check.vary)
@@ -98,28 +115,11 @@ def test_every_parameter_moves_a_number(check, run, other_model, tmp_path, monke
     assert vary.keys() == declared.keys()  # checks.yaml gives each another value
 
     same = []
-    with a_kernel(tmp_path) as client:
-        for name, value in vary.items():
-            assert value != run.stamp["parameters"][name]
-            if not moves(client, check.path, {**check.parameters, name: value}, run):
-                same.append(name)
+    for name, value in vary.items():
+        assert value != run.stamp["parameters"][name]
+        if not moves(kernel, check.path, {**check.parameters, name: value}, run):
+            same.append(name)
     assert same == []
-
-
-@contextmanager
-def a_kernel(folder: Path) -> Iterator[NotebookClient]:
-    """A client whose kernel stays up from one notebook to the next."""
-    client = NotebookClient(
-        new_notebook(),
-        kernel_name="python3",
-        timeout=300,
-        iopub_timeout=60,
-        store_widget_state=False,
-        resources={"metadata": {"path": str(folder)}},
-        extra_arguments=["--IPKernelApp.log_level=50"],
-    )
-    with client.setup_kernel():
-        yield client
 
 
 def moves(client: NotebookClient, path: Path, parameters: dict, base: Run) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.system import LIMIT
 
 from vaerecon.lab.listening import player as player_module
 from vaerecon.lab.listening.levels import (
@@ -396,13 +397,14 @@ def test_rows_are_appended_whole_after_whatever_an_editor_left(tmp_path):
 
 
 @pytest.mark.needs("node")
+@pytest.mark.process
 def test_the_script_parses_and_exports_render(tmp_path):
     module = tmp_path / "player.mjs"
     shutil.copy(FOLDER / "player.js", module)
     code = f"import p from {json.dumps(module.as_uri())}; console.log(typeof p.render)"
     found = subprocess.run(
         ["node", "--input-type=module", "-e", code],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=LIMIT, check=False,
     )  # fmt: skip
     assert (found.stdout.strip(), found.stderr) == ("function", "")
 

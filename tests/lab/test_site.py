@@ -130,6 +130,7 @@ def test_the_kit_s_notebooks_introduce_themselves(path):
 # --- the pictures ---------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_the_cover_is_the_tagged_cell_s_picture_or_the_first(runs):
     one = runs[0]
     first, second = pictures(one)
@@ -141,6 +142,7 @@ def test_the_cover_is_the_tagged_cell_s_picture_or_the_first(runs):
     assert cover(untagged, "one") == first
 
 
+@pytest.mark.process
 def test_a_notebook_without_a_picture_gives_no_site(runs, tmp_path):
     bare = nbformat.from_dict(runs[1].notebook)
     for cell in bare.cells:
@@ -152,6 +154,7 @@ def test_a_notebook_without_a_picture_gives_no_site(runs, tmp_path):
 # --- the site -------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_the_landing_page_shows_every_notebook(site, runs):
     text = (site / "index.html").read_text(encoding="utf-8")
     assert "One &lt;line&gt;" in text
@@ -164,12 +167,14 @@ def test_the_landing_page_shows_every_notebook(site, runs):
     assert (site / "02_two.png").read_bytes() == pictures(runs[1])[0]
 
 
+@pytest.mark.process
 def test_every_page_leads_to_the_others(site):
     one, two = Page(site / "01_one.html"), Page(site / "02_two.html")
     assert one.links == ["index.html", "02_two.html", "02_two.html", "https://example.org/"]
     assert two.links == ["index.html", "01_one.html"]
 
 
+@pytest.mark.process
 def test_nothing_is_missing_and_nothing_comes_from_elsewhere(site):
     pages = sorted(site.glob("*.html"))
     assert len(pages) == 3
@@ -181,6 +186,7 @@ def test_nothing_is_missing_and_nothing_comes_from_elsewhere(site):
             assert target.startswith("data:") or (site / target).is_file(), target
 
 
+@pytest.mark.process
 def test_the_same_runs_give_the_same_bytes(site, runs, tmp_path):
     write_site(runs, tmp_path / "again")
     again = {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()}
@@ -196,6 +202,7 @@ def make_site(notebooks: Path, output: Path) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 def test_the_command_runs_all_notebooks_or_writes_no_page(tmp_path):
     broken = write_notebook(tmp_path / "02_two.ipynb", "Two", "1 / 0")
     write_notebook(tmp_path / "01_one.ipynb", "One", PICTURE.format(height=1))
@@ -212,6 +219,7 @@ def test_the_command_runs_all_notebooks_or_writes_no_page(tmp_path):
     assert names == {"index.html", "01_one.html", "01_one.png"}
 
 
+@pytest.mark.process
 def test_the_command_refuses_what_is_no_set_of_notebooks(tmp_path):
     empty = make_site(tmp_path, tmp_path / "site")
     assert empty.returncode == 2

@@ -13,7 +13,7 @@ import pytest
 import scipy.signal
 import soxr
 import torch
-from conftest import is_installed
+from helpers.installed import is_installed
 
 from vaerecon import metrics
 from vaerecon.metrics.scores import METRICS, Scores, evaluate, mean_scores, register

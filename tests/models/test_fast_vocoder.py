@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.checkpoints import small_network
 
 from vaerecon.audio.clip import load_audio
 from vaerecon.audio.samples import normalize_level
@@ -31,11 +32,6 @@ def speech() -> tuple[torch.Tensor, torch.Tensor]:
     """Two seconds of the bundled speech ``[N]`` and their log-mel ``[T, 64]``."""
     samples, _ = normalize_level(load_audio(demo_clips()["demo_speech"]).samples[16000:48050])
     return samples, log_mel(samples, normalize=False)
-
-
-def small_network() -> MagnitudeNetwork:
-    torch.manual_seed(0)
-    return MagnitudeNetwork(channels=16, hidden=32, layers=2, kernel=5).eval()
 
 
 def test_n_samples_in_n_samples_out_alone_and_in_a_batch(speech):

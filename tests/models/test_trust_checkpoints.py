@@ -18,11 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from hub_server import serve
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from safetensors.torch import load_file, save_file
-from test_checkpoints import (
+from helpers.checkpoints import (
     VAE_FILE,
     VOCODER_FILE,
     Canary,
@@ -31,6 +27,10 @@ from test_checkpoints import (
     run_client,
     save_small,
 )
+from helpers.hub_server import serve
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from vaerecon.models.checkpoints import load
 from vaerecon.models.sources import check_source
@@ -381,7 +381,7 @@ def faults(tmp_path_factory):
             return run_client([(name, f"someone/{name}", {})], home, **environment)
 
         try:
-            with ThreadPoolExecutor(3) as pool:
+            with ThreadPoolExecutor(7) as pool:
                 waiting = {
                     "cut": pool.submit(visit, "cut"),
                     "slow": pool.submit(visit, "slow", **brief),
@@ -400,6 +400,8 @@ def faults(tmp_path_factory):
     shutil.rmtree(root)
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_cut_connection_is_resumed_where_it_was_cut(faults):
     assert "error" not in faults.results["cut"]["cut"]
     first, second = (
@@ -423,6 +425,8 @@ def test_a_cut_connection_is_resumed_where_it_was_cut(faults):
         ("full", "OSError", "No space left on device); free some, or set HF_HOME to a folder on"),
     ],
 )
+@pytest.mark.process
+@pytest.mark.fault
 def test_what_failed_is_said_in_one_line_with_what_to_do(faults, case, error, message):
     if case not in faults.results:
         pytest.skip("needs the right to mount a small disk (root), as .ci/run has")
@@ -433,5 +437,7 @@ def test_what_failed_is_said_in_one_line_with_what_to_do(faults, case, error, me
     assert "Traceback" not in faults.results[case]["stderr"]
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_commit_of_a_hostile_hub_leads_nowhere(faults):
     assert not [path for path in faults.root.rglob("*") if path.name == "evil"]

@@ -170,6 +170,7 @@ def test_lag_of_the_geometry(rates_kernels, lag, seed):
     assert measure_lag(mirrored(build(rates_kernels, channels=64, seed=seed))) == lag
 
 
+@pytest.mark.slow
 def test_lag_of_untrained_weights_is_another_for_each_seed():
     """At AudioLDM2's size, as transformers draws them; within 2, for another rounding."""
     sizes = {"upsample_rates": AUDIOLDM2[0], "upsample_kernel_sizes": AUDIOLDM2[1]}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import make_sound
+from helpers.sounds import make_sound
 
 from benchmarks.quality import ceiling_table
 from vaerecon import metrics

@@ -17,10 +17,10 @@ import accelerate
 import pytest
 import torch
 from diffusers import AudioLDM2Pipeline
-from hub_server import serve
+from helpers.checkpoints import VAE_FILE, save_small, small_network
+from helpers.hub_server import serve
+from helpers.system import LIMIT
 from safetensors.torch import load_file
-from test_checkpoints import VAE_FILE, save_small
-from test_fast_vocoder import small_network
 
 import vaerecon as vr
 from vaerecon import methods, metrics
@@ -324,6 +324,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.process
 def test_diffusers_own_loader_works_or_says_what_does(pipe, tmp_path):
     """With the trust that it asks for; a process of its own, since it keeps code in a cache."""
     pipe.save_pretrained(tmp_path / "saved")
@@ -339,7 +340,7 @@ def test_diffusers_own_loader_works_or_says_what_does(pipe, tmp_path):
         env=os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=LIMIT,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -373,6 +374,7 @@ assert again.fast_folder is not None, "no fast/"
 
 
 @pytest.mark.parametrize("how", ["push_to_hub", "save_pretrained"])
+@pytest.mark.process
 def test_what_is_pushed_has_fast_and_loads_from_the_hub(checkpoint, tmp_path, how):
     with serve() as hub:
         hub.uploads = tmp_path / "uploads"
@@ -383,7 +385,7 @@ def test_what_is_pushed_has_fast_and_loads_from_the_hub(checkpoint, tmp_path, ho
                               "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=LIMIT,
             check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr

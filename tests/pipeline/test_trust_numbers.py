@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 import soundfile as sf
 import torch
-from conftest import make_sound, run_as_user
+from helpers.sounds import make_sound
+from helpers.system import run_as_user
 
 import vaerecon as vr
 from vaerecon import metrics
@@ -224,7 +225,7 @@ ORDERS = """
 import itertools, sys
 import torch
 sys.path.insert(0, sys.argv[1])
-from conftest import make_sound
+from helpers.sounds import make_sound
 from vaerecon.metrics.scores import METRICS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
@@ -247,6 +248,7 @@ assert torch.get_num_threads() == threads
 
 @pytest.mark.needs("visqol")
 @pytest.mark.parametrize("name", [None, "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"])
+@pytest.mark.process
 def test_the_order_and_company_of_methods_change_no_bit(name):
     """Alone, in any order, and beside the others, in a new process: ViSQOL starts threads there."""
     done = run_as_user([sys.executable, "-c", ORDERS, Path(__file__).parents[1]], name)

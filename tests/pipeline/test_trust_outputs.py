@@ -13,18 +13,16 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import nbformat
 import pytest
 import soundfile as sf
+from helpers.system import LIMIT, small_disk
+from helpers.zygote import Zygote
 from nbformat.v4 import new_code_cell, new_notebook
-from zygote import Zygote
 
 from vaerecon.cli.main import cli
 from vaerecon.utils import files as outputs
@@ -96,6 +94,8 @@ def written(workplace: Path, places: list[str]) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.process
+@pytest.mark.fault
 def test_an_interrupt_at_any_moment_leaves_the_old_result_or_the_new(
     zygote, workplace, command, number
 ):
@@ -160,6 +160,7 @@ def check_whole(workplace: Path, places: list[str]) -> None:
                 assert path.read_text().rstrip().endswith("</html>")
 
 
+@pytest.mark.fault
 def test_a_second_ctrl_c_does_not_stop_the_cleaning_up_after_the_first(tmp_path, monkeypatch):
     real, numbers = shutil.rmtree, []
 
@@ -178,6 +179,7 @@ def test_a_second_ctrl_c_does_not_stop_the_cleaning_up_after_the_first(tmp_path,
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda n: n.name)
 @pytest.mark.parametrize("at", range(4))
+@pytest.mark.fault
 def test_a_signal_between_two_renames_waits_for_the_last(tmp_path, monkeypatch, number, at):
     for name in "abc":
         (tmp_path / name).write_text("old")
@@ -207,23 +209,12 @@ def stop(number: int, frame: object) -> None:
 # --- a full disk, a read-only one ----------------------------------------------------------------
 
 
-@contextmanager
-def small_disk(folder: Path, options: str):
-    """A tmpfs, where mounting is permitted: root in a container often may, others may not."""
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    if sys.platform != "linux" or subprocess.run(command, capture_output=True).returncode:
-        pytest.skip("needs the right to mount (root), as .ci/run has")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 FULL = ["song.wav", "--output-dir", "disk/out", *QUICK]
 
 
 @pytest.mark.parametrize("earlier", [True, False], ids=["over an earlier result", "into a new one"])
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_full_disk_leaves_what_was_there_and_room_makes_the_next_run_good(
     zygote, workplace, earlier
 ):
@@ -248,6 +239,8 @@ def test_a_full_disk_leaves_what_was_there_and_room_makes_the_next_run_good(
 
 
 @pytest.mark.parametrize("largest", [1000, 20_000, 40_000])
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_limit_on_the_size_of_files_does_as_a_full_disk_does(zygote, workplace, largest):
     """Runs everywhere; the limits let none, or some, of the files be written before it strikes."""
     assert zygote.run(FULL, workplace).status == 0
@@ -258,6 +251,8 @@ def test_a_limit_on_the_size_of_files_does_as_a_full_disk_does(zygote, workplace
     assert everything(workplace) == before
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_a_read_only_disk_is_refused(zygote, workplace):
     with small_disk(workplace / "disk", "ro"):
         done = zygote.run(FULL, workplace)
@@ -267,6 +262,7 @@ def test_a_read_only_disk_is_refused(zygote, workplace):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions bind root to nothing")
+@pytest.mark.process
 def test_a_folder_without_permission_is_refused(zygote, workplace):
     (workplace / "disk").mkdir(mode=0o555)
     done = zygote.run(FULL, workplace)
@@ -373,6 +369,7 @@ def write_set(folder: Path, text: str, rounds: int, start, finish) -> None:
 
 
 @pytest.mark.parametrize("exists", [True, False], ids=["into a folder", "into a new one"])
+@pytest.mark.process
 def test_two_programs_never_mix_their_files(tmp_path, exists):
     rounds, context = 30, multiprocessing.get_context("fork")
     if exists:
@@ -380,7 +377,7 @@ def test_two_programs_never_mix_their_files(tmp_path, exists):
             (tmp_path / str(turn)).mkdir()
             for name in "abcdefgh":
                 (tmp_path / str(turn) / name).write_text("old")
-    barriers = [context.Barrier(3, timeout=60) for _ in range(2)]
+    barriers = [context.Barrier(3, timeout=LIMIT) for _ in range(2)]
     writers = [
         context.Process(target=write_set, args=(tmp_path, text, rounds, *barriers))
         for text in ("one", "two", "three")
@@ -397,6 +394,8 @@ def test_two_programs_never_mix_their_files(tmp_path, exists):
     assert len(list(tmp_path.iterdir())) == rounds
 
 
+@pytest.mark.process
+@pytest.mark.fault
 def test_two_reconstructions_at_once_leave_the_whole_result_of_one(zygote, workplace):
     """Also where one of them has another method more."""
     commands = [["song.wav", "--output-dir", "out", "--seed", seed, *QUICK] for seed in "01"]

@@ -79,6 +79,7 @@ def test_bundled_clip_is_clean(name):
 
 
 @pytest.mark.needs(*MUSIC, *SPEECH)
+@pytest.mark.process
 def test_electronic_clip_equals_its_recipe(rendered):
     """NumPy alone, so only the last bits of sin and exp can differ: they may turn a rounding."""
     stored, _ = soundfile.read(CLIPS / "demo_electronic.flac", dtype="int16")
@@ -89,6 +90,7 @@ def test_electronic_clip_equals_its_recipe(rendered):
 
 @pytest.mark.needs(*MUSIC, *SPEECH)
 @pytest.mark.parametrize("name", ["demo_ensemble", "demo_speech"])
+@pytest.mark.process
 def test_rendered_clip_is_the_bundled_one(name, rendered):
     """0 with the same program versions. 0.25 nepers leave room for others: 3 cents of mistuning
     cost 0.15, the waltz without its flute 0.36, speech 15 steps higher 0.39, other words 2.4."""
@@ -246,6 +248,7 @@ def test_corpus_is_decided_by_the_seed_and_can_be_longer(tmp_path):
 # ------------------------------------------------------------------------------ refusals
 
 
+@pytest.mark.process
 def test_missing_program_names_its_package(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     command = [sys.executable, "-m", "tools.synthetic_corpus", "demo", str(tmp_path / "out")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import make_sound
+from helpers.sounds import make_sound
 
 from vaerecon.mel.front_end import log_mel, stft_frames
 from vaerecon.training.discriminators import PatchDiscriminator, SoundDiscriminator

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 import torch
-from conftest import make_sound
+from helpers.sounds import make_sound
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -214,7 +214,7 @@ def plot_iterations(
 def plot_sweeps(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     """Small multiples of a table of ``sweep``: settings across, MR-STFT and ESTOI down."""
     settings = list(dict.fromkeys(table["setting"]))
-    scores = {name: heading(name) for name in ("mrstft", "estoi")}
+    scores = {name: METRICS[name].heading for name in ("mrstft", "estoi")}
     figure = Figure(figsize=(2.7 * len(settings), 5.2), layout="constrained")
     axes = figure.subplots(2, len(settings), sharex="col", sharey="row", squeeze=False)
     for column, setting in enumerate(settings):

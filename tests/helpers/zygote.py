@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,21 +139,25 @@ def become(request: dict, errors: int, cli: object, run_command: object) -> None
     for target, source in ((0, nothing), (1, nothing), (2, errors)):
         os.dup2(source, target)
     sys.argv = ["vaerecon", *request["args"]]
-    status = 1
+    status: int | None = None
     try:
-        run_command(cli)
-        status = 0
-    except SystemExit as stop:
-        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except KeyboardInterrupt:
-        status = 130  # before run_command could see to it: Python's own status
-    except BaseException:
-        import traceback
-
-        traceback.print_exc()
+        try:
+            run_command(cli)
+            status = 0
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    except BaseException as error:
+        modules = [f.f_globals["__name__"] for f, _ in traceback.walk_tb(error.__traceback__)]
+        if isinstance(error, KeyboardInterrupt) and "click.core" not in modules:
+            if status is None:  # before the command began: ends as Python itself does
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
+                signal.raise_signal(signal.SIGINT)
+        else:
+            traceback.print_exc()
     finally:
         sys.stderr.flush()
-        os._exit(status)
+        os._exit(1 if status is None else status)
 
 
 if __name__ == "__main__":

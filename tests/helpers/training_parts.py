@@ -6,8 +6,8 @@ from pathlib import Path
 
 import soundfile as sf
 import torch
-from conftest import make_sound
 
+from helpers.sounds import make_sound
 from vaerecon.training.data.corpus import held_out
 from vaerecon.training.loop import TrainingLoop
 from vaerecon.training.parts.fast import FastObjective, FastSize
