@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from vaerecon import __version__
+from vaerecon.cli.codec import decode, encode
 from vaerecon.cli.notebooks import check, report
 from vaerecon.cli.tables import (
     model_option,
@@ -72,6 +73,8 @@ def cli() -> None:
 
 
 cli.add_command(check)
+cli.add_command(decode)
+cli.add_command(encode)
 cli.add_command(report)
 cli.add_command(train)
 
