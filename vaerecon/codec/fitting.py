@@ -1,4 +1,4 @@
-"""Learns a codec's constants from latents, in a few seconds.
+"""Learns a codec's constants from sound: some seconds after encoding it.
 
 The predictor is learned on decoded frames, since these are what it will see, at one step that
 serves all. Tables are shared: each is for numbers of one mean size.
@@ -7,7 +7,7 @@ serves all. Tables are shared: each is for numbers of one mean size.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,18 @@ from vaerecon.codec.quantiser import RUNGS, Quantiser
 from vaerecon.codec.rans import PARTS
 from vaerecon.mel.front_end import log_mel
 from vaerecon.models.autoencoder import posterior
-from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
 SECTION, MOST = 250, 360  # latent frames of a section (10 s); sections learned from (1 h)
 RUNG = 48  # whose step, 4 deviations, the predictor is learned with
-RIDGE = 1e-2  # posterior variances, added to those of the frames
 SMALLEST, PER_OCTAVE, TABLES = 2.0**-10, 3, 48  # mean size of the first table's numbers
 
 
 def fit(frames: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """The constants of a :class:`vaerecon.codec.LatentCodec` for frames ``[L, 128]`` like these."""
+    """The constants of a :class:`vaerecon.LatentCodec` for frames ``[L, 128]`` like these."""
     sections = [x[i : i + SECTION] for x in frames for i in range(0, len(x), SECTION)]
     chosen = sections[:: -(-len(sections) // MOST)]
+    if sum(map(len, chosen)) < SECTION:
+        raise ValueError("clips: got less than 10 s of sound together; minutes are better")
     mean = np.concatenate(chosen).mean(axis=0)
     wanted = np.zeros((SECTION, len(chosen), 128))  # time first
     inside = np.zeros((SECTION, len(chosen)), bool)
@@ -44,15 +44,9 @@ def fit(frames: list[np.ndarray]) -> dict[str, np.ndarray]:
         predictor, rotation = _predictor(decoded, wanted, inside)
         numbers = Quantiser(predictor, RUNG).quantise(wanted @ rotation)
         decoded = Quantiser(predictor, RUNG).restore(numbers) @ rotation.T
-    rotation = rotation.astype(np.float16)
-    table_of, frequencies = _tables(predictor, wanted @ rotation.astype(float), inside)
-    constants = {
-        "mean": mean.astype(np.float32),
-        "rotation": rotation,
-        "predictor": predictor.astype(np.float16),
-        "table_of": table_of,
-        "frequencies": frequencies,
-    }
+    tables = _tables(predictor, wanted @ rotation, inside)
+    constants = {"mean": mean.astype("f4"), "rotation": rotation.astype("f2"),
+                 "predictor": predictor.astype("f2"), **tables}  # fmt: skip
     return {name: np.ascontiguousarray(array) for name, array in constants.items()}
 
 
@@ -62,32 +56,29 @@ def _predictor(
     """The matrix that predicts a frame, in coordinates of the KLT of what it leaves; the KLT."""
     before = np.concatenate([np.zeros_like(decoded[:1]), decoded[:-1]])[inside]
     now = wanted[inside]
-    gram = before.T @ before + RIDGE * len(now) * np.eye(128)
+    gram = before.T @ before + 0.01 * len(now) * np.eye(128)  # 0.01 posterior variances
     matrix = np.linalg.solve(gram, before.T @ now)
     left = now - before @ matrix
     rotation = np.linalg.eigh(left.T @ left)[1][:, ::-1]  # the largest variance first
     return rotation.T @ matrix @ rotation, rotation
 
 
-def _tables(
-    predictor: np.ndarray, wanted: np.ndarray, inside: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _tables(predictor: np.ndarray, wanted: np.ndarray, inside: np.ndarray) -> dict[str, np.ndarray]:
     """Which table for each step and coefficient, and the tables, counted at octaves of the step."""
-    octaves, logs = np.arange(0, RUNGS, 16), []
-    counts = np.zeros((TABLES, 255))
+    octaves, logs, counts = np.arange(0, RUNGS, 16), [], np.zeros((TABLES, 255))
+
+    def table_for(log_size: np.ndarray) -> np.ndarray:
+        place = np.rint(PER_OCTAVE * (log_size - np.log2(SMALLEST)))
+        return np.clip(place, 0, TABLES - 1).astype("u1")
+
     for rung in octaves:
         numbers = Quantiser(predictor, rung).quantise(wanted)[inside]
         logs.append(np.log2(np.abs(numbers).mean(axis=0) + SMALLEST))
-        for table, number in zip(_table_for(logs[-1]), numbers.T, strict=True):
+        for table, number in zip(table_for(logs[-1]), numbers.T, strict=True):
             counts[table] += np.bincount(np.clip(number, -127, 127) + 127, minlength=255)
-    between = [np.interp(np.arange(RUNGS), octaves, log) for log in np.array(logs).T]
+    between = np.stack([np.interp(range(RUNGS), octaves, log) for log in np.transpose(logs)])
     frequencies = np.stack([_frequencies(i, row) for i, row in enumerate(counts)])
-    return _table_for(np.array(between).T).astype(np.uint8), frequencies
-
-
-def _table_for(log_size: np.ndarray) -> np.ndarray:
-    place = np.rint(PER_OCTAVE * (log_size - np.log2(SMALLEST)))
-    return np.clip(place, 0, TABLES - 1).astype(int)
+    return {"table_of": table_for(between.T), "frequencies": frequencies}
 
 
 def _frequencies(table: int, counts: np.ndarray) -> np.ndarray:
@@ -98,18 +89,16 @@ def _frequencies(table: int, counts: np.ndarray) -> np.ndarray:
     smooth = np.where(inside, counts + 20 * geometric / geometric.sum(), 0)
     parts = np.floor(smooth / smooth.sum() * (PARTS - 255)) + inside
     parts[127] += PARTS - parts.sum()
-    return parts.astype(np.uint16)
+    return parts.astype("u2")
 
 
 @torch.no_grad()
-def posteriors(
-    clips: str | os.PathLike[str] | Iterable[Any], pipe: ReconstructionPipeline
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def posteriors(clips: Any, vae: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Mean and variance of the latent of the first 30 s of each clip."""
     for given in [clips] if isinstance(clips, str | os.PathLike) else clips:
-        is_name = isinstance(given, str | os.PathLike)
-        folder = is_name and Path(given).is_dir()
+        names = isinstance(given, str | os.PathLike)
+        folder = names and Path(given).is_dir()
         for clip in sounds_below(Path(given))[0] if folder else [given]:
-            sound = load_audio(clip, 30) if is_name else as_clip(clip, 16000)
-            mean, logvar = posterior(pipe.vae, log_mel(sound.samples[: 30 * 16000]))
+            sound = load_audio(clip, 30) if names else as_clip(clip, 16000)
+            mean, logvar = posterior(vae, log_mel(sound.samples[: 30 * 16000]))
             yield mean.cpu().numpy(), logvar.exp().cpu().numpy()

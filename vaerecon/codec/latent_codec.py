@@ -98,8 +98,8 @@ class LatentCodec:
             with safe_open(folder / FILE, "numpy") as file:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 codec = cls(arrays, file.metadata()["vae"])
-            if (codec._sizes.sum(axis=1) == rans.PARTS).all():
-                codec.decode(codec.encode(torch.zeros(8, 1, 16), step=1.0))
+            if (codec._sizes.sum(axis=1) == rans.PARTS).all() and codec._scale.min() > 0:
+                codec.decode(codec.encode(torch.zeros(8, 1, 16), step=64.0))
                 return codec
         except (OSError, SafetensorError, LookupError, TypeError, ValueError):
             pass
@@ -128,7 +128,7 @@ class LatentCodec:
 
         if not isinstance(model, ReconstructionPipeline):
             model = ReconstructionPipeline.from_pretrained(model)
-        means, variances = zip(*posteriors(clips, model), strict=True)
+        means, variances = zip(*posteriors(clips, model.vae), strict=True)
         deviation = np.concatenate(variances, axis=1).mean(axis=(1, 2)) ** 0.5
         frames = [to_frames(mean / deviation[:, None, None]) for mean in means]
         return cls({"deviation": deviation, **fit(frames)}, vae_hash(model.vae))
