@@ -106,7 +106,7 @@ def show_comparison(table: pd.DataFrame, console: Console) -> None:
     from rich.text import Text
 
     from vaerecon.comparison.run import summarize
-    from vaerecon.methods import get_method
+    from vaerecon.methods import METHODS, get_method
     from vaerecon.metrics.scores import METRICS
 
     failed = table.dropna(subset="error")
@@ -130,8 +130,8 @@ def show_comparison(table: pd.DataFrame, console: Console) -> None:
             value, count = row[name, "mean"], int(row[name, "count"])
             some = f" ({count})" if 0 < count < measured else ""
             cells.append(f"{value:.2f}{some}" if count else "-")
-        factor = f"{row['real_time_factor', 'mean']:.3f}"
-        label = get_method(method).label
+        factor = f"{row['real_time_factor', 'mean']:.3f}".replace("nan", "-")
+        label = get_method(method).label if method in METHODS else method  # or a codec
         shape.add_row(label, "yes" if through_vae else "no", factor, *cells)
     if measured:
         console.print(shape)

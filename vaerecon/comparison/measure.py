@@ -42,6 +42,7 @@ class Settings:
     seed: int
     exclude_metrics: tuple[str, ...]
     threads: int
+    codecs: tuple[str, ...] = ()  # "name:kbps", checked
 
     def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
         """For the journal: the model as it was found in place of what it was asked for by."""
@@ -119,7 +120,8 @@ def _measure_one(
         warnings.simplefilter("always", UserWarning)
         try:
             findings = _findings(file, settings, pipe)
-            entry = make_entry(file, **_of_clip(findings), rows=_rows(findings))
+            rows = _rows(findings) + _codec_rows(file, settings, pipe)
+            entry = make_entry(file, **_of_clip(findings), rows=rows)
         except Exception as error:  # whatever it is, it is about this clip: the others go on
             known = isinstance(error, ValueError | OSError)
             entry = make_entry(
@@ -183,3 +185,15 @@ def _rows(findings: Findings) -> list[dict[str, Any]]:
         for through_vae, group in ((True, findings.methods), (False, findings.without_vae))
         if (found := group.get(name)) is not None
     ]
+
+
+def _codec_rows(
+    file: SoundFile, settings: Settings, pipe: ReconstructionPipeline
+) -> list[dict[str, Any]]:
+    from vaerecon.audio.clip import load_audio
+    from vaerecon.comparison.codecs import codec_rows
+
+    if not settings.codecs:
+        return []
+    clip = load_audio(file.path, settings.max_length)
+    return list(codec_rows(clip, settings.codecs, pipe, exclude=settings.exclude_metrics))

@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 
 from vaerecon.audio.conversion import check_max_length
 from vaerecon.comparison.clips import SoundFile, Source, find_clips, make_batches
+from vaerecon.comparison.codecs import parse_codecs
 from vaerecon.comparison.journal import Journal, check_free, open_journal
 from vaerecon.comparison.measure import Settings, describe_model, make_entry, measure
 from vaerecon.comparison.workers import (
@@ -61,6 +62,7 @@ def compare(
     without_vae: bool = True,
     seed: int = 0,
     exclude_metrics: Iterable[str] = (),
+    codecs: str | Iterable[str] = (),
     workers: int | None = None,
     threads: int = 1,
     scheduler: str | None = None,
@@ -89,6 +91,9 @@ def compare(
         Of every random draw.
     exclude_metrics
         Names of metrics to leave out, for example ``["visqol"]``, the slowest.
+    codecs
+        Finished codecs at a rate in kbit/s, one row each: ``"latent:4.8,opus:8,mp3:16,vorbis"``;
+        see :mod:`vaerecon.comparison.codecs`.
     workers
         Processes that share the work; 1 (or 0) works in this one. By default as many as there are
         cores (and clips), or 1 on a GPU. Always 1 where no process can be started: in a daemonic
@@ -112,9 +117,9 @@ def compare(
         One row a clip, method and ``through_vae``, in the order of the clips; one row with an
         ``error`` for a clip that failed. Columns: ``file`` (path below the folder that holds all
         clips), ``clip``, ``method``, ``through_vae``, the metrics (NaN where there is no value),
-        ``seconds``, ``real_time_factor``, ``lag_samples``, ``gain``, ``vae_mae_nepers``,
-        ``duration_s``, ``sha256`` (of the samples, as in analysis.json), ``notes`` (why a number
-        is missing), ``error``, the facts about the model, and ``seed``.
+        ``seconds``, ``real_time_factor``, ``lag_samples``, ``gain``, ``kbps`` (of codecs),
+        ``vae_mae_nepers``, ``duration_s``, ``sha256`` (of the samples, as in analysis.json),
+        ``notes`` (why a number is missing), ``error``, the facts about the model, and ``seed``.
 
     Raises
     ------
@@ -146,6 +151,7 @@ def compare(
         seed=seed,
         exclude_metrics=_metric_names(exclude_metrics),
         threads=threads,
+        codecs=parse_codecs(codecs),
     )
     files = find_clips(clips, max_length)
 
@@ -262,7 +268,7 @@ def _table(
         "file": text, "clip": text, "method": text, "through_vae": "boolean",
         **dict.fromkeys(METRICS, number),
         "seconds": number, "real_time_factor": number, "lag_samples": whole, "gain": number,
-        "vae_mae_nepers": number, "duration_s": number, "sha256": text,
+        "kbps": number, "vae_mae_nepers": number, "duration_s": number, "sha256": text,
         "notes": text, "error": text,
     }  # fmt: skip
     table = pd.DataFrame(rows, columns=list(columns)).astype(columns)
