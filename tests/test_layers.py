@@ -18,6 +18,7 @@ ORDER = (
     ("methods",),
     ("plots", "training"),
     ("pipeline",),
+    ("codec",),
     ("comparison",),
     ("lab",),
     ("cli",),

@@ -9,7 +9,7 @@ import sys
 import pandas as pd
 import pytest
 import soundfile as sf
-from conftest import make_sound
+from helpers.sounds import make_sound
 from in_process import run
 
 import vaerecon as vr

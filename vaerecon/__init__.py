@@ -27,6 +27,7 @@ from vaerecon.utils.numba_cache import ensure_cache
 if TYPE_CHECKING:
     from . import methods, metrics
     from .audio.clip import Clip, load_audio, write_wav
+    from .codec.latent_codec import LatentCodec
     from .comparison.run import compare
     from .mel.config import MelConfig
     from .mel.front_end import log_mel, naive_log_mel
@@ -37,6 +38,7 @@ __version__ = "0.2.0"  # setuptools reads it here for the package metadata
 
 __all__ = [
     "Clip",
+    "LatentCodec",
     "MelConfig",
     "Reconstruction",
     "ReconstructionPipeline",
@@ -60,6 +62,7 @@ _MODULE_OF = {
     "naive_log_mel": "mel.front_end",
     "Reconstruction": "pipeline.result",
     "ReconstructionPipeline": "pipeline.pipeline",
+    "LatentCodec": "codec.latent_codec",
     "compare": "comparison.run",
 }
 _SUBMODULES = ("methods", "metrics")

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from vaerecon import __version__
+from vaerecon.cli.codec import decode, encode
 from vaerecon.cli.notebooks import check, report
 from vaerecon.cli.options import (
     Decorator,
@@ -59,6 +60,8 @@ def cli() -> None:
 
 
 cli.add_command(check)
+cli.add_command(decode)
+cli.add_command(encode)
 cli.add_command(report)
 cli.add_command(train)
 
@@ -129,6 +132,8 @@ def demo(output_dir, **options):
               help="Only what went through the VAE: half the rows, and half the time.")  # fmt: skip
 @click.option("--no-vae-free", is_flag=True, hidden=True, expose_value=False,
               callback=partial(_refuse_old_name, new="--only-through-vae"))  # fmt: skip
+@click.option("--codecs", default="", metavar="NAME:KBPS,...",
+              help="Codecs too: latent, opus, mp3, vorbis, as in latent:4.8,opus:8.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=0),
               help="Processes; 1 works without any. [default: one a core]")  # fmt: skip
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from vaerecon.methods import get_method
+from vaerecon.methods import METHODS, get_method
 from vaerecon.metrics.scores import METRICS
 from vaerecon.utils.console import printable
 
@@ -107,8 +107,9 @@ def show_comparison(table: pd.DataFrame, console: Console) -> None:
             value, count = row[metric.name, "mean"], int(row[metric.name, "count"])
             some = f" ({count})" if 0 < count < measured else ""
             cells.append(f"{value:.2f}{some}" if count else "-")
-        factor = f"{row['real_time_factor', 'mean']:.3f}"
-        shape.add_row(get_method(method).label, "yes" if through_vae else "no", factor, *cells)
+        factor = f"{row['real_time_factor', 'mean']:.3f}".replace("nan", "-")
+        label = get_method(method).label if method in METHODS else method  # or a codec
+        shape.add_row(label, "yes" if through_vae else "no", factor, *cells)
     if measured:
         console.print(shape)
     if measured and not shown:

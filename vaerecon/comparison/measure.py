@@ -45,6 +45,7 @@ class Settings:
     metrics: tuple[str, ...]  # all that are known where the table is made
     exclude_metrics: tuple[str, ...]
     threads: int
+    codecs: tuple[str, ...] = ()  # "name:kbps", checked
 
     def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
         """For the journal: the model as it was found in place of what it was asked for by."""
@@ -117,7 +118,8 @@ def _measure_one(
         warnings.simplefilter("always", UserWarning)
         try:
             result = _reconstruct(file, settings, pipe)
-            entry = make_entry(file, **_of_clip(result), rows=_rows(result))
+            rows = _rows(result) + _codec_rows(file, settings, pipe)
+            entry = make_entry(file, **_of_clip(result), rows=rows)
         except Exception as error:  # whatever it is, it is about this clip: the others go on
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
             entry = make_entry(file, error=f"{kind}{error}")
@@ -171,3 +173,15 @@ def _rows(result: Reconstruction) -> list[dict[str, Any]]:
         notes = [f"{metric}: {reason}" for metric, reason in row["notes"].items()]
         rows.append({**row.pop("metrics"), **row, "notes": notes})
     return rows
+
+
+def _codec_rows(
+    file: SoundFile, settings: Settings, pipe: ReconstructionPipeline
+) -> list[dict[str, Any]]:
+    from vaerecon.audio.clip import load_audio
+    from vaerecon.comparison.codecs import codec_rows
+
+    if not settings.codecs:
+        return []
+    clip = load_audio(file.path, settings.max_length)
+    return list(codec_rows(clip, settings.codecs, pipe, exclude=settings.exclude_metrics))

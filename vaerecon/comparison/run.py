@@ -27,6 +27,7 @@ from tqdm.auto import tqdm
 
 from vaerecon.audio.conversion import check_max_length
 from vaerecon.comparison.clips import SoundFile, Source, find_clips, make_batches
+from vaerecon.comparison.codecs import parse_codecs
 from vaerecon.comparison.journal import Journal, check_free, open_journal
 from vaerecon.comparison.measure import Settings, describe_model, make_entry, measure
 from vaerecon.comparison.table import check_suffix, make_table, write_table
@@ -62,6 +63,7 @@ def compare(
     without_vae: bool = True,
     seed: int = 0,
     exclude_metrics: Iterable[str] = (),
+    codecs: str | Iterable[str] = (),
     workers: int | None = None,
     threads: int = 1,
     scheduler: str | None = None,
@@ -90,6 +92,9 @@ def compare(
         Of every random draw.
     exclude_metrics
         Names of metrics to leave out, for example ``["visqol"]``, the slowest.
+    codecs
+        Finished codecs at a rate in kbit/s, one row each: ``"latent:4.8,opus:8,mp3:16,vorbis"``;
+        see :mod:`vaerecon.comparison.codecs`.
     workers
         Processes that share the work; 1 (or 0) works in this one. By default as many as there are
         cores (and clips), or 1 on a GPU. Always 1 where no process can be started: in a daemonic
@@ -113,9 +118,9 @@ def compare(
         One row a clip, method and ``through_vae``, in the order of the clips; one row with an
         ``error`` for a clip that failed. Columns: ``file`` (path below the folder that holds all
         clips), ``clip``, ``method``, ``through_vae``, the metrics (NaN where there is no value),
-        ``seconds``, ``real_time_factor``, ``lag_samples``, ``gain``, ``vae_mae_nepers``,
-        ``duration_s``, ``sha256`` (of the samples, as in analysis.json), ``notes`` (why a number
-        is missing), ``error``, the facts about the model, and ``seed``.
+        ``seconds``, ``real_time_factor``, ``lag_samples``, ``gain``, ``kbps`` (of codecs),
+        ``vae_mae_nepers``, ``duration_s``, ``sha256`` (of the samples, as in analysis.json),
+        ``notes`` (why a number is missing), ``error``, the facts about the model, and ``seed``.
 
     Raises
     ------
@@ -132,10 +137,19 @@ def compare(
             check_whole(value, name, least)
     check_whole(seed, "seed")
     settings = Settings(
-        _absolute(model), revision, device, dtype, tuple(select_methods(methods)), max_length,
-        without_vae, seed, tuple(METRICS), tuple(metric_names("exclude_metrics", exclude_metrics)),
-        threads,
-    )  # fmt: skip
+        model=_absolute(model),
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        methods=tuple(select_methods(methods)),
+        max_length=max_length,
+        without_vae=without_vae,
+        seed=seed,
+        metrics=tuple(METRICS),
+        exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
+        threads=threads,
+        codecs=parse_codecs(codecs),
+    )
     files = find_clips(clips, max_length)
 
     with _team(workers, threads, scheduler, len(files)) as team:

@@ -36,7 +36,7 @@ def make_table(
         "file": text, "clip": text, "method": text, "through_vae": "boolean",
         **dict.fromkeys(METRICS, number),
         "seconds": number, "real_time_factor": number, "lag_samples": whole, "gain": number,
-        "vae_mae_nepers": number, "duration_s": number, "sha256": text,
+        "kbps": number, "vae_mae_nepers": number, "duration_s": number, "sha256": text,
         "notes": text, "error": text,
     }  # fmt: skip
     table = pd.DataFrame(rows, columns=list(columns)).astype(columns)

@@ -1,0 +1,104 @@
+"""Learns a codec's constants from sound: some seconds after encoding it.
+
+The predictor is learned on decoded frames, since these are what it will see, at one step that
+serves all. Tables are shared: each is for numbers of one mean size.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vaerecon.audio.clip import load_audio
+from vaerecon.audio.folders import sounds_below
+from vaerecon.audio.samples import as_clip
+from vaerecon.codec.quantiser import RUNGS, Quantiser
+from vaerecon.codec.rans import PARTS
+from vaerecon.mel.front_end import log_mel
+from vaerecon.models.autoencoder import posterior
+
+SECTION, MOST = 250, 360  # latent frames of a section (10 s); sections learned from (1 h)
+RUNG = 48  # whose step, 4 deviations, the predictor is learned with
+SMALLEST, PER_OCTAVE, TABLES = 2.0**-10, 3, 48  # mean size of the first table's numbers
+
+
+def fit(frames: list[np.ndarray]) -> dict[str, np.ndarray]:
+    """The constants of a :class:`vaerecon.LatentCodec` for frames ``[L, 128]`` like these."""
+    sections = [x[i : i + SECTION] for x in frames for i in range(0, len(x), SECTION)]
+    chosen = sections[:: -(-len(sections) // MOST)]
+    if sum(map(len, chosen)) < SECTION:
+        raise ValueError("clips: got less than 10 s of sound together; minutes are better")
+    mean = np.concatenate(chosen).mean(axis=0)
+    wanted = np.zeros((SECTION, len(chosen), 128))  # time first
+    inside = np.zeros((SECTION, len(chosen)), bool)
+    for i, section in enumerate(chosen):
+        wanted[: len(section), i] = section - mean
+        inside[: len(section), i] = True
+    decoded = wanted
+    for _ in range(2):
+        predictor, rotation = _predictor(decoded, wanted, inside)
+        numbers = Quantiser(predictor, RUNG).quantise(wanted @ rotation)
+        decoded = Quantiser(predictor, RUNG).restore(numbers) @ rotation.T
+    tables = _tables(predictor, wanted @ rotation, inside)
+    constants = {"mean": mean.astype("f4"), "rotation": rotation.astype("f2"),
+                 "predictor": predictor.astype("f2"), **tables}  # fmt: skip
+    return {name: np.ascontiguousarray(array) for name, array in constants.items()}
+
+
+def _predictor(
+    decoded: np.ndarray, wanted: np.ndarray, inside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The matrix that predicts a frame, in coordinates of the KLT of what it leaves; the KLT."""
+    before = np.concatenate([np.zeros_like(decoded[:1]), decoded[:-1]])[inside]
+    now = wanted[inside]
+    gram = before.T @ before + 0.01 * len(now) * np.eye(128)  # 0.01 posterior variances
+    matrix = np.linalg.solve(gram, before.T @ now)
+    left = now - before @ matrix
+    rotation = np.linalg.eigh(left.T @ left)[1][:, ::-1]  # the largest variance first
+    return rotation.T @ matrix @ rotation, rotation
+
+
+def _tables(predictor: np.ndarray, wanted: np.ndarray, inside: np.ndarray) -> dict[str, np.ndarray]:
+    """Which table for each step and coefficient, and the tables, counted at octaves of the step."""
+    octaves, logs, counts = np.arange(0, RUNGS, 16), [], np.zeros((TABLES, 255))
+
+    def table_for(log_size: np.ndarray) -> np.ndarray:
+        place = np.rint(PER_OCTAVE * (log_size - np.log2(SMALLEST)))
+        return np.clip(place, 0, TABLES - 1).astype("u1")
+
+    for rung in octaves:
+        numbers = Quantiser(predictor, rung).quantise(wanted)[inside]
+        logs.append(np.log2(np.abs(numbers).mean(axis=0) + SMALLEST))
+        for table, number in zip(table_for(logs[-1]), numbers.T, strict=True):
+            counts[table] += np.bincount(np.clip(number, -127, 127) + 127, minlength=255)
+    between = np.stack([np.interp(range(RUNGS), octaves, log) for log in np.transpose(logs)])
+    frequencies = np.stack([_frequencies(i, row) for i, row in enumerate(counts)])
+    return {"table_of": table_for(between.T), "frequencies": frequencies}
+
+
+def _frequencies(table: int, counts: np.ndarray) -> np.ndarray:
+    """Counts, smoothed by a geometric distribution of the table's mean size, to parts."""
+    size, magnitude = SMALLEST * 2.0 ** (table / PER_OCTAVE), np.abs(np.arange(-127, 128))
+    inside = magnitude <= min(127, int(8 * size) + 3)
+    geometric = (size / (1 + size)) ** magnitude
+    smooth = np.where(inside, counts + 20 * geometric / geometric.sum(), 0)
+    parts = np.floor(smooth / smooth.sum() * (PARTS - 255)) + inside
+    parts[127] += PARTS - parts.sum()
+    return parts.astype("u2")
+
+
+@torch.no_grad()
+def posteriors(clips: Any, vae: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Mean and variance of the latent of the first 30 s of each clip."""
+    for given in [clips] if isinstance(clips, str | os.PathLike) else clips:
+        names = isinstance(given, str | os.PathLike)
+        folder = names and Path(given).is_dir()
+        for clip in sounds_below(Path(given))[0] if folder else [given]:
+            sound = load_audio(clip, 30) if names else as_clip(clip, 16000)
+            mean, logvar = posterior(vae, log_mel(sound.samples[: 30 * 16000]))
+            yield mean.cpu().numpy(), logvar.exp().cpu().numpy()

@@ -1,0 +1,269 @@
+"""A latent to the bytes of a ``.vrec`` file and back. Notebook: ``07_compression``.
+
+A frame of the latent, 16 positions x 8 channels, is divided by each channel's posterior deviation
+(what the VAE itself leaves open), the mean is taken off, and a fixed rotation, the KLT, makes 128
+coefficients of it. The decoded ones of the frame before, times a fixed matrix, predict them; what
+is left is divided by the step, rounded, and coded by a fixed table for each coefficient and step.
+These constants were learned once for one VAE, and are the same for every clip.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import math
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from vaerecon.audio.buffers import MemoryTrack, Track
+from vaerecon.audio.samples import ArrayLike
+from vaerecon.bundled import TINY
+from vaerecon.codec import rans
+from vaerecon.codec.quantiser import RUNGS, Quantiser, step_of
+
+FILE = "codec/tables.safetensors"
+LAYOUT = struct.Struct("<4sBBHIfI8s8sI")  # the fields of Header up to `checksum`
+METHODS = ("vocoder", "fast", "griffinlim", "hybrid", "admm", "librosa")  # by their number
+SAMPLES, BLOCK = 640, 1500  # samples of a latent frame; frames of a stream (one minute)
+LARGEST, MOST_BYTES = 2.0**15, 2048  # coefficient; bytes a frame. Of sound about 100 and 60
+
+
+class Header(NamedTuple):
+    """The first 40 bytes of a ``.vrec`` file, and the length of the rest."""
+
+    magic: bytes
+    version: int
+    method_number: int  # of the method that makes the sound, unless another is asked for
+    rung: int  # number of the step
+    n_samples: int  # at 16 kHz
+    gain: float  # what the clip was multiplied with before the mel
+    seed: int  # of the method's random draws
+    vae: bytes  # hash of the VAE's weights
+    tables: bytes  # hash of the codec's constants
+    checksum: int  # CRC-32 of all other bytes
+    payload: int  # bytes
+
+    step = property(lambda self: step_of(self.rung), doc="In posterior deviations.")
+    method = property(lambda self: METHODS[self.method_number], doc="Its name.")
+    frames = property(lambda self: -(-self.n_samples // SAMPLES), doc="Of the latent.")
+    kbps = property(lambda self: 128 * self.payload / self.n_samples, doc="Of the payload.")
+
+    @classmethod
+    def read(cls, data: bytes, size: int | None = None) -> Header:
+        """Of a file of ``size`` bytes that begins with ``data``; ValueError if it cannot be one."""
+        if data[:4] != b"VREC" or len(data) < LAYOUT.size:
+            raise ValueError(f"vrec: the file begins with {data[:4]!r}: no .vrec, or cut short")
+        head = cls(*LAYOUT.unpack_from(data), (size or len(data)) - LAYOUT.size)
+        if head.version != 1:
+            raise ValueError(f"vrec: got version {head.version}, expected 1; update vaerecon")
+        fits = head.method_number < len(METHODS) and head.rung < RUNGS and 0 < head.gain < math.inf
+        if not (fits and 0 < head.payload <= MOST_BYTES * head.frames and head.payload % 2 == 0):
+            raise ValueError("vrec: the header says what cannot be: the file is damaged")
+        return head
+
+
+class LatentCodec:
+    """Codes latents of one VAE; made by :meth:`from_pretrained` or :meth:`fit`.
+
+    ``constants`` are ``deviation`` [8] and ``mean`` [128], float32; ``rotation`` and ``predictor``
+    [128, 128], float16; ``table_of`` [113, 128] uint8, the row of ``frequencies`` [n, 255] uint16
+    (of -127 to 127) for each step and coefficient. ``vae`` is the :func:`vae_hash` of the VAE.
+    """
+
+    def __init__(self, constants: dict[str, np.ndarray], vae: str):
+        self.constants, self.vae = constants, vae
+        parts = b"".join(constants[name].tobytes() for name in sorted(constants))
+        self.hash = hashlib.sha256(parts).hexdigest()[:16]
+        self._scale = constants["deviation"].astype(float)[:, None, None]
+        self._mean, self._rotation = constants["mean"], constants["rotation"].astype(float)
+        self._sizes = constants["frequencies"].astype(int)
+        self._starts = self._sizes.cumsum(axis=1) - self._sizes
+        self._tables = [rans.Table(row[row > 0]) for row in self._sizes]
+        self._reach = np.array([table.reach for table in self._tables])
+
+    @classmethod
+    def from_pretrained(cls, source: str | os.PathLike[str] = "tiny") -> LatentCodec:
+        """Of ``"tiny"``, or of a folder with ``codec/``; ValueError if there is no sound one."""
+        from safetensors import SafetensorError, safe_open
+
+        folder = TINY if source == "tiny" else Path(source)
+        try:
+            with safe_open(folder / FILE, "numpy") as file:
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                codec = cls(arrays, file.metadata()["vae"])
+            if (codec._sizes.sum(axis=1) == rans.PARTS).all() and codec._scale.min() > 0:
+                codec.decode(codec.encode(torch.zeros(8, 1, 16), step=64.0))
+                return codec
+        except (OSError, SafetensorError, LookupError, TypeError, ValueError):
+            pass
+        raise ValueError(
+            f"codec: {folder.name!r} has no {FILE}, or a damaged one; make it with "
+            "vaerecon.LatentCodec.fit(clips, model).save_pretrained(folder)"
+        )
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write ``codec/`` into ``folder``, which may be a checkpoint's."""
+        from safetensors.numpy import save
+
+        path = Path(folder) / FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(save(self.constants, {"vae": self.vae}))
+
+    @classmethod
+    def fit(cls, clips: Iterable[Any], model: Any = "tiny") -> LatentCodec:
+        """Learn the constants from the first 30 s of each clip: some seconds after encoding them.
+
+        ``clips`` are folders, files or samples, ten seconds together at least; ``model`` is a
+        pipeline, or what its ``from_pretrained`` takes.
+        """
+        from vaerecon.codec.fitting import fit, posteriors
+        from vaerecon.pipeline.pipeline import ReconstructionPipeline
+
+        if not isinstance(model, ReconstructionPipeline):
+            model = ReconstructionPipeline.from_pretrained(model)
+        means, variances = zip(*posteriors(clips, model.vae), strict=True)
+        deviation = np.concatenate(variances, axis=1).mean(axis=(1, 2)) ** 0.5
+        frames = [to_frames(mean / deviation[:, None, None]) for mean in means]
+        return cls({"deviation": deviation, **fit(frames)}, vae_hash(model.vae))
+
+    def encode(
+        self, latent: ArrayLike | Track, kbps: float | None = None, step: float | None = None,
+        n_samples: int | None = None, gain: float = 1.0, method: str = "fast", seed: int = 0,
+    ) -> bytes:  # fmt: skip
+        """Code a latent ``[8, L, 16]``, unscaled; gives the bytes of a ``.vrec`` file.
+
+        Parameters
+        ----------
+        kbps
+            The finest step is taken whose payload (all but the 40 bytes of the header) has at most
+            this rate; the real one is ``Header.read(data).kbps``.
+        step
+            In place of ``kbps``: of the quantiser, 0.5 to 64 posterior deviations.
+        n_samples, gain, method, seed
+            For who makes sound of it: see :class:`Header`. ``640 L`` samples by default.
+
+        Raises
+        ------
+        ValueError
+            For another layout, a rate that the coarsest step exceeds, or settings that cannot be.
+        """
+        if not isinstance(latent, Track):
+            latent = MemoryTrack(torch.as_tensor(latent).detach().cpu(), -2)
+        channels, length, positions = latent.shape if len(latent.shape) == 3 else (0, 0, 0)
+        n_samples = n_samples or SAMPLES * length
+        if channels != 8 or positions != 16 or not 0 < n_samples <= SAMPLES * length < 2**32:
+            raise ValueError(
+                f"latent: got shape {list(latent.shape)} for {n_samples} samples, expected "
+                "[8, L, 16], one clip, and up to 640 L samples"
+            )
+        if (kbps is None) == (step is None) or not 0 < (step or kbps or 0) < math.inf:
+            raise ValueError(f"got kbps {kbps}, step {step}; expected one of them, above 0")
+        if method not in METHODS or not 0 <= seed < 2**32:
+            raise ValueError(
+                f"got method {method!r}, seed {seed}; expected one of {METHODS}, 32 bits"
+            )
+        if step is not None:
+            rung = min(max(round(16 * math.log2(2 * step)), 0), RUNGS - 1)
+        else:
+            rung = self._rung(latent, kbps * n_samples / 16)
+        symbols = self._symbols(latent, rung)
+        payload = b"".join(rans.encode(start.tolist(), size.tolist()) for start, size in symbols)
+        hashes = bytes.fromhex(self.vae), bytes.fromhex(self.hash)
+        fields = (b"VREC", 1, METHODS.index(method), rung, n_samples, gain, seed, *hashes)
+        head = LAYOUT.pack(*fields, 0)[:-4]
+        data = head + struct.pack("<I", zlib.crc32(head + payload)) + payload
+        Header.read(data)  # what could not be read again is refused
+        return data
+
+    def _rung(self, latent: Track, budget: float) -> int:
+        """Number of the finest step with at most so many bits."""
+
+        def bits(rung: int) -> float:
+            return sum(48 + 16 * len(n) - np.log2(n).sum() for _, n in self._symbols(latent, rung))
+
+        rung = bisect.bisect_left(range(RUNGS), -budget, key=lambda rung: -bits(rung))
+        if rung == RUNGS:
+            least = bits(RUNGS - 1) / budget
+            raise ValueError(f"kbps: too low for this clip; expected {least:.2g} times as much")
+        return rung
+
+    def _symbols(self, latent: Track, rung: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """First part and number of parts of each symbol, stream by stream."""
+        quantiser = Quantiser(self.constants["predictor"], rung)
+        table = self.constants["table_of"][rung].astype(int)
+        for start in range(0, len(latent), BLOCK):
+            piece = latent.read(start, min(start + BLOCK, len(latent))).numpy()
+            wanted = (to_frames(piece / self._scale) - self._mean) @ self._rotation
+            if not np.abs(wanted).max() < LARGEST:  # NaN is not, either
+                raise ValueError("latent: got values that are not finite, or unlike those of sound")
+            numbers = quantiser.quantise(wanted)
+            more, rest = np.divmod(np.abs(numbers), self._reach[table])  # see rans.Table
+            which = np.repeat(np.arange(numbers.size), more.ravel() + 1)
+            symbols = (np.sign(numbers) * self._reach[table]).ravel()[which]
+            symbols[np.cumsum(more + 1) - 1] = (np.sign(numbers) * rest).ravel()
+            row = np.tile(table, len(numbers))[which]
+            yield self._starts[row, symbols + 127], self._sizes[row, symbols + 127]
+
+    def decode(self, data: bytes) -> torch.Tensor:
+        """The latent ``[8, L, 16]``, float32, of a ``.vrec`` file.
+
+        ValueError if it is damaged, cut short, or of another model or other tables.
+        """
+        return torch.cat(list(self.decoded_pieces(data)), dim=-2)
+
+    def decoded_pieces(self, data: bytes) -> Iterator[torch.Tensor]:
+        """:meth:`decode` by pieces ``[8, l, 16]``, after what can be checked before."""
+        head, payload = Header.read(data), data[LAYOUT.size :]
+        self.check(head.vae.hex(), head.tables.hex())
+        if zlib.crc32(data[: LAYOUT.size - 4] + payload) != head.checksum:
+            raise ValueError("vrec: the checksum is wrong: the file is damaged or cut short")
+        rows = self.constants["table_of"][head.rung]
+        least = (16 - np.log2(self._sizes.max(axis=1)[rows])).sum()  # bits of a frame
+        if head.frames * least > 8 * head.payload:
+            raise ValueError(f"vrec: {head.payload} bytes cannot hold {head.n_samples} samples")
+        return self._decoded(head, rans.to_words(payload), [self._tables[row] for row in rows])
+
+    def check(self, vae: str, tables: str | None = None) -> None:
+        """Refuse another VAE than this codec's, or a file that was made with other constants."""
+        for name, got, own in (("VAE", vae, self.vae), ("tables", tables or self.hash, self.hash)):
+            if got != own:
+                raise ValueError(
+                    f"codec: got the {name} {got}, expected {own}: the file, the model and the "
+                    "codec must belong together; load those that the file was made with"
+                )
+
+    def _decoded(
+        self, head: Header, words: Any, tables: list[rans.Table]
+    ) -> Iterator[torch.Tensor]:
+        quantiser, place = Quantiser(self.constants["predictor"], head.rung), 0
+        for start in range(0, head.frames, BLOCK):
+            count = min(BLOCK, head.frames - start)
+            numbers, place = rans.decode(words, place, tables * count)
+            decoded = quantiser.restore(np.array(numbers, float).reshape(count, 128))
+            frames = decoded @ self._rotation.T + self._mean
+            # [L, 16, 8] -> [8, L, 16]
+            piece = np.moveaxis(frames.reshape(count, 16, 8), -1, 0) * self._scale
+            yield torch.from_numpy(piece.astype(np.float32))
+        if place != len(words):
+            raise ValueError("vrec: more is coded than the header says: the file is damaged")
+
+
+def to_frames(latent: np.ndarray) -> np.ndarray:
+    """``[8, L, 16]`` to ``[L, 128]``."""
+    return np.moveaxis(latent, 0, -1).reshape(-1, 128)
+
+
+def vae_hash(vae: Any) -> str:
+    """16 hexadecimal digits that name a VAE's weights, as they are in bfloat16."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(vae.state_dict().items()):
+        rounded = tensor.to("cpu", torch.bfloat16).contiguous()
+        digest.update(name.encode() + rounded.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

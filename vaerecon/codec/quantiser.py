@@ -1,0 +1,38 @@
+"""Coefficients to whole numbers and back, by prediction from the decoded frame before."""
+
+from __future__ import annotations
+
+import numpy as np
+
+RUNGS = 113  # steps that there are: 0.5 to 64 posterior deviations
+DEAD_ZONE = 0.1  # numbers are rounded up from 0.6, not from 0.5
+
+
+def step_of(rung: int) -> float:
+    """Step number ``rung``, in posterior deviations: 16 to an octave."""
+    return float(2.0 ** (rung / 16 - 1))
+
+
+class Quantiser:
+    """Takes ``[L, ..., 128]``, frame by frame; goes on where it ended."""
+
+    def __init__(self, predictor: np.ndarray, rung: int):
+        self._predictor, self._step = predictor.astype(float), step_of(rung)
+        self._decoded: np.ndarray = np.zeros(128)
+
+    def quantise(self, coefficients: np.ndarray) -> np.ndarray:
+        """The nearest whole numbers of steps, but for the dead zone."""
+        numbers = np.empty(coefficients.shape, np.int32)
+        for number, wanted in zip(numbers, coefficients, strict=True):
+            predicted = self._decoded @ self._predictor
+            steps = (wanted - predicted) / self._step
+            number[...] = np.copysign(np.floor(np.abs(steps) + (0.5 - DEAD_ZONE)), steps)
+            self._decoded = predicted + self._step * number
+        return numbers
+
+    def restore(self, numbers: np.ndarray) -> np.ndarray:
+        """The decoded coefficients."""
+        decoded = np.empty(numbers.shape)
+        for i, number in enumerate(numbers):
+            self._decoded = decoded[i] = self._decoded @ self._predictor + self._step * number
+        return decoded

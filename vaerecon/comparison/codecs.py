@@ -1,0 +1,189 @@
+"""Finished codecs at a rate, as rows of the table: soundfile's own encoders, and the latent's.
+
+Rates are those of the payload in kbit/s: without the headers of Ogg and of ``.vrec``, which are
+fixed and on short clips weigh much. Encoders of a rate that varies are set clip by clip, to the
+highest that stays within what was asked for; where even the coarsest setting needs more, that one
+is taken. What a codec delays is measured once for each setting, on noise, and taken off.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from vaerecon.audio.samples import normalize_level
+
+if TYPE_CHECKING:
+    from vaerecon.audio.clip import Clip
+    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+
+# format, subtype, coarsest level that is encoded, packets of the Ogg stream that are headers
+ENCODERS = {
+    "opus": ("OGG", "OPUS", 1.0, 2),
+    "vorbis": ("OGG", "VORBIS", 1.0, 3),
+    "mp3": ("MP3", "MPEG_LAYER_III", 0.99, 0),
+}
+NAMES = ("latent", *ENCODERS)
+LATENT_KBPS = 4.8  # where no rate is given; the others take their coarsest setting then
+METHOD = "fast"  # makes sound of the latent
+TRIALS = 10  # halvings of the range of levels
+
+
+def parse_codecs(codecs: str | Iterable[str]) -> tuple[str, ...]:
+    """Names with rates, ``"latent:4.8,opus:8,vorbis"``, checked.
+
+    Raises
+    ------
+    ValueError
+        For an unknown codec or a rate that is none.
+    """
+    items = codecs.split(",") if isinstance(codecs, str) else codecs
+    found = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
+    for item in found:
+        _name_and_rate(item)
+    return found
+
+
+def _name_and_rate(item: str) -> tuple[str, float | None]:
+    name, colon, text = item.partition(":")
+    try:
+        kbps = float(text) if colon else None
+        fits = name in NAMES and (kbps is None or 0 < kbps < 1000)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"codecs: got {item!r}, expected one of {', '.join(NAMES)}, with a colon and a rate in "
+            "kbit/s or without, such as 'opus:8'"
+        )
+    return name, kbps
+
+
+def codec_rows(
+    clip: Clip, codecs: Iterable[str], pipe: ReconstructionPipeline, **options: Any
+) -> Iterator[dict[str, Any]]:
+    """A row for each codec, as those of the methods; ``options`` are those of ``evaluate``."""
+    from vaerecon import metrics
+
+    samples, level = normalize_level(clip.samples)
+    for item in codecs:
+        name, kbps = _name_and_rate(item)
+        if name == "latent":
+            sound, rate, lag = _code_latent(samples, kbps or LATENT_KBPS, pipe)
+        else:
+            sound, rate, lag = code_sound(samples.numpy(), name, kbps)
+        reference, estimate = level.restore(samples), level.restore(torch.as_tensor(sound))
+        scores = metrics.evaluate(reference, estimate, sample_rate=16000, **options)
+        yield {
+            "method": item,
+            "through_vae": name == "latent",
+            **scores,
+            "kbps": rate,
+            "lag_samples": lag,
+            "gain": 1.0 / float(level.gain),
+            "notes": [f"{metric}: {reason}" for metric, reason in scores.notes.items()],
+        }
+
+
+def _code_latent(
+    samples: torch.Tensor, kbps: float, pipe: ReconstructionPipeline
+) -> tuple[torch.Tensor, float, int]:
+    from vaerecon.codec import Header, LatentCodec
+    from vaerecon.codec.latent_codec import vae_hash
+    from vaerecon.mel.front_end import log_mel
+
+    codec = LatentCodec.from_pretrained(pipe.source)
+    codec.check(vae_hash(pipe.vae))
+    mel = log_mel(samples, normalize=False)
+    data = codec.encode(pipe.encode(mel), kbps=kbps, n_samples=len(samples))
+    decoded = pipe.decode(codec.decode(data), len(mel))
+    return pipe.synthesize(decoded, METHOD, len(samples)).cpu(), Header.read(data).kbps, 0
+
+
+def code_sound(
+    samples: np.ndarray, name: str, kbps: float | None = None
+) -> tuple[np.ndarray, float, int]:
+    """Samples through one of :data:`ENCODERS` and back.
+
+    Parameters
+    ----------
+    samples
+        ``[N]`` at 16 kHz, within -1 to 1.
+    name, kbps
+        As in :func:`parse_codecs`.
+
+    Returns
+    -------
+    sound, kbps, lag
+        ``[N]`` float32, aligned; the rate of the payload; samples that the codec was late.
+    """
+    coarse, fine = ENCODERS[name][2], 0.0
+    data = _encoded(samples, name, coarse)
+    if kbps is not None and _kbps(data, name) <= kbps:
+        for _ in range(TRIALS):
+            level = (coarse + fine) / 2
+            trial = _encoded(samples, name, level)
+            if _kbps(trial, name) <= kbps:
+                coarse, data = level, trial
+            else:
+                fine = level
+    lag = _lag(name, coarse)
+    sound = np.zeros(len(samples), np.float32)
+    decoded = _decoded(data)[lag : lag + len(samples)]
+    sound[: len(decoded)] = decoded
+    return sound, _kbps(data, name), lag
+
+
+def _encoded(samples: np.ndarray, name: str, level: float) -> bytes:
+    import soundfile
+
+    file, (format_, subtype, _, _) = io.BytesIO(), ENCODERS[name]
+    constant = {"bitrate_mode": "CONSTANT"} if name == "mp3" else {}
+    soundfile.write(file, samples, 16000, format=format_, subtype=subtype,
+                    compression_level=level, **constant)  # fmt: skip
+    return file.getvalue()
+
+
+def _decoded(data: bytes) -> np.ndarray:
+    import soundfile
+
+    return soundfile.read(io.BytesIO(data), dtype="float32")[0]
+
+
+def _kbps(data: bytes, name: str) -> float:
+    """Rate over the time that is decoded: MP3 pads the end to a whole frame."""
+    return 8 * _payload(data, name) / (len(_decoded(data)) / 16000) / 1000
+
+
+def _payload(data: bytes, name: str) -> int:
+    """Bytes of the coded sound: of an Ogg stream, its packets but those of the headers."""
+    if ENCODERS[name][0] != "OGG":
+        return len(data)
+    sizes, size, place = [], 0, 0
+    while place < len(data):
+        count = data[place + 26]  # of the page's segments; a packet ends with one below 255
+        segments = data[place + 27 : place + 27 + count]
+        for segment in segments:
+            size += segment
+            if segment < 255:
+                sizes.append(size)
+                size = 0
+        place += 27 + count + sum(segments)
+    return sum(sizes[ENCODERS[name][3] :])
+
+
+@lru_cache
+def _lag(name: str, level: float) -> int:
+    """Samples by which what is decoded is late, on two seconds of noise."""
+    noise = np.cumsum(np.random.default_rng(0).uniform(-1, 1, 32000))
+    noise = np.diff(noise - np.convolve(noise, np.ones(64) / 64, "same"))  # above about 250 Hz
+    noise = (0.3 * noise / np.abs(noise).max()).astype(np.float32)
+    decoded = _decoded(_encoded(noise, name, level))
+    size = 1 << 17
+    product = np.fft.rfft(decoded, size) * np.conj(np.fft.rfft(noise, size))
+    return int(np.argmax(np.fft.irfft(product, size)[:4096]))

@@ -1,0 +1,1 @@
+"""What notebook ``07_compression`` uses."""

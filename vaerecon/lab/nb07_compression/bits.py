@@ -1,0 +1,166 @@
+"""What a latent costs in bits, by three designs and by theory, and what bits buy.
+
+Latents are ``[8, L, 16]``, whole numbers ``[L, 128]``; rates are kbit/s. Where a table of
+frequencies is assumed, it is a two-sided geometric distribution whose mean size was measured on
+other clips, as a static table is.
+
+Notebook: ``07_compression``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from vaerecon.audio.clip import Clip
+from vaerecon.codec import Header, LatentCodec
+from vaerecon.codec.latent_codec import to_frames
+from vaerecon.codec.quantiser import Quantiser
+from vaerecon.mel.front_end import log_mel
+from vaerecon.metrics.scores import METRICS
+from vaerecon.models import autoencoder
+
+if TYPE_CHECKING:
+    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+
+FRAMES = 25  # latent frames a second
+DESIGNS = ("static tables", "+ prediction", "+ KLT")
+SMALLEST = 1e-3  # mean size that a table assumes at least
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A clip on its way into bits."""
+
+    clip: Clip
+    mel: torch.Tensor  # [T, 64], nepers
+    mean: torch.Tensor  # [8, L, 16], the latent that is coded
+    logvar: torch.Tensor  # [8, L, 16], log of the posterior's variance
+
+
+def send(pipe: ReconstructionPipeline, clip: Clip) -> Coded:
+    """A clip to its latent."""
+    mel = log_mel(clip.samples)
+    return Coded(clip, mel, *autoencoder.posterior(pipe.vae, mel))
+
+
+def code_length(numbers: np.ndarray, sizes: np.ndarray) -> float:
+    """Bits of ``numbers`` ``[L, C]`` by tables for numbers of the mean sizes ``sizes`` ``[C]``."""
+    sizes = np.maximum(sizes, SMALLEST)
+    # of p(n) = (1 - r) / (1 + r) r^|n| the mean size is 2 r / (1 - r^2)
+    ratio = (np.sqrt(1 + sizes**2) - 1) / sizes
+    bits = -np.log2((1 - ratio) / (1 + ratio)) - np.abs(numbers) * np.log2(ratio)
+    return float(bits.sum())
+
+
+def whole_numbers(codec: LatentCodec, latent: torch.Tensor, rung: int, design: str) -> np.ndarray:
+    """The numbers ``[L, 128]`` that one of :data:`DESIGNS` would code.
+
+    Each has what those before it have: rounding of the scaled latent, prediction from the decoded
+    frame before, and the KLT.
+    """
+    constants = codec.constants
+    scaled = latent.numpy() / constants["deviation"][:, None, None]
+    frames = to_frames(scaled) - constants["mean"]
+    rotation = constants["rotation"].astype(float)
+    predictor = constants["predictor"].astype(float)
+    if design == DESIGNS[0]:
+        return Quantiser(0 * predictor, rung).quantise(frames)
+    if design == DESIGNS[1]:  # the same prediction, in the coordinates of the frame
+        return Quantiser(rotation @ predictor @ rotation.T, rung).quantise(frames)
+    return Quantiser(predictor, rung).quantise(frames @ rotation)
+
+
+def design_rates(
+    codec: LatentCodec, coded: Coded, others: Sequence[Coded], rung: int
+) -> pd.Series[float]:
+    """Rate of a clip by each design, with tables learned from the other clips; and of the file."""
+    seconds = coded.mean.shape[1] / FRAMES
+    rates = {}
+    for design in DESIGNS:
+        learned = [np.abs(whole_numbers(codec, other.mean, rung, design)) for other in others]
+        sizes = np.concatenate(learned).mean(axis=0)
+        numbers = whole_numbers(codec, coded.mean, rung, design)
+        rates[design] = code_length(numbers, sizes) / seconds / 1000
+    data = codec.encode(coded.mean, step=2.0 ** (rung / 16 - 1))
+    rates["the real file"] = 8 * len(data) / seconds / 1000
+    return pd.Series(rates, name=coded.clip.name)
+
+
+def step_table(
+    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, steps: Sequence[float]
+) -> pd.DataFrame:
+    """Rate and error of the mel at each step, and without any: ``kbit/s``, ``error`` (nepers)."""
+    rows = {}
+    for step in steps:
+        data = codec.encode(coded.mean, step=step, n_samples=len(coded.clip.samples))
+        error = mel_error(pipe, coded, codec.decode(data))
+        rows[step] = {"kbit/s": Header.read(data).kbps, "error": error}
+    rows[0.0] = {"kbit/s": math.nan, "error": mel_error(pipe, coded, coded.mean)}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
+
+
+def mel_error(pipe: ReconstructionPipeline, coded: Coded, latent: torch.Tensor) -> float:
+    """Mean absolute error of the mel that comes back, nepers."""
+    decoded = pipe.decode(latent, len(coded.mel)).cpu()
+    return float((decoded - coded.mel).abs().mean())
+
+
+def bounds(codec: LatentCodec, coded: Coded) -> pd.Series[float]:
+    """Rates in theory and in a file, at the same noise.
+
+    Rounding to a step leaves a noise of step / sqrt(12); at sqrt(12) posterior deviations it is as
+    large as that of a draw from the posterior, which the KL divergences are for.
+    """
+    rate = FRAMES * 128 / math.log(2) / 1000  # of one nat for each value, kbit/s
+    variance = coded.logvar.exp().mean(dim=(-2, -1))
+    spread = coded.mean.var(dim=(-2, -1), correction=0) + variance
+    fitted = 0.5 * (spread.log() - coded.logvar.mean(dim=(-2, -1))).mean()
+    data = codec.encode(coded.mean, step=math.sqrt(12))
+    return pd.Series(
+        {
+            "KL from N(0, 1)": rate * float(autoencoder.kl_nats(coded.mean, coded.logvar)),
+            "KL from a normal for each channel": rate * float(fitted),
+            "the real file": 8 * len(data) / (coded.mean.shape[1] / FRAMES) / 1000,
+        },
+        name="kbit/s",
+    )
+
+
+def crossing(group: pd.DataFrame, metric: str, codec: str = "opus") -> float:
+    """The rate from which another codec's mean score exceeds the latent's, kbit/s.
+
+    ``group`` is a table of ``compare`` with codecs; between the measured rates lie straight lines.
+    Infinity: nowhere among them.
+    """
+    curves = {}
+    for name in ("latent", codec):
+        rows = group[group["method"].str.startswith(name)]
+        curves[name] = rows.groupby("method")[["kbps", metric]].mean().sort_values("kbps")
+    latent, other = curves["latent"], curves[codec]
+    rates = np.linspace(other["kbps"].min(), max(other["kbps"].max(), latent["kbps"].max()), 500)
+    ours = np.interp(rates, latent["kbps"], latent[metric])  # flat above its last rate
+    theirs = np.interp(rates, other["kbps"], other[metric])
+    gain = theirs - ours if METRICS[metric].best == "higher" else ours - theirs
+    better = np.flatnonzero(gain > 0)
+    return float(rates[better[0]]) if len(better) else math.inf
+
+
+def crossing_text(table: pd.DataFrame, domains: Mapping[str, str], metric: str) -> str:
+    """For each domain, from which rate Opus is better, and over how many clips."""
+    lines = []
+    for domain, group in table.groupby(table["clip"].map(domains), sort=False):
+        rate = crossing(group, metric)
+        clips = group["clip"].nunique()
+        what = "nowhere among these rates" if math.isinf(rate) else f"from {rate:.1f} kbit/s on"
+        lines.append(
+            f"- {domain} ({clips} clip{'s' if clips > 1 else ''}): by {METRICS[metric].label} "
+            f"Opus is better {what}."
+        )
+    return "\n".join(lines)

@@ -1,0 +1,78 @@
+"""A slider for the step: its rate, the mel that comes back, and its sound.
+
+Notebook: ``07_compression``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import ipywidgets as widgets
+
+from vaerecon.codec import Header, LatentCodec
+from vaerecon.codec.quantiser import RUNGS, step_of
+from vaerecon.lab.listening.levels import match_levels
+from vaerecon.lab.listening.player import ABPlayer
+from vaerecon.lab.nb02_vae_round_trip.plots import plot_stack
+from vaerecon.lab.nb07_compression.bits import Coded
+from vaerecon.lab.setup import png
+from vaerecon.lab.widgets import reported
+
+if TYPE_CHECKING:
+    import torch
+    from matplotlib.figure import Figure
+
+    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+
+
+def mel_at(
+    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, rung: int
+) -> tuple[torch.Tensor, float]:
+    """The mel that comes back at a step, and the rate, kbit/s."""
+    data = codec.encode(coded.mean, step=step_of(rung), n_samples=len(coded.clip.samples))
+    mel = pipe.decode(codec.decode(data), len(coded.mel)).cpu()
+    return mel, Header.read(data).kbps
+
+
+def plot_step(pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, rung: int) -> Figure:
+    """The mel, and what comes back of it."""
+    mel, kbps = mel_at(pipe, codec, coded, rung)
+    error = float((mel - coded.mel).abs().mean())
+    title = f"step {step_of(rung):.2f}: {kbps:.2f} kbit/s, {error:.3f} nepers off"
+    return plot_stack({"original": coded.mel, title: mel})[0]
+
+
+def explore_step(
+    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, method: str = "fast"
+) -> widgets.VBox:
+    """A slider for the step, a picture, and a button to listen."""
+    rung = widgets.IntSlider(
+        48, min=0, max=RUNGS - 1, step=4, description="step", readout=False,
+        continuous_update=False,
+    )  # fmt: skip
+    listen = widgets.Button(description="Listen", icon="play")
+    status, image, sound = widgets.HTML(), widgets.Image(format="png"), widgets.VBox()
+
+    def draw(_: object = None) -> None:
+        with reported(status):
+            image.value = png(plot_step(pipe, codec, coded, rung.value))
+
+    def hear(_: object) -> None:
+        with reported(status):
+            n = len(coded.clip.samples)
+            mel, kbps = mel_at(pipe, codec, coded, rung.value)
+            tracks = {
+                "original": coded.clip.samples,
+                "not rounded": pipe.synthesize(
+                    pipe.decode(coded.mean, len(coded.mel)), method, n
+                ).cpu(),
+                f"{kbps:.2f} kbit/s": pipe.synthesize(mel, method, n).cpu(),
+            }
+            for player in sound.children:
+                player.close()
+            sound.children = (ABPlayer(match_levels(tracks), title=coded.clip.name),)
+
+    rung.observe(draw, "value")
+    listen.on_click(hear)
+    draw()
+    return widgets.VBox([widgets.HBox([rung, listen]), status, image, sound])
