@@ -62,13 +62,13 @@ def check_answers(
     """The state of each exercise as a Markdown list.
 
     ``checks`` maps an exercise to a function of the reader's answer, which raises
-    :class:`NotTried` (or returns False) without an answer, and another exception with a hint for a
-    wrong one. ``answers`` are the reader's functions, by exercise.
+    :class:`NotTried` without an answer, and another exception with a hint for a wrong one. ``answers`` are the reader's functions, by exercise.
     """
     lines = []
     for name, check in checks.items():
         try:
-            state = "not tried yet" if check(answers[name]) is False else "correct"
+            check(answers[name])
+            state = "correct"
         except NotTried:
             state = "not tried yet"
         except Exception as error:  # the reader's code may raise anything

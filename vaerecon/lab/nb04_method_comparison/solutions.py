@@ -1,4 +1,7 @@
-"""Solutions to the exercises of ``04_method_comparison``, and the checks behind its last cell."""
+"""Solutions to the exercises of ``04_method_comparison``, and their checks.
+
+``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from functools import partial
 import torch
 
 from vaerecon.audio.samples import normalize_level
-from vaerecon.lab.setup import check_answers, require
+from vaerecon.lab.setup import by_exercise, check_answers, require, tried
 from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.spectral import log_mel_mae
 from vaerecon.phase import retrieval as phase
@@ -43,11 +46,8 @@ def hasty(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> 
     return phase.griffin_lim(start, n_samples, log_mel=log_mel, n_iter=4, generator=generator)
 
 
-def check_best_snr_db(answer: Callable[[float], float]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
-    found = answer(0.6)
-    if found is None:
-        return False
+def check_best_snr_db(answer: Callable[[float], float]) -> None:
+    found = tried(answer(0.6))
     require(abs(found) > 1e-9, "0.6 is coherent in part: at the right volume it beats silence")
     require(found > 0, "the best SNR is never below that of silence, 0 dB")
     for c in (0.02, 0.6, 0.99):
@@ -58,14 +58,10 @@ def check_best_snr_db(answer: Callable[[float], float]) -> bool:
             "into SNR = -10 log10(1 - 2 c g + g^2)",
         )
     require(abs(answer(-0.3)) < 1e-9, "with a negative correlation every sound is worse than none")
-    return True
 
 
-def check_clips_needed(answer: Callable[[float], int]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
-    found = answer(0.05)
-    if found is None:
-        return False
+def check_clips_needed(answer: Callable[[float], int]) -> None:
+    found = tried(answer(0.05))
     require(found != 5, "that is one-sided: the other method might have won them all as well")
     for p in (0.5, 0.05, 0.01, 0.001):
         require(
@@ -73,17 +69,13 @@ def check_clips_needed(answer: Callable[[float], int]) -> bool:
             f"for p = {p} you have {answer(p)}; n wins of n have the p-value 2 / 2^n, which must "
             "be below p",
         )
-    return True
 
 
-def check_method(answer: Callable[..., torch.Tensor]) -> bool:
-    """Whether ``answer`` was tried; a :class:`ValueError` with a hint if it is wrong."""
+def check_my_method(answer: Callable[..., torch.Tensor]) -> None:
     t = torch.arange(16000 + 77) / 16000
     sound, _ = normalize_level(torch.sin(2 * math.pi * 440 * t) * torch.exp(-3 * (t % 0.3)))
     mel = log_mel(sound, normalize=False)
-    runs = [answer(mel, len(sound), torch.Generator().manual_seed(0)) for _ in range(2)]
-    if runs[0] is None:
-        return False
+    runs = [tried(answer(mel, len(sound), torch.Generator().manual_seed(0))) for _ in range(2)]
     found = list(runs[0].shape)
     require(found == [len(sound)], f"got shape {found}, expected [{len(sound)}], as n_samples says")
     require(bool(torch.isfinite(runs[0]).all()), "some samples are not finite")
@@ -93,14 +85,7 @@ def check_method(answer: Callable[..., torch.Tensor]) -> bool:
     require(error < 1.0, f"a log-mel error of {error:.2f} nepers: the sound has another mel")
     batch = answer(mel.expand(2, -1, -1), len(sound), torch.Generator().manual_seed(0))
     require(list(batch.shape) == [2, *found], "a batch [2, T, 64] must give [2, N]")
-    return True
 
 
-CHECKS: dict[str, Callable[..., bool]] = {
-    "best_snr_db": check_best_snr_db,
-    "clips_needed": check_clips_needed,
-    "my_method": check_method,
-}
-
-
+CHECKS = by_exercise(check_best_snr_db, check_clips_needed, check_my_method)
 check_exercises = partial(check_answers, CHECKS)
