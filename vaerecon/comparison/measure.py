@@ -54,11 +54,7 @@ class Settings:
 def describe_model(settings: Settings) -> dict[str, Any]:
     """Load the model; returns which it is, and the versions of what runs it.
 
-    Raises
-    ------
-    ValueError, OSError
-        Those of :meth:`vaerecon.ReconstructionPipeline.from_pretrained`; a method that is unknown
-        here.
+    Errors are those of ``from_pretrained``; a ValueError names methods or metrics unknown here.
     """
     from importlib.metadata import version
 
@@ -143,7 +139,7 @@ def _without_path(text: str, file: SoundFile) -> str:
 def _findings(file: SoundFile, settings: Settings, pipe: ReconstructionPipeline) -> Findings:
     from vaerecon.audio.clip import load_audio
 
-    options = {
+    options: dict[str, Any] = {
         "methods": settings.methods,
         "without_vae": settings.without_vae,
         "seed": settings.seed,
