@@ -68,16 +68,11 @@ class Journal:
 def open_journal(
     output: Path | None, settings: dict[str, Any], resume: bool = False
 ) -> Iterator[Journal]:
-    """Open the journal for ``output``; it is deleted at the end if it is empty or finished.
+    """Open the journal for ``output`` (None: a temporary file); it is deleted at the end if it is
+    empty or finished.
 
-    Parameters
-    ----------
-    output
-        The file for which results are collected; None keeps them in a temporary file.
-    settings
-        What the results depend on, as plain JSON values.
-    resume
-        Keep what is there, if it was computed with the same settings. Otherwise it is cleared.
+    ``settings`` are what the results depend on, as plain JSON values. ``resume`` keeps what is
+    there, if it was computed with the same settings; otherwise it is cleared.
 
     Raises
     ------

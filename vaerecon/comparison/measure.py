@@ -56,11 +56,7 @@ class Settings:
 def describe_model(settings: Settings) -> dict[str, Any]:
     """Load the model; returns which it is, and the versions of what runs it.
 
-    Raises
-    ------
-    ValueError, OSError
-        Those of :meth:`vaerecon.ReconstructionPipeline.from_pretrained`; a method that is unknown
-        here.
+    Errors are those of ``from_pretrained``; a ValueError names methods or metrics unknown here.
     """
     try:
         select_methods(settings.methods)
@@ -146,7 +142,7 @@ def _reconstruct(
 ) -> Reconstruction:
     from vaerecon.audio.clip import load_audio
 
-    options = {
+    options: dict[str, Any] = {
         "methods": settings.methods,
         "without_vae": settings.without_vae,
         "seed": settings.seed,

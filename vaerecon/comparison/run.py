@@ -3,10 +3,6 @@
 >>> table = compare("clips/", methods="all", output="table.parquet")
 >>> table.groupby(["method", "through_vae"])["log_mel_mae"].mean()
 
-A clip that cannot be measured is one row with its reason in ``error``; the others go on. Each
-finished clip is on the disk before long (:mod:`vaerecon.comparison.journal`), so that a run that
-was killed is resumed where it was, and the table itself appears whole at the end.
-
 The same clip gives the same numbers, bit for bit, on one worker or many and in whatever order.
 For that every worker computes with the same number of threads (sums are rounded differently when
 they are split differently), one by default: many clips keep all cores busy by themselves.
@@ -31,13 +27,7 @@ from vaerecon.comparison.codecs import parse_codecs
 from vaerecon.comparison.journal import Journal, check_free, open_journal
 from vaerecon.comparison.measure import Settings, describe_model, make_entry, measure
 from vaerecon.comparison.table import check_suffix, make_table, write_table
-from vaerecon.comparison.workers import (
-    Processes,
-    Team,
-    ThisProcess,
-    run_batches,
-    why_no_processes,
-)
+from vaerecon.comparison.workers import Processes, Team, ThisProcess, run_batches, why_no_processes
 from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import METRICS, metric_names
 from vaerecon.models.sources import VARIANTS, check_source
@@ -72,6 +62,8 @@ def compare(
 ) -> pd.DataFrame:
     """Measure every method on every clip.
 
+    Each finished clip is on the disk before long, so that a run that was killed can be resumed.
+
     Parameters
     ----------
     clips
@@ -98,9 +90,8 @@ def compare(
     workers
         Processes that share the work; 1 (or 0) works in this one. By default as many as there are
         cores (and clips), or 1 on a GPU. Always 1 where no process can be started: in a daemonic
-        one, as Celery's are, and in a script from the standard input. Called from a script, the
-        call must stand under ``if __name__ == "__main__":``, because each process reads the script
-        again.
+        one, as Celery's are, and in a script from the standard input. In a script, the call must
+        stand under ``if __name__ == "__main__":``, because each process reads the script again.
     threads
         Of each worker. More than one helps where clips are few and long, and rounds differently.
     scheduler

@@ -43,7 +43,7 @@ def make_table(
     for name, value in (facts["model"] | {"seed": settings.seed}).items():
         kind = whole if isinstance(value, int) else text
         table[name] = pd.Series(value, index=table.index, dtype=kind)
-    table.attrs = dict(settings.to_record(facts))  # parquet keeps them
+    table.attrs = settings.to_record(facts)  # type: ignore[assignment]  # parquet keeps them
     return table
 
 

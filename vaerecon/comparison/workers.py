@@ -179,14 +179,8 @@ def run_batches(
 ) -> Iterator[tuple[list[Item], Result | None]]:
     """Run ``function`` on every batch and give what it returns, in the order of their ends.
 
-    Parameters
-    ----------
-    team
-        Where; started already.
-    function, ready
-        Functions that another process can import; ``ready`` gets a new process to work.
-    batches
-        Lists of items.
+    ``team`` is started already; another process must be able to import ``function`` and ``ready``,
+    which prepares a new process.
 
     Yields
     ------
@@ -196,9 +190,7 @@ def run_batches(
     Raises
     ------
     Exception
-        Whatever ``function`` raises.
-    OSError
-        If there is no worker any more.
+        Whatever ``function`` raises; OSError if there is no worker any more.
     """
     waiting = deque((batch, 0) for batch in batches)
     suspects: deque[tuple[list[Item], int]] = deque()  # one item each, and its deaths while alone

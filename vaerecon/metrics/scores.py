@@ -177,11 +177,11 @@ def evaluate(
         Hz. Every metric works at 16 kHz: at another rate both are resampled to that first, and
         what lies above 8 kHz is not judged.
     metrics
-        Names of those wanted; all of ``METRICS`` by default. The result has these keys.
+        Names of those wanted, the keys of the result; all of ``METRICS`` by default.
     exclude
         Names of those to skip, for example ``("visqol",)``: None in the result, and noted.
     on_metric
-        Called with the name of each before it is computed, to show what takes the time.
+        Called with the name of each before it is computed.
 
     Returns
     -------

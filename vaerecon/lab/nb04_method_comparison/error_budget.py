@@ -4,11 +4,10 @@ A reconstruction has two faults, its magnitude and its phase. Sounds with one fa
 are six corners: the magnitude true, of the mel, or of the mel behind the VAE; the phase true, or
 the method's own. A loss is the distance of a score from a perfect one.
 
-Losses do not add up: a fault costs less where the other one has done its damage. So the share of
-the phase is its Shapley value [1]_: the mean of what it costs alone and of what it costs on top of
-the magnitude. The share of the magnitude, found in the same way, is split in the order in which the
-sound meets them: first the mel, then the VAE. The three shares add up to the whole loss. Nothing is
-clipped: a share below zero says that a fault hides some of another one.
+Losses do not add up. So the share of the phase is its Shapley value [1]_: the mean of what it costs
+alone and of what it costs on top of the magnitude. The share of the magnitude, found in the same
+way, is split in the order of the flow: first the mel, then the VAE. The three shares add up to the
+whole loss. A share below zero says that a fault hides some of another one.
 
 Notebook: ``04_method_comparison``.
 
@@ -57,15 +56,11 @@ def error_budget(results: Sequence[Reconstruction]) -> pd.DataFrame:
     """The loss in each corner and its shares; one row a clip, method and metric.
 
     The metrics are those that count for the choice of a method and have a finite perfect score.
-
-    With the true phase, the magnitudes of the mel are those of ``oracle_phase``. With the method's
-    phase, they are those of its own sound. The method's phase with the true magnitude is that of
-    its sound from the original mel (:func:`with_true_magnitude`), so what the VAE does to the
-    method's phase counts as the VAE's.
-
-    A true phase tells magnitudes too, since frames overlap by 84 %. What it tells is missing where
-    the phase is the method's, and counts there, with the phase: the mel's share is what remains
-    of its damage on average with and without that help.
+    With the true phase, the sounds are those of ``oracle_phase``; with the method's phase, its own.
+    The method's phase with the true magnitude is that of its sound from the original mel, so what
+    the VAE does to the method's phase counts as the VAE's. A true phase tells magnitudes too, since
+    frames overlap by 84 %; what it tells is missing where the phase is the method's, and counts
+    with the phase.
 
     Returns
     -------

@@ -1,8 +1,5 @@
 """A widget around the comparison: one metric clip by clip, and clips of one's own beside it.
 
-Thin: :func:`vaerecon.lab.nb04_method_comparison.comparison.run_comparison` runs an upload,
-:func:`vaerecon.lab.nb04_method_comparison.plots.plot_clips` draws.
-
 Notebook: ``04_method_comparison``.
 """
 

@@ -1,9 +1,6 @@
 """Pictures of the comparison: its scores, the error budget, quality against cost.
 
-Filled marks are through the VAE, hollow ones from the original mel; a method keeps its colour. The
-numbers come from :mod:`vaerecon.lab.tables`,
-:mod:`vaerecon.lab.nb04_method_comparison.error_budget` and
-:mod:`vaerecon.metrics.recommendation`.
+Filled marks are through the VAE, hollow ones from the original mel; a method keeps its colour.
 
 Notebook: ``04_method_comparison``.
 """

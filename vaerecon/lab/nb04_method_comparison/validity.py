@@ -1,8 +1,5 @@
 """What a metric can and cannot say of a method: against silence, another seed, another metric.
 
-The tables are those of :mod:`vaerecon.lab.tables`, the pictures in
-:mod:`vaerecon.lab.nb04_method_comparison.validity_plots`.
-
 Notebook: ``04_method_comparison``.
 
 References

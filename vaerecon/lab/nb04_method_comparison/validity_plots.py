@@ -1,6 +1,4 @@
-"""Pictures of what metrics measure: SNR against volume, and how far metrics agree.
-
-The numbers come from :mod:`vaerecon.lab.nb04_method_comparison.validity`.
+"""Pictures of :mod:`vaerecon.lab.nb04_method_comparison.validity`.
 
 Notebook: ``04_method_comparison``.
 """
