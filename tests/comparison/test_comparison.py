@@ -204,9 +204,11 @@ def test_no_more_threads_than_asked_for_and_as_many_as_before_afterwards(folder,
     from vaerecon.comparison import measure as measuring
 
     seen = []
-    real = measuring._findings
+    real = measuring._reconstruct
     monkeypatch.setattr(
-        measuring, "_findings", lambda *args: (seen.append(torch.get_num_threads()), real(*args))[1]
+        measuring,
+        "_reconstruct",
+        lambda *args: (seen.append(torch.get_num_threads()), real(*args))[1],
     )
     before = torch.get_num_threads()
     try:
