@@ -205,11 +205,12 @@ def test_no_more_threads_than_asked_for_and_as_many_as_before_afterwards(folder,
 
     seen = []
     real = measuring._reconstruct
-    monkeypatch.setattr(
-        measuring,
-        "_reconstruct",
-        lambda *args: (seen.append(torch.get_num_threads()), real(*args))[1],
-    )
+
+    def counted(*args):
+        seen.append(torch.get_num_threads())
+        return real(*args)
+
+    monkeypatch.setattr(measuring, "_reconstruct", counted)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)

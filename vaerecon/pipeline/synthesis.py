@@ -109,7 +109,8 @@ def synthesize(
     if "original" in chosen.needs and original is None:
         raise ValueError(
             f"original: got None, but {method!r} is a ceiling or reference that needs the "
-            "original's normalised samples; pass original=vaerecon.audio.normalize_level(samples)[0]"
+            "original's normalised samples; "
+            "pass original=vaerecon.audio.normalize_level(samples)[0]"
         )
     sound = None if original is None else MemoryTrack(as_samples(original))
     if n_samples is None:
