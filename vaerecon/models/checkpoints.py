@@ -1,17 +1,13 @@
-"""Where the models come from: a variant by name, any hub repository, any folder.
+"""Loading of a checkpoint: from the package, from a folder or from the hub.
 
 A checkpoint is two folders, ``vae/`` (a diffusers ``AutoencoderKL`` over one mel channel) and
 ``vocoder/`` (a transformers ``SpeechT5HifiGan``), each a ``config.json`` and safetensors; one that
 ``vaerecon train`` made may have ``fast/`` too, its own network for that method.
-AudioLDM 1 and MusicLDM have the same layout, so they load too. The text encoders, the UNet and the
-pickled duplicates in such a repository are never requested.
-
-What ``source`` means is decided in :mod:`vaerecon.models.sources`.
+AudioLDM 1 and MusicLDM have the same layout, so they load too. The text encoders and the UNet are
+never requested. Only safetensors are read: a pickle (``.bin``, ``.pt``) can run code when opened.
 
 Downloads go through the ``huggingface_hub`` client, so ``HF_ENDPOINT`` (a mirror), ``HF_HOME``,
-``HF_TOKEN`` and ``HF_HUB_OFFLINE`` work, and what is cached is not fetched again. The client tries
-again by itself after server errors (5xx) and cut connections. Only safetensors are read: a pickle
-(``.bin``, ``.pt``) can run code when it is opened.
+``HF_TOKEN`` and ``HF_HUB_OFFLINE`` work, and what is cached is not fetched again.
 
 Nothing here imports torch until :func:`load` is called.
 """
