@@ -58,8 +58,6 @@ def _mended(before: torch.Tensor, after: torch.Tensor, plan: WindowPlan, unit: i
     # its own ends are those of a clip; the windows' are better: from one to the other in a quarter
     # of the margin, where both agree
     edge = plan.margin * unit // 4
-    own = torch.ones(n_samples, dtype=torch.float32)
-    own[:edge], own[n_samples - edge :] = 0.0, 0.0
-    own[edge : 2 * edge] = (torch.arange(edge, dtype=torch.float32) + 0.5) / edge
-    own[n_samples - 2 * edge : n_samples - edge] = own[edge : 2 * edge].flip(0)
-    return torch.lerp(start, mended, own.to(before.device))
+    samples = torch.arange(n_samples, dtype=torch.float32)
+    rise = ((samples + 0.5 - edge) / edge).clamp(0, 1)
+    return torch.lerp(start, mended, torch.minimum(rise, rise.flip(0)).to(before.device))
