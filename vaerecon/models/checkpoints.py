@@ -141,18 +141,8 @@ def load(
     licence = place.variant.licence if place.variant else None
     if licence and "-nc-" in licence:
         logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
-    if place.folder is not None:
-        models = models_from_configs(config_paths(place, place.folder), place.name)
-        files, commit = _find_weights(place, place.folder, variant), None
-        # all but what a user trained goes with the bundled network
-        fast = None if place.variant else own_fast(place.folder)
-    else:
-        cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
-        with hub_errors(place.name, revision):
-            configs, commit = fetch_configs(place.name, revision, cache)
-            models = models_from_configs(configs, place.name)
-            files = fetch_weights(place.name, commit, cache, variant)
-            fast = None if place.variant else fetch_fast(place.name, commit, cache)
+    cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
+    models, files, commit, fast = _find(place, revision, variant, cache)
     for part, paths in files.items():
         check_weights(paths, models[part], f"{place.name}: {part}")
     vae, vocoder = _build(models, files, place.name, dtype)
@@ -176,6 +166,23 @@ def load(
         device=device,
         fast=fast,
     )
+
+
+def _find(
+    place: Place, revision: str | None, variant: str | None, cache: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, list[Path]], str | None, Path | None]:
+    """Models without weights, the files of these, the commit on the hub, and the own ``fast/``."""
+    if place.folder is not None:
+        models = models_from_configs(config_paths(place, place.folder), place.name)
+        files = _find_weights(place, place.folder, variant)
+        # all but what a user trained goes with the bundled network
+        return models, files, None, None if place.variant else own_fast(place.folder)
+    with hub_errors(place.name, revision):
+        configs, commit = fetch_configs(place.name, revision, cache)
+        models = models_from_configs(configs, place.name)
+        files = fetch_weights(place.name, commit, cache, variant)
+        fast = None if place.variant else fetch_fast(place.name, commit, cache)
+    return models, files, commit, fast
 
 
 def _check_names(place: Place, revision: str | None, variant: str | None = None) -> None:
