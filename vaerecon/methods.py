@@ -105,12 +105,7 @@ def select_methods(names: str | Iterable[str]) -> list[str]:
     return chosen
 
 
-@method(
-    "vocoder",
-    "Vocoder",
-    "the checkpoint's own HiFi-GAN",
-    needs=("vocoder", "lag"),
-)
+@method("vocoder", "Vocoder", "the checkpoint's own HiFi-GAN", needs=("vocoder", "lag"))
 def _vocoder(
     log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, vocoder: Any, lag: int
 ) -> torch.Tensor:
@@ -164,11 +159,7 @@ def _hybrid(
     return phase.refine(start, log_mel.to(start.device))
 
 
-@method(
-    "admm",
-    "ADMM",
-    "phase retrieval by ADMM, held to the mel in the same way",
-)
+@method("admm", "ADMM", "phase retrieval by ADMM, held to the mel in the same way")
 def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
     from vaerecon.phase import retrieval as phase
 
@@ -190,10 +181,7 @@ def _librosa(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) 
 
 
 @method(
-    "silence",
-    "Silence",
-    "digital silence: what a metric says of nothing at all",
-    uses_mel=False,
+    "silence", "Silence", "digital silence: what a metric says of nothing at all", uses_mel=False
 )
 def _silence(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
     import torch

@@ -221,10 +221,13 @@ def test_no_more_threads_than_asked_for_and_as_many_as_before_afterwards(folder,
     from vaerecon.comparison import measure as measuring
 
     seen = []
-    real = measuring._findings
-    monkeypatch.setattr(
-        measuring, "_findings", lambda *args: (seen.append(torch.get_num_threads()), real(*args))[1]
-    )
+    real = measuring._reconstruct
+
+    def counted(*args):
+        seen.append(torch.get_num_threads())
+        return real(*args)
+
+    monkeypatch.setattr(measuring, "_reconstruct", counted)
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)

@@ -145,10 +145,6 @@ def load_audio(
     ValueError
         If it is no sound, holds no samples or values that are not finite, or if ``offset`` or
         ``max_length`` do not fit.
-
-    References
-    ----------
-    Module docstring, [1]_ and [2]_. Shown in ``notebooks/01_mel_analysis.ipynb``.
     """
     with stream_audio(path, max_length, offset, sample_rate) as sound:
         return Clip(np.concatenate(list(sound.blocks)), sound.sample_rate, sound.name)
@@ -236,10 +232,9 @@ def _section(
 
 
 def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAMPLE_RATE) -> None:
-    """Write mono samples to a 32-bit float WAV file.
+    """Write mono samples to a 32-bit float WAV file; the same samples give the same bytes.
 
-    Float, because 16-bit PCM would clip what goes beyond 1 and round what is quiet: here what is
-    written is, bit for bit, what was computed. The same samples give the same bytes.
+    Float, because 16-bit PCM would clip what goes beyond 1 and round what is quiet.
 
     Parameters
     ----------
@@ -252,10 +247,8 @@ def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAM
 
     Raises
     ------
-    ValueError
-        For another shape, other integers, no samples, or values that are not finite.
-    OSError
-        If the file cannot be written.
+    ValueError, OSError
+        For samples or a rate that do not fit; if the file cannot be written.
     """
     x = as_float32_array(samples)
     if x.ndim != 1:

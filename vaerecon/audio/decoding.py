@@ -218,13 +218,8 @@ def _cut(blocks: Iterator[np.ndarray], start: int, stop: int | None) -> Iterator
             return
 
 
-@contextmanager
-def _from_ffmpeg(
-    ffmpeg: str, path: Path, part: Bytes, first: int, last: int | None
-) -> Iterator[OpenSoundFile]:
-    """Blocks that ffmpeg decodes, at the file's own rate and channels, through a pipe."""
-    with open(path, "rb") as file:
-        skipped = first if part is None and SEEKABLE.match(file.read(8)) else 0
+def _ffmpeg_command(ffmpeg: str, path: Path, part: Bytes, skipped: int) -> list[str]:
+    """Decode a file, or a part of it, from second ``skipped`` on, as Sun AU to the output."""
     # "file:" keeps names with a leading dash or a colon from being read as something else
     place, protocols = f"file:{os.fspath(path)}", "file"
     if part is not None:
@@ -234,6 +229,17 @@ def _from_ffmpeg(
     command += ["-ss", str(skipped), "-i", place, "-vn"]
     # time stamps by the number of samples: what is joined has others, of which ffmpeg complains
     command += ["-af", "asetpts=N/SR/TB", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
+    return command
+
+
+@contextmanager
+def _from_ffmpeg(
+    ffmpeg: str, path: Path, part: Bytes, first: int, last: int | None
+) -> Iterator[OpenSoundFile]:
+    """Blocks that ffmpeg decodes, at the file's own rate and channels, through a pipe."""
+    with open(path, "rb") as file:
+        skipped = first if part is None and SEEKABLE.match(file.read(8)) else 0
+    command = _ffmpeg_command(ffmpeg, path, part, skipped)
     notes: list[str] = []
     with (
         tempfile.TemporaryFile() as messages,

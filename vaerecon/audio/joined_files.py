@@ -37,20 +37,16 @@ class Span(io.RawIOBase):
         self._at = 0
 
     def readable(self) -> bool:
-        """It is."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """As of any file."""
         self._at = (0, self._at, self._size)[whence] + offset
         return self._at
 
     def readinto(self, buffer: Buffer) -> int:
-        """As of any file."""
         view = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
         self._file.seek(self._start + self._at)
         n_bytes = self._file.readinto(view)
@@ -58,7 +54,6 @@ class Span(io.RawIOBase):
         return n_bytes
 
     def close(self) -> None:
-        """Close the file as well."""
         self._file.close()
         super().close()
 

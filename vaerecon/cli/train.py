@@ -208,10 +208,6 @@ def _prepare(data: tuple[Path, ...], output: Path, threads: int | None) -> None:
 
 def _device(device: str | None) -> str:
     """The device by its kind; the best there is by default."""
-    import torch
+    from vaerecon.models.placement import pick_device
 
-    if device is not None:
-        return device
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return device or pick_device(None)

@@ -189,10 +189,6 @@ def log_mel(
     ------
     ValueError
         For another shape, no samples, or values that are not finite.
-
-    References
-    ----------
-    Module docstring, [1]_ and [2]_. Shown in ``notebooks/01_mel_analysis.ipynb``.
     """
     x = samples_in_layout(samples)
     if x.device.type != "cpu":
@@ -234,18 +230,8 @@ def naive_log_mel(samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch
     """The front-end of many tutorials, kept to show what it costs. Do not feed it to a model.
 
     ``librosa.feature.melspectrogram`` at its defaults (power 2, constant padding, its own frame
-    grid), decibels relative to the maximum with 80 dB of range, scaled to 0..1 per clip.
-
-    Parameters
-    ----------
-    samples
-        ``[N]`` at ``config.sample_rate``.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[T, n_mels]`` in 0..1, ``T = N // hop + 1``. (The tutorials keep librosa's ``[64, T]``;
-        here time comes first, as everywhere in the kit.)
+    grid), decibels relative to the maximum with 80 dB of range, scaled to 0..1 per clip: ``[N]`` to
+    ``[N // hop + 1, n_mels]``.
     """
     import librosa
 

@@ -25,8 +25,7 @@ def istft_frames(
     config: MelConfig = AUDIOLDM_MEL,
     framing: Framing = "train",
 ) -> torch.Tensor:
-    """Inverse of :func:`vaerecon.mel.front_end.stft_frames`: the samples nearest to ``spectrum``
-    [1]_.
+    """Inverse of :func:`vaerecon.mel.front_end.stft_frames`: samples nearest to ``spectrum`` [1]_.
 
     Least squares: windowed frames are added up and divided by the sum of the squared windows.
 
@@ -35,17 +34,12 @@ def istft_frames(
     spectrum
         Complex, ``[T, n_fft/2 + 1]`` or ``[B, T, n_fft/2 + 1]``; need not be consistent.
     n_samples
-        Length of the result; must be one that gives ``T`` frames.
+        Length of the result; must be one that gives ``T`` frames, else ``ValueError``.
 
     Returns
     -------
     torch.Tensor
         ``[N]`` or ``[B, N]``, float32. Gradients pass.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another or ``n_samples`` does not fit it.
     """
     check_frames(spectrum, n_samples, config, framing)
     window = hann_window(config, str(spectrum.device))

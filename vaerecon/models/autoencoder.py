@@ -168,20 +168,10 @@ def posterior_pieces(
     config: MelConfig = AUDIOLDM_MEL,
     chunk_seconds: float = CHUNK_SECONDS,
 ) -> Iterator[torch.Tensor]:
-    """:func:`posterior` of a log-mel that is read in sections, piece by piece.
+    """:func:`posterior` of ``n_frames`` that are read in sections, piece by piece.
 
-    Parameters
-    ----------
-    read
-        ``(start, stop)`` to frames ``[stop - start, 64]`` or ``[B, stop - start, 64]``.
-    n_frames
-        Of the whole.
-
-    Yields
-    ------
-    torch.Tensor
-        Mean and log-variance, ``[2, 8, l, 16]`` or ``[B, 2, 8, l, 16]``; the ``l`` add up to
-        ``ceil(n_frames / 4)``.
+    Yields ``[2, 8, l, 16]`` or ``[B, 2, 8, l, 16]``, mean and log-variance; the ``l`` add up to
+    ``ceil(n_frames / 4)``.
     """
     frames = reduction(vae)  # per latent position
 
@@ -201,10 +191,9 @@ def posterior_pieces(
 
 
 def kl_nats(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-    """KL divergence of a posterior from the standard normal, in nats per latent value.
+    """KL divergence of a posterior from the standard normal, in nats per latent value [1]_.
 
-    ``[8, L, 16]`` or ``[B, 8, L, 16]`` each, as from :func:`posterior`, to a scalar or ``[B]``: the
-    mean over the latent's values ([1]_, appendix B). Gradients pass.
+    ``[8, L, 16]`` or ``[B, 8, L, 16]`` each, to a scalar or ``[B]``; gradients pass.
     """
     return 0.5 * (mean**2 + logvar.exp() - 1.0 - logvar).mean(dim=(-3, -2, -1))
 
@@ -219,15 +208,12 @@ def encode(
     config: MelConfig = AUDIOLDM_MEL,
     chunk_seconds: float = CHUNK_SECONDS,
 ) -> torch.Tensor:
-    """Encode a log-mel to a latent.
+    """Encode a log-mel to a latent: the mode of its :func:`posterior`, or a sample of it.
 
     Parameters
     ----------
-    vae, log_mel, config, chunk_seconds
-        As of :func:`posterior`.
     sample
-        ``False``: the mode of the posterior, reproducible. ``True``: a draw from it, as the
-        official code does.
+        Draw from the posterior, as the official code does. The mode is reproducible.
     generator
         Where the draw's randomness comes from; required with ``sample=True``.
 
@@ -240,10 +226,6 @@ def encode(
     ------
     ValueError
         As :func:`posterior`; also for ``sample=True`` without a generator.
-
-    References
-    ----------
-    Module docstring, [1]_ and [2]_.
     """
     if sample and generator is None:
         raise ValueError(
@@ -275,15 +257,11 @@ def decode(
 
     Parameters
     ----------
-    vae
-        Diffusers ``AutoencoderKL`` with one channel in and out.
     latent
         ``[8, L, 16]`` or ``[B, 8, L, 16]``, unscaled, as from :func:`encode`.
     n_frames
         Frames to keep, 1 to ``4 L``: the ``T`` that was encoded, to cut its padding off again.
         All by default.
-    config, chunk_seconds
-        As of :func:`posterior`.
 
     Returns
     -------
@@ -295,10 +273,6 @@ def decode(
     ------
     ValueError
         For another layout, ``n_frames`` out of range, or if the input or result is not finite.
-
-    References
-    ----------
-    Module docstring, [2]_.
     """
     z = check_latent(vae, latent, config)
     _check_finite(z, "latent", "an edit of it divided by zero or overflowed?")
@@ -320,19 +294,9 @@ def decoded_pieces(
     config: MelConfig = AUDIOLDM_MEL,
     chunk_seconds: float = CHUNK_SECONDS,
 ) -> Iterator[torch.Tensor]:
-    """:func:`decode` of a latent that is read in sections, piece by piece.
+    """:func:`decode` of ``n_positions`` that are read in sections, piece by piece.
 
-    Parameters
-    ----------
-    read
-        ``(start, stop)`` to positions ``[8, stop - start, 16]`` or ``[B, 8, stop - start, 16]``.
-    n_positions
-        Of the whole.
-
-    Yields
-    ------
-    torch.Tensor
-        ``[t, 64]`` or ``[B, t, 64]``; the ``t`` add up to ``4 n_positions``.
+    Yields ``[t, 64]`` or ``[B, t, 64]``; the ``t`` add up to ``4 n_positions``.
     """
 
     def decoded(batch: torch.Tensor) -> torch.Tensor:

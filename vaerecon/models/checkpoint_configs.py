@@ -41,18 +41,7 @@ def models_from_configs(paths: dict[str, Path], where: str) -> dict[str, Any]:
         part: read_config(path, f"{where}: {part}/config.json") for part, path in paths.items()
     }
     vae, vocoder = configs["vae"], configs["vocoder"]
-    if vae.get("_class_name") != "AutoencoderKL":
-        got = vae.get("_class_name")
-        raise ValueError(f"{where}: vae is of class {got!r}, expected 'AutoencoderKL'")
-    kind = vocoder.get("architectures") or vocoder.get("model_type")
-    kind = kind[0] if isinstance(kind, list) else kind
-    if kind not in ("SpeechT5HifiGan", "speecht5_hifigan", "hifigan"):
-        raise ValueError(f"{where}: vocoder is of class {kind!r}, expected 'SpeechT5HifiGan'")
-    if missing := [name for name in VAE_KEYS if name not in vae]:
-        raise ValueError(
-            f"{where}: vae/config.json has no {missing[0]!r}, without which another model would be "
-            "built; download the checkpoint again"
-        )
+    _check_kind(vae, vocoder, where)
     for part, config in configs.items():
         _check_numbers(config, f"{where}: {part}/config.json")
 
@@ -86,6 +75,22 @@ def models_from_configs(paths: dict[str, Path], where: str) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     return models
+
+
+def _check_kind(vae: dict[str, Any], vocoder: dict[str, Any], where: str) -> None:
+    """Refuse configs of other models, and a VAE's that leaves out what shapes it."""
+    if vae.get("_class_name") != "AutoencoderKL":
+        got = vae.get("_class_name")
+        raise ValueError(f"{where}: vae is of class {got!r}, expected 'AutoencoderKL'")
+    kind = vocoder.get("architectures") or vocoder.get("model_type")
+    kind = kind[0] if isinstance(kind, list) else kind
+    if kind not in ("SpeechT5HifiGan", "speecht5_hifigan", "hifigan"):
+        raise ValueError(f"{where}: vocoder is of class {kind!r}, expected 'SpeechT5HifiGan'")
+    if missing := [name for name in VAE_KEYS if name not in vae]:
+        raise ValueError(
+            f"{where}: vae/config.json has no {missing[0]!r}, without which another model would be "
+            "built; download the checkpoint again"
+        )
 
 
 def read_config(path: Path, where: str) -> dict[str, Any]:

@@ -1,17 +1,13 @@
-"""Where the models come from: a variant by name, any hub repository, any folder.
+"""Loading of a checkpoint: from the package, from a folder or from the hub.
 
 A checkpoint is two folders, ``vae/`` (a diffusers ``AutoencoderKL`` over one mel channel) and
 ``vocoder/`` (a transformers ``SpeechT5HifiGan``), each a ``config.json`` and safetensors; one that
 ``vaerecon train`` made may have ``fast/`` too, its own network for that method.
-AudioLDM 1 and MusicLDM have the same layout, so they load too. The text encoders, the UNet and the
-pickled duplicates in such a repository are never requested.
-
-What ``source`` means is decided in :mod:`vaerecon.models.sources`.
+AudioLDM 1 and MusicLDM have the same layout, so they load too. The text encoders and the UNet are
+never requested. Only safetensors are read: a pickle (``.bin``, ``.pt``) can run code when opened.
 
 Downloads go through the ``huggingface_hub`` client, so ``HF_ENDPOINT`` (a mirror), ``HF_HOME``,
-``HF_TOKEN`` and ``HF_HUB_OFFLINE`` work, and what is cached is not fetched again. The client tries
-again by itself after server errors (5xx) and cut connections. Only safetensors are read: a pickle
-(``.bin``, ``.pt``) can run code when it is opened.
+``HF_TOKEN`` and ``HF_HUB_OFFLINE`` work, and what is cached is not fetched again.
 
 Nothing here imports torch until :func:`load` is called.
 """
@@ -145,18 +141,8 @@ def load(
     licence = place.variant.licence if place.variant else None
     if licence and "-nc-" in licence:
         logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
-    if place.folder is not None:
-        models = models_from_configs(config_paths(place, place.folder), place.name)
-        files, commit = _find_weights(place, place.folder, variant), None
-        # all but what a user trained goes with the bundled network
-        fast = None if place.variant else own_fast(place.folder)
-    else:
-        cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
-        with hub_errors(place.name, revision):
-            configs, commit = fetch_configs(place.name, revision, cache)
-            models = models_from_configs(configs, place.name)
-            files = fetch_weights(place.name, commit, cache, variant)
-            fast = None if place.variant else fetch_fast(place.name, commit, cache)
+    cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
+    models, files, commit, fast = _find(place, revision, variant, cache)
     for part, paths in files.items():
         check_weights(paths, models[part], f"{place.name}: {part}")
     vae, vocoder = _build(models, files, place.name, dtype)
@@ -180,6 +166,23 @@ def load(
         device=device,
         fast=fast,
     )
+
+
+def _find(
+    place: Place, revision: str | None, variant: str | None, cache: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, list[Path]], str | None, Path | None]:
+    """Models without weights, the files of these, the commit on the hub, and the own ``fast/``."""
+    if place.folder is not None:
+        models = models_from_configs(config_paths(place, place.folder), place.name)
+        files = _find_weights(place, place.folder, variant)
+        # all but what a user trained goes with the bundled network
+        return models, files, None, None if place.variant else own_fast(place.folder)
+    with hub_errors(place.name, revision):
+        configs, commit = fetch_configs(place.name, revision, cache)
+        models = models_from_configs(configs, place.name)
+        files = fetch_weights(place.name, commit, cache, variant)
+        fast = None if place.variant else fetch_fast(place.name, commit, cache)
+    return models, files, commit, fast
 
 
 def _check_names(place: Place, revision: str | None, variant: str | None = None) -> None:

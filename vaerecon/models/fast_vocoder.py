@@ -185,20 +185,8 @@ def bundled_network(device: str = "cpu") -> MagnitudeNetwork:
 def predict_magnitude(network: MagnitudeNetwork, log_mel: ArrayLike) -> torch.Tensor:
     """STFT magnitudes whose mel is ``log_mel`` and whose fine structure is the network's.
 
-    Parameters
-    ----------
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[T, 513]`` or ``[B, T, 513]``, float32, on the network's device.
-
-    Raises
-    ------
-    ValueError
-        For another layout.
+    ``[T, 64]`` or ``[B, T, 64]`` nepers (else ``ValueError``) to ``[T, 513]`` or ``[B, T, 513]``,
+    float32, on the network's device.
     """
     mel = check_log_mel(log_mel).to(network.device)
     batch = mel if mel.ndim == 3 else mel[None]

@@ -1,22 +1,19 @@
 """How a large model runs best on this machine's processor: measured once, then remembered.
 
-Some processors multiply bfloat16 numbers twice as fast as float32 ones, others only pretend to and
-are far slower; and a model's digits suffer where the wrong parts are shortened. So:
+Some processors multiply bfloat16 numbers twice as fast as float32 ones, others are far slower; and
+a model's result suffers where the wrong parts are shortened. So:
 
-- :func:`mix` shortens what is heavy and forgiving, the wide convolutions and linear layers, and
-  leaves the rest in float32: the first and last layer (log-mels of -11 would be rounded by up to
-  0.03 nepers), sums, normalisations and attention itself. "mixed" is this.
+- :func:`mix` gives bfloat16 weights to the wide convolutions and linear layers. The first and last
+  layer (log-mels of -11 would be rounded by up to 0.03 nepers), sums, normalisations and attention
+  stay in float32. "mixed" is this.
 - :func:`tune` times a model as it is and mixed, on two thirds of a second of sound, and takes
-  the quicker. The answer is kept in a small file in the user's cache folder, by processor, threads,
-  torch version and architecture.
+  the quicker. The answer is kept in :func:`cache_file`, by processor, threads, torch version and
+  architecture; delete it to measure anew.
 - :func:`pick_threads` finds out whether all cores are free at the moment.
 
-Small models are left alone: they are quick enough, and in float32 give the same digits everywhere.
-
-To overrule: ``dtype="float32"`` or ``"mixed"`` (``--dtype``); ``VAERECON_DTYPE`` with the same
-values, for ``"auto"``; ``VAERECON_THREADS``, or torch's own ``OMP_NUM_THREADS``; ``VAERECON_CACHE``
-for another folder. Delete the file that
-:func:`cache_file` names to measure anew.
+Small models stay in float32. ``dtype="float32"`` or ``"mixed"`` (``--dtype``) overrules;
+``VAERECON_DTYPE`` with the same values, for ``"auto"``; ``VAERECON_THREADS``, or torch's own
+``OMP_NUM_THREADS``; ``VAERECON_CACHE`` names another folder.
 """
 
 from __future__ import annotations
@@ -47,7 +44,7 @@ LARGE = 20_000_000  # parameters; AudioLDM2's VAE and vocoder have 55 million ea
 WIDE = 32  # channels; narrower layers are bound by memory, not by arithmetic
 FRAMES = 64  # of the mel that a model is timed on
 REPEATS = 3
-GAIN = 1.1  # times faster that a change must be to be worth other digits
+GAIN = 1.1  # times faster: less is not worth a different result
 CHOICES = ("float32", "mixed")
 SEQUENCES = (nn.Conv1d, nn.ConvTranspose1d)
 HEAVY = (*SEQUENCES, nn.Conv2d, nn.Linear)  # what a model spends its time in

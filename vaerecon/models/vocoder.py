@@ -102,8 +102,8 @@ def vocode(
         Length of the result; the hop times ``T`` by default. What the model does not reach is
         filled with zeros.
     lag
-        Samples by which the model is late, as :func:`measure_lag` gives it: removed from the
-        front (zeros are put there if it is negative).
+        Samples by which the model is late, from :func:`measure_lag`: removed from the front (zeros
+        are put there if it is negative).
     chunk_seconds
         Longest stretch that is computed at once. A longer mel goes through the model in windows
         that overlap by what a sample can depend on (:func:`receptive_field`) and are cut there: the
@@ -112,18 +112,13 @@ def vocode(
     Returns
     -------
     torch.Tensor
-        ``[n_samples]`` or ``[B, n_samples]``, -1..1, float32 whatever the model's dtype, on the
-        model's device.
+        ``[n_samples]`` or ``[B, n_samples]``, -1..1, float32, on the model's device.
 
     Raises
     ------
     ValueError
         For another layout, ``n_samples`` below 1, ``chunk_seconds`` below eight receptive fields,
         or if the input or the result is not finite.
-
-    References
-    ----------
-    Module docstring, [1]_. Shown in ``notebooks/03_vocoder_dimension_fix.ipynb``.
     """
     x = check_log_mel(log_mel, replace(AUDIOLDM_MEL, n_mels=vocoder.config.model_in_dim))
     if not torch.isfinite(x).all():
@@ -191,27 +186,20 @@ def measure_lag(vocoder: Any) -> int:
     silence) less the burst's own centre, averaged over the bursts and rounded. Deterministic; the
     cost is that of 0.85 s of sound.
 
-    White bursts because they agree with each other: on an early HiFi-GAN (100 training steps)
-    their standard deviation was 1 sample, where single mel frames and tone bursts scattered by 80
-    and more. For untrained weights the number means nothing: their kernels are lopsided at random,
-    and each seed gives another (0, 1 and 2 at AudioLDM2's size: about -21, +31 and -18). Weights
+    For untrained weights the number means nothing: their kernels are lopsided at random. Weights
     made mirror-symmetric show the geometry alone: +16 for AudioLDM2's layers, 0 for rates
     (5, 4, 4, 2) with kernels (11, 8, 8, 4). ``tests/models/test_vocoder.py`` holds these.
 
     Returns
     -------
     int
-        Samples; positive: the sound is late. Give it to :func:`vocode`.
+        Samples; positive: the sound is late. 0, with a warning, for a model that does not respond
+        to the bursts.
 
     Raises
     ------
     ValueError
         If the model takes another number of mel bins, or gives values that are not finite.
-
-    Warns
-    -----
-    UserWarning
-        If the model does not respond to the bursts at all: 0 is returned.
     """
     mels, centers = _lag_probes()
     silence = torch.full_like(mels[:1], AUDIOLDM_MEL.log_floor)

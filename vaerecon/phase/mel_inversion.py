@@ -93,14 +93,9 @@ def fit_to_mel(
     Parameters
     ----------
     magnitude
-        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``.
+        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``; so is the result.
     log_mel
         ``[T, 64]`` or ``[B, T, 64]``, nepers.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape of ``magnitude``.
 
     Raises
     ------

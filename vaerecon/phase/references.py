@@ -46,7 +46,7 @@ def librosa_mel_to_audio(
     log_mel
         ``[T, 64]`` or ``[B, T, 64]`` (one after another), nepers.
     n_samples
-        Samples wanted, N.
+        Samples wanted, N; ``ValueError`` if they do not have the mel's frames.
     generator
         Seeds librosa's random phase; default: seed 0.
 
@@ -54,11 +54,6 @@ def librosa_mel_to_audio(
     -------
     torch.Tensor
         ``[N]`` or ``[B, N]``, float32, on the device of ``log_mel``.
-
-    Raises
-    ------
-    ValueError
-        If ``n_samples`` does not fit the frames.
     """
     import librosa
 
@@ -115,23 +110,15 @@ def oracle_phase(
 
     From the same mel it is better than every method that does not see the original, in each metric
     that is ``bounded``; ``python -m benchmarks.quality`` counts the clips. It does not tell what 64
-    mel bins can hold: frames overlap by 84 %, so the true phase tells magnitudes too, and from the
-    original's mel the result is nearly the original. ``n_iter=0`` is one guess at the magnitude,
-    and no ceiling: a method can have a better one.
+    mel bins can hold: frames overlap by 84 %, so the true phase tells magnitudes too. ``n_iter=0``
+    is one guess at the magnitude, and no ceiling.
 
     Parameters
     ----------
     log_mel
         ``[T, 64]`` or ``[B, T, 64]``, nepers.
     original
-        ``[N]`` or ``[B, N]`` at the front-end's level (peak 0.5); so is what returns.
-    n_iter
-        Iterations.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[N]`` or ``[B, N]``, float32, on the device of ``original``.
+        ``[N]`` or ``[B, N]`` at the front-end's level (peak 0.5); so is what returns, float32.
 
     Raises
     ------

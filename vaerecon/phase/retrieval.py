@@ -89,8 +89,7 @@ def griffin_lim(
         0 is plain Griffin-Lim [1]_; above 1 it may not converge.
     init
         Start from the phase of these samples (``[N]`` or ``[B, N]``) or of this complex spectrum
-        (shape of ``magnitude``). Default: sinusoids under the peaks of ``magnitude``, better than
-        random phase.
+        (shape of ``magnitude``). Default: sinusoids under the peaks of ``magnitude``.
     generator
         Where the default start begins; default: seed 0, so the same result each time.
 
@@ -195,7 +194,7 @@ def refine(
     Returns
     -------
     torch.Tensor
-        ``[N]`` or ``[B, N]``, float32, on the device of ``samples``.
+        Shape and device of ``samples``; float32.
 
     Raises
     ------

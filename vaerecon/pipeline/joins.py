@@ -1,13 +1,10 @@
 """Two sounds that overlap, made one: what long clips need where two windows meet.
 
-A method that is a network or keeps the original's phase answers an overlap twice in the same way,
-and a cross-fade joins the answers. A method that invents a phase invents another one for every
-window: both answers are right, but added up they cancel at some frequencies and double at others.
-So the join is computed as any spectrogram without a phase is inverted: the magnitudes of both, the
-earlier fading into the later, are given to some steps of Griffin-Lim that begin from the
-cross-faded sound.
-
-It is the same for every method; :func:`vaerecon.pipeline.synthesis.synthesized` uses it.
+A method that is a network or keeps the original's phase gives the same sound twice in an overlap,
+and a cross-fade joins them. A method that invents a phase invents another one for every window:
+both are right, but added up they cancel at some frequencies and double at others. So the join is
+computed as any spectrogram without a phase is inverted: the magnitudes of both, the earlier fading
+into the later, are given to some steps of Griffin-Lim that begin from the cross-faded sound.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ import torch
 
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import magnitude_to_log_mel, magnitudes, stft_frames
-from vaerecon.utils.windows import Join, WindowPlan, crossfade
+from vaerecon.utils.windows import Join, WindowPlan, crossfade, fade_in
 
 ALIKE = 0.01  # energy of the difference over that of the sound: below it (-20 dB) they agree
 STEPS = 32  # of Griffin-Lim
@@ -47,11 +44,7 @@ def _mended(before: torch.Tensor, after: torch.Tensor, plan: WindowPlan, unit: i
     from vaerecon.phase.retrieval import griffin_lim
 
     n_samples = before.shape[-1]
-    first, length = plan.margin * unit, plan.fade * unit
-    ramp = torch.zeros(n_samples, dtype=torch.float32)
-    ramp[first : first + length] = (torch.arange(length, dtype=torch.float32) + 0.5) / length
-    ramp[first + length :] = 1.0
-    ramp = ramp.to(before.device)
+    ramp = fade_in(plan, unit).to(before.device)
     angle = ramp * (math.pi / 2)
     start = before * angle.cos() + after * angle.sin()
     spectra = magnitudes(stft_frames(before)), magnitudes(stft_frames(after))
@@ -65,8 +58,6 @@ def _mended(before: torch.Tensor, after: torch.Tensor, plan: WindowPlan, unit: i
     # its own ends are those of a clip; the windows' are better: from one to the other in a quarter
     # of the margin, where both agree
     edge = plan.margin * unit // 4
-    own = torch.ones(n_samples, dtype=torch.float32)
-    own[:edge], own[n_samples - edge :] = 0.0, 0.0
-    own[edge : 2 * edge] = (torch.arange(edge, dtype=torch.float32) + 0.5) / edge
-    own[n_samples - 2 * edge : n_samples - edge] = own[edge : 2 * edge].flip(0)
-    return torch.lerp(start, mended, own.to(before.device))
+    samples = torch.arange(n_samples, dtype=torch.float32)
+    rise = ((samples + 0.5 - edge) / edge).clamp(0, 1)
+    return torch.lerp(start, mended, torch.minimum(rise, rise.flip(0)).to(before.device))

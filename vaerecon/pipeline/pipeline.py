@@ -26,8 +26,7 @@ from vaerecon.audio.clip import Clip, stream_audio
 from vaerecon.audio.paths import check_path
 from vaerecon.audio.samples import ArrayLike, as_clip, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig, check_model_configs
-from vaerecon.mel.front_end import check_log_mel
-from vaerecon.methods import get_method, select_methods
+from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import metric_names
 from vaerecon.models import autoencoder, checkpoints
 from vaerecon.models.precision import dtype_name
@@ -36,7 +35,7 @@ from vaerecon.pipeline import saving, stages
 from vaerecon.pipeline.facts import ClipFacts, ModelFacts
 from vaerecon.pipeline.output import result_folder
 from vaerecon.pipeline.result import Reconstruction
-from vaerecon.pipeline.synthesis import Models, synthesized
+from vaerecon.pipeline.synthesis import Models, synthesize
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.files import check_stem, text_to_name
 from vaerecon.utils.numbers import check_whole
@@ -183,7 +182,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         method
             A name in :data:`vaerecon.methods.METHODS`.
         n_samples
-            Length of the result; ``160 T`` by default.
+            Length of the result; by default ``160 T``, or that of ``original`` if it is shorter.
         generator
             Source of randomness; one seeded with 0 by default.
         original
@@ -200,38 +199,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             For an unknown method, another layout, no ``original`` where it is needed, or a result
             that is not finite.
         """
-        chosen = get_method(method)
-        mel = check_log_mel(log_mel, self.mel_config).to(self._execution_device)
-        if not torch.isfinite(mel).all():  # or a method would be blamed for it
-            raise ValueError(
-                "log-mel: got NaN or infinite values, expected finite ones; clean what it was "
-                "computed from"
-            )
-        if n_samples is None:
-            n_samples = mel.shape[-2] * self.mel_config.hop_length
-            if original is not None:  # which may end within the last hop
-                n_samples = min(n_samples, as_samples(original).shape[-1])
-        if generator is None:
-            generator = torch.Generator().manual_seed(0)
-        if "original" in chosen.needs and original is None:
-            raise ValueError(
-                f"original: got None, but {method!r} is a ceiling or reference that needs the "
-                "original's normalised samples; "
-                "pass original=vaerecon.audio.normalize_level(samples)[0]"
-            )
-        read = None if original is None else MemoryTrack(as_samples(original)).read
-        pieces = list(
-            synthesized(
-                self._models(),
-                chosen,
-                MemoryTrack(mel, -2).read,
-                mel.shape[-2],
-                n_samples,
-                generator,
-                read,
-            )
-        )
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
+        return synthesize(self._models(), log_mel, method, n_samples, generator, original)
 
     @torch.no_grad()
     @without_autocast
@@ -263,10 +231,6 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             Seed of every random draw.
         exclude_metrics
             Names of metrics to leave out, for example ``["visqol"]``, the slowest.
-
-        Returns
-        -------
-        Reconstruction
 
         Raises
         ------

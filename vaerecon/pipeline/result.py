@@ -232,11 +232,6 @@ class Reconstruction:
         stem
             First part of the file names; the clip's name by default.
 
-        Returns
-        -------
-        list of Path
-            The files written.
-
         Raises
         ------
         OSError

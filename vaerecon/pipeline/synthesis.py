@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vaerecon.audio.samples import Reader
+from vaerecon.audio.buffers import MemoryTrack
+from vaerecon.audio.samples import ArrayLike, Reader, as_samples
 from vaerecon.mel.config import MelConfig
-from vaerecon.methods import Method
+from vaerecon.mel.front_end import check_log_mel
+from vaerecon.methods import Method, get_method
 from vaerecon.pipeline.joins import sound_join
 from vaerecon.utils.windows import WindowPlan, overlap_windows
 
@@ -86,3 +88,38 @@ def synthesized(
 
     join = sound_join(models.plan, hop)
     return overlap_windows(n_frames, window, models.plan, unit=hop, join=join, stage=method.name)
+
+
+def synthesize(
+    models: Models,
+    log_mel: ArrayLike,
+    method: str,
+    n_samples: int | None = None,
+    generator: torch.Generator | None = None,
+    original: ArrayLike | None = None,
+) -> torch.Tensor:
+    """The whole of it at once; see :meth:`vaerecon.ReconstructionPipeline.synthesize`."""
+    chosen = get_method(method)
+    mel = check_log_mel(log_mel, models.config).to(models.device)
+    if not torch.isfinite(mel).all():  # or a method would be blamed for it
+        raise ValueError(
+            "log-mel: got NaN or infinite values, expected finite ones; clean what it was "
+            "computed from"
+        )
+    if "original" in chosen.needs and original is None:
+        raise ValueError(
+            f"original: got None, but {method!r} is a ceiling or reference that needs the "
+            "original's normalised samples; "
+            "pass original=vaerecon.audio.normalize_level(samples)[0]"
+        )
+    sound = None if original is None else MemoryTrack(as_samples(original))
+    if n_samples is None:
+        n_samples = mel.shape[-2] * models.config.hop_length
+        if sound is not None:  # which may end within the last hop
+            n_samples = min(n_samples, len(sound))
+    if generator is None:
+        generator = torch.Generator().manual_seed(0)
+    read = None if sound is None else sound.read
+    frames = MemoryTrack(mel, -2)
+    pieces = list(synthesized(models, chosen, frames.read, len(frames), n_samples, generator, read))
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)

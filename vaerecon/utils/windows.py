@@ -97,6 +97,15 @@ def split(length: int, longest: int) -> Iterator[tuple[int, int]]:
         start = stop
 
 
+def fade_in(plan: WindowPlan, unit: int = 1) -> torch.Tensor:
+    """The weights of the later window over an overlap: 0, a linear rise, 1."""
+    weights = torch.zeros(plan.overlap * unit, dtype=torch.float32)
+    fade, first = plan.fade * unit, plan.margin * unit
+    weights[first : first + fade] = (torch.arange(fade, dtype=torch.float32) + 0.5) / max(1, fade)
+    weights[first + fade :] = 1.0
+    return weights
+
+
 def crossfade(plan: WindowPlan, unit: int = 1, axis: int = -1) -> Join:
     """A join that passes linearly from the earlier answer to the later one.
 
@@ -107,12 +116,7 @@ def crossfade(plan: WindowPlan, unit: int = 1, axis: int = -1) -> Join:
     axis
         The axis of time, counted from the end.
     """
-    weights = torch.zeros(plan.overlap * unit, dtype=torch.float32)
-    fade = plan.fade * unit
-    first = plan.margin * unit
-    weights[first : first + fade] = (torch.arange(fade, dtype=torch.float32) + 0.5) / max(1, fade)
-    weights[first + fade :] = 1.0
-    weights = weights.reshape(-1, *[1] * (-1 - axis))
+    weights = fade_in(plan, unit).reshape(-1, *[1] * (-1 - axis))
 
     def join(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
         # exact where a weight is 0 or 1, which lerp is
@@ -140,8 +144,6 @@ def overlap_windows(
     compute
         ``(start, stop)``, in units, to a tensor with ``unit`` values per unit along ``axis``
         (the last window may have more or fewer).
-    plan
-        The windows.
     unit
         Values of the result per unit of the plan.
     axis
@@ -150,11 +152,6 @@ def overlap_windows(
         What makes one stretch of two answers to an overlap; :func:`crossfade` by default.
     stage
         Named in the warning when memory runs out.
-
-    Yields
-    ------
-    torch.Tensor
-        Pieces whose concatenation along ``axis`` is the whole.
 
     Raises
     ------
