@@ -2,7 +2,8 @@
 
 A :class:`Score` counts time in beats (quarter notes). :func:`midi_bytes` writes it as a format 0
 Standard MIDI File, which FluidSynth or any other player renders. :func:`random_score` composes
-training material in every key, tempo and General MIDI instrument, without musical value. :func:`ensemble_score` is the tune of the demo clip.
+training material in every key, tempo and General MIDI instrument, without musical value.
+:func:`ensemble_score` is the tune of the demo clip.
 
 References
 ----------

@@ -173,7 +173,7 @@ def equalise(rng: Generator, samples: np.ndarray) -> np.ndarray:
 
 
 def _white(n: int, seed: int) -> np.ndarray:
-    """Uniform noise in -1..1 from the raw bits of PCG64, which are the same in all NumPy versions."""
+    """Uniform noise in -1..1 from the raw bits of PCG64, the same in all NumPy versions."""
     return np.random.PCG64(seed).random_raw(n).astype(np.float64) / 2.0**63 - 1.0
 
 
