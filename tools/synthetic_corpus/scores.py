@@ -2,8 +2,8 @@
 
 A :class:`Score` counts time in beats (quarter notes). :func:`midi_bytes` writes it as a format 0
 Standard MIDI File, which FluidSynth or any other player renders. :func:`random_score` composes
-training material: not good music, but the sounds of music, in every key, tempo and General MIDI
-instrument. :func:`ensemble_score` is the tune of the demo clip.
+training material in every key, tempo and General MIDI instrument, without musical value.
+:func:`ensemble_score` is the tune of the demo clip.
 
 References
 ----------
@@ -68,7 +68,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Score:
-    """A piece: notes, who plays them, how fast."""
+    """A piece: notes, instruments, tempo."""
 
     notes: list[Note]
     programs: dict[int, int]  # channel -> General MIDI program 0..127

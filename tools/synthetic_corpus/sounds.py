@@ -1,7 +1,7 @@
-"""Sounds made by arithmetic: noises, drops, crackle, chirps, bells, hums, sung vowels, a beat.
+"""Synthesized sounds: noises, drops, crackle, chirps, bells, hums, sung vowels, a beat.
 
-Every function returns float64 samples ``[N]`` at 16 kHz, without DC to speak of and of any level:
-what uses them sets the level. The same generator state gives the same sound.
+Every function returns float64 samples ``[N]`` at 16 kHz, almost without DC and of any level. The
+same generator state gives the same sound.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def crackle(rng: Generator, n: int) -> np.ndarray:
 
 
 def wind(rng: Generator, n: int) -> np.ndarray:
-    """Noise through a band that wanders."""
+    """Noise in frequency bands whose weights change."""
     low = band_noise(rng, n, 60, 400)
     middle = band_noise(rng, n, 300, 1200)
     high = band_noise(rng, n, 1000, 5000)
@@ -173,7 +173,7 @@ def equalise(rng: Generator, samples: np.ndarray) -> np.ndarray:
 
 
 def _white(n: int, seed: int) -> np.ndarray:
-    """Uniform noise in -1..1 from the raw bits of PCG64, which NumPy keeps the same for ever."""
+    """Uniform noise in -1..1 from the raw bits of PCG64, the same in all NumPy versions."""
     return np.random.PCG64(seed).random_raw(n).astype(np.float64) / 2.0**63 - 1.0
 
 
@@ -213,7 +213,7 @@ def _drums(kick: np.ndarray, hats: np.ndarray, clap: np.ndarray, beat: float, ba
 
 
 def electronic(tempo: float = 128.0, bars: int = 3) -> np.ndarray:
-    """Kick, hats, clap, bass, an arpeggio whose filter opens, and a chord to end with."""
+    """Kick, hats, clap, bass, an arpeggio with an opening filter, and a final chord."""
     beat = 60 / tempo
     n = round((4 * bars + 0.75) * beat * RATE)
     t = np.arange(n) / RATE

@@ -7,7 +7,7 @@ speech (espeak-ng, many voices and languages), sounds made by arithmetic, and mi
 
 The same seed and the same versions of the programs give the same files. Nothing is taken from
 recordings other than the soundfont's samples (FluidR3_GM, MIT licence); espeak-ng's licence (GPL)
-is about the program, not about what it says.
+covers the program, not its output.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def random_music(rng: Generator, seconds: float, soundfont: str | Path) -> np.nd
 
 
 def random_speech(rng: Generator, seconds: float) -> np.ndarray:
-    """One or two random voices that say random sentences."""
+    """Random sentences by one or two random voices."""
     parts: list[np.ndarray] = []
     voices = []
     for _ in range(int(rng.choice([1, 2]))):
@@ -165,12 +165,7 @@ def random_sounds(rng: Generator, seconds: float) -> np.ndarray:
 def corpus_clip(kind: str, rng: Generator, soundfont: str | Path = SOUNDFONT) -> np.ndarray:
     """One clip of 10 to 20 s, float32 ``[N]`` at 16 kHz.
 
-    Parameters
-    ----------
-    kind
-        ``"music"``, ``"speech"``, ``"sounds"`` or ``"mixture"`` (two of these at once).
-    rng
-        Decides everything.
+    ``kind`` is ``"music"``, ``"speech"``, ``"sounds"`` or ``"mixture"`` (two of these at once).
     """
     seconds = rng.uniform(10, 18)
     makers: dict[str, Callable[[], np.ndarray]] = {
@@ -187,7 +182,7 @@ def corpus_clip(kind: str, rng: Generator, soundfont: str | Path = SOUNDFONT) ->
         samples = makers[kind]()
     else:
         raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(KINDS)}")
-    # programs leave digital silence and flat responses; microphones and rooms do not
+    # recordings have the response of microphone and room, and noise
     samples = finish(samples[: 20 * RATE], 1.0).astype(np.float64)
     if rng.random() < 0.4:
         samples = equalise(rng, samples)
@@ -235,7 +230,7 @@ def write_corpus(
 
 
 def program_version(program: str) -> str:
-    """First line of what ``program --version`` says."""
+    """First line of the output of ``program --version``."""
     command = [find_program(program, program), "--version"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 (our own command)
     line = done.stdout.splitlines()[0].strip()

@@ -1,4 +1,4 @@
-"""What the corpus says, and with which of espeak-ng's voices: sentences of the kit's own making."""
+"""The corpus's sentences, and the voices of espeak-ng that speak them."""
 
 from __future__ import annotations
 

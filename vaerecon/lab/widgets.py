@@ -18,23 +18,17 @@ from vaerecon.audio.clip import Clip, load_audio
 Control = TypeVar("Control", bound=widgets.DOMWidget)
 
 
-LABEL_WIDTH = "8em"
-
-
 def labelled(kind: type[Control], description: str, **traits: Any) -> Control:
     """A control with a wide label; a slider reports its value only when it is released."""
     if issubclass(kind, (widgets.FloatSlider, widgets.IntSlider, widgets.SelectionSlider)):
         traits.setdefault("continuous_update", False)
-    traits.setdefault("style", {"description_width": LABEL_WIDTH})
+    traits.setdefault("style", {"description_width": "8em"})
     return kind(description=description, **traits)
 
 
 @contextmanager
-def reported(status: widgets.HTML, done: str = "") -> Iterator[None]:
-    """Show in ``status`` the error of the block, or its warnings, or ``done``.
-
-    Only errors that a user can cause are caught.
-    """
+def reported(status: widgets.HTML) -> Iterator[None]:
+    """Show in ``status`` the error of the block, if a user can cause it, or its warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         try:
@@ -44,7 +38,7 @@ def reported(status: widgets.HTML, done: str = "") -> Iterator[None]:
             status.value = f'<span style="color:#b00020"><b>Not possible:</b> {text}</span>'
             return
     told = [html.escape(str(w.message)) for w in caught if w.category is UserWarning]
-    status.value = "<br>".join(told) or html.escape(done)
+    status.value = "<br>".join(told)
 
 
 def upload_button(**traits: Any) -> widgets.FileUpload:

@@ -20,11 +20,8 @@ PRECISIONS = ("no", "bf16", "fp16")  # accelerate's names; "no" is float32
 def make_accelerator(device: str | None = None, precision: str = "no") -> Accelerator:
     """An ``Accelerator`` on ``device`` (``None``: accelerate's choice).
 
-    Raises
-    ------
-    ValueError
-        If accelerate is not installed, the device is missing or cannot compute in ``precision``,
-        or differs from this process's earlier training (accelerate keeps one for all).
+    A ValueError if accelerate is not installed, or the device is missing, cannot compute in
+    ``precision``, or differs from this process's earlier training (accelerate keeps one for all).
     """
     try:
         from accelerate import Accelerator

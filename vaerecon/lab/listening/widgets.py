@@ -133,14 +133,8 @@ class AbxTest(_ListeningTest):
 class MushraTest(_ListeningTest):
     """A MUSHRA-like test, one page per item, as a widget; :attr:`ratings` has those recorded.
 
-    Parameters
-    ----------
-    items
-        Item name -> tracks (name -> ``[N]`` samples), each with ``reference`` among them.
-    reference
-        Name of the track that is the reference.
-    listener, title, csv, seed
-        As for :class:`AbxTest`; ratings are appended item by item.
+    ``items`` are item name -> tracks (name -> ``[N]`` samples), each with the ``reference`` among
+    them; ratings are appended to ``csv`` item by item. The others are those of :class:`AbxTest`.
     """
 
     def __init__(

@@ -2,9 +2,7 @@
 
 Log-mels are ``[T, M]`` in nepers. Two distances are given: that of the values as they are, and that
 after the best affine map (one slope, one offset). A change of unit removes only the difference
-between the two.
-
-Notebook: ``01_mel_analysis``.
+between the two. Notebook: ``01_mel_analysis``.
 
 References
 ----------

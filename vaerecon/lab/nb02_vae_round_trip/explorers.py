@@ -90,11 +90,11 @@ def reconstruct(clip: Clip, model: str, methods: Sequence[str]) -> Reconstructio
 
 
 def _model_options() -> list[tuple[str, str]]:
-    def label(name: str) -> str:
-        size, licence = VARIANTS[name].size, VARIANTS[name].licence
-        return f"{name} ({'bundled' if size is None else f'{size / 1e6:.0f} MB'}, {licence})"
-
-    return [(label(name), name) for name in VARIANTS]
+    options = []
+    for name, variant in VARIANTS.items():
+        size = "bundled" if variant.size is None else f"{variant.size / 1e6:.0f} MB"
+        options.append((f"{name} ({size}, {variant.licence})", name))
+    return options
 
 
 def explore_round_trip(

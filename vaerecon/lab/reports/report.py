@@ -47,12 +47,8 @@ def write_report(
     ``model``, ``methods``, ``max_length`` and ``seed`` are parameters of the notebook; ``timeout``
     is in seconds. The page contains sounds and pictures and loads nothing.
 
-    Raises
-    ------
-    ValueError, OSError
-        If a parameter is not valid or the file cannot be written.
-    NotebookError
-        If the run failed. The partial result is in ``<output>.failed.html``, not in ``output``.
+    An invalid parameter or path is a ValueError or OSError, a failed run a NotebookError; its
+    partial result is in ``<output>.failed.html``.
     """
     clip, output, folder = Path(clip), Path(output), Path(model)
     if output.is_dir():
