@@ -277,6 +277,7 @@ def test_metrics_are_those_of_the_code():
 # --- the Python example ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_python_example_runs_and_gives_what_its_comments_say(tmp_path, monkeypatch, sound):
     (block,) = (block for block in read_blocks(README) if block.kind == "python code")
     script = tmp_path / "example.py"
