@@ -14,8 +14,6 @@ import pytest
 import soundfile as sf
 import yaml
 from helpers.documents import (
-    CHINESE,
-    ENGLISH,
     MINUS,
     cells,
     code_spans,
@@ -32,6 +30,7 @@ from vaerecon.metrics.scores import METRICS
 from vaerecon.models.checkpoints import VARIANTS, cached, check_source
 
 ROOT = Path(__file__).parent.parent
+ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
 README = (ROOT / ENGLISH).read_text(encoding="utf-8")
 TRANSLATION = (ROOT / CHINESE).read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
