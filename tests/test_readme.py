@@ -14,8 +14,6 @@ import pytest
 import soundfile as sf
 import yaml
 from helpers.documents import (
-    CHINESE,
-    ENGLISH,
     MINUS,
     cells,
     code_spans,
@@ -32,6 +30,7 @@ from vaerecon.metrics.scores import METRICS
 from vaerecon.models.sources import VARIANTS, cached, check_source
 
 ROOT = Path(__file__).parent.parent
+ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
 TRANSLATED = [ENGLISH, *sorted(f"docs/{path.name.replace('.zh-CN', '')}"
                                for path in (ROOT / "docs").glob("*.zh-CN.md"))]  # fmt: skip
 TEXTS = {
@@ -308,6 +307,7 @@ def test_metrics_are_those_of_the_code():
 # --- the Python example ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_python_example_runs_and_gives_what_its_comments_say(tmp_path, monkeypatch, sound):
     (block,) = (block for block in read_blocks(README) if block.kind == "python code")
     script = tmp_path / "example.py"

@@ -72,6 +72,7 @@ def test_without_a_clip_the_bundled_one_and_without_a_folder_a_new_one(tmp_path)
     assert len(demo_clips()) == 3
 
 
+@pytest.mark.slow
 def test_the_same_seed_writes_the_same_sound(tmp_path, song):
     for folder in ("a", "b"):
         args = ["--methods", "griffinlim", *QUICK[:2]]
@@ -88,6 +89,7 @@ def test_models_says_where_each_is_for_and_its_licence(tmp_path):
         assert word in done.stdout
 
 
+@pytest.mark.slow
 def test_silence_and_a_very_short_clip_get_a_readable_result(tmp_path, sound):
     def done(samples):
         sf.write(tmp_path / "clip.wav", samples, 16000)

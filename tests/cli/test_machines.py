@@ -172,6 +172,7 @@ def test_a_file_system_encoding_without_the_characters_of_a_name(tmp_path, sound
 
 
 @pytest.mark.parametrize("setting", ["raise", "ignore"])
+@pytest.mark.slow
 def test_numpy_errstate_around_a_call_does_no_harm(tiny, sound, tmp_path, setting):
     def run():
         clip = vr.Clip.from_samples(np.stack([sound, sound], axis=1).astype(float) * 1e-3, 16000)

@@ -61,6 +61,7 @@ def vaerecon(*args, cwd) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.slow
 def test_each_part_is_trained_by_name_and_goes_on(folder, tmp_path, command, capsys):
     extra = {"vae": ["--kl-weight", "0.01"], "vocoder": ["--vae", "none"], "fast": []}
     for part in PARTS:
@@ -85,6 +86,7 @@ def test_fine_tuning_has_gentler_defaults(folder, tmp_path, command):
     assert state["config"]["learning_rate"] == pytest.approx(0.1 * DEFAULTS["vae"].learning_rate)
 
 
+@pytest.mark.slow
 def test_all_trains_all_within_its_minutes(folder, tmp_path, command):
     args = ["--data", folder, "--output", tmp_path / "new", "--minutes", "0.1"]
     command("all", *args, *QUICK)

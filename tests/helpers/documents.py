@@ -13,7 +13,6 @@ import pytest
 
 from vaerecon.cli.main import cli
 
-ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
 MINUS = "\N{MINUS SIGN}"
 
 

@@ -310,6 +310,7 @@ def upload(explorer, content: bytes) -> None:
     explorer["upload"].value = ({**file, "last_modified": datetime.now(UTC)},)
 
 
+@pytest.mark.process
 def test_a_clip_of_ones_own(explorer) -> None:
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:

@@ -349,6 +349,7 @@ def test_own_clip_explorer_runs_an_upload(sound, tmp_path):
     assert upload.value == ()
 
 
+@pytest.mark.process
 def test_own_clip_explorer_says_what_is_wrong():
     box = explorers.explore_round_trip(max_length=0.5)
     status, image, place = _parts(box)

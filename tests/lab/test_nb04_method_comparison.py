@@ -77,6 +77,7 @@ def test_clips_of_one_name_get_different_ones(tmp_path, sound):
     assert [c.name for c in comparison.load_clips(named[0])] == ["song"]
 
 
+@pytest.mark.slow
 def test_references_are_always_run_and_never_chosen(results, scores):
     assert list(results[0].methods) == [*METHODS, *comparison.REFERENCES]
     assert tables.candidates(scores) == list(METHODS)
@@ -466,6 +467,7 @@ def uploaded(path) -> dict:
             "content": memoryview(path.read_bytes()), "last_modified": None}  # fmt: skip
 
 
+@pytest.mark.process
 def test_an_uploaded_clip_joins_and_a_bad_one_is_refused_in_place(
     explorer, results, tmp_path, sound
 ):

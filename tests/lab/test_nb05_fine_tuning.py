@@ -74,6 +74,7 @@ def test_neither_a_kind_nor_a_folder_is_refused(tmp_path):
 # --- before and after -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_fine_tuning_makes_the_decoder_better_at_its_sounds(tmp_path):
     folder = tuning.training_folder("chirps", tmp_path)
     options = {"learning_rate": 1e-3, "batch_size": 2}
@@ -86,6 +87,7 @@ def test_fine_tuning_makes_the_decoder_better_at_its_sounds(tmp_path):
     assert tuning.latent_shift(both, mel) > tuning.MOVED
 
 
+@pytest.mark.slow
 def test_a_small_model_is_trained_by_one_thread_and_the_number_is_put_back(tmp_path):
     """Three threads round differently: the same weights come from the same number."""
     folder = tuning.training_folder("chirps", tmp_path)

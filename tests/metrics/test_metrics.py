@@ -328,6 +328,7 @@ def test_level_error_is_seen_or_not(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_the_level_of_the_recording_does_not_matter(name, noisy_scores):
     """40 dB softer, both; ViSQOL on its own would go from 4.0 to 4.7."""
     quiet = METRICS[name].function(0.01 * SPEECH, 0.01 * NOISY)
@@ -449,6 +450,7 @@ def test_pesq_without_an_utterance_is_undefined():
 
 
 @pytest.mark.needs("pesq")
+@pytest.mark.slow
 def test_pesq_of_a_long_clip_is_the_mean_of_its_pieces():
     """26 s with 60 utterances: handed over whole, the C code of pesq ends the process."""
     from pesq import pesq
@@ -505,6 +507,7 @@ AWKWARD = {
 
 
 @pytest.mark.parametrize("case", AWKWARD)
+@pytest.mark.slow
 def test_evaluate_answers_anything_finite_with_numbers_or_reasons(case):
     scores = evaluate(*AWKWARD[case])
     assert list(scores) == SCHEMA

@@ -130,6 +130,7 @@ def test_a_config_that_is_no_sane_json_is_refused(folder, part, text):
     ],
     ids=lambda change: next(iter(change)),
 )
+@pytest.mark.slow
 def test_what_does_not_shape_the_model_is_not_read(folder, original, change):
     for part in ("vae", "vocoder"):
         edit_config(folder / part / "config.json", **change)
@@ -139,6 +140,7 @@ def test_what_does_not_shape_the_model_is_not_read(folder, original, change):
             assert torch.equal(getattr(loaded, part).state_dict()[name], weight)
 
 
+@pytest.mark.slow
 def test_any_missing_key_gives_the_same_model_or_a_refusal(original, tmp_path):
     """A key's default may be the value that it had; another one must not pass unnoticed."""
     expected = load(original)

@@ -274,6 +274,7 @@ def test_receptive_field_is_exact_where_every_weight_counts():
 
 @pytest.mark.parametrize("rates_kernels", CASES)
 @pytest.mark.parametrize("lag", [0, 16, -200])
+@pytest.mark.slow
 def test_chunks_equal_the_whole(rates_kernels, lag):
     model = build(rates_kernels)
     whole = vocode(model, LONG, lag=lag, chunk_seconds=10**4)

@@ -364,6 +364,7 @@ def test_the_start_pays(sound):
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)
+@pytest.mark.slow
 def test_ranks_of_the_methods(sound, framing):
     mel = log_mel(sound, framing=framing, normalize=False)
     magnitude, n = phase.mel_to_magnitude(mel), len(sound)

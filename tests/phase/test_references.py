@@ -80,6 +80,7 @@ def passing(metric: str, ceiling: Scores, others: dict[str, Scores]) -> list[str
     "metric",
     [pytest.param(m, marks=pytest.mark.needs("pesq")) if m == "pesq_wb" else m for m in BOUNDED],
 )
+@pytest.mark.slow
 def test_no_method_that_sees_no_original_reaches_the_true_phase(scores, metric, source):
     compared = 0
     for (sound, origin), found in scores.items():
@@ -91,6 +92,7 @@ def test_no_method_that_sees_no_original_reaches_the_true_phase(scores, metric, 
     assert compared >= (4 if metric == "pesq_wb" else 5) * len(BLIND)
 
 
+@pytest.mark.slow
 def test_one_guess_with_the_true_phase_is_no_ceiling(mels, scores):
     x, mel = mels["harmonics", "original mel"]
     guess = metrics.evaluate(x, references.oracle_phase(mel, x, n_iter=0), metrics=BOUNDED)

@@ -71,6 +71,7 @@ def from_file(in_windows, sound_path, tmp_path_factory):
 # ---- one road: in memory and from file to file
 
 
+@pytest.mark.slow
 def test_from_file_to_file_is_what_memory_gives(in_memory, from_file):
     found, folder = from_file
     names = [
@@ -138,6 +139,7 @@ def test_a_short_file_is_computed_whole(tiny, clip, tmp_path):
     assert np.array_equal(written, expected.numpy())
 
 
+@pytest.mark.slow
 def test_the_picture_of_a_long_clip_says_what_it_shows(in_memory):
     excerpt = in_memory.excerpt(seconds=5)
     assert "loudest 5 s" in excerpt.clip.name
@@ -168,6 +170,7 @@ def seam_frames(n_frames: int) -> torch.Tensor:
     return seam
 
 
+@pytest.mark.slow
 def test_the_vae_in_windows_adds_less_than_five_percent_and_no_seam(tiny, in_memory):
     """Through windows of 8 s, of which a minute of the default 30 s has a quarter of the seams."""
     mel = in_memory.mel
@@ -183,6 +186,7 @@ def test_the_vae_in_windows_adds_less_than_five_percent_and_no_seam(tiny, in_mem
     assert step[seam[1:]].mean() < 1.05 * of_whole_step[seam[1:]].mean()
 
 
+@pytest.mark.slow
 def test_phase_methods_have_no_seam(tiny, in_memory):
     """Error and frame-to-frame steps where windows meet, beside those of the whole clip there."""
     mel, n_samples = in_memory.mel_decoded, len(in_memory.reference)
@@ -196,6 +200,7 @@ def test_phase_methods_have_no_seam(tiny, in_memory):
     assert step == pytest.approx(of_whole_step, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_vocoder_in_windows_equals_the_whole(tiny, in_windows, in_memory):
     mel = in_memory.mel[:1000]
     whole = tiny.synthesize(mel, "vocoder")
@@ -203,6 +208,7 @@ def test_the_vocoder_in_windows_equals_the_whole(tiny, in_windows, in_memory):
 
 
 @pytest.mark.parametrize("name", ["oracle_phase", "silence"])
+@pytest.mark.slow
 def test_other_methods_take_long_mels_too(in_windows, in_memory, name):
     mel, n_samples = in_memory.mel, len(in_memory.reference)
     original = normalize_level(in_memory.reference)[0]
@@ -497,6 +503,7 @@ def test_impossible_chunks_are_refused(in_windows, clip, monkeypatch, seconds):
         in_windows(clip, "silence")
 
 
+@pytest.mark.slow
 def test_the_sum_of_the_clip_is_in_the_analysis(from_file, sound_path):
     samples = load_audio(sound_path).samples
     assert from_file[0].clip.sha256 == hashlib.sha256(samples.tobytes()).hexdigest()

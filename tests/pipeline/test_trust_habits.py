@@ -108,6 +108,7 @@ def test_autocast_changes_no_bit(pipe, sound, log_mel, plain, dtype):
     assert lag == pipe.lag
 
 
+@pytest.mark.slow
 def test_autocast_changes_no_result_of_the_pipeline_and_no_score(pipe, sound):
     results, scores = [], []
     for enabled in (False, True):
@@ -151,6 +152,7 @@ def test_another_default_dtype_changes_no_bit(checkpoint, sound, log_mel, plain,
 
 
 @pytest.mark.parametrize("method", ["vocoder", "griffinlim"])
+@pytest.mark.slow
 def test_nor_where_windows_are_joined(pipe, method, request):
     long = torch.randn(1700, 64, generator=torch.Generator().manual_seed(0)) - 6
     short = ReconstructionPipeline.from_pipe(pipe)

@@ -283,6 +283,7 @@ def stages(tiny, mels, sound) -> dict:
 
 
 @pytest.mark.parametrize("stage", ["log_mel", "encode", "decode", *METHODS])
+@pytest.mark.slow
 def test_a_batch_gives_what_its_clips_give_alone(tiny, mels, sound, stage):
     call, inputs = stages(tiny, mels, sound)[stage]
     together = call(*inputs)

@@ -295,6 +295,7 @@ OTHERS = [  # of other clips, or of the user's own
 
 
 @pytest.mark.parametrize("how", ["from memory", "from a file"])
+@pytest.mark.slow
 def test_a_run_replaces_what_an_earlier_run_of_the_clip_wrote_and_nothing_else(
     workplace, tiny, sound, how
 ):
@@ -335,6 +336,7 @@ def test_a_run_replaces_what_an_earlier_run_of_the_clip_wrote_and_nothing_else(
     ],
     ids=range(8),
 )
+@pytest.mark.slow
 def test_a_foreign_analysis_removes_nothing(workplace, tiny, text):
     out = workplace / "out"
     for folder in (out / "song_..", out, workplace):

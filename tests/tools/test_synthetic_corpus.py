@@ -186,6 +186,7 @@ def test_what_midi_cannot_say_is_refused(change, message):
 
 
 @pytest.mark.needs(*MUSIC)
+@pytest.mark.process
 def test_fluidsynth_plays_the_pitch_that_is_written():
     """A4 is 440 Hz; detuned by 100 cents it is a semitone higher. Within 1 %: soundfonts are not
     tuned to the last cent, and a semitone is 6 %."""
@@ -215,6 +216,7 @@ def test_sounds_are_decided_by_the_seed(sound):
 @pytest.mark.parametrize(
     "kind", [pytest.param(k, marks=pytest.mark.needs(*PROGRAMS[k])) for k in synthesis.KINDS]
 )
+@pytest.mark.process
 def test_corpus_clip_of_each_kind(kind):
     samples = synthesis.corpus_clip(kind, np.random.default_rng([1, 2]))
     assert samples.dtype == np.float32
@@ -227,6 +229,7 @@ def test_corpus_clip_of_each_kind(kind):
 
 
 @pytest.mark.needs(*MUSIC, *SPEECH)
+@pytest.mark.process
 def test_corpus_is_decided_by_the_seed_and_can_be_longer(tmp_path):
     short = synthesis.write_corpus(tmp_path / "short", minutes=0.1, seed=7)
     longer = synthesis.write_corpus(tmp_path / "longer", minutes=0.3, seed=7)
@@ -268,6 +271,7 @@ def test_missing_soundfont_names_its_package(tmp_path):
 
 
 @pytest.mark.needs(*SPEECH)
+@pytest.mark.process
 def test_unknown_voice_is_refused():
     with pytest.raises(OSError, match="espeak-ng failed"):
         synthesis.render_speech("hello", voice="nonsense")

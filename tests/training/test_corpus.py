@@ -88,6 +88,7 @@ def test_from_disk_and_from_memory_come_the_same_crops(mixed):
         assert (kept - read).square().mean().sqrt() < 1e-4
 
 
+@pytest.mark.process
 def test_a_file_that_fails_costs_a_warning_and_no_training(folder, tmp_path, caplog):
     for path in folder.iterdir():
         shutil.copy(path, tmp_path)
@@ -112,6 +113,7 @@ UNKNOWN = next(n for n in (f"streamed_{i}.flac" for i in range(99)) if not held_
 
 @pytest.mark.parametrize("limit", [2.0, 0.0], ids=["in memory", "on disk"])
 @pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.process
 def test_a_flac_of_unknown_length_is_trained_on_as_it_is(folder, tmp_path, rate, limit):
     """Beside the others, each as often as it is long: no crop is silence."""
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
@@ -152,6 +154,7 @@ def test_another_crop_is_drawn_where_one_cannot_be_read(tmp_path, caplog):
 
 
 @pytest.mark.filterwarnings("ignore:.*incomplete")
+@pytest.mark.process
 def test_a_header_that_promises_much_more_stops_the_training(folder, tmp_path):
     """Two seconds that are called forty: most crops of it lie where there is nothing."""
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
@@ -173,6 +176,7 @@ def test_what_only_ffmpeg_reads_is_trained_on(folder, tmp_path):
         assert corpus.batch(2, 4000, np.random.default_rng(0)).abs().amax(dim=1).min() > 0.01
 
 
+@pytest.mark.process
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="expected a folder with audio files"):
         Corpus([tmp_path])

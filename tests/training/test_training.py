@@ -95,6 +95,7 @@ def test_a_killed_run_goes_on_bit_by_bit(folder, data, tmp_path):
 
 
 @pytest.mark.parametrize("part", ["vae", "fast"])
+@pytest.mark.slow
 def test_a_run_that_ends_while_it_saves_goes_on_bit_by_bit(part, data, tmp_path, monkeypatch):
     """The fourth step's checkpoint is written, but not yet in the place of the second's."""
     real, cut = os.replace, tmp_path / "cut"
@@ -153,6 +154,7 @@ def test_a_damaged_checkpoint_is_refused(data, tmp_path):
 # --- what is trained ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_loss_falls(data, tmp_path):
     run("vae", data, tmp_path, 30)
     maes = [row["mae"] for row in read_curve(tmp_path / "vae_run" / "curve.csv")]
@@ -160,6 +162,7 @@ def test_the_loss_falls(data, tmp_path):
     assert np.mean(maes[-3:]) < 0.8 * np.mean(maes[:3])
 
 
+@pytest.mark.slow
 def test_discriminators_join_at_their_step_and_learn(data, tmp_path):
     run("vae", data, tmp_path, 40, adversarial_from=0.5, discriminator_rate=1e-2)
     rows = read_curve(tmp_path / "vae_run" / "curve.csv")
@@ -236,6 +239,7 @@ def changed(before: dict, after: dict) -> set[str]:
 
 
 @pytest.mark.parametrize("freeze", [None, True, False])
+@pytest.mark.slow
 def test_fine_tuning_trains_the_decoder_and_leaves_the_encoder(freeze, data, tmp_path):
     """None is the default: latents of weights that others have trained keep their meaning."""
     start = run("vae", data, tmp_path / "first", 2)
@@ -446,6 +450,7 @@ def test_export_twice_gives_the_same_bytes(trained, tmp_path):
     assert files[0] == files[1]
 
 
+@pytest.mark.slow
 def test_a_part_trained_alone_makes_a_whole_model_with_copies_of_the_others(data, tmp_path):
     """Of tiny's, named as such, until they are trained themselves."""
     output, shipped = tmp_path / "run", tmp_path / "shipped"
