@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from vaerecon.audio.decoding import check_path
-from vaerecon.cli.tables import model_option, stop
+from vaerecon.audio.paths import check_path
+from vaerecon.cli.options import model_option
+from vaerecon.cli.tables import stop
 from vaerecon.utils.console import printable
 
 PATH = click.Path(path_type=Path)
@@ -25,7 +26,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--max-length", type=float, help="Read at most this many seconds.")
 def encode(source: Path, target: Path, model: str, **settings: Any) -> None:
     """Code SOURCE, a sound file or a folder of them, to TARGET, a .vrec file or a folder."""
-    from vaerecon.audio.folders import sounds_below
+    from vaerecon.audio.paths import sounds_below
 
     if settings["kbps"] is None and settings["step"] is None:
         settings["kbps"] = 4.8

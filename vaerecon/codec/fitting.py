@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from vaerecon.audio.clip import load_audio
-from vaerecon.audio.folders import sounds_below
+from vaerecon.audio.paths import sounds_below
 from vaerecon.audio.samples import as_clip
 from vaerecon.codec.quantiser import RUNGS, Quantiser
 from vaerecon.codec.rans import PARTS
@@ -65,7 +65,7 @@ def _predictor(
 
 def _tables(predictor: np.ndarray, wanted: np.ndarray, inside: np.ndarray) -> dict[str, np.ndarray]:
     """Which table for each step and coefficient, and the tables, counted at octaves of the step."""
-    octaves, logs, counts = np.arange(0, RUNGS, 16), [], np.zeros((TABLES, 255))
+    octaves, logs, counts = range(0, RUNGS, 16), [], np.zeros((TABLES, 255))
 
     def table_for(log_size: np.ndarray) -> np.ndarray:
         place = np.rint(PER_OCTAVE * (log_size - np.log2(SMALLEST)))

@@ -50,17 +50,32 @@ class Header(NamedTuple):
     checksum: int  # CRC-32 of all other bytes
     payload: int  # bytes
 
-    step = property(lambda self: step_of(self.rung), doc="In posterior deviations.")
-    method = property(lambda self: METHODS[self.method_number], doc="Its name.")
-    frames = property(lambda self: -(-self.n_samples // SAMPLES), doc="Of the latent.")
-    kbps = property(lambda self: 128 * self.payload / self.n_samples, doc="Of the payload.")
+    @property
+    def step(self) -> float:
+        """Of the quantiser, in posterior deviations."""
+        return step_of(self.rung)
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return METHODS[self.method_number]
+
+    @property
+    def frames(self) -> int:
+        """Of the latent."""
+        return math.ceil(self.n_samples / SAMPLES)
+
+    @property
+    def kbps(self) -> float:
+        """Rate of the payload, kbit/s."""
+        return 128 * self.payload / self.n_samples
 
     @classmethod
     def read(cls, data: bytes, size: int | None = None) -> Header:
         """Of a file of ``size`` bytes that begins with ``data``; ValueError if it cannot be one."""
         if data[:4] != b"VREC" or len(data) < LAYOUT.size:
             raise ValueError(f"vrec: the file begins with {data[:4]!r}: no .vrec, or cut short")
-        head = cls(*LAYOUT.unpack_from(data), (size or len(data)) - LAYOUT.size)
+        head = cls._make((*LAYOUT.unpack_from(data), (size or len(data)) - LAYOUT.size))
         if head.version != 1:
             raise ValueError(f"vrec: got version {head.version}, expected 1; update vaerecon")
         fits = head.method_number < len(METHODS) and head.rung < RUNGS and 0 < head.gain < math.inf
@@ -172,7 +187,7 @@ class LatentCodec:
         if step is not None:
             rung = min(max(round(16 * math.log2(2 * step)), 0), RUNGS - 1)
         else:
-            rung = self._rung(latent, kbps * n_samples / 16)
+            rung = self._rung(latent, (kbps or 0.0) * n_samples / 16)
         symbols = self._symbols(latent, rung)
         payload = b"".join(rans.encode(start.tolist(), size.tolist()) for start, size in symbols)
         hashes = bytes.fromhex(self.vae), bytes.fromhex(self.hash)

@@ -62,7 +62,8 @@ def check_answers(
     """The state of each exercise as a Markdown list.
 
     ``checks`` maps an exercise to a function of the reader's answer, which raises
-    :class:`NotTried` without an answer, and another exception with a hint for a wrong one. ``answers`` are the reader's functions, by exercise.
+    :class:`NotTried` without an answer, and another exception with a hint for a wrong one.
+    ``answers`` are the reader's functions, by exercise.
     """
     lines = []
     for name, check in checks.items():

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
 
+from vaerecon.audio.samples import ArrayLike
 from vaerecon.codec import Header, LatentCodec
 from vaerecon.codec.quantiser import RUNGS, step_of
+from vaerecon.lab.figures import plot_mels
 from vaerecon.lab.listening.levels import match_levels
 from vaerecon.lab.listening.player import ABPlayer
-from vaerecon.lab.nb02_vae_round_trip.plots import plot_stack
 from vaerecon.lab.nb07_compression.bits import Coded
 from vaerecon.lab.setup import png
 from vaerecon.lab.widgets import reported
@@ -39,7 +40,7 @@ def plot_step(pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, ru
     mel, kbps = mel_at(pipe, codec, coded, rung)
     error = float((mel - coded.mel).abs().mean())
     title = f"step {step_of(rung):.2f}: {kbps:.2f} kbit/s, {error:.3f} nepers off"
-    return plot_stack({"original": coded.mel, title: mel})[0]
+    return plot_mels({"original": coded.mel, title: mel})[0]
 
 
 def explore_step(
@@ -61,7 +62,7 @@ def explore_step(
         with reported(status):
             n = len(coded.clip.samples)
             mel, kbps = mel_at(pipe, codec, coded, rung.value)
-            tracks = {
+            tracks: dict[str, ArrayLike] = {
                 "original": coded.clip.samples,
                 "not rounded": pipe.synthesize(
                     pipe.decode(coded.mean, len(coded.mel)), method, n
