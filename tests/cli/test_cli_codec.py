@@ -42,7 +42,7 @@ def test_a_file_comes_back_with_its_length_and_level(tmp_path, song, tiny):
 
 
 def test_another_method_and_seed_are_taken(tmp_path, song):
-    run("encode", song, "a.vrec", "--step", 4, cwd=tmp_path)
+    run("encode", song, "a.vrec", cwd=tmp_path)
     sounds = []
     for options in ([], ["--method", "griffinlim"], ["--seed", "5"]):
         assert run("decode", "a.vrec", "a.wav", *options, cwd=tmp_path).status == 0
@@ -72,7 +72,7 @@ def test_a_folder_keeps_its_tree_and_a_bad_file_is_one_line(tmp_path, song):
         ("encode none.wav a.vrec", "none.wav"),
         ("encode song.wav a.safetensors", ".vrec"),
         ("encode song.wav a.vrec --kbps 0.001", "too low"),
-        ("encode song.wav a.vrec --kbps 4 --step 2", "one of them"),
+        ("encode song.wav a.vrec --kbps nan", "above 0"),
         ("encode song.wav a.vrec --method silence", "method"),
         ("encode empty a.vrec", "empty"),
         ("encode https://a.b/c.wav a.vrec", "address"),

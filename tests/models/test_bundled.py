@@ -25,6 +25,12 @@ def test_weights_are_those_of_the_training_record(name):
     assert hashlib.sha256((TINY / name).read_bytes()).hexdigest() == RECORD["sha256"][name]
 
 
+def test_the_codec_s_tables_are_those_of_the_record():
+    path = TINY / RECORD["codec"]["file"]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == RECORD["codec"]["sha256"]
+    assert path.stat().st_size < 300_000
+
+
 def test_weights_are_float16_and_at_most_12_mb():
     assert sum((TINY / name).stat().st_size for name in WEIGHTS) <= 12_000_000
     for name in WEIGHTS:

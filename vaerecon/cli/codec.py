@@ -19,17 +19,13 @@ PATH = click.Path(path_type=Path)
 @click.argument("source", type=PATH)
 @click.argument("target", type=PATH)
 @model_option
-@click.option("--kbps", type=float, help="Rate that is not exceeded. [default: 4.8]")
-@click.option("--step", type=float, help="Of the quantiser, in place of a rate.")
+@click.option("--kbps", default=4.8, show_default=True, help="Rate that is not exceeded.")
 @click.option("--method", default="fast", show_default=True, help="That `decode` takes by default.")
 @click.option("--seed", default=0, show_default=True, help="Of the random draws of `decode`.")
-@click.option("--max-length", type=float, help="Read at most this many seconds.")
 def encode(source: Path, target: Path, model: str, **settings: Any) -> None:
     """Code SOURCE, a sound file or a folder of them, to TARGET, a .vrec file or a folder."""
     from vaerecon.audio.paths import sounds_below
 
-    if settings["kbps"] is None and settings["step"] is None:
-        settings["kbps"] = 4.8
     found = sounds_below(source)[0] if source.is_dir() else [source]
     _run("encode_file", source, target, found, ".vrec", model, settings)
 

@@ -31,16 +31,16 @@ Name = str | os.PathLike[str]
 @without_autocast
 def encode_file(
     source: Name, target: Name, pipe: ReconstructionPipeline, codec: LatentCodec,
-    max_length: float | None = None, **settings: Any,
+    **settings: Any,
 ) -> Header:  # fmt: skip
-    """Code a sound file (the first ``max_length`` seconds); ``target`` appears whole or not at all.
+    """Code a sound file; ``target`` appears whole or not at all.
 
     ``settings`` are those of :meth:`LatentCodec.encode`. ValueError or OSError for files that
     cannot be read or written, and for a codec of another model.
     """
     codec.check(vae_hash(pipe.vae))
     with _store(target) as (store, path):
-        with stream_audio(source, max_length) as sound:
+        with stream_audio(source) as sound:
             samples = store.keep(torch.from_numpy(block) for block in sound.blocks)
         n = len(samples)
         block = round(pipe.chunk_seconds * AUDIOLDM_MEL.frames_per_second)

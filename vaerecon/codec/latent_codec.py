@@ -234,7 +234,7 @@ class LatentCodec:
         return torch.cat(list(self.decoded_pieces(data)), dim=-2)
 
     def decoded_pieces(self, data: bytes) -> Iterator[torch.Tensor]:
-        """:meth:`decode` by pieces ``[8, l, 16]``, after what can be checked before."""
+        """:meth:`decode` by pieces ``[8, l, 16]``; before the first, all that can be is checked."""
         head, payload = Header.read(data), data[LAYOUT.size :]
         self.check(head.vae.hex(), head.tables.hex())
         if zlib.crc32(data[: LAYOUT.size - 4] + payload) != head.checksum:
@@ -243,7 +243,22 @@ class LatentCodec:
         least = (16 - np.log2(self._sizes.max(axis=1)[rows])).sum()  # bits of a frame
         if head.frames * least > 8 * head.payload:
             raise ValueError(f"vrec: {head.payload} bytes cannot hold {head.n_samples} samples")
-        return self._decoded(head, rans.to_words(payload), [self._tables[row] for row in rows])
+        quantiser, words, place = (
+            Quantiser(self.constants["predictor"], head.rung),
+            rans.to_words(payload),
+            0,
+        )
+        for start in range(0, head.frames, BLOCK):
+            count = min(BLOCK, head.frames - start)
+            tables = [self._tables[row] for row in rows] * count
+            numbers, place = rans.decode(words, place, tables)
+            decoded = quantiser.restore(np.array(numbers, float).reshape(count, 128))
+            frames = decoded @ self._rotation.T + self._mean
+            # [L, 16, 8] -> [8, L, 16]
+            piece = np.moveaxis(frames.reshape(count, 16, 8), -1, 0) * self._scale
+            yield torch.from_numpy(piece.astype(np.float32))
+        if place != len(words):
+            raise ValueError("vrec: more is coded than the header says: the file is damaged")
 
     def check(self, vae: str, tables: str | None = None) -> None:
         """Refuse another VAE than this codec's, or a file that was made with other constants."""
@@ -253,21 +268,6 @@ class LatentCodec:
                     f"codec: got the {name} {got}, expected {own}: the file, the model and the "
                     "codec must belong together; load those that the file was made with"
                 )
-
-    def _decoded(
-        self, head: Header, words: Any, tables: list[rans.Table]
-    ) -> Iterator[torch.Tensor]:
-        quantiser, place = Quantiser(self.constants["predictor"], head.rung), 0
-        for start in range(0, head.frames, BLOCK):
-            count = min(BLOCK, head.frames - start)
-            numbers, place = rans.decode(words, place, tables * count)
-            decoded = quantiser.restore(np.array(numbers, float).reshape(count, 128))
-            frames = decoded @ self._rotation.T + self._mean
-            # [L, 16, 8] -> [8, L, 16]
-            piece = np.moveaxis(frames.reshape(count, 16, 8), -1, 0) * self._scale
-            yield torch.from_numpy(piece.astype(np.float32))
-        if place != len(words):
-            raise ValueError("vrec: more is coded than the header says: the file is damaged")
 
 
 def to_frames(latent: np.ndarray) -> np.ndarray:
