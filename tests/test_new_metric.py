@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import soundfile as sf
 from helpers.sounds import make_sound
-from in_process import run
+from helpers.in_process import run
 
 import vaerecon as vr
 from vaerecon import metrics
