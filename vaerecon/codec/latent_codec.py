@@ -50,10 +50,25 @@ class Header(NamedTuple):
     checksum: int  # CRC-32 of all other bytes
     payload: int  # bytes
 
-    step = property(lambda self: step_of(self.rung), doc="In posterior deviations.")
-    method = property(lambda self: METHODS[self.method_number], doc="Its name.")
-    frames = property(lambda self: -(-self.n_samples // SAMPLES), doc="Of the latent.")
-    kbps = property(lambda self: 128 * self.payload / self.n_samples, doc="Of the payload.")
+    @property
+    def step(self) -> float:
+        """In posterior deviations."""
+        return step_of(self.rung)
+
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return METHODS[self.method_number]
+
+    @property
+    def frames(self) -> int:
+        """Length of the latent."""
+        return -(-self.n_samples // SAMPLES)
+
+    @property
+    def kbps(self) -> float:
+        """Rate of the payload, kbit/s."""
+        return 128 * self.payload / self.n_samples
 
     @classmethod
     def read(cls, data: bytes, size: int | None = None) -> Header:
@@ -163,7 +178,8 @@ class LatentCodec:
                 f"latent: got shape {list(latent.shape)} for {n_samples} samples, expected "
                 "[8, L, 16], one clip, and up to 640 L samples"
             )
-        if (kbps is None) == (step is None) or not 0 < (step or kbps or 0) < math.inf:
+        given = [value for value in (kbps, step) if value is not None]
+        if len(given) != 1 or not 0 < given[0] < math.inf:
             raise ValueError(f"got kbps {kbps}, step {step}; expected one of them, above 0")
         if method not in METHODS or not 0 <= seed < 2**32:
             raise ValueError(
@@ -172,7 +188,7 @@ class LatentCodec:
         if step is not None:
             rung = min(max(round(16 * math.log2(2 * step)), 0), RUNGS - 1)
         else:
-            rung = self._rung(latent, kbps * n_samples / 16)
+            rung = self._rung(latent, given[0] * n_samples / 16)
         symbols = self._symbols(latent, rung)
         payload = b"".join(rans.encode(start.tolist(), size.tolist()) for start, size in symbols)
         hashes = bytes.fromhex(self.vae), bytes.fromhex(self.hash)

@@ -49,7 +49,7 @@ def check_wrong_tables(answer: Callable[..., float]) -> bool:
     return True
 
 
-CHECKS = {"dead_zone": check_dead_zone, "wrong_tables": check_wrong_tables}
+CHECKS: dict[str, Callable] = {"dead_zone": check_dead_zone, "wrong_tables": check_wrong_tables}
 
 
 check_exercises = partial(check_answers, CHECKS)
