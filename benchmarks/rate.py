@@ -1,11 +1,12 @@
 """Rates and scores of the latent codec beside Opus, MP3 and Vorbis, and the speed of the coder.
 
-    python -m benchmarks.rate CLIPS [--max-length 6] [--table rates.parquet]
+    python -m benchmarks.rate CLIPS [--max-length 6] [--codecs latent:5,opus] [--visqol]
+                                    [--table rates.parquet]
 
-Prints Markdown: the goals, a table of rates and scores over all clips and by domain, the coder. The
-domain is the first word of a clip's name: ``speech`` and ``vocal``, ``music``, or another. Codecs
-are given a rate, and coded at or below it (:mod:`vaerecon.comparison.codecs`); the latent is made
-sound of by the method ``fast``. With ``--table``, what is in that file is not measured again.
+Prints Markdown: rates and scores over all clips and by domain, then the coder. The domain is the
+first word of a clip's name: ``speech`` and ``vocal``, ``music``, or another. Codecs are given a
+rate, and coded at or below it (:mod:`vaerecon.comparison.codecs`); the latent is made sound of by
+the method ``fast``. With ``--table``, what is in that file is not measured again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from benchmarks.common import table as markdown
 from vaerecon.audio.buffers import MemoryTrack
 from vaerecon.codec import Header
 from vaerecon.comparison.clips import find_clips
+from vaerecon.metrics.scores import METRICS
 from vaerecon.utils.console import run_command
 
 LATENT = (1.6, 2.4, 3.2, 4, 5, 6, 7, 8, 9, 12)
@@ -47,7 +49,7 @@ def domain_of(clip: str) -> str:
 
 def scores(table: pd.DataFrame) -> list[list[str]]:
     """A row for each method: means, in brackets over how many clips where some have no value."""
-    rows = []
+    rows = [["codec and rate asked for", *SHOWN.values()]]
     for method, group in table.groupby("method", sort=False):
         cells = []
         for name in SHOWN:
@@ -91,21 +93,25 @@ def coder(clips: Path, max_length: float, kbps: float = 4.8) -> list[list[str]]:
 @click.command()
 @click.argument("clips", type=click.Path(exists=True, path_type=Path))
 @click.option("--max-length", default=6.0, show_default=True, help="Seconds of each clip.")
+@click.option("--codecs", default=",".join(CODECS), help="Names and rates. [default: 23 of them]")
+@click.option("--visqol", is_flag=True, help="ViSQOL too, which takes longest.")
 @click.option("--table", "path", type=click.Path(path_type=Path), help="Keep the table here.")
-def main(clips: Path, max_length: float, path: Path | None) -> None:
+def main(clips: Path, max_length: float, codecs: str, visqol: bool, path: Path | None) -> None:
     """Measure and print."""
     if path is not None and path.exists():
         table = pd.read_parquet(path)
     else:
-        table = vr.compare(clips, methods="fast", codecs=CODECS, max_length=max_length,
-                           without_vae=False, output=path)  # fmt: skip
+        left_out = [
+            name for name in METRICS if name not in SHOWN or (name, visqol) == ("visqol", False)
+        ]
+        table = vr.compare(clips, methods="fast", codecs=codecs, max_length=max_length,
+                           without_vae=False, exclude_metrics=left_out, output=path)  # fmt: skip
     table = table[table["method"] != "silence"]
     table = table.assign(domain=[domain_of(clip) for clip in table["clip"]])
-    head = ["codec and rate asked for", *SHOWN.values()]
-    click.echo(f"### All {table['clip'].nunique()} clips\n\n{markdown(head, scores(table))}\n")
-    for domain, group in table.groupby("domain"):
+    for domain, group in [("all", table), *table.groupby("domain")]:
+        head, *rows = scores(group)
         count = group["clip"].nunique()
-        click.echo(f"### {domain.capitalize()}, {count} clips\n\n{markdown(head, scores(group))}\n")
+        click.echo(f"### {domain.capitalize()}, {count} clips\n\n{markdown(head, rows)}\n")
     head = ["clip", "kbps", "above the ideal length, %", "encode at a rate, x real time",
             "encode at a step", "decode"]  # fmt: skip
     click.echo(f"### The coder\n\n{markdown(head, coder(clips, max_length))}")

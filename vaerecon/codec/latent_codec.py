@@ -62,7 +62,7 @@ class Header(NamedTuple):
 
     @property
     def frames(self) -> int:
-        """Of the latent."""
+        """Length of the latent."""
         return math.ceil(self.n_samples / SAMPLES)
 
     @property
@@ -178,7 +178,8 @@ class LatentCodec:
                 f"latent: got shape {list(latent.shape)} for {n_samples} samples, expected "
                 "[8, L, 16], one clip, and up to 640 L samples"
             )
-        if (kbps is None) == (step is None) or not 0 < (step or kbps or 0) < math.inf:
+        given = [value for value in (kbps, step) if value is not None]
+        if len(given) != 1 or not 0 < given[0] < math.inf:
             raise ValueError(f"got kbps {kbps}, step {step}; expected one of them, above 0")
         if method not in METHODS or not 0 <= seed < 2**32:
             raise ValueError(
@@ -187,7 +188,7 @@ class LatentCodec:
         if step is not None:
             rung = min(max(round(16 * math.log2(2 * step)), 0), RUNGS - 1)
         else:
-            rung = self._rung(latent, (kbps or 0.0) * n_samples / 16)
+            rung = self._rung(latent, given[0] * n_samples / 16)
         symbols = self._symbols(latent, rung)
         payload = b"".join(rans.encode(start.tolist(), size.tolist()) for start, size in symbols)
         hashes = bytes.fromhex(self.vae), bytes.fromhex(self.hash)

@@ -76,8 +76,8 @@ def codec_rows(
         if name == "latent":
             sound, rate, lag = _code_latent(samples, kbps or LATENT_KBPS, pipe)
         else:
-            coded, rate, lag = code_sound(samples.numpy(), name, kbps)
-            sound = torch.from_numpy(coded)
+            decoded, rate, lag = code_sound(samples.numpy(), name, kbps)
+            sound = torch.from_numpy(decoded)
         reference, estimate = level.restore(samples), level.restore(sound)
         scores = metrics.evaluate(reference, estimate, sample_rate=16000, **options)
         yield {

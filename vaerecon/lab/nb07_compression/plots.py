@@ -43,7 +43,7 @@ def plot_steps(table: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axe
     ax.plot(coded["kbit/s"], coded["error"], color=COLORS["latent"], marker="o")
     for step, row in coded.iterrows():
         ax.annotate(f"{step:g}", (row["kbit/s"], row["error"]), (4, 4), textcoords="offset points")
-    ax.axhline(float(table["error"][0]), color="#949494", linestyle="--", label="not rounded")
+    ax.axhline(float(table["error"].loc[0]), color="#949494", linestyle="--", label="not rounded")
     ax.set(xlabel="kbit/s (beside each point: its step)", ylabel="error of the mel (nepers)")
     ax.set_ylim(0, 1.15 * coded["error"].max())
     ax.legend(frameon=False)
