@@ -9,8 +9,8 @@ import sys
 import pandas as pd
 import pytest
 import soundfile as sf
-from helpers.sounds import make_sound
 from helpers.in_process import run
+from helpers.sounds import make_sound
 
 import vaerecon as vr
 from vaerecon import metrics

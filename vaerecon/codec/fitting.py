@@ -71,7 +71,7 @@ def _tables(predictor: np.ndarray, wanted: np.ndarray, inside: np.ndarray) -> di
         place = np.rint(PER_OCTAVE * (log_size - np.log2(SMALLEST)))
         return np.clip(place, 0, TABLES - 1).astype("u1")
 
-    for rung in octaves.tolist():
+    for rung in octaves:
         numbers = Quantiser(predictor, rung).quantise(wanted)[inside]
         logs.append(np.log2(np.abs(numbers).mean(axis=0) + SMALLEST))
         for table, number in zip(table_for(logs[-1]), numbers.T, strict=True):
