@@ -7,9 +7,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from vaerecon.lab.reports.outcome import NotebookError
-from vaerecon.lab.reports.pages import to_html
-from vaerecon.lab.reports.runs import execute
 from vaerecon.models.sources import VARIANTS
 from vaerecon.utils.files import whole_file
 
@@ -50,6 +47,11 @@ def write_report(
     An invalid parameter or path is a ValueError or OSError, a failed run a NotebookError; its
     partial result is in ``<output>.failed.html``.
     """
+    # what these need comes with the extra `notebooks`; find_notebook works without
+    from vaerecon.lab.reports.outcome import NotebookError
+    from vaerecon.lab.reports.pages import to_html
+    from vaerecon.lab.reports.runs import execute
+
     clip, output, folder = Path(clip), Path(output), Path(model)
     if output.is_dir():
         raise IsADirectoryError(f"--output: got {output.name!r}, which is a folder; name a file")
