@@ -19,7 +19,7 @@ import torch  # noqa: E402, F401 (timed)
 # How long this machine takes, as busy as it is, for what every process of these tests does.
 # On two quiet cores 2 s; a file system that is read for the first time counts too.
 UNIT = max(2.0, time.perf_counter() - _began)
-LIMIT = 150 * UNIT  # s, for what takes a few units: reached only by what hangs
+LIMIT = round(150 * UNIT)  # s, for what takes a few units: reached only by what hangs
 
 T = TypeVar("T")
 

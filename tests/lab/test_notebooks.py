@@ -63,17 +63,19 @@ def other_model(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def kernel(tmp_path_factory) -> Iterator[NotebookClient]:
-    """A client whose kernel stays up from one notebook to the next: its imports take seconds."""
-    folder = tmp_path_factory.mktemp("kernel")
+@pytest.fixture
+def kernel(tmp_path) -> Iterator[NotebookClient]:
+    """A client whose kernel stays up from one run to the next: its imports take seconds.
+
+    Not from one notebook to another: what one sets in torch, the next would begin with.
+    """
     client = NotebookClient(
         new_notebook(),
         kernel_name="python3",
         timeout=LIMIT,
         iopub_timeout=LIMIT,
         store_widget_state=False,
-        resources={"metadata": {"path": str(folder)}},
+        resources={"metadata": {"path": str(tmp_path)}},
         extra_arguments=["--IPKernelApp.log_level=50"],
     )
     with pytest.MonkeyPatch.context() as patch:
