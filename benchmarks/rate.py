@@ -18,6 +18,7 @@ import click
 import numpy as np
 import pandas as pd
 import torch
+from threadpoolctl import threadpool_limits
 
 import vaerecon as vr
 from benchmarks.common import table as markdown
@@ -63,6 +64,7 @@ def scores(table: pd.DataFrame) -> list[list[str]]:
 def coder(clips: Path, max_length: float, kbps: float = 4.8) -> list[list[str]]:
     """Length against the ideal one, and times real time: processor time on one thread."""
     torch.set_num_threads(1)
+    threadpool_limits(1)  # numpy's too
     codec = vr.LatentCodec.from_pretrained("tiny")
     pipe = vr.ReconstructionPipeline.from_pretrained("tiny")
     rows = []
