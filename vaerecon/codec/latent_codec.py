@@ -75,7 +75,7 @@ class Header(NamedTuple):
         """Of a file of ``size`` bytes that begins with ``data``; ValueError if it cannot be one."""
         if data[:4] != b"VREC" or len(data) < LAYOUT.size:
             raise ValueError(f"vrec: the file begins with {data[:4]!r}: no .vrec, or cut short")
-        head = cls._make((*LAYOUT.unpack_from(data), (size or len(data)) - LAYOUT.size))
+        head = cls._make([*LAYOUT.unpack_from(data), (size or len(data)) - LAYOUT.size])
         if head.version != 1:
             raise ValueError(f"vrec: got version {head.version}, expected 1; update vaerecon")
         fits = head.method_number < len(METHODS) and head.rung < RUNGS and 0 < head.gain < math.inf

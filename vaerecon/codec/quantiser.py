@@ -18,21 +18,21 @@ class Quantiser:
 
     def __init__(self, predictor: np.ndarray, rung: int):
         self._predictor, self._step = predictor.astype(float), step_of(rung)
-        self._decoded: np.ndarray = np.zeros(128)
+        self._decoded: np.ndarray = np.zeros(128)  # the last frame, in steps
 
     def quantise(self, coefficients: np.ndarray) -> np.ndarray:
         """The nearest whole numbers of steps, but for the dead zone."""
         numbers = np.empty(coefficients.shape, np.int32)
-        for number, wanted in zip(numbers, coefficients, strict=True):
+        for number, wanted in zip(numbers, coefficients / self._step, strict=True):
             predicted = self._decoded @ self._predictor
-            steps = (wanted - predicted) / self._step
-            number[...] = np.copysign(np.floor(np.abs(steps) + (0.5 - DEAD_ZONE)), steps)
-            self._decoded = predicted + self._step * number
+            left = wanted - predicted
+            number[...] = left + np.copysign(0.5 - DEAD_ZONE, left)  # to whole numbers, towards 0
+            self._decoded = predicted + number
         return numbers
 
     def restore(self, numbers: np.ndarray) -> np.ndarray:
         """The decoded coefficients."""
         decoded = np.empty(numbers.shape)
         for i, number in enumerate(numbers):
-            self._decoded = decoded[i] = self._decoded @ self._predictor + self._step * number
-        return decoded
+            self._decoded = decoded[i] = self._decoded @ self._predictor + number
+        return decoded * self._step

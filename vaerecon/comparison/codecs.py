@@ -125,11 +125,12 @@ def code_sound(
     """
     coarse, fine = ENCODERS[name][2], 0.0
     data = _encoded(samples, name, coarse)
-    if kbps is not None and _kbps(data, name) <= kbps:
+    most = 1.001 * (kbps or 0)  # a rate that the encoder names may come out a little above
+    if _kbps(data, name) <= most:
         for _ in range(TRIALS):
             level = (coarse + fine) / 2
             trial = _encoded(samples, name, level)
-            if _kbps(trial, name) <= kbps:
+            if _kbps(trial, name) <= most:
                 coarse, data = level, trial
             else:
                 fine = level
