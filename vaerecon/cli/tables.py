@@ -60,7 +60,7 @@ def show_scores(result: Reconstruction, console: Console) -> None:
     ]
     console.print(
         f"VAE alone: mean log-mel difference {result.vae_mae:.3f} nepers; "
-        f"latent {result.latent_shape}, {_fewer(result.ratio_to_mel)} the mel\n"
+        f"latent {result.latent_shape}, {_times(1 / result.ratio_to_mel)} values as the mel\n"
     )
     table = _table("time\ns", shown)
     for through, group in (("yes", result.methods), ("no", result.without_vae)):
@@ -80,11 +80,10 @@ def show_scores(result: Reconstruction, console: Console) -> None:
         console.print(f"  {metric.label}: {metric.caveat}", style="dim")
 
 
-def _fewer(ratio: float) -> str:
-    """How the number of values in the latent compares; a very short mel is padded to a multiple."""
-    if ratio > 1:
-        return f"{ratio:.2g} times fewer values than"
-    return "as many values as" if ratio == 1 else f"{1 / ratio:.2g} times more values than"
+def _times(share: float) -> str:
+    """A share in words; of a very short mel, which is padded, the latent has more values."""
+    known = {0.5: "half as many", 1.0: "as many"}
+    return known.get(round(share, 2), f"{share:.2g} times as many")
 
 
 def show_comparison(table: pd.DataFrame, console: Console) -> None:
