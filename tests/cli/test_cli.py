@@ -103,7 +103,7 @@ def test_silence_and_a_very_short_clip_get_a_readable_result(tmp_path, sound):
     short = done(sound[:304])
     assert "the clip lasts 19 ms, less than one window of the mel (64 ms)" in short.stderr
     assert "latent [8, 1, 16], as many values as the mel" in short.stdout
-    assert "2 times more values than" in done(sound[:160]).stdout
+    assert "2 times as many values as" in done(sound[:160]).stdout
     assert "less than one window" not in done(sound[:1024]).stderr
 
 
