@@ -35,6 +35,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
 def test_an_interrupt_waits_while_a_c_extension_is_loaded():
     """NumPy's C interface, for one, prints the interrupt and raises an ImportError in its place."""
@@ -42,3 +43,33 @@ def test_an_interrupt_waits_while_a_c_extension_is_loaded():
         [sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True, timeout=60
     )
     assert (done.stdout, done.stderr) == ("1 True\n", "")
+
+
+INTERRUPTED_DESTRUCTOR = """
+import signal
+from vaerecon.utils.console import unwind_on_signals
+
+class Noisy:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+        while True:
+            pass
+
+unwind_on_signals()
+try:
+    Noisy()
+    while True:
+        pass
+except KeyboardInterrupt:
+    print("ended")
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
+def test_an_interrupt_in_a_destructor_is_not_lost():
+    """Python can raise nothing there: it would print a traceback and go on."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_DESTRUCTOR], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("ended\n", "")

@@ -24,12 +24,21 @@ def unwind_on_signals() -> None:
     """Make SIGTERM end the program as Ctrl-C does, so that unfinished results are cleaned up.
 
     While a C extension is loaded both wait: its code may print the interrupt and go on with an
-    ImportError in its place, as that of NumPy's C interface does.
+    ImportError in its place, as that of NumPy's C interface does. Where Python can raise nothing,
+    in a destructor or a callback of C code, it would print the interrupt and go on: it comes again.
     """
+    waits = hasattr(signal, "setitimer")  # not on Windows
+    show_unraisable = sys.unraisablehook
+
+    def again(unraisable: sys.UnraisableHookArgs) -> None:
+        if waits and unraisable.exc_type is KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, RETRY)  # SIGALRM comes to `stop`
+        else:
+            show_unraisable(unraisable)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if hasattr(signal, "setitimer") and _loads_extension(frame):
-            signal.setitimer(signal.ITIMER_REAL, RETRY)  # SIGALRM comes here again
+        if waits and _loads_extension(frame):
+            signal.setitimer(signal.ITIMER_REAL, RETRY)
         else:
             raise KeyboardInterrupt
 
@@ -38,6 +47,7 @@ def unwind_on_signals() -> None:
         # a shell has a program in the background ignore Ctrl-C
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
+    sys.unraisablehook = again
 
 
 def _loads_extension(frame: FrameType | None) -> bool:

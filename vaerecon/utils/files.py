@@ -211,7 +211,8 @@ def _signals_held() -> Iterator[None]:
         yield
         return
     caught: list[int] = []
-    held = (signal.SIGINT, signal.SIGTERM)
+    names = ("SIGINT", "SIGTERM", "SIGALRM")  # the last: see console.unwind_on_signals
+    held = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {s: signal.signal(s, lambda number, _: caught.append(number)) for s in held}
     try:
         yield
