@@ -74,14 +74,16 @@ def decode_file(
         file.seek(0)
         pieces = codec.decoded_pieces(file.read())
     codec.check(vae_hash(pipe.vae))
+    chosen = get_method(method or head.method)
+    if "original" in chosen.needs:
+        raise ValueError(f"method: got {chosen.name!r}, which needs the original; take another")
     generator = torch.Generator().manual_seed(head.seed if seed is None else seed)
     level, n = Level(torch.zeros(()), torch.tensor(head.gain)), head.n_samples
     with _store(target) as (store, path):
         latent = store.keep(pieces, axis=-2)
         mel = store.keep(decoded_pieces(pipe.vae, latent.read, len(latent)), axis=-2)
         sounds = synthesized(
-            pipe._models(), get_method(method or head.method), mel.read,
-            AUDIOLDM_MEL.n_frames(n), n, generator,
+            pipe._models(), chosen, mel.read, AUDIOLDM_MEL.n_frames(n), n, generator
         )  # fmt: skip
         store.keep((level.restore(sound) for sound in sounds), wav=path.name, n_samples=n)
     return head
