@@ -17,7 +17,7 @@ from vaerecon.codec.latent_codec import LAYOUT, Header, LatentCodec, vae_hash
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel_section
 from vaerecon.methods import get_method
-from vaerecon.models.autoencoder import CHUNK_FRAMES, decoded_pieces, posterior_pieces
+from vaerecon.models.autoencoder import decoded_pieces, posterior_pieces
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.pipeline.synthesis import synthesized
 from vaerecon.utils.autocast import without_autocast
@@ -25,6 +25,7 @@ from vaerecon.utils.files import text_to_name, whole_folder
 from vaerecon.utils.windows import split
 
 Name = str | os.PathLike[str]
+FRAMES = 3000  # of the mel that are computed at once
 
 
 @torch.no_grad()
@@ -43,12 +44,12 @@ def encode_file(
         with stream_audio(source) as sound:
             samples = store.keep(torch.from_numpy(block) for block in sound.blocks)
         n = len(samples)
-        level = measure_level(n, samples.read, CHUNK_FRAMES * AUDIOLDM_MEL.hop_length)
+        level = measure_level(n, samples.read, FRAMES * AUDIOLDM_MEL.hop_length)
 
         def read(start: int, stop: int) -> torch.Tensor:
             return level.apply(samples.read(start, stop))
 
-        sections = split(AUDIOLDM_MEL.n_frames(n), CHUNK_FRAMES)
+        sections = split(AUDIOLDM_MEL.n_frames(n), FRAMES)
         mel = store.keep((log_mel_section(read, n, *ends) for ends in sections), axis=-2)
         pieces = posterior_pieces(pipe.vae, mel.read, len(mel))
         latent = store.keep((mean for mean, _ in pieces), axis=-2)

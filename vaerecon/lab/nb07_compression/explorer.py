@@ -8,19 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
+from matplotlib.figure import Figure
 
 from vaerecon.codec import Header, LatentCodec
 from vaerecon.codec.quantiser import RUNGS, step_of
 from vaerecon.lab.listening.levels import match_levels
 from vaerecon.lab.listening.player import ABPlayer
-from vaerecon.lab.nb02_vae_round_trip.plots import plot_stack
 from vaerecon.lab.nb07_compression.bits import Coded
 from vaerecon.lab.setup import png
 from vaerecon.lab.widgets import reported
+from vaerecon.plots import level_limits, plot_log_mel
 
 if TYPE_CHECKING:
     import torch
-    from matplotlib.figure import Figure
 
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
@@ -39,7 +39,13 @@ def plot_step(pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, ru
     mel, kbps = mel_at(pipe, codec, coded, rung)
     error = float((mel - coded.mel).abs().mean())
     title = f"step {step_of(rung):.2f}: {kbps:.2f} kbit/s, {error:.3f} nepers off"
-    return plot_stack({"original": coded.mel, title: mel})[0]
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    axes = figure.subplots(2, 1, sharex=True)
+    limits = level_limits(float(coded.mel.max()))
+    plot_log_mel(coded.mel, axes[0], title="original", limits=limits)
+    plot_log_mel(mel, axes[1], title=title, limits=limits)
+    axes[0].label_outer()
+    return figure
 
 
 def explore_step(
