@@ -80,6 +80,7 @@ def test_a_folder_keeps_its_tree_and_a_bad_file_is_one_line(tmp_path, song):
         ("decode cut.vrec a.wav", "cut short"),
         ("decode good.vrec a.mp3", ".wav"),
         ("decode good.vrec a.wav --method none", "method"),
+        ("decode good.vrec a.wav --method oracle_phase", "original"),
     ],
 )
 def test_bad_input_is_one_line_status_2_and_nothing_written(tmp_path, song, command, word):

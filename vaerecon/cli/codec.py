@@ -7,7 +7,6 @@ from typing import Any
 
 import click
 
-from vaerecon.audio.paths import check_path
 from vaerecon.cli.options import model_option
 from vaerecon.cli.tables import stop
 from vaerecon.utils.console import printable
@@ -45,6 +44,8 @@ def decode(source: Path, target: Path, model: str, **settings: Any) -> None:
 def _run(name: str, source: Path, target: Path, found: list[Path], suffix: str, model: str,
          settings: dict[str, Any]) -> None:  # fmt: skip
     """Call the function for each file; in a folder, one that fails is one line and others go on."""
+    from vaerecon.audio.decoding import check_path
+
     check_path(source)
     if not found or not found[0].exists():
         raise FileNotFoundError(

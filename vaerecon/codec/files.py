@@ -25,6 +25,7 @@ from vaerecon.utils.files import text_to_name, whole_folder
 from vaerecon.utils.windows import split
 
 Name = str | os.PathLike[str]
+FRAMES = 3000  # of the mel that are computed at once
 
 
 @torch.no_grad()
@@ -43,13 +44,12 @@ def encode_file(
         with stream_audio(source) as sound:
             samples = store.keep(torch.from_numpy(block) for block in sound.blocks)
         n = len(samples)
-        block = round(pipe.chunk_seconds * AUDIOLDM_MEL.frames_per_second)
-        level = measure_level(n, samples.read, block * AUDIOLDM_MEL.hop_length)
+        level = measure_level(n, samples.read, FRAMES * AUDIOLDM_MEL.hop_length)
 
         def read(start: int, stop: int) -> torch.Tensor:
             return level.apply(samples.read(start, stop))
 
-        sections = split(AUDIOLDM_MEL.n_frames(n), block)
+        sections = split(AUDIOLDM_MEL.n_frames(n), FRAMES)
         mel = store.keep((log_mel_section(read, n, *ends) for ends in sections), axis=-2)
         pieces = posterior_pieces(pipe.vae, mel.read, len(mel))
         latent = store.keep((mean for mean, _ in pieces), axis=-2)
@@ -75,14 +75,16 @@ def decode_file(
         file.seek(0)
         pieces = codec.decoded_pieces(file.read())
     codec.check(vae_hash(pipe.vae))
+    chosen = get_method(method or head.method)
+    if "original" in chosen.needs:
+        raise ValueError(f"method: got {chosen.name!r}, which needs the original; take another")
     generator = torch.Generator().manual_seed(head.seed if seed is None else seed)
     level, n = Level(torch.zeros(()), torch.tensor(head.gain)), head.n_samples
     with _store(target) as (store, path):
         latent = store.keep(pieces, axis=-2)
         mel = store.keep(decoded_pieces(pipe.vae, latent.read, len(latent)), axis=-2)
         sounds = synthesized(
-            pipe._models(), get_method(method or head.method), mel.read,
-            AUDIOLDM_MEL.n_frames(n), n, generator,
+            pipe._models(), chosen, mel.read, AUDIOLDM_MEL.n_frames(n), n, generator
         )  # fmt: skip
         store.keep((level.restore(sound) for sound in sounds), wav=path.name, n_samples=n)
     return head

@@ -143,7 +143,10 @@ class LatentCodec:
 
         if not isinstance(model, ReconstructionPipeline):
             model = ReconstructionPipeline.from_pretrained(model)
-        means, variances = zip(*posteriors(clips, model.vae), strict=True)
+        found = list(posteriors(clips, model.vae))
+        if not found:
+            raise ValueError("clips: got none, expected at least 10 s of sound to learn from")
+        means, variances = zip(*found, strict=True)
         deviation = np.concatenate(variances, axis=1).mean(axis=(1, 2)) ** 0.5
         frames = [to_frames(mean / deviation[:, None, None]) for mean in means]
         return cls({"deviation": deviation, **fit(frames)}, vae_hash(model.vae))

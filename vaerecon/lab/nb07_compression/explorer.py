@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import ipywidgets as widgets
+from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.codec import Header, LatentCodec
@@ -21,7 +22,6 @@ from vaerecon.lab.widgets import reported
 
 if TYPE_CHECKING:
     import torch
-    from matplotlib.figure import Figure
 
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
