@@ -21,7 +21,7 @@ from vaerecon.audio.clip import load_audio
 from vaerecon.bundled import TINY, demo_clips
 from vaerecon.codec import Header, LatentCodec, rans
 from vaerecon.codec.latent_codec import FILE, LAYOUT, to_frames, vae_hash
-from vaerecon.codec.quantiser import DEAD_ZONE, RUNGS, step_of
+from vaerecon.codec.quantiser import DEAD_ZONE, N_STEPS, step_of
 from vaerecon.mel.front_end import log_mel
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden.vrec"  # of golden_latent, step 4
@@ -85,7 +85,7 @@ def test_the_stream_is_at_most_half_a_percent_above_the_ideal_code_length(codec,
     for path in demo_clips().values():
         latent = tiny.encode(log_mel(load_audio(path, 6).samples))
         data = codec.encode(latent, kbps=4.8)
-        symbols = codec._symbols(MemoryTrack(latent, -2), Header.read(data).rung)
+        symbols = codec._symbols(MemoryTrack(latent, -2), Header.read(data).step_index)
         ideal = sum((16 - np.log2(sizes)).sum() for _, sizes in symbols)
         assert 8 * Header.read(data).payload <= 1.005 * ideal
 
@@ -113,8 +113,8 @@ def test_the_rate_is_not_exceeded_and_the_next_finer_step_would(codec, speech, k
     head = Header.read(codec.encode(speech, kbps=kbps))
     assert head.kbps <= kbps
     assert head.kbps == pytest.approx(8 * head.payload / (head.n_samples / 16000) / 1000)
-    finer = Header.read(codec.encode(speech, step=step_of(head.rung - 1)))
-    assert finer.rung == head.rung - 1
+    finer = Header.read(codec.encode(speech, step=step_of(head.step_index - 1)))
+    assert finer.step_index == head.step_index - 1
     assert finer.kbps > kbps * 0.99  # the search counts up to 48 bits for the end of a stream
 
 
@@ -194,7 +194,7 @@ def test_a_fresh_process_reads_the_same_numbers_from_the_golden_bytes(codec, thr
 def test_the_golden_bytes_hold_the_golden_numbers(codec):
     data = GOLDEN.read_bytes()
     head = Header.read(data)
-    tables = [codec._tables[row] for row in codec.constants["table_of"][head.rung]]
+    tables = [codec._tables[row] for row in codec.constants["table_of"][head.step_index]]
     numbers, _ = rans.decode(rans.to_words(data[LAYOUT.size :]), 0, tables * head.frames)
     digest = hashlib.sha256(np.array(numbers, "<i4").tobytes()).hexdigest()
     assert digest.startswith(GOLDEN_NUMBERS)
@@ -340,7 +340,7 @@ def test_damaged_tables_are_refused(tmp_path, fault):
     arrays, path = load_file(TINY / FILE), tmp_path / FILE
     path.parent.mkdir()
     if fault == "shape":
-        arrays["table_of"] = arrays["table_of"][: RUNGS // 2]
+        arrays["table_of"] = arrays["table_of"][: N_STEPS // 2]
     if fault == "sums":
         arrays["frequencies"][3, 127] -= 1
     if fault == "zero":

@@ -39,18 +39,18 @@ def test_the_three_designs_code_the_same_latent(coded):
     """Each of them decodes to within a step of the latent; the last is the codec's own."""
     from vaerecon.codec.quantiser import Quantiser, step_of
 
-    rung = 48
-    own = bits.whole_numbers(CODEC, coded.mean, rung, bits.DESIGNS[2])
-    decoded = CODEC.decode(CODEC.encode(coded.mean, step=step_of(rung)))
-    again = bits.whole_numbers(CODEC, decoded, rung, bits.DESIGNS[2])
+    index = 48
+    own = bits.whole_numbers(CODEC, coded.mean, index, bits.DESIGNS[2])
+    decoded = CODEC.decode(CODEC.encode(coded.mean, step=step_of(index)))
+    again = bits.whole_numbers(CODEC, decoded, index, bits.DESIGNS[2])
     np.testing.assert_array_equal(own, again)
     rotation = CODEC.constants["rotation"].astype(float)
     for design, predictor in (
         (bits.DESIGNS[0], np.zeros((128, 128))),
         (bits.DESIGNS[1], rotation @ CODEC.constants["predictor"].astype(float) @ rotation.T),
     ):
-        numbers = bits.whole_numbers(CODEC, coded.mean, rung, design)
-        frames = Quantiser(predictor, rung).restore(numbers) + CODEC.constants["mean"]
+        numbers = bits.whole_numbers(CODEC, coded.mean, index, design)
+        frames = Quantiser(predictor, index).restore(numbers) + CODEC.constants["mean"]
         scaled = coded.mean.numpy() / CODEC.constants["deviation"][:, None, None]
         assert np.abs(frames - bits.to_frames(scaled)).max() <= 0.6 * 4 + 1e-6
 

@@ -44,7 +44,7 @@ def decode(source: Path, target: Path, model: str, **settings: Any) -> None:
 def _run(name: str, source: Path, target: Path, found: list[Path], suffix: str, model: str,
          settings: dict[str, Any]) -> None:  # fmt: skip
     """Call the function for each file; in a folder, one that fails is one line and others go on."""
-    from vaerecon.audio.decoding import check_path
+    from vaerecon.audio.paths import check_path
 
     check_path(source)
     if not found or not found[0].exists():

@@ -17,13 +17,13 @@ import torch
 from vaerecon.audio.clip import load_audio
 from vaerecon.audio.paths import sounds_below
 from vaerecon.audio.samples import as_clip
-from vaerecon.codec.quantiser import RUNGS, Quantiser
+from vaerecon.codec.quantiser import N_STEPS, Quantiser
 from vaerecon.codec.rans import PARTS
 from vaerecon.mel.front_end import log_mel
 from vaerecon.models.autoencoder import posterior
 
 SECTION, MOST = 250, 360  # latent frames of a section (10 s); sections learned from (1 h)
-RUNG = 48  # whose step, 4 deviations, the predictor is learned with
+STEP_INDEX = 48  # whose step, 4 deviations, the predictor is learned with
 SMALLEST, PER_OCTAVE, TABLES = 2.0**-10, 3, 48  # mean size of the first table's numbers
 
 
@@ -42,8 +42,8 @@ def fit(frames: list[np.ndarray]) -> dict[str, np.ndarray]:
     decoded = wanted
     for _ in range(2):
         predictor, rotation = _predictor(decoded, wanted, inside)
-        numbers = Quantiser(predictor, RUNG).quantise(wanted @ rotation)
-        decoded = Quantiser(predictor, RUNG).restore(numbers) @ rotation.T
+        numbers = Quantiser(predictor, STEP_INDEX).quantise(wanted @ rotation)
+        decoded = Quantiser(predictor, STEP_INDEX).restore(numbers) @ rotation.T
     tables = _tables(predictor, wanted @ rotation, inside)
     constants = {"mean": mean.astype("f4"), "rotation": rotation.astype("f2"),
                  "predictor": predictor.astype("f2"), **tables}  # fmt: skip
@@ -65,18 +65,18 @@ def _predictor(
 
 def _tables(predictor: np.ndarray, wanted: np.ndarray, inside: np.ndarray) -> dict[str, np.ndarray]:
     """Which table for each step and coefficient, and the tables, counted at octaves of the step."""
-    octaves, logs, counts = range(0, RUNGS, 16), [], np.zeros((TABLES, 255))
+    octaves, logs, counts = range(0, N_STEPS, 16), [], np.zeros((TABLES, 255))
 
     def table_for(log_size: np.ndarray) -> np.ndarray:
         place = np.rint(PER_OCTAVE * (log_size - np.log2(SMALLEST)))
         return np.clip(place, 0, TABLES - 1).astype("u1")
 
-    for rung in octaves:
-        numbers = Quantiser(predictor, rung).quantise(wanted)[inside]
+    for index in octaves:
+        numbers = Quantiser(predictor, index).quantise(wanted)[inside]
         logs.append(np.log2(np.abs(numbers).mean(axis=0) + SMALLEST))
         for table, number in zip(table_for(logs[-1]), numbers.T, strict=True):
             counts[table] += np.bincount(np.clip(number, -127, 127) + 127, minlength=255)
-    between = np.stack([np.interp(range(RUNGS), octaves, log) for log in np.transpose(logs)])
+    between = np.stack([np.interp(range(N_STEPS), octaves, log) for log in np.transpose(logs)])
     frequencies = np.stack([_frequencies(i, row) for i, row in enumerate(counts)])
     return {"table_of": table_for(between.T), "frequencies": frequencies}
 

@@ -26,7 +26,7 @@ from vaerecon.audio.buffers import MemoryTrack, Track
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.bundled import TINY
 from vaerecon.codec import rans
-from vaerecon.codec.quantiser import RUNGS, Quantiser, step_of
+from vaerecon.codec.quantiser import N_STEPS, Quantiser, step_of
 
 FILE = "codec/tables.safetensors"
 LAYOUT = struct.Struct("<4sBBHIfI8s8sI")  # the fields of Header up to `checksum`
@@ -41,7 +41,7 @@ class Header(NamedTuple):
     magic: bytes
     version: int
     method_number: int  # of the method that makes the sound, unless another is asked for
-    rung: int  # number of the step
+    step_index: int  # number of the step
     n_samples: int  # at 16 kHz
     gain: float  # what the clip was multiplied with before the mel
     seed: int  # of the method's random draws
@@ -53,7 +53,7 @@ class Header(NamedTuple):
     @property
     def step(self) -> float:
         """Of the quantiser, in posterior deviations."""
-        return step_of(self.rung)
+        return step_of(self.step_index)
 
     @property
     def method(self) -> str:
@@ -78,7 +78,11 @@ class Header(NamedTuple):
         head = cls._make([*LAYOUT.unpack_from(data), (size or len(data)) - LAYOUT.size])
         if head.version != 1:
             raise ValueError(f"vrec: got version {head.version}, expected 1; update vaerecon")
-        fits = head.method_number < len(METHODS) and head.rung < RUNGS and 0 < head.gain < math.inf
+        fits = (
+            head.method_number < len(METHODS)
+            and head.step_index < N_STEPS
+            and 0 < head.gain < math.inf
+        )
         if not (fits and 0 < head.payload <= MOST_BYTES * head.frames and head.payload % 2 == 0):
             raise ValueError("vrec: the header says what cannot be: the file is damaged")
         return head
@@ -189,34 +193,34 @@ class LatentCodec:
                 f"got method {method!r}, seed {seed}; expected one of {METHODS}, 32 bits"
             )
         if step is not None:
-            rung = min(max(round(16 * math.log2(2 * step)), 0), RUNGS - 1)
+            index = min(max(round(16 * math.log2(2 * step)), 0), N_STEPS - 1)
         else:
-            rung = self._rung(latent, given[0] * n_samples / 16)
-        symbols = self._symbols(latent, rung)
+            index = self._finest_step(latent, given[0] * n_samples / 16)
+        symbols = self._symbols(latent, index)
         payload = b"".join(rans.encode(start.tolist(), size.tolist()) for start, size in symbols)
         hashes = bytes.fromhex(self.vae), bytes.fromhex(self.hash)
-        fields = (b"VREC", 1, METHODS.index(method), rung, n_samples, gain, seed, *hashes)
+        fields = (b"VREC", 1, METHODS.index(method), index, n_samples, gain, seed, *hashes)
         head = LAYOUT.pack(*fields, 0)[:-4]
         data = head + struct.pack("<I", zlib.crc32(head + payload)) + payload
         Header.read(data)  # what could not be read again is refused
         return data
 
-    def _rung(self, latent: Track, budget: float) -> int:
+    def _finest_step(self, latent: Track, budget: float) -> int:
         """Number of the finest step with at most so many bits."""
 
-        def bits(rung: int) -> float:
-            return sum(48 + 16 * len(n) - np.log2(n).sum() for _, n in self._symbols(latent, rung))
+        def bits(index: int) -> float:
+            return sum(48 + 16 * len(n) - np.log2(n).sum() for _, n in self._symbols(latent, index))
 
-        rung = bisect.bisect_left(range(RUNGS), -budget, key=lambda rung: -bits(rung))
-        if rung == RUNGS:
-            least = bits(RUNGS - 1) / budget
+        index = bisect.bisect_left(range(N_STEPS), -budget, key=lambda index: -bits(index))
+        if index == N_STEPS:
+            least = bits(N_STEPS - 1) / budget
             raise ValueError(f"kbps: too low for this clip; expected {least:.2g} times as much")
-        return rung
+        return index
 
-    def _symbols(self, latent: Track, rung: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _symbols(self, latent: Track, index: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """First part and number of parts of each symbol, stream by stream."""
-        quantiser = Quantiser(self.constants["predictor"], rung)
-        table = self.constants["table_of"][rung].astype(int)
+        quantiser = Quantiser(self.constants["predictor"], index)
+        table = self.constants["table_of"][index].astype(int)
         for start in range(0, len(latent), BLOCK):
             piece = latent.read(start, min(start + BLOCK, len(latent))).numpy()
             wanted = (to_frames(piece / self._scale) - self._mean) @ self._rotation
@@ -243,12 +247,12 @@ class LatentCodec:
         self.check(head.vae.hex(), head.tables.hex())
         if zlib.crc32(data[: LAYOUT.size - 4] + payload) != head.checksum:
             raise ValueError("vrec: the checksum is wrong: the file is damaged or cut short")
-        rows = self.constants["table_of"][head.rung]
+        rows = self.constants["table_of"][head.step_index]
         least = (16 - np.log2(self._sizes.max(axis=1)[rows])).sum()  # bits of a frame
         if head.frames * least > 8 * head.payload:
             raise ValueError(f"vrec: {head.payload} bytes cannot hold {head.n_samples} samples")
         quantiser, words, place = (
-            Quantiser(self.constants["predictor"], head.rung),
+            Quantiser(self.constants["predictor"], head.step_index),
             rans.to_words(payload),
             0,
         )

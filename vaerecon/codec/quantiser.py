@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-RUNGS = 113  # steps that there are: 0.5 to 64 posterior deviations
+N_STEPS = 113  # steps that there are: 0.5 to 64 posterior deviations
 DEAD_ZONE = 0.1  # numbers are rounded up from 0.6, not from 0.5
 
 
-def step_of(rung: int) -> float:
-    """Step number ``rung``, in posterior deviations: 16 to an octave."""
-    return float(2.0 ** (rung / 16 - 1))
+def step_of(index: int) -> float:
+    """Step number ``index``, in posterior deviations: 16 to an octave."""
+    return float(2.0 ** (index / 16 - 1))
 
 
 class Quantiser:
     """Takes ``[L, ..., 128]``, frame by frame; goes on where it ended."""
 
-    def __init__(self, predictor: np.ndarray, rung: int):
-        self._predictor, self._step = predictor.astype(float), step_of(rung)
+    def __init__(self, predictor: np.ndarray, index: int):
+        self._predictor, self._step = predictor.astype(float), step_of(index)
         self._decoded: np.ndarray = np.zeros(128)  # the last frame, in steps
 
     def quantise(self, coefficients: np.ndarray) -> np.ndarray:

@@ -59,7 +59,7 @@ def code_length(numbers: np.ndarray, sizes: np.ndarray) -> float:
     return float(bits.sum())
 
 
-def whole_numbers(codec: LatentCodec, latent: torch.Tensor, rung: int, design: str) -> np.ndarray:
+def whole_numbers(codec: LatentCodec, latent: torch.Tensor, index: int, design: str) -> np.ndarray:
     """The numbers ``[L, 128]`` that one of :data:`DESIGNS` would code.
 
     Each has what those before it have: rounding of the scaled latent, prediction from the decoded
@@ -71,24 +71,24 @@ def whole_numbers(codec: LatentCodec, latent: torch.Tensor, rung: int, design: s
     rotation = constants["rotation"].astype(float)
     predictor = constants["predictor"].astype(float)
     if design == DESIGNS[0]:
-        return Quantiser(0 * predictor, rung).quantise(frames)
+        return Quantiser(0 * predictor, index).quantise(frames)
     if design == DESIGNS[1]:  # the same prediction, in the coordinates of the frame
-        return Quantiser(rotation @ predictor @ rotation.T, rung).quantise(frames)
-    return Quantiser(predictor, rung).quantise(frames @ rotation)
+        return Quantiser(rotation @ predictor @ rotation.T, index).quantise(frames)
+    return Quantiser(predictor, index).quantise(frames @ rotation)
 
 
 def design_rates(
-    codec: LatentCodec, coded: Coded, others: Sequence[Coded], rung: int
+    codec: LatentCodec, coded: Coded, others: Sequence[Coded], index: int
 ) -> pd.Series[float]:
     """Rate of a clip by each design, with tables learned from the other clips; and of the file."""
     seconds = coded.mean.shape[1] / FRAMES
     rates = {}
     for design in DESIGNS:
-        learned = [np.abs(whole_numbers(codec, other.mean, rung, design)) for other in others]
+        learned = [np.abs(whole_numbers(codec, other.mean, index, design)) for other in others]
         sizes = np.concatenate(learned).mean(axis=0)
-        numbers = whole_numbers(codec, coded.mean, rung, design)
+        numbers = whole_numbers(codec, coded.mean, index, design)
         rates[design] = code_length(numbers, sizes) / seconds / 1000
-    data = codec.encode(coded.mean, step=2.0 ** (rung / 16 - 1))
+    data = codec.encode(coded.mean, step=2.0 ** (index / 16 - 1))
     rates["the real file"] = 8 * len(data) / seconds / 1000
     return pd.Series(rates, name=coded.clip.name)
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.codec import Header, LatentCodec
-from vaerecon.codec.quantiser import RUNGS, step_of
+from vaerecon.codec.quantiser import N_STEPS, step_of
 from vaerecon.lab.figures import plot_mels
 from vaerecon.lab.listening.levels import match_levels
 from vaerecon.lab.listening.player import ABPlayer
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 
 def mel_at(
-    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, rung: int
+    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, index: int
 ) -> tuple[torch.Tensor, float]:
     """The mel that comes back at a step, and the rate, kbit/s."""
-    data = codec.encode(coded.mean, step=step_of(rung), n_samples=len(coded.clip.samples))
+    data = codec.encode(coded.mean, step=step_of(index), n_samples=len(coded.clip.samples))
     mel = pipe.decode(codec.decode(data), len(coded.mel)).cpu()
     return mel, Header.read(data).kbps
 
 
-def plot_step(pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, rung: int) -> Figure:
+def plot_step(pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, index: int) -> Figure:
     """The mel, and what comes back of it."""
-    mel, kbps = mel_at(pipe, codec, coded, rung)
+    mel, kbps = mel_at(pipe, codec, coded, index)
     error = float((mel - coded.mel).abs().mean())
-    title = f"step {step_of(rung):.2f}: {kbps:.2f} kbit/s, {error:.3f} nepers off"
+    title = f"step {step_of(index):.2f}: {kbps:.2f} kbit/s, {error:.3f} nepers off"
     return plot_mels({"original": coded.mel, title: mel})[0]
 
 
@@ -47,8 +47,8 @@ def explore_step(
     pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, method: str = "fast"
 ) -> widgets.VBox:
     """A slider for the step, a picture, and a button to listen."""
-    rung = widgets.IntSlider(
-        48, min=0, max=RUNGS - 1, step=4, description="step", readout=False,
+    index = widgets.IntSlider(
+        48, min=0, max=N_STEPS - 1, step=4, description="step", readout=False,
         continuous_update=False,
     )  # fmt: skip
     listen = widgets.Button(description="Listen", icon="play")
@@ -56,12 +56,12 @@ def explore_step(
 
     def draw(_: object = None) -> None:
         with reported(status):
-            image.value = png(plot_step(pipe, codec, coded, rung.value))
+            image.value = png(plot_step(pipe, codec, coded, index.value))
 
     def hear(_: object) -> None:
         with reported(status):
             n = len(coded.clip.samples)
-            mel, kbps = mel_at(pipe, codec, coded, rung.value)
+            mel, kbps = mel_at(pipe, codec, coded, index.value)
             tracks: dict[str, ArrayLike] = {
                 "original": coded.clip.samples,
                 "not rounded": pipe.synthesize(
@@ -73,7 +73,7 @@ def explore_step(
                 player.close()
             sound.children = (ABPlayer(match_levels(tracks), title=coded.clip.name),)
 
-    rung.observe(draw, "value")
+    index.observe(draw, "value")
     listen.on_click(hear)
     draw()
-    return widgets.VBox([widgets.HBox([rung, listen]), status, image, sound])
+    return widgets.VBox([widgets.HBox([index, listen]), status, image, sound])
