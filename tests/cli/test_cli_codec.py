@@ -51,6 +51,7 @@ def test_another_method_and_seed_are_taken(tmp_path, song):
     assert not np.array_equal(sounds[0], sounds[2])
 
 
+@pytest.mark.process
 def test_a_folder_keeps_its_tree_and_a_bad_file_is_one_line(tmp_path, song):
     (tmp_path / "in/deep").mkdir(parents=True)
     shutil.copy(song, tmp_path / "in/one.wav")

@@ -175,6 +175,7 @@ def test_the_golden_latent_has_the_golden_bytes(codec):
     assert codec.encode(golden_latent(), step=4.0) == GOLDEN.read_bytes()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_fresh_process_reads_the_same_numbers_from_the_golden_bytes(codec, threads):
     code = (
