@@ -16,6 +16,11 @@ from vaerecon.audio.clip import Clip
 SKIPPED = "Skipped: needs "
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow tests first: what is left at the end is then shared evenly by the workers."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.hookimpl(tryfirst=True)  # before the fixtures, which may need it too
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip a test marked ``needs("name", ...)`` where one of the names is not installed."""

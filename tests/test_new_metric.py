@@ -76,6 +76,7 @@ def test_it_is_in_the_table_of_compare(added, tmp_path):
     assert list(pd.read_csv(tmp_path / "t.csv")[NAME]) == list(table[NAME])
 
 
+@pytest.mark.process
 def test_other_processes_that_do_not_know_it_are_refused(added, tmp_path):
     for name in "ab":
         sf.write(tmp_path / f"{name}.wav", make_sound(0.3), 16000)
@@ -132,6 +133,7 @@ def test_the_command_line_takes_and_shows_it(added, tmp_path):
     assert f"{LABEL} ↓" in shown.stdout
 
 
+@pytest.mark.process
 def test_it_can_be_left_out_on_the_command_line():
     """The options are made when the commands are imported, and torch is not needed for that."""
     code = f"""

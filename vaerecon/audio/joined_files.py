@@ -18,10 +18,7 @@ import io
 import os
 import re
 import struct
-from typing import TYPE_CHECKING, BinaryIO
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer  # in collections.abc since Python 3.12
+from typing import Any, BinaryIO
 
 SHORTEST = 1500  # bytes behind the end of an MP3 that may be a stream: more than its largest frame
 FIRST_OGG_PAGE = rb"OggS\0[\x02\x06]"
@@ -46,7 +43,7 @@ class Span(io.RawIOBase):
         self._at = (0, self._at, self._size)[whence] + offset
         return self._at
 
-    def readinto(self, buffer: Buffer) -> int:
+    def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
         self._file.seek(self._start + self._at)
         n_bytes = self._file.readinto(view)
@@ -113,7 +110,8 @@ def _ogg_starts(file: BinaryIO) -> list[int]:
         if place != behind:
             starts.append(place)
         file.seek(place + 26)
-        lengths = file.read(file.read(1)[0])  # of the pieces of the page
+        count = file.read(1)  # of the pieces of the page
+        lengths = file.read(count[0] if count else 0)
         behind = place + 27 + len(lengths) + sum(lengths)
     return starts
 
