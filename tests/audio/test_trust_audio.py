@@ -324,6 +324,16 @@ def through(pipe: ReconstructionPipeline, clip: Clip, folder: Path) -> None:
         assert np.array_equal(load_audio(folder / f"{name}.wav").samples, samples.numpy())
 
 
+@pytest.mark.process
+def test_an_ogg_file_that_ends_within_its_first_page_is_refused(tmp_path):
+    sf.write(tmp_path / "whole.ogg", np.zeros(1600), 16000)
+    data = (tmp_path / "whole.ogg").read_bytes()
+    for size in (6, 26, 27, 40):
+        (tmp_path / "cut.ogg").write_bytes(data[:size])
+        with pytest.raises(ValueError, match=r"cut\.ogg"):
+            load_audio(tmp_path / "cut.ogg")
+
+
 @ANY
 @given(data=st.data())
 @pytest.mark.process
