@@ -82,7 +82,7 @@ def coder(clips: Path, max_length: float, kbps: float = 4.8) -> list[list[str]]:
             started = time.process_time()
             call()
             seconds.append(time.process_time() - started)
-        symbols = codec._symbols(MemoryTrack(latent, -2), head.index)
+        symbols = codec._symbols(MemoryTrack(latent, -2), head.step_index)
         ideal = sum((16 - np.log2(sizes)).sum() for _, sizes in symbols)
         length = head.n_samples / 16000
         rows.append(
