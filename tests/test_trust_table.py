@@ -22,6 +22,7 @@ class Collected:
         self.names = [item.nodeid.removeprefix("tests/") for item in session.items]
 
 
+@pytest.mark.slow
 def test_every_promise_has_its_test_and_its_count():
     stated = {name: int(count) for name, count in ROW.findall(readme())}
     assert len(stated) > 60

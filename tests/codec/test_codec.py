@@ -276,6 +276,7 @@ def test_a_file_cut_in_its_header_is_refused(codec, short, size):
         codec.decode(short[:size])
 
 
+@pytest.mark.slow
 def test_a_long_stream_takes_the_memory_of_a_short_one(codec, speech, tmp_path):
     def peak(repeats: int) -> int:
         with FolderStore(tmp_path, tmp_path) as store:

@@ -36,6 +36,7 @@ def test_the_rate_is_kept_and_the_sound_is_aligned(name, kbps):
         assert moved < aligned - 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENCODERS)
 def test_more_bits_are_closer_and_none_means_the_coarsest(name):
     sound = make_sound(3)
@@ -68,6 +69,7 @@ def test_headers_of_ogg_are_not_counted(name):
     assert left_out[2] - left_out[0] < 0.2 * (sizes[2][1] - sizes[0][1])
 
 
+@pytest.mark.slow
 def test_codecs_are_rows_of_the_table(tmp_path):
     import soundfile as sf
 

@@ -239,6 +239,7 @@ def test_no_more_threads_than_asked_for_and_as_many_as_before_afterwards(folder,
     assert seen == [2]
 
 
+@pytest.mark.slow
 def test_a_long_clip_takes_the_road_through_files_to_the_same_numbers(tmp_path, monkeypatch):
     from vaerecon.comparison import measure as measuring
 
@@ -336,6 +337,7 @@ def test_bad_input_is_refused_and_nothing_written(tmp_path, folder, monkeypatch,
     assert (tmp_path / "old.csv").read_text() == "old"
 
 
+@pytest.mark.slow
 def test_a_cluster_without_distributed_and_without_a_scheduler(folder, monkeypatch):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -92,6 +92,7 @@ def test_empty_filters_are_counted_in_silence() -> None:
 # One choice at a time
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [16000, 15999, 15841, 1100])
 def test_the_two_ends_of_the_choices_are_the_two_front_ends(sound, length) -> None:
     x = sound[:length]
@@ -202,6 +203,7 @@ def test_sweep(samples) -> None:
 # Pictures
 
 
+@pytest.mark.slow
 def test_every_picture_can_be_drawn(samples, sound, table) -> None:
     mel, naive = log_mel(sound), naive_log_mel(sound)[:100]
     figures = [

@@ -323,6 +323,7 @@ def test_plots_draw(tiny, samples, mel):
     assert "expected input[1, 50, 64]" in axes[1].texts[0].get_text()
 
 
+@pytest.mark.slow
 def test_explorer_shows_errors_in_place(tiny, samples):
     box = plots.explorer_faults(tiny.vocoder, samples, lag=tiny.lag)
     (layout, scale, dtype), answer, picture, sound = box.children[0].children, *box.children[1:]

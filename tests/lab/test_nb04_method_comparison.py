@@ -182,6 +182,7 @@ def test_loudness_has_no_single_answer_from_0_db_on():
         validity.implied_gain_db(1.5, 0.8)
 
 
+@pytest.mark.slow
 def test_the_guides_claim_of_speed_stands_beside_our_times(results):
     state = torch.get_rng_state()
     table = speed.speed_table(results, seconds=0.2)

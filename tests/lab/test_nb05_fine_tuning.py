@@ -165,6 +165,7 @@ def test_pictures_show_what_they_say(frozen):
     assert [line.get_label() for line in ax.lines] == ["own", "other"]
 
 
+@pytest.mark.slow
 def test_the_slider_draws_another_picture(frozen):
     box = plots.explorer_blend(frozen, {"own": MEL, "other": MEL + 0.5})
     controls, status, image = box.children

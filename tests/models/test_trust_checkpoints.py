@@ -168,6 +168,7 @@ def test_any_missing_key_gives_the_same_model_or_a_refusal(original, tmp_path):
 # --- weights --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -112,6 +112,7 @@ def test_the_result_of_a_file_has_no_arrays_and_says_so(from_file, arrays):
     assert not Path("nowhere").exists()
 
 
+@pytest.mark.slow
 def test_a_long_file_needs_little_disk_on_its_way(in_windows, sound_path, tmp_path, monkeypatch):
     """At the end: the normalised samples, the mels and the latent; sounds are results, or gone."""
     left = {}

@@ -113,6 +113,7 @@ def test_table(result):
     assert table.loc[("vocoder", True), "visqol"] != table.loc[("vocoder", True), "visqol"]  # NaN
 
 
+@pytest.mark.slow
 def test_saved_files_and_analysis(tiny, clip, tmp_path):
     result = tiny(clip, ["vocoder", "oracle_phase"], exclude_metrics=["visqol"])
     files = result.save(tmp_path / "out")

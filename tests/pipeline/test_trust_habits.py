@@ -183,6 +183,7 @@ def test_results_are_plain_tensors_without_a_graph(from_a_graph, name):
     torch.testing.assert_close(factor.grad, 2 * (0.5 * kept).square().sum())
 
 
+@pytest.mark.slow
 def test_a_changed_result_changes_no_later_one(pipe, sound):
     first = pipe(sound[:4800], METHODS, exclude_metrics=QUICK)
     kept = {name: samples.clone() for name, samples in first.audio.items()}

@@ -255,6 +255,7 @@ def test_the_order_and_company_of_methods_change_no_bit(name):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_global_random_state_changes_no_bit(tiny, sound):
     outcomes = []
     for seed in (1, 2):

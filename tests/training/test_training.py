@@ -34,6 +34,8 @@ from vaerecon.training.run_files import read_curve
 from vaerecon.training.settings import LoopConfig, learning_rate
 from vaerecon.training.weights import load_part
 
+pytestmark = pytest.mark.slow  # most of them train
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
