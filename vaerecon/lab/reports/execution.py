@@ -118,6 +118,9 @@ def _settings(cpu: bool) -> Iterator[None]:
         os.environ[name] = ""
     try:
         yield
+    except KeyboardInterrupt:  # Python ends, and tornado finds its sockets closed
+        logging.getLogger("tornado").setLevel(logging.CRITICAL)
+        raise
     finally:
         logger.setLevel(level)
         if cpu:
