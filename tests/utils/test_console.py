@@ -73,3 +73,29 @@ def test_an_interrupt_in_a_destructor_is_not_lost():
         [sys.executable, "-c", INTERRUPTED_DESTRUCTOR], capture_output=True, text=True, timeout=60
     )
     assert (done.stdout, done.stderr) == ("ended\n", "")
+
+
+REPLACED_INTERRUPT = """
+import signal, click
+from vaerecon.utils.console import run_command
+
+@click.command()
+def command():
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt:
+        raise ValueError("could not determine the shape of an object")
+
+run_command(command)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
+def test_another_error_in_the_place_of_the_interrupt_is_still_one():
+    """torch.tensor, for one, makes a ValueError of an interrupt while it looks at a sequence."""
+    done = subprocess.run(
+        [sys.executable, "-c", REPLACED_INTERRUPT], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 130
+    assert done.stderr == "interrupted; nothing half-written is left\n"

@@ -21,6 +21,7 @@ from vaerecon.audio.paths import plain_text
 from vaerecon.comparison.clips import SoundFile
 from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import metric_names
+from vaerecon.utils.console import interrupted
 
 if TYPE_CHECKING:
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
@@ -117,6 +118,8 @@ def _measure_one(
             rows = _rows(result) + _codec_rows(file, settings, pipe)
             entry = make_entry(file, **_of_clip(result), rows=rows)
         except Exception as error:  # whatever it is, it is about this clip: the others go on
+            if interrupted():  # or it is what C code made of Ctrl-C
+                raise KeyboardInterrupt from error
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
             entry = make_entry(file, error=f"{kind}{error}")
     notes = dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)

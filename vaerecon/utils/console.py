@@ -20,6 +20,14 @@ SAVE_MEMORY = (
 )
 
 
+_came: list[int] = []  # signals that ended what was running
+
+
+def interrupted() -> bool:
+    """Whether a signal has ended what was running: C code may have made another error of it."""
+    return bool(_came)
+
+
 def unwind_on_signals() -> None:
     """Make SIGTERM end the program as Ctrl-C does, so that unfinished results are cleaned up.
 
@@ -27,6 +35,7 @@ def unwind_on_signals() -> None:
     ImportError in its place, as that of NumPy's C interface does. Where Python can raise nothing,
     in a destructor or a callback of C code, it would print the interrupt and go on: it comes again.
     """
+    _came.clear()
     waits = hasattr(signal, "setitimer")  # not on Windows
     show_unraisable = sys.unraisablehook
 
@@ -40,6 +49,7 @@ def unwind_on_signals() -> None:
         if waits and _loads_extension(frame):
             signal.setitimer(signal.ITIMER_REAL, RETRY)
         else:
+            _came.append(number)
             raise KeyboardInterrupt
 
     for name in ("SIGINT", "SIGTERM", "SIGALRM"):
@@ -101,28 +111,27 @@ def run_command(command: click.Command) -> None:
             command(standalone_mode=False)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; nothing half-written is left", err=True)
-        sys.exit(130)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+    except (Exception, KeyboardInterrupt) as error:
+        if interrupted() or isinstance(error, KeyboardInterrupt | click.Abort):
+            click.echo("interrupted; nothing half-written is left", err=True)
+            sys.exit(130)
+        if isinstance(error, click.ClickException):
+            error.show()
+        elif _is_out_of_memory(error):
+            click.echo(f"error: out of memory; {SAVE_MEMORY}", err=True)
+        elif isinstance(error, ValueError | OSError):
+            click.echo(f"error: {_one_line(error)}", err=True)
+        else:
             raise
-        click.echo(f"error: out of memory; {SAVE_MEMORY}", err=True)
-        sys.exit(2)
-    except (ValueError, OSError) as error:
-        click.echo(f"error: {_one_line(error)}", err=True)
         sys.exit(2)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def _is_out_of_memory(error: BaseException) -> bool:
     """Whether it is Python's error, or torch's RuntimeError, which has other words on each device.
 
     CUDA and MPS say "out of memory", the CPU "DefaultCPUAllocator: can't allocate memory".
     """
-    said = str(error).lower()
+    said = str(error).lower() if isinstance(error, RuntimeError) else ""
     return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
 
 
