@@ -51,6 +51,17 @@ def test_another_method_and_seed_are_taken(tmp_path, song):
     assert not np.array_equal(sounds[0], sounds[2])
 
 
+def test_two_sounds_of_one_name_do_not_replace_each_other(tmp_path, song):
+    (tmp_path / "in").mkdir()
+    sound, rate = sf.read(song)
+    for name in ("a.flac", "a.wav"):
+        sf.write(tmp_path / "in" / name, sound, rate)
+    done = run("encode", "in", "out", cwd=tmp_path)
+    assert done.status == 1
+    assert "a.vrec is already that of another file" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.vrec"]
+
+
 @pytest.mark.process
 def test_a_folder_keeps_its_tree_and_a_bad_file_is_one_line(tmp_path, song):
     (tmp_path / "in/deep").mkdir(parents=True)

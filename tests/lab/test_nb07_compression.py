@@ -97,6 +97,9 @@ def test_a_crossing_is_where_the_curves_cross_in_the_direction_of_the_metric():
     table = made_up([0.8, 0.8, 0.8], [0.6, 0.7, 0.9])
     assert bits.crossing(table, "stoi") == pytest.approx(12, abs=0.1)
     assert bits.crossing(made_up([0.9] * 3, [0.1] * 3), "stoi") == math.inf
+    # ahead at the lowest rates only is no crossing from which on it is better
+    assert bits.crossing(made_up([0.8] * 3, [0.9, 0.7, 0.6]), "stoi") == math.inf
+    assert bits.crossing(made_up([0.8] * 3, [0.9, 0.7, 0.9]), "stoi") == pytest.approx(12, abs=0.1)
     table = made_up([0.2, 0.2, 0.2], [0.4, 0.3, 0.1], "log_mel_mae")
     assert bits.crossing(table, "log_mel_mae") == pytest.approx(12, abs=0.1)
     text = bits.crossing_text(made_up([0.8] * 3, [0.6, 0.7, 0.9]), {"a": "speech"}, "stoi")

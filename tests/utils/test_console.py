@@ -8,6 +8,17 @@ import sys
 
 import pytest
 
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX"),
+]
+
+
+def run(code: str) -> subprocess.CompletedProcess:
+    """A program, in a process of its own."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
 # Sends SIGTERM while a C extension of numpy is loaded; prints whether it was loaded to the end
 # before the interrupt.
 INTERRUPTED_IMPORT = """
@@ -35,13 +46,9 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.process
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
 def test_an_interrupt_waits_while_a_c_extension_is_loaded():
     """NumPy's C interface, for one, prints the interrupt and raises an ImportError in its place."""
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True, timeout=60
-    )
+    done = run(INTERRUPTED_IMPORT)
     assert (done.stdout, done.stderr) == ("1 True\n", "")
 
 
@@ -65,13 +72,9 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.process
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
 def test_an_interrupt_in_a_destructor_is_not_lost():
     """Python can raise nothing there: it would print a traceback and go on."""
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_DESTRUCTOR], capture_output=True, text=True, timeout=60
-    )
+    done = run(INTERRUPTED_DESTRUCTOR)
     assert (done.stdout, done.stderr) == ("ended\n", "")
 
 
@@ -90,12 +93,8 @@ run_command(command)
 """
 
 
-@pytest.mark.process
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
 def test_another_error_in_the_place_of_the_interrupt_is_still_one():
     """torch.tensor, for one, makes a ValueError of an interrupt while it looks at a sequence."""
-    done = subprocess.run(
-        [sys.executable, "-c", REPLACED_INTERRUPT], capture_output=True, text=True, timeout=60
-    )
+    done = run(REPLACED_INTERRUPT)
     assert done.returncode == 130
     assert done.stderr == "interrupted; nothing half-written is left\n"

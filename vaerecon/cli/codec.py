@@ -57,11 +57,13 @@ def _run(name: str, source: Path, target: Path, found: list[Path], suffix: str, 
     from vaerecon import codec
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
-    own, failed = codec.LatentCodec.from_pretrained(model), 0
+    own, failed, written = codec.LatentCodec.from_pretrained(model), 0, set()
     pipe = ReconstructionPipeline.from_pretrained(model)
     for file in found:
         to = target if file == source else target / file.relative_to(source).with_suffix(suffix)
         try:
+            if to in written:
+                raise ValueError(f"{to.name} is already that of another file of this folder")
             head = getattr(codec, name)(file, to, pipe, own, **settings)
         except (ValueError, OSError) as error:
             if file == source:
@@ -69,6 +71,7 @@ def _run(name: str, source: Path, target: Path, found: list[Path], suffix: str, 
             click.echo(f"error: {printable(f'{file.name}: {error}')}", err=True)
             failed += 1
         else:
+            written.add(to)
             click.echo(f"{printable(str(to))}: {head.n_samples / 16000:.2f} s, "
                        f"{head.kbps:.2f} kbit/s at step {head.step:.2f}")  # fmt: skip
     if failed:

@@ -6,6 +6,7 @@ serves all. Tables are shared: each is for numbers of one mean size.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ SMALLEST, PER_OCTAVE, TABLES = 2.0**-10, 3, 48  # mean size of the first table's
 def fit(frames: list[np.ndarray]) -> dict[str, np.ndarray]:
     """The constants of a :class:`vaerecon.LatentCodec` for frames ``[L, 128]`` like these."""
     sections = [x[i : i + SECTION] for x in frames for i in range(0, len(x), SECTION)]
-    chosen = sections[:: -(-len(sections) // MOST)]
+    chosen = sections[:: math.ceil(len(sections) / MOST)]
     if sum(map(len, chosen)) < SECTION:
         raise ValueError("clips: got less than 10 s of sound together; minutes are better")
     mean = np.concatenate(chosen).mean(axis=0)

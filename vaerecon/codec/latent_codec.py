@@ -187,15 +187,15 @@ class LatentCodec:
             )
         given = [value for value in (kbps, step) if value is not None]
         if len(given) != 1 or not 0 < given[0] < math.inf:
-            raise ValueError(f"got kbps {kbps}, step {step}; expected one of them, above 0")
-        if method not in METHODS or not 0 <= seed < 2**32:
-            raise ValueError(
-                f"got method {method!r}, seed {seed}; expected one of {METHODS}, 32 bits"
-            )
+            raise ValueError(f"kbps, step: got {kbps}, {step}; expected one of them, above 0")
+        if method not in METHODS:
+            raise ValueError(f"method: got {method!r}, expected one of {', '.join(METHODS)}")
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed: got {seed}, expected 0 to {2**32 - 1}")
         if step is not None:
             index = min(max(round(16 * math.log2(2 * step)), 0), N_STEPS - 1)
         else:
-            index = self._finest_step(latent, given[0] * n_samples / 16)
+            index = self._finest_step(latent, given[0], n_samples / 16)
         symbols = self._symbols(latent, index)
         payload = b"".join(rans.encode(start.tolist(), size.tolist()) for start, size in symbols)
         hashes = bytes.fromhex(self.vae), bytes.fromhex(self.hash)
@@ -205,16 +205,18 @@ class LatentCodec:
         Header.read(data)  # what could not be read again is refused
         return data
 
-    def _finest_step(self, latent: Track, budget: float) -> int:
-        """Number of the finest step with at most so many bits."""
+    def _finest_step(self, latent: Track, kbps: float, milliseconds: float) -> int:
+        """Number of the finest step with at most this rate."""
 
         def bits(index: int) -> float:
             return sum(48 + 16 * len(n) - np.log2(n).sum() for _, n in self._symbols(latent, index))
 
-        index = bisect.bisect_left(range(N_STEPS), -budget, key=lambda index: -bits(index))
+        index = bisect.bisect_left(
+            range(N_STEPS), -kbps * milliseconds, key=lambda index: -bits(index)
+        )
         if index == N_STEPS:
-            least = bits(N_STEPS - 1) / budget
-            raise ValueError(f"kbps: too low for this clip; expected {least:.2g} times as much")
+            least = bits(N_STEPS - 1) / milliseconds
+            raise ValueError(f"kbps: got {kbps:g}, too low for this clip; it needs {least:.3f}")
         return index
 
     def _symbols(self, latent: Track, index: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -22,6 +22,7 @@ def make_table(
     facts: dict[str, Any],
     entries: Iterable[dict[str, Any]],
 ) -> pd.DataFrame:
+    """The journal's entries as a table, in the order of ``files``; columns: see ``compare``."""
     import pandas as pd
 
     found = {entry["file"]: entry for entry in entries}  # the last one, if a clip has changed

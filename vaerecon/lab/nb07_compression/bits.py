@@ -21,7 +21,8 @@ import torch
 from vaerecon.audio.clip import Clip
 from vaerecon.codec import Header, LatentCodec
 from vaerecon.codec.latent_codec import to_frames
-from vaerecon.codec.quantiser import Quantiser
+from vaerecon.codec.quantiser import Quantiser, step_of
+from vaerecon.lab.tables import count
 from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models import autoencoder
@@ -88,7 +89,7 @@ def design_rates(
         sizes = np.concatenate(learned).mean(axis=0)
         numbers = whole_numbers(codec, coded.mean, index, design)
         rates[design] = code_length(numbers, sizes) / seconds / 1000
-    data = codec.encode(coded.mean, step=2.0 ** (index / 16 - 1))
+    data = codec.encode(coded.mean, step=step_of(index))
     rates["the real file"] = 8 * len(data) / seconds / 1000
     return pd.Series(rates, name=coded.clip.name)
 
@@ -134,10 +135,10 @@ def bounds(codec: LatentCodec, coded: Coded) -> pd.Series[float]:
 
 
 def crossing(group: pd.DataFrame, metric: str, codec: str = "opus") -> float:
-    """The rate from which another codec's mean score exceeds the latent's, kbit/s.
+    """The rate from which on another codec's mean score exceeds the latent's, kbit/s.
 
     ``group`` is a table of ``compare`` with codecs; between the measured rates lie straight lines.
-    Infinity: nowhere among them.
+    Infinity: it is behind at the highest of them.
     """
     curves = {}
     for name in ("latent", codec):
@@ -147,9 +148,9 @@ def crossing(group: pd.DataFrame, metric: str, codec: str = "opus") -> float:
     rates = np.linspace(other["kbps"].min(), max(other["kbps"].max(), latent["kbps"].max()), 500)
     ours = np.interp(rates, latent["kbps"], latent[metric])  # flat above its last rate
     theirs = np.interp(rates, other["kbps"], other[metric])
-    gain = theirs - ours if METRICS[metric].best == "higher" else ours - theirs
-    better = np.flatnonzero(gain > 0)
-    return float(rates[better[0]]) if len(better) else math.inf
+    behind = np.flatnonzero(METRICS[metric].sign * (theirs - ours) <= 0)
+    first = behind[-1] + 1 if len(behind) else 0
+    return float(rates[first]) if first < len(rates) else math.inf
 
 
 def crossing_text(table: pd.DataFrame, domains: Mapping[str, str], metric: str) -> str:
@@ -157,10 +158,9 @@ def crossing_text(table: pd.DataFrame, domains: Mapping[str, str], metric: str) 
     lines = []
     for domain, group in table.groupby(table["clip"].map(domains), sort=False):
         rate = crossing(group, metric)
-        clips = group["clip"].nunique()
-        what = "nowhere among these rates" if math.isinf(rate) else f"from {rate:.1f} kbit/s on"
-        lines.append(
-            f"- {domain} ({clips} clip{'s' if clips > 1 else ''}): by {METRICS[metric].label} "
-            f"Opus is better {what}."
-        )
+        clips = count(group["clip"].nunique(), "clip")
+        what = f"from {rate:.1f} kbit/s on"
+        if math.isinf(rate):
+            what = "nowhere, or not up to the highest of these rates"
+        lines.append(f"- {domain} ({clips}): by {METRICS[metric].label} Opus is better {what}.")
     return "\n".join(lines)
