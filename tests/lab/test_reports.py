@@ -330,6 +330,26 @@ def test_a_failing_cell_is_named_in_one_line(tmp_path):
 
 
 @pytest.mark.process
+def test_what_a_kernel_writes_beside_its_cells_does_not_reach_the_terminal(tmp_path, capfd):
+    """Some kernels print a traceback while they are shut down: their sockets are closed already."""
+    write(tmp_path / "one.ipynb", "import atexit, os\natexit.register(os.write, 2, b'late')")
+    run_notebook(tmp_path / "one.ipynb", {}, tmp_path / "reports")
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.process
+@pytest.mark.fault
+def test_a_kernel_that_does_not_start_says_why(tmp_path, monkeypatch, capfd):
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text("raise SystemExit('no room left')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    error = failing(tmp_path, "1")
+    assert "the kernel did not start" in str(error)
+    assert "no room left" in str(error)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.process
 @pytest.mark.fault
 def test_a_kernel_that_dies_is_reported_with_what_to_do(tmp_path):
     error = failing(tmp_path, "import os\nos._exit(1)")

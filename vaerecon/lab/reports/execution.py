@@ -9,9 +9,12 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nbformat import NotebookNode
+
+if TYPE_CHECKING:
+    from jupyter_client.manager import AsyncKernelManager
 
 
 def through_papermill(
@@ -19,7 +22,7 @@ def through_papermill(
 ) -> Exception | None:
     """Run ``in.ipynb`` to ``out.ipynb``; returns the exception that stopped it."""
     import papermill
-    from nbclient.exceptions import CellControlSignal
+    from nbclient.exceptions import CellControlSignal, DeadKernelError
 
     ends: list[float] = []
 
@@ -43,13 +46,29 @@ def through_papermill(
                 timeout_func=time_left,
                 iopub_timeout=60,  # the default of 4 s is short for a busy machine
                 store_widget_state=False,  # no page can show them; a player's is megabytes
+                kernel_manager_class=_logged_kernels(scratch / "kernel.log"),
                 extra_arguments=["--IPKernelApp.log_level=50"],
             )
-    except (papermill.PapermillExecutionError, CellControlSignal, RuntimeError) as error:
-        return error  # RuntimeError: the kernel died, or did not start
+    except (papermill.PapermillExecutionError, CellControlSignal, DeadKernelError) as error:
+        return error
+    except RuntimeError as error:  # the kernel did not start; its last line says why
+        log = (scratch / "kernel.log").read_text(encoding="utf-8", errors="replace")
+        return RuntimeError("; ".join([str(error), *log.strip().splitlines()[-1:]]))
     finally:
         _end_kernels(work)
     return None
+
+
+def _logged_kernels(log: Path) -> type[AsyncKernelManager]:
+    """Kernels that write to ``log`` what is not a cell's output, as faults while they end."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class LoggedKernels(AsyncKernelManager):
+        async def start_kernel(self, **options: Any) -> None:
+            with log.open("ab") as file:
+                await super().start_kernel(stdout=file, stderr=file, **options)
+
+    return LoggedKernels
 
 
 def _end_kernels(work: Path) -> None:
