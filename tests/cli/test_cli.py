@@ -53,6 +53,20 @@ def test_reconstruct_writes_the_files_of_the_design(tmp_path, song):
     assert METRICS["snr_db"].caveat in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
+def test_the_table_ends_with_a_recommendation_and_can_show_all_metrics(tmp_path, song):
+    quick = ["--methods", "vocoder,griffinlim", "--exclude-metric", "visqol"]
+    some = run(song, "--output-dir", "out", *quick, cwd=tmp_path)
+    found = json.loads((tmp_path / "out" / "my song_analysis.json").read_text())["recommendation"]
+    label = {"vocoder": "Vocoder", "griffinlim": "Griffin-Lim"}[found["other"]["method"]]
+    text = " ".join(some.stdout.split())
+    assert f"for music and other sound {label} ({found['other']['basis']})." in text
+    every = run(song, "--output-dir", "out", *quick, "--metrics", "all", cwd=tmp_path)
+    for metric in ("RMSE", "Correlation"):
+        assert metric not in some.stdout
+        assert metric in every.stdout
+
+
 def test_the_spelling_of_the_original_guide(tmp_path, song):
     done = run(
         song, "--model", "tiny", "--max_length", "0.5", "--output_dir", "out", *QUICK, cwd=tmp_path

@@ -128,8 +128,12 @@ def test_saved_files_and_analysis(tiny, clip, tmp_path):
     assert str(tmp_path) not in text
     analysis = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in the JSON"))
     assert set(analysis) == {
-        "schema", "clip", "model", "mel", "latent", "methods", "without_vae", "versions", "seed",
+        "schema", "clip", "model", "mel", "latent", "methods", "without_vae", "recommendation",
+        "versions", "seed",
     }  # fmt: skip
+    # the oracle is better, and is no method that can be chosen
+    alone = {"method": "vocoder", "basis": "nothing to choose from"}
+    assert analysis["recommendation"] == {"speech": alone, "other": alone}
     assert analysis["schema"] == 1
     assert analysis["clip"]["duration_s"] == 1.0
     model = analysis["model"]

@@ -75,6 +75,8 @@ def _synthesis_options(methods: str = "vocoder,fast,griffinlim") -> Decorator:
         click.option("--dtype", default="auto", show_default=True,
                      type=click.Choice(["auto", "float32", "float16", "bfloat16", "mixed"])),
         seed_option,
+        click.option("--metrics", default="main", show_default=True,
+                     type=click.Choice(["main", "all"]), help="Which the table here shows."),
         click.option("--exclude-metric", "exclude_metrics", multiple=True,
                      type=click.Choice([name.replace("_", "-") for name in METRICS]),
                      callback=lambda *given: [name.replace("-", "_") for name in given[2]],
@@ -144,7 +146,7 @@ def demo(output_dir, **options):
 @click.option("--overwrite", is_flag=True,
               help="Replace the table, or the unfinished run, that is there.")  # fmt: skip
 @_synthesis_options("all")
-def compare(clips, output, only_through_vae, **options):
+def compare(clips, output, only_through_vae, metrics, **options):
     """Measure every method on every clip of CLIPS (files and folders); write one table.
 
     A row for each clip, method, and with or without the VAE. A clip that fails is one row with its
@@ -160,7 +162,7 @@ def compare(clips, output, only_through_vae, **options):
         if journal_path(output).exists():
             click.echo("What is finished is kept: --resume goes on with it.", err=True)
         raise
-    show_comparison(table, new_console())
+    show_comparison(table, new_console(), metrics)
     click.echo(f"\nWritten: {output} ({len(table)} rows)")
     if table["method"].isna().all():
         stop("none of the clips could be measured", 1)
@@ -186,7 +188,7 @@ def _demo_clip() -> Path:
 
 
 def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, seed,
-         exclude_metrics, chunk_seconds=None) -> None:  # fmt: skip
+         metrics, exclude_metrics, chunk_seconds=None) -> None:  # fmt: skip
     """Reconstruct, save, print. Quick checks come first, then torch is imported."""
     from vaerecon.audio.clip import look_at
     from vaerecon.methods import select_methods
@@ -222,7 +224,7 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
     result = pipe.reconstruct_file(
         clip, output_dir, names, max_length=max_length, seed=seed, exclude_metrics=exclude_metrics
     )
-    show_scores(result, console)
+    show_scores(result, console, metrics)
     console.print(f"\nWritten to {printable(str(output_dir))}:", markup=False)
     for path in result.files:
         console.print(f"  {printable(path.name)}", highlight=False, markup=False)

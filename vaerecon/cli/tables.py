@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from vaerecon.methods import METHODS, get_method
-from vaerecon.metrics.scores import METRICS
+from vaerecon.metrics.scores import METRICS, PANELS
 from vaerecon.utils.console import printable
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
-    from rich.table import Table
 
     from vaerecon.metrics.scores import Metric
     from vaerecon.pipeline.result import Reconstruction
+
+PER_TABLE = 8  # metrics side by side in 120 columns
 
 
 def new_console() -> Console:
@@ -41,35 +43,45 @@ def stop(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _table(time: str, shown: list[Metric]) -> Table:
-    """An empty table: the method, whether through the VAE, its time, and some metrics."""
+def _print_scores(
+    console: Console, time: str, shown: list[Metric], rows: list[tuple[str, bool, str, list[str]]]
+) -> None:
+    """Print rows (method, through the VAE, time, a cell for each metric of ``shown``).
+
+    A table of many metrics is printed in parts, so that none is too wide.
+    """
     from rich.table import Table
 
-    table = Table("method", "VAE", box=None, header_style="bold", pad_edge=False)
-    for head in (time, *(f"{metric.label} {metric.arrow}\n{metric.unit}" for metric in shown)):
-        table.add_column(head, justify="right")
-    return table
+    for first in range(0, max(1, len(shown)), PER_TABLE):
+        some = slice(first, first + PER_TABLE)
+        table = Table("method", "VAE", box=None, header_style="bold", pad_edge=False)
+        for head in (time, *(f"{m.label} {m.arrow}\n{m.unit}" for m in shown[some])):
+            table.add_column(head, justify="right")
+        for label, through_vae, seconds, cells in rows:
+            table.add_row(label, "yes" if through_vae else "no", seconds, *cells[some])
+        console.print(table)
+        if some.stop < len(shown):
+            console.print()
 
 
-def show_scores(result: Reconstruction, console: Console) -> None:
-    """The summary table, and beneath it what each number does not tell."""
+def show_scores(result: Reconstruction, console: Console, metrics: str = "main") -> None:
+    """The summary table, what each number does not tell, and the recommendation."""
     shown = [
         metric
-        for name, metric in METRICS.items()
-        if metric.terminal and any(f.scores[name] is not None for f in result.methods.values())
+        for metric in _wanted(metrics)
+        if any(f.scores[metric.name] is not None for f in result.methods.values())
     ]
     console.print(
         f"VAE alone: mean log-mel difference {result.vae_mae:.3f} nepers; "
         f"latent {result.latent_shape}, {_times(1 / result.ratio_to_mel)} values as the mel\n"
     )
-    table = _table("time\ns", shown)
-    for through, group in (("yes", result.methods), ("no", result.without_vae)):
-        for name, found in group.items():
-            values = [found.scores[metric.name] for metric in shown]
-            cells = ["-" if v is None else f"{v:.2f}" for v in values]
-            table.add_row(get_method(name).label, through, f"{found.seconds:.2f}", *cells)
-        table.add_section()
-    console.print(table)
+    rows = [
+        (get_method(name).label, through, f"{found.seconds:.2f}",
+         ["-" if (v := found.scores[metric.name]) is None else f"{v:.2f}" for metric in shown])
+        for through, group in ((True, result.methods), (False, result.without_vae))
+        for name, found in group.items()
+    ]  # fmt: skip
+    _print_scores(console, "time\ns", shown, rows)
     if not shown:
         reason = next(iter(next(iter(result.methods.values())).scores.notes.values()))
         console.print(f"\nNo metric has a value: {reason}.")
@@ -78,6 +90,33 @@ def show_scores(result: Reconstruction, console: Console) -> None:
                   "analysis). What each number does not tell:", style="dim")  # fmt: skip
     for metric in shown:
         console.print(f"  {metric.label}: {metric.caveat}", style="dim")
+    choices = zip(PANELS, result.recommendation.values(), strict=True)
+    console.print(f"\nRecommended: {'; '.join(_choice_text(*choice) for choice in choices)}.")
+
+
+def _wanted(metrics: str) -> list[Metric]:
+    """Those of the option ``--metrics``: the main ones, or all."""
+    return [metric for metric in METRICS.values() if metric.terminal or metrics == "all"]
+
+
+def _choice_text(panel: str, choice: dict[str, str | None]) -> str:
+    name = choice["method"]
+    label = get_method(name).label if name else "no method"
+    return f"for {panel} {label} ({choice['basis']})"
+
+
+def _choices_over_clips(table: pd.DataFrame) -> list[str]:
+    from vaerecon.metrics.recommendation import recommend
+
+    rows = table[table["method"].isin(METHODS)]
+    able = [name for name in rows["method"].unique() if not METHODS[name].reference_only]
+    scores = rows.assign(clip=rows["file"], vae=rows["through_vae"].astype(bool))
+    found = []
+    for choice in recommend(scores, able) if able else []:
+        if math.isinf(choice.budget):
+            label = METHODS[choice.method].label if choice.method else "no method"
+            found.append(f"for {choice.panel} {label} ({choice.certainty})")
+    return found or ["nothing, for want of methods"]
 
 
 def _times(share: float) -> str:
@@ -86,7 +125,7 @@ def _times(share: float) -> str:
     return known.get(round(share, 2), f"{share:.2g} times as many")
 
 
-def show_comparison(table: pd.DataFrame, console: Console) -> None:
+def show_comparison(table: pd.DataFrame, console: Console, metrics: str = "main") -> None:
     """Means over the clips, then the clips that failed."""
     from rich.text import Text
 
@@ -98,8 +137,8 @@ def show_comparison(table: pd.DataFrame, console: Console) -> None:
     console.print(f"{measured} of {clips} clips measured; means over them (in brackets: over how "
                   "many, where a metric has no value for some)\n")  # fmt: skip
     means = summarize(table)
-    shown = [m for m in METRICS.values() if m.terminal and means[m.name, "count"].any()]
-    shape = _table("real-time\nfactor", shown)
+    shown = [metric for metric in _wanted(metrics) if means[metric.name, "count"].any()]
+    rows = []
     for (through_vae, method), row in zip(means.index, means.to_dict("records"), strict=True):
         cells = []
         for metric in shown:
@@ -108,9 +147,10 @@ def show_comparison(table: pd.DataFrame, console: Console) -> None:
             cells.append(f"{value:.2f}{some}" if count else "-")
         factor = f"{row['real_time_factor', 'mean']:.3f}".replace("nan", "-")
         label = get_method(method).label if method in METHODS else method  # or a codec
-        shape.add_row(label, "yes" if through_vae else "no", factor, *cells)
+        rows.append((label, through_vae, factor, cells))
     if measured:
-        console.print(shape)
+        _print_scores(console, "real-time\nfactor", shown, rows)
+        console.print(f"\nRecommended: {'; '.join(_choices_over_clips(table))}.")
     if measured and not shown:
         console.print("\nNo metric has a value; the table's column notes says why.")
     if len(failed):

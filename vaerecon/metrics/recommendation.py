@@ -12,13 +12,13 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaerecon.metrics.scores import METRICS, PANELS
+from vaerecon.metrics.scores import METRICS, PANELS, Metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,9 +88,8 @@ def pareto(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> pd.Data
 def ranks(scores: pd.DataFrame, metrics: Iterable[str], methods: Sequence[str]) -> pd.DataFrame:
     """Mean rank of methods by some metrics, clip by clip.
 
-    In one metric a method's rank is 1, plus 1 for each method that is better by more than the
-    metric's ``tie``, plus a half for each within it. A metric that lacks a value for one of the
-    methods is left out on that clip; a clip without any metric is left out.
+    A metric that lacks a value for one of the methods is left out on that clip; a clip without any
+    metric is left out.
 
     Returns
     -------
@@ -107,13 +106,45 @@ def ranks(scores: pd.DataFrame, metrics: Iterable[str], methods: Sequence[str]) 
         for metric in known:
             values = rows.loc[clip].loc[list(methods), metric.name].to_numpy(float)
             if np.isfinite(values).all():
-                # [i, j]: by how much method i is worse than method j
-                behind = metric.sign * (values[None, :] - values[:, None])
-                ties = (np.abs(behind) <= metric.tie).sum(axis=1) - 1  # less itself
-                found.append(1 + (behind > metric.tie).sum(axis=1) + ties / 2)
+                found.append(_ranks_by(metric, values))
         if found:
             table[clip] = np.mean(found, axis=0)
     return pd.DataFrame.from_dict(table, orient="index", columns=list(methods))
+
+
+def _ranks_by(metric: Metric, values: np.ndarray) -> np.ndarray:
+    """Ranks by one metric: 1, plus 1 for each value that is better by more than the metric's
+    ``tie``, plus a half for each within it."""
+    # [i, j]: by how much method i is worse than method j
+    behind = metric.sign * (values[None, :] - values[:, None])
+    ties = (np.abs(behind) <= metric.tie).sum(axis=1) - 1  # less itself
+    ranked: np.ndarray = 1 + (behind > metric.tie).sum(axis=1) + ties / 2
+    return ranked
+
+
+def recommend_for_clip(
+    scores: Mapping[str, Mapping[str, float | None]], panel: str
+) -> tuple[str | None, str]:
+    """The method with the best mean rank on one clip, at any cost, and the basis of that.
+
+    ``scores`` are those through the VAE, by method; the rules are those of :func:`recommend`.
+    The method is None if there is none, or no metric of the panel has a value for all of them.
+    """
+    methods = list(scores)
+    if len(methods) < 2:
+        return next(iter(methods), None), "nothing to choose from"
+    found = {}
+    for metric in map(METRICS.__getitem__, panel_metrics(panel)):
+        values = np.array([scores[name].get(metric.name) for name in methods], float)
+        if np.isfinite(values).all():
+            found[metric.label] = _ranks_by(metric, values)
+    if not found:
+        return None, "no metric has a value for every method"
+    means = np.mean(list(found.values()), axis=0)
+    best = int(np.argmin(means))
+    basis = f"mean rank {means[best]:.1f} of {len(methods)} by {', '.join(found)}"
+    level = [name for name, rank in zip(methods, means, strict=True) if rank == means[best]][1:]
+    return methods[best], basis + (f"; level with {', '.join(level)}" if level else "")
 
 
 def recommend(scores: pd.DataFrame, methods: Sequence[str]) -> list[Recommendation]:

@@ -14,6 +14,8 @@ from vaerecon.audio.clip import write_wav
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import get_method
+from vaerecon.metrics.recommendation import recommend_for_clip
+from vaerecon.metrics.scores import OTHER, SPEECH
 from vaerecon.pipeline.facts import (
     NO_ARRAYS,
     ClipFacts,
@@ -122,6 +124,24 @@ class Reconstruction:
         table = pd.DataFrame(rows).rename(columns={"through_vae": "vae"})
         return table.set_index(["method", "vae"]).astype(float)
 
+    @property
+    def recommendation(self) -> dict[str, dict[str, str | None]]:
+        """For ``"speech"`` and ``"other"`` sound: the best ``"method"`` through the VAE, by which
+        ``"basis"``.
+
+        By the rules of :mod:`vaerecon.metrics.recommendation`; of one clip, so no proof.
+        """
+        scores = {
+            name: found.scores
+            for name, found in self.methods.items()
+            if not get_method(name).reference_only
+        }
+        found = {}
+        for key, panel in (("speech", SPEECH), ("other", OTHER)):
+            method, basis = recommend_for_clip(scores, panel)
+            found[key] = {"method": method, "basis": basis}
+        return found
+
     def analysis(self, stem: str) -> dict[str, Any]:
         """Everything, as in ``<stem>_analysis.json`` (schema 1).
 
@@ -155,6 +175,7 @@ class Reconstruction:
             },
             "methods": groups[True],
             "without_vae": groups[False],
+            "recommendation": self.recommendation,
             "versions": installed_versions(),
             "seed": self.seed,
         }

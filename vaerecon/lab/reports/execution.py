@@ -64,7 +64,7 @@ def _logged_kernels(log: Path) -> type[AsyncKernelManager]:
     from jupyter_client.manager import AsyncKernelManager
 
     class LoggedKernels(AsyncKernelManager):
-        async def start_kernel(self, **options: Any) -> None:
+        async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]  # not async there
             with log.open("ab") as file:
                 await super().start_kernel(stdout=file, stderr=file, **options)
 
