@@ -67,7 +67,7 @@ def test_selection():
 
 @pytest.mark.parametrize("bad", ["", [], ","])
 def test_no_method_is_refused(bad):
-    with pytest.raises(ValueError, match="got none, expected at least one of vocoder"):
+    with pytest.raises(ValueError, match="got none, expected at least one of fast"):
         select_methods(bad)
 
 

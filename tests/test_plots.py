@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from vaerecon.mel.front_end import log_mel
@@ -43,7 +44,9 @@ def test_differences_are_symmetric_around_zero():
     mel = torch.zeros(10, 64)
     mel[0, 0] = -3.0
     (image,) = plot_log_mel(mel, difference=True)[1].images
-    assert image.get_clim() == (-3.0, 3.0)
+    low, high = image.get_clim()
+    assert low == -high
+    assert 0 < high < 3  # one value of 640 does not set the scale
 
 
 def test_ticks_stand_where_a_tone_shows(sound):
@@ -62,9 +65,15 @@ def test_a_transposed_mel_is_refused():
 def test_panels_of_a_reconstruction_share_their_limits(tiny, clip, tmp_path):
     result = tiny(clip, ["griffinlim", "vocoder"], exclude_metrics=["visqol", "pesq_wb"])
     figure, axes = result.plot()
-    levels = [ax.images[0].get_clim() for i, ax in enumerate(axes) if i != 2]
-    assert len(axes) == 5  # original, VAE, difference, two methods; silence is not drawn
+    levels = [ax.images[0].get_clim() for ax in axes[:-1]]
+    assert len(axes) == 5  # original, VAE, two methods, difference; silence is not drawn
     assert len(set(levels)) == 1
+    _, high = axes[-1].images[0].get_clim()
+    change = (result.mel_decoded - result.mel).abs().numpy()
+    assert np.mean(change > high) == pytest.approx(0.005, abs=0.002)  # scaled to the data
+    bars = [ax for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    assert [bar.get_ylabel() for bar in bars] == ["level (nepers)", "difference (nepers)"]
+    assert bars[1]._colorbar.extend == "both"  # some values lie beyond
     save_figure(figure, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
@@ -84,7 +93,37 @@ def test_silence_is_dark_on_the_usual_scale(tiny, whole):
 
 def test_every_method_has_a_colour_of_its_own():
     assert set(METHODS) <= set(METHOD_COLORS)
-    assert len(set(METHOD_COLORS.values())) == len(METHOD_COLORS)
+
+
+def cielab(rgb: np.ndarray) -> np.ndarray:
+    """``[..., 3]`` linear sRGB to CIELAB under D65 (CIE 15)."""
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    x, y, z = np.cbrt(rgb @ np.transpose(to_xyz) / [0.9505, 1, 1.089]).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+
+
+# of linear sRGB; G. Machado et al., "A Physiologically-based Model for Simulation of Color Vision
+# Deficiency", IEEE TVCG 2009, severity 1
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                   [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                     [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+                   [0.004733, 0.691367, 0.303900]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_methods_are_told_apart_by_their_colours(vision):
+    rgb = np.array([to_rgb(color) for color in METHOD_COLORS.values()])
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = cielab(np.clip(linear @ np.transpose(VISION[vision]), 0, 1))
+    apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
+    names = list(METHOD_COLORS)
+    near = [(a, names[j]) for i, a in enumerate(names) for j in range(i) if apart[i, j] < 15]
+    assert near == []
 
 
 @pytest.mark.process

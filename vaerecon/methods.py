@@ -105,15 +105,6 @@ def select_methods(names: str | Iterable[str]) -> list[str]:
     return chosen
 
 
-@method("vocoder", "Vocoder", "the checkpoint's own HiFi-GAN", needs=("vocoder", "lag"))
-def _vocoder(
-    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, vocoder: Any, lag: int
-) -> torch.Tensor:
-    from vaerecon.models.vocoder import vocode
-
-    return vocode(vocoder, log_mel, n_samples, lag=lag)
-
-
 @method(
     "fast",
     "Fast",
@@ -142,6 +133,15 @@ def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generato
     return phase.griffin_lim(
         start, n_samples, log_mel=log_mel, n_iter=GRIFFIN_LIM_STEPS, generator=generator
     )
+
+
+@method("vocoder", "Vocoder", "the checkpoint's own HiFi-GAN", needs=("vocoder", "lag"))
+def _vocoder(
+    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, vocoder: Any, lag: int
+) -> torch.Tensor:
+    from vaerecon.models.vocoder import vocode
+
+    return vocode(vocoder, log_mel, n_samples, lag=lag)
 
 
 @method(

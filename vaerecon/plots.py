@@ -6,7 +6,7 @@ magnitude; 1 neper is 8.69 dB). Panels that are compared share their colour limi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -24,18 +24,19 @@ if TYPE_CHECKING:
 
 LEVEL_MAP = "magma"  # perceptually uniform; for log-mels
 DIFFERENCE_MAP = "RdBu_r"  # diverging around white = no difference
-TICKS_HZ = (125, 500, 1000, 2000, 4000, 7000)
-# one colour a method everywhere (seaborn's colourblind palette); grey for what is only compared
+TICKS_HZ = (250, 500, 1000, 2000, 4000, 7000)
+# one colour a method everywhere: any two differ by 15 or more (CIELAB), also for colour-deficient
+# vision
 METHOD_COLORS = {
-    "vocoder": "#0173b2",
-    "fast": "#6a3d9a",
-    "griffinlim": "#de8f05",
-    "hybrid": "#029e73",
-    "admm": "#d55e00",
-    "librosa": "#cc78bc",
-    "silence": "#949494",
-    "oracle_phase": "#56b4e9",
-    "oracle_magnitude": "#ca9161",
+    "fast": "#66348e",
+    "griffinlim": "#ea9812",
+    "vocoder": "#0075c3",
+    "hybrid": "#009c66",
+    "admm": "#d45c00",
+    "librosa": "#c671b2",
+    "silence": "#959595",
+    "oracle_phase": "#53b2e8",
+    "oracle_magnitude": "#d7a362",
     "original": "#000000",
 }
 RANGE_NEPERS = 9.0  # nepers shown below the loudest value (78 dB)
@@ -65,6 +66,7 @@ def plot_log_mel(
     title: str = "",
     limits: tuple[float, float] | None = None,
     difference: bool = False,
+    colorbar: bool = True,
     config: MelConfig = AUDIOLDM_MEL,
 ) -> tuple[Figure, Axes]:
     """Draw a log-mel (or a difference of two) as a picture.
@@ -75,16 +77,18 @@ def plot_log_mel(
         ``[T, 64]``, nepers.
     limits
         Lowest and highest value of the colour scale; by default the loudest value and 9 nepers
-        below it, or the largest difference to both sides.
+        below it, or the :func:`difference_limit` to both sides.
     difference
         Use a diverging map around zero.
+    colorbar
+        False for one of several panels of one scale: see :func:`add_colorbar`.
     """
     values = check_log_mel(mel, config).cpu().numpy()
     figure, ax = new_axes(ax, (9, 2.6))
     if limits is None:
-        top = max(float(np.abs(values).max()), 1e-3)
+        top = difference_limit([values]) if difference else 0.0
         limits = (-top, top) if difference else level_limits(values.max(), config)
-    image = ax.imshow(
+    ax.imshow(
         values.T,  # [T, 64] -> [64, T]: a picture has frequency upwards
         origin="lower",
         aspect="auto",
@@ -97,9 +101,29 @@ def plot_log_mel(
     ticks = [hz for hz in TICKS_HZ if config.fmin <= hz <= config.fmax]
     ax.set_yticks(mel_bin(ticks, config), [f"{hz}" for hz in ticks])
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
-    unit = "difference (nepers)" if difference else "level (nepers)"
-    figure.colorbar(image, ax=ax, label=unit, pad=0.01)
+    if colorbar:
+        add_colorbar([ax], "difference (nepers)" if difference else "level (nepers)")
     return figure, ax
+
+
+def add_colorbar(axes: Sequence[Axes], label: str) -> None:
+    """One colour bar for pictures on one scale; pointed at an end that values lie beyond."""
+    images = [ax.images[0] for ax in axes]
+    low, high = images[0].get_clim()
+    values = [np.asarray(image.get_array()) for image in images]
+    below, above = any(x.min() < low for x in values), any(x.max() > high for x in values)
+    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}
+    figure = cast("Figure", axes[0].figure)
+    figure.colorbar(
+        images[0], ax=axes, label=label, pad=0.01, extend=extend.get((below, above), "neither"),
+        aspect=20 * len(axes), extendfrac=0.05 / len(axes),  # as thick beside many as beside one
+    )  # fmt: skip
+
+
+def difference_limit(differences: Iterable[np.ndarray]) -> float:
+    """A colour limit (nepers) that 99.5 % of the values of some differences lie within."""
+    values = np.concatenate([np.abs(x).ravel() for x in differences])
+    return max(float(np.quantile(values, 0.995)), 1e-3)
 
 
 def level_limits(loudest: float, config: MelConfig = AUDIOLDM_MEL) -> tuple[float, float]:
@@ -111,6 +135,33 @@ def level_limits(loudest: float, config: MelConfig = AUDIOLDM_MEL) -> tuple[floa
     return lowest, max(float(loudest), lowest + RANGE_NEPERS)
 
 
+def plot_mels(
+    mels: Mapping[str, torch.Tensor],
+    limits: tuple[float, float] | None = None,
+    differences: Mapping[str, torch.Tensor] | None = None,
+) -> tuple[Figure, np.ndarray]:
+    """Log-mels ``[T, 64]`` below each other, by title, then differences of log-mels.
+
+    All are on one time axis. The log-mels share one colour scale, ``limits``, by default from the
+    loudest value of the first one to 9 nepers below; the differences share another one.
+    """
+    changes = dict(differences or {})
+    limits = limits or level_limits(float(next(iter(mels.values())).max()))
+    top = difference_limit(x.cpu().numpy() for x in changes.values()) if changes else 0.0
+    rows = len(mels) + len(changes)
+    figure = Figure(figsize=(10, 2.1 * rows), layout="constrained")
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    for ax, (title, mel) in zip(axes, [*mels.items(), *changes.items()], strict=True):
+        is_change = ax in axes[len(mels) :]
+        scale = (-top, top) if is_change else limits
+        plot_log_mel(mel, ax, title=title, limits=scale, difference=is_change, colorbar=False)
+        ax.label_outer()
+    add_colorbar(list(axes[: len(mels)]), "level (nepers)")
+    if changes:
+        add_colorbar(list(axes[len(mels) :]), "difference (nepers)")
+    return figure, axes
+
+
 def plot_reconstruction(
     mel: torch.Tensor,
     mel_decoded: torch.Tensor,
@@ -119,9 +170,7 @@ def plot_reconstruction(
     name: str = "clip",
     model: str = "",
 ) -> tuple[Figure, np.ndarray]:
-    """A clip's log-mel, what the VAE made of it, their difference, and what was made of that.
-
-    The panels of one kind share their colour limits.
+    """A clip's log-mel, what the VAE made of it, what was made of that, and the VAE's difference.
 
     Parameters
     ----------
@@ -132,26 +181,12 @@ def plot_reconstruction(
     name, model
         For the titles.
     """
-    figure = Figure(figsize=(11, 2.3 * (3 + len(heard))), layout="constrained")
-    axes = figure.subplots(3 + len(heard), 1, sharex=True)
-    top = float(mel.max())
-    limits = level_limits(top)
-    difference = mel_decoded - mel
-    silent = " (silent)" if top < AUDIOLDM_MEL.log_floor + 1e-3 else ""  # all at the floor
-    plot_log_mel(mel, axes[0], title=f"{name}: original{silent}", limits=limits)
-    plot_log_mel(mel_decoded, axes[1], title=f"after the VAE ({model})", limits=limits)
-    plot_log_mel(
-        difference,
-        axes[2],
-        title=f"VAE minus original: mean absolute difference {difference.abs().mean():.2f} nepers",
-        limits=(-2, 2),
-        difference=True,
-    )
-    for ax, (title, sound) in zip(axes[3:], heard.items(), strict=True):
-        plot_log_mel(sound, ax, title=title, limits=limits)
-    for ax in axes[:-1]:
-        ax.set_xlabel("")
-    return figure, axes
+    # all values of silence are at the floor
+    silent = " (silent)" if float(mel.max()) < AUDIOLDM_MEL.log_floor + 1e-3 else ""
+    change = mel_decoded - mel
+    title = f"VAE minus original: mean absolute difference {change.abs().mean():.2f} nepers"
+    mels = {f"{name}: original{silent}": mel, f"after the VAE ({model})": mel_decoded, **heard}
+    return plot_mels(mels, differences={title: change})
 
 
 def save_figure(figure: Figure, path: Path) -> None:

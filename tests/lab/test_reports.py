@@ -10,8 +10,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 import time
+import zipfile
 from pathlib import Path
 
 import nbformat
@@ -31,7 +31,7 @@ from vaerecon.lab.reports.baselines import (
 )
 from vaerecon.lab.reports.outcome import NotebookError, Run
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
-from vaerecon.lab.reports.report import COMPARISON, find_notebook
+from vaerecon.lab.reports.report import NOTEBOOK, heard_text
 from vaerecon.lab.reports.runs import blob_hash, run_notebook
 from vaerecon.lab.reports.scrub import path_scrubber
 
@@ -718,9 +718,22 @@ def test_report_is_one_page_that_stands_alone(tmp_path, sound):
     assert machine_paths(page, tmp_path, ROOT) == []
     assert "&lt;script&gt;my &lt;img src=x&gt; &amp; *song*" in page
     assert page.count('src="data:audio/wav;base64,') >= 4  # the original and three more
-    assert page.count('src="data:image/png;base64,') >= 4
-    assert 'class="highlight' not in page.partition("<body>")[2]  # no code
-    assert "Exercises" not in page
+    assert page.count('src="data:image/png;base64,') == 2
+    assert page.count('alt="') == page.count("<img") == 2
+    assert "VAE minus original: mean absolute difference" in page.partition('alt="')[2][:600]
+    body = page.partition("<body>")[2]
+    assert 'class="highlight' not in body  # no code
+    heard = "the first 0.9 s of 1.0 s"
+    assert heard in done.stdout
+    order = [heard, "Recommended:", 'id="Scores"', "<audio", 'id="Spectrograms"', "keep in mind"]
+    places = [body.index(text) for text in order]
+    assert places == sorted(places)
+    links = re.findall(r'<a href="#([^"]+)">', body.partition("</nav>")[0])
+    assert len(links) == 5
+    assert all(f'<h2 id="{link}"' in body for link in links)
+    boxes = re.findall(r'<div [^>]*class="scroll"[^>]*>', body)
+    assert all('tabindex="0"' in box for box in boxes)
+    assert len(boxes) == body.count("<table") - 1  # the footer's needs none
     assert ".ipynb" not in page.partition("<footer>")[0]  # no link to what is not there
     assert "0.9" in page.partition("<footer>")[2]
 
@@ -732,7 +745,7 @@ def test_a_report_that_fails_ends_with_3_and_is_not_taken_for_one(tmp_path, soun
     (tmp_path / "report.html").write_text("of yesterday")
     done = vaerecon("report", "song.wav", "--timeout", "1", cwd=tmp_path)
     assert done.returncode == 3
-    assert f"{COMPARISON}, code cell" in done.stderr
+    assert f"{NOTEBOOK.name}, code cell" in done.stderr
     assert "the notebook's 1 s were up" in done.stderr
     assert "what ran is in report.failed.html" in done.stderr
     assert (tmp_path / "report.html").read_text() == "of yesterday"
@@ -741,33 +754,28 @@ def test_a_report_that_fails_ends_with_3_and_is_not_taken_for_one(tmp_path, soun
 
 @pytest.mark.process
 def test_the_notebook_of_the_report_comes_with_the_package(tmp_path):
-    assert find_notebook(COMPARISON) == ROOT / "notebooks" / COMPARISON
     source = tmp_path / "source"
     source.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     leave = shutil.ignore_patterns("__pycache__", "clips", "tiny", "training")
     shutil.copytree(ROOT / "vaerecon", source / "vaerecon", ignore=leave)
-    shutil.copytree(ROOT / "notebooks", source / "notebooks")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    offline = ["--no-deps", "--no-index"]
     build = ["wheel", "--no-build-isolation", "--wheel-dir", tmp_path, source]
-    subprocess.run([*pip, *build, *offline], check=True, capture_output=True)
+    subprocess.run([*pip, *build, "--no-deps", "--no-index"], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    for name in (NOTEBOOK.name, "page.css", "page.html.j2"):
+        assert f"vaerecon/lab/reports/{name}" in inside
 
-    # an environment of its own, which sees the libraries of this one
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
-    python = tmp_path / "env" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    subprocess.run([*pip, "--python", python, "install", *offline, wheel], check=True)
-    (report,) = (tmp_path / "env").rglob("vaerecon/lab/reports/report.py")
-    libraries = Path(sysconfig.get_path("purelib"))
-    (report.parents[2] / "libraries.pth").write_text(f"{libraries}\n")
-    code = "from vaerecon.lab.reports import report; print(report.find_notebook(report.COMPARISON))"
-    done = subprocess.run(
-        [python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    found = Path(done.stdout.strip())
-    assert found.is_relative_to(tmp_path / "env")
-    assert found.read_bytes() == (ROOT / "notebooks" / COMPARISON).read_bytes()
-    for name in ("page.css", "page.html.j2"):
-        assert (report.parent / name).is_file()
+
+@pytest.mark.parametrize(
+    ("seconds", "length", "text"),
+    [
+        (12.3, 12.3, "a.wav: all of it, 12.3 s."),
+        (30.0, 184.2, "a.wav: the first 30.0 s of 184.2 s."),
+        (4.0, None, "a.wav: 4.0 s were read; the file does not tell its length."),
+    ],
+)
+def test_how_much_was_read_is_said(seconds, length, text):
+    assert heard_text("a.wav", seconds, length) == text

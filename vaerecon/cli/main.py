@@ -66,7 +66,7 @@ cli.add_command(report)
 cli.add_command(train)
 
 
-def _synthesis_options(methods: str = "vocoder,fast,griffinlim") -> Decorator:
+def _synthesis_options(methods: str = "fast,griffinlim,vocoder") -> Decorator:
     """Options that every command which synthesizes shares."""
     return with_options(
         click.option("--methods", default=methods, show_default=True,

@@ -21,16 +21,15 @@ from vaerecon.cli.tables import new_console, plain, stop
 @model_option
 @click.option("--methods", default="all", show_default=True,
               help="Names with commas between, or 'all'.")  # fmt: skip
-@click.option("--max-length", type=float,
-              help="Read at most this many seconds. [default: as the notebook says]")  # fmt: skip
+@click.option("--max-length", type=float, default=30.0, show_default=True,
+              help="Read at most this many seconds.")  # fmt: skip
 @seed_option
 @click.option("--timeout", default=1800.0, show_default=True, type=click.FloatRange(min=1),
               help="Seconds that it may take.")  # fmt: skip
 def report(clip, output, model, methods, max_length, seed, timeout):
     """Compare methods on CLIP and write one HTML page, sounds in it, that needs no network.
 
-    It is the notebook 04_method_comparison with its code hidden. Exit status 3: it did not run to
-    its end, and what there was stands in <output>.failed.html.
+    Exit status 3: it did not run to its end, and what there was stands in <output>.failed.html.
     """
     from vaerecon.audio.clip import load_audio
     from vaerecon.bundled import DEMO_CLIP, demo_clips
@@ -41,14 +40,16 @@ def report(clip, output, model, methods, max_length, seed, timeout):
     select_methods(methods)
     check_source(model)
     clip = clip or demo_clips()[DEMO_CLIP]
-    name = load_audio(clip, max_length=max_length).name
+    loaded = load_audio(clip, max_length=max_length)
     _need_notebook_packages()
     check_hub(model)
     from vaerecon.lab.reports.outcome import NotebookError
-    from vaerecon.lab.reports.report import write_report
+    from vaerecon.lab.reports.report import file_length, heard_text, write_report
 
     options = {"model": model, "methods": methods, "max_length": max_length, "seed": seed}
-    with new_console().status(f"{plain(name)} through {plain(model)} ..."):
+    console = new_console()
+    console.print(plain(heard_text(clip.name, loaded.duration, file_length(clip))))
+    with console.status(f"{plain(loaded.name)} through {plain(model)} ..."):
         try:
             write_report(clip, output, **options, timeout=timeout)
         except NotebookError as error:

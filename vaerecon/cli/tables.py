@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from vaerecon.methods import METHODS, get_method
-from vaerecon.metrics.scores import METRICS, PANELS
+from vaerecon.metrics.scores import METRICS
 from vaerecon.utils.console import printable
 
 if TYPE_CHECKING:
@@ -90,19 +90,12 @@ def show_scores(result: Reconstruction, console: Console, metrics: str = "main")
                   "analysis). What each number does not tell:", style="dim")  # fmt: skip
     for metric in shown:
         console.print(f"  {metric.label}: {metric.caveat}", style="dim")
-    choices = zip(PANELS, result.recommendation.values(), strict=True)
-    console.print(f"\nRecommended: {'; '.join(_choice_text(*choice) for choice in choices)}.")
+    console.print(f"\nRecommended: {result.recommendation_text}.")
 
 
 def _wanted(metrics: str) -> list[Metric]:
     """Those of the option ``--metrics``: the main ones, or all."""
     return [metric for metric in METRICS.values() if metric.terminal or metrics == "all"]
-
-
-def _choice_text(panel: str, choice: dict[str, str | None]) -> str:
-    name = choice["method"]
-    label = get_method(name).label if name else "no method"
-    return f"for {panel} {label} ({choice['basis']})"
 
 
 def _choices_over_clips(table: pd.DataFrame) -> list[str]:

@@ -43,10 +43,22 @@ def png(figure: Figure, dpi: int = 100) -> bytes:
 
 
 def show(figure: Figure) -> None:
-    """Display a figure below the cell, as PNG."""
+    """Display a figure below the cell, as PNG with a description for readers who cannot see it."""
     from IPython.display import Image, display
 
-    display(Image(png(figure)))
+    display(Image(png(figure), alt=description(figure)))
+
+
+def description(figure: Figure) -> str:
+    """The titles of a figure's panels, and in one sentence what their axes show."""
+    axes = [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
+    over = figure.get_suptitle()
+    titles = dict.fromkeys(t for t in (over, *(ax.get_title() for ax in axes)) if t)
+    down = dict.fromkeys(label for ax in axes if (label := ax.get_ylabel()))
+    across = dict.fromkeys(label for ax in axes if (label := ax.get_xlabel()))
+    shown = " and ".join(", ".join(labels) for labels in (down, across) if labels)
+    sentences = ["; ".join(titles) or "A figure", f"Its axes show {shown}" if shown else ""]
+    return " ".join(f"{' '.join(text.split())}." for text in sentences if text)
 
 
 def markdown(text: str) -> None:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from transformers import SpeechT5HifiGan
 
-DEFAULT_METHODS = ("vocoder", "fast", "griffinlim")
+DEFAULT_METHODS = ("fast", "griffinlim", "vocoder")
 
 
 class ReconstructionPipeline(saving.CheckpointPipeline):

@@ -15,7 +15,7 @@ from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import get_method
 from vaerecon.metrics.recommendation import recommend_for_clip
-from vaerecon.metrics.scores import OTHER, SPEECH
+from vaerecon.metrics.scores import OTHER, PANELS, SPEECH
 from vaerecon.pipeline.facts import (
     NO_ARRAYS,
     ClipFacts,
@@ -141,6 +141,15 @@ class Reconstruction:
             method, basis = recommend_for_clip(scores, panel)
             found[key] = {"method": method, "basis": basis}
         return found
+
+    @property
+    def recommendation_text(self) -> str:
+        """:attr:`recommendation` in words, without a full stop."""
+        parts = []
+        for panel, found in zip(PANELS, self.recommendation.values(), strict=True):
+            label = get_method(found["method"]).label if found["method"] else "no method"
+            parts.append(f"for {panel} {label} ({found['basis']})")
+        return "; ".join(parts)
 
     def analysis(self, stem: str) -> dict[str, Any]:
         """Everything, as in ``<stem>_analysis.json`` (schema 1).

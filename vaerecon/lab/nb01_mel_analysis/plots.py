@@ -112,7 +112,7 @@ def plot_front_ends(
     plot_log_mel(naive, axes[1], title="the naive one, as it is", limits=(0, 1))
     axes[1].images[0].colorbar.set_label("no unit (0..1)")
     title = f"naive, after the best affine map, minus model: {fit.residual:.2f} nepers on average"
-    plot_log_mel(fit(naive) - model, axes[2], title=title, limits=(-2, 2), difference=True)
+    plot_log_mel(fit(naive) - model, axes[2], title=title, difference=True)
     for ax in axes:
         ax.label_outer()
     return figure, axes

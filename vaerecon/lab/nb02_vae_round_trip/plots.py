@@ -12,10 +12,18 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, plot_mels
+from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, stacked
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip
 from vaerecon.mel.config import AUDIOLDM_MEL
-from vaerecon.plots import DIFFERENCE_MAP, TICKS_HZ, level_limits, mel_bin, plot_log_mel
+from vaerecon.plots import (
+    DIFFERENCE_MAP,
+    TICKS_HZ,
+    add_colorbar,
+    level_limits,
+    mel_bin,
+    plot_log_mel,
+    plot_mels,
+)
 
 
 def _hz_axis(axis: Axes, along: str = "y", bins_per_row: int = 1) -> None:
@@ -155,10 +163,13 @@ def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[F
 
 def plot_spread(spread: torch.Tensor, mel: torch.Tensor) -> tuple[Figure, np.ndarray]:
     """Standard deviation ``[T, 64]`` of the log-mel over several draws, below the original."""
-    figure, axes = plot_mels({"original": mel, "spread over the draws": spread})
-    image = axes[1].images[0]
-    image.set(cmap="viridis", clim=(0, max(float(np.quantile(spread.numpy(), 0.99)), 1e-3)))
-    image.colorbar.set_label("standard deviation (nepers)")
+    figure, axes = stacked(2, 4.2)
+    plot_log_mel(mel, axes[0], title="original")
+    top = max(float(np.quantile(spread.numpy(), 0.99)), 1e-3)
+    plot_log_mel(spread, axes[1], title="spread over the draws", limits=(0, top), colorbar=False)
+    axes[1].images[0].set_cmap("viridis")
+    add_colorbar([axes[1]], "standard deviation (nepers)")
+    axes[0].label_outer()
     return figure, axes
 
 
@@ -181,9 +192,10 @@ def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:
     for row, (amount, mel) in enumerate(mels.items()):
         ax = figure.add_subplot(grid[row, 0], sharex=axes[0] if axes else None)
         title = f"{amount:+g} standard deviations" if amount else "unchanged"
-        plot_log_mel(mel, ax, title=title, limits=limits)
+        plot_log_mel(mel, ax, title=title, limits=limits, colorbar=False)
         ax.label_outer()
         axes.append(ax)
+    add_colorbar(axes, "level (nepers)")
     side = figure.add_subplot(grid[:, 1])
     farthest = max(abs(amount) for amount in mels)
     for amount, mel in mels.items():

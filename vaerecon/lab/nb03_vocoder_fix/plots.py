@@ -17,13 +17,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike, as_samples
-from vaerecon.lab.figures import BLUE, GREY, plot_mels, stacked
+from vaerecon.lab.figures import BLUE, GREY, stacked
 from vaerecon.lab.listening.levels import audio_table, match_levels
 from vaerecon.lab.nb03_vocoder_fix.faults import LAYOUTS, SCALES, Attempt, feed
 from vaerecon.lab.nb03_vocoder_fix.input_check import possible_range
 from vaerecon.lab.setup import png
 from vaerecon.mel.front_end import log_mel
-from vaerecon.plots import new_axes
+from vaerecon.plots import new_axes, plot_mels
 
 RIGHT, WRONG, NEUTRAL = BLUE, "#8b1a2b", GREY
 DTYPES = ("float32", "float16", "bfloat16", "float64")

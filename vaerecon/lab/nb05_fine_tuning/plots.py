@@ -12,11 +12,11 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import BLUE, GREY, ORANGE, plot_mels
+from vaerecon.lab.figures import BLUE, GREY, ORANGE
 from vaerecon.lab.nb05_fine_tuning.tuning import Tuning, blend, through
 from vaerecon.lab.setup import png
 from vaerecon.lab.widgets import labelled, reported
-from vaerecon.plots import new_axes
+from vaerecon.plots import new_axes, plot_mels
 
 
 def plot_curve(curve: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
@@ -35,7 +35,7 @@ def plot_before_after(tuning: Tuning, mel: torch.Tensor, name: str) -> tuple[Fig
     for title, vae in (("before", tuning.before), ("after", tuning.after)):
         difference = through(vae, mel) - mel
         errors[f"{title}, minus original: {difference.abs().mean():.3f} nepers"] = difference
-    return plot_mels({f"{name}: original": mel}, differences=errors, difference_limit=1.0)
+    return plot_mels({f"{name}: original": mel}, differences=errors)
 
 
 def plot_blend(errors: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:

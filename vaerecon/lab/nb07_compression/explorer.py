@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.codec import Header, LatentCodec
 from vaerecon.codec.quantiser import N_STEPS, step_of
-from vaerecon.lab.figures import plot_mels
 from vaerecon.lab.listening.levels import match_levels
 from vaerecon.lab.listening.player import ABPlayer
 from vaerecon.lab.nb07_compression.bits import Coded
 from vaerecon.lab.setup import png
 from vaerecon.lab.widgets import reported
+from vaerecon.plots import plot_mels
 
 if TYPE_CHECKING:
     import torch

@@ -15,33 +15,30 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from vaerecon.lab.reports.execution import tags
 from vaerecon.lab.reports.outcome import Run
 
 FOLDER = Path(__file__).parent
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 NOTEBOOK_LINK = re.compile(r'<a href="([\w-]+)\.ipynb">(.*?)</a>', re.DOTALL)
+SECTION = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"')
 WIDGET_NOTE = '<p class="widget-note">In JupyterLab there is a control here to play with.</p>'
 
 
 def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) -> str:
     """A run as one page.
 
-    ``hide_code`` leaves out the code, and the cells tagged ``no-report`` with their outputs;
-    ``subject`` is shown above the first heading and in the title.
+    ``hide_code`` leaves out the code; ``subject`` is the heading, without one the notebook's own.
     """
     from nbconvert.exporters import HTMLExporter
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
     from pygments.formatters import HtmlFormatter
 
     notebook = copy.deepcopy(run.notebook)
-    if hide_code:
-        notebook.cells = [c for c in notebook.cells if "no-report" not in tags(c)]
     template = (FOLDER / "page.html.j2").read_text(encoding="utf-8")
-    exporter = HTMLExporter(raw_template=template, exclude_input=hide_code,
-                            exclude_anchor_links=True)  # fmt: skip
+    exporter = HTMLExporter(raw_template=template, exclude_input=hide_code)
     computed = MarkdownWithMath(renderer=IPythonRenderer(escape=True, exclude_anchor_links=True))
     exporter.register_filter("computed2html", computed.render)
+    exporter.register_filter("scrollable", _scrollable)
     exporter.log.setLevel(logging.ERROR)  # it warns of every picture without a description
     css = (FOLDER / "page.css").read_text(encoding="utf-8")
     page = {
@@ -52,8 +49,23 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
         "facts": _facts(run.stamp),
     }
     html, _ = exporter.from_notebook_node(notebook, resources={"page": page})
+    html = html.replace("</h1>", f"</h1>\n{_contents(html)}", 1)
     # links to other notebooks: their pages stand beside this one, unless it stands alone
     return NOTEBOOK_LINK.sub(r"\2" if hide_code else r'<a href="\1.html">\2</a>', html)
+
+
+def _contents(html: str) -> str:
+    """Links to the sections of a page, if it has several."""
+    sections = SECTION.findall(html)
+    links = "".join(f'<li><a href="#{anchor}">{title}</a></li>' for anchor, title in sections)
+    head = '<nav class="contents" aria-label="Contents"><ol>'
+    return f"{head}{links}</ol></nav>" if len(sections) > 2 else ""
+
+
+def _scrollable(html: str) -> str:
+    """Each table in a box that scrolls, also by keyboard."""
+    box = '<div class="scroll" tabindex="0" role="group" aria-label="Table">'
+    return html.replace("<table", f"{box}<table").replace("</table>", "</table></div>")
 
 
 def without_widgets(notebook: NotebookNode) -> NotebookNode:

@@ -1,32 +1,21 @@
-"""Report on one clip as one HTML file: the comparison notebook without its code."""
+"""Report on one clip as one HTML file: the notebook ``clip_report.ipynb`` without its code."""
 
 from __future__ import annotations
 
-import contextlib
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from vaerecon.audio.clip import look_at
+from vaerecon.bundled import DEMO_CLIP, demo_clips
+from vaerecon.metrics.scores import METRICS
 from vaerecon.models.sources import VARIANTS
 from vaerecon.utils.files import whole_file
 
-COMPARISON = "04_method_comparison.ipynb"
+if TYPE_CHECKING:
+    import pandas as pd
 
-
-def find_notebook(name: str) -> Path:
-    """Path of a notebook of the kit, in a checkout or as installed by pip."""
-    above = Path(__file__).parents[3]
-    places = [above / "notebooks", above / "share/vaerecon/notebooks"]  # checkout, pip --target
-    # elsewhere pip knows where it put share/vaerecon
-    with contextlib.suppress(metadata.PackageNotFoundError):
-        files = metadata.files("vaerecon") or []
-        places += [Path(f.locate()).resolve().parent for f in files if f.name == name]
-    for place in places:
-        if (place / name).is_file():
-            return place / name
-    raise FileNotFoundError(
-        f"notebook: {name} is neither in a checkout nor installed; install vaerecon again"
-    )
+NOTEBOOK = Path(__file__).with_name("clip_report.ipynb")
+MAX_LENGTH = 30.0  # s; what is read of a longer clip
 
 
 def write_report(
@@ -35,19 +24,19 @@ def write_report(
     *,
     model: str = "tiny",
     methods: str = "all",
-    max_length: float | None = None,
+    max_length: float = MAX_LENGTH,
     seed: int = 0,
     timeout: float = 1800.0,
 ) -> None:
-    """Run the comparison on one clip and write the page, whole or not at all.
+    """Run the notebook of the report on one clip and write the page, whole or not at all.
 
-    ``model``, ``methods``, ``max_length`` and ``seed`` are parameters of the notebook; ``timeout``
-    is in seconds. The page contains sounds and pictures and loads nothing.
+    ``model``, ``methods``, ``max_length`` and ``seed`` are its parameters; ``timeout`` is in
+    seconds. The page contains sounds and pictures and loads nothing.
 
     An invalid parameter or path is a ValueError or OSError, a failed run a NotebookError; its
     partial result is in ``<output>.failed.html``.
     """
-    # what these need comes with the extra `notebooks`; find_notebook works without
+    # what these need comes with the extra `notebooks`
     from vaerecon.lab.reports.outcome import NotebookError
     from vaerecon.lab.reports.pages import to_html
     from vaerecon.lab.reports.runs import execute
@@ -59,15 +48,36 @@ def write_report(
     if model not in VARIANTS and folder.is_dir():
         files.append(folder.resolve())
         model = f"./{folder.resolve().name}"
-    given: dict[str, Any] = {"clips": [clip.name], "model": model, "methods": methods, "seed": seed}
-    if max_length is not None:
-        given["max_length"] = max_length
-    run = execute(find_notebook(COMPARISON), given, timeout=timeout, files=files)
+    given: dict[str, Any] = {"clip": clip.name, "model": model, "methods": methods, "seed": seed}
+    run = execute(NOTEBOOK, given | {"max_length": max_length}, timeout=timeout, files=files)
     failed = output.with_name(f"{output.stem}.failed.html")
     target = output if run.failure is None else failed
-    subject = f"Report on {clip.name}: what the VAE and each method keep"
     with whole_file(target) as scratch:
-        scratch.write_text(to_html(run, hide_code=True, subject=subject), encoding="utf-8")
+        page = to_html(run, hide_code=True, subject=f"Report on {clip.name}")
+        scratch.write_text(page, encoding="utf-8")
     if run.failure is not None:
         raise NotebookError(f"{run.failure}; what ran is in {failed}", run)
     failed.unlink(missing_ok=True)
+
+
+def file_length(clip: str) -> float | None:
+    """Seconds of sound in a file (or the bundled clip, if empty); None if it does not tell."""
+    return look_at(clip or demo_clips()[DEMO_CLIP])
+
+
+def heard_text(name: str, seconds: float, length: float | None) -> str:
+    """How much of a clip was read: ``seconds`` of ``length``, None if the file does not tell it."""
+    if length is None:
+        return f"{name}: {seconds:.1f} s were read; the file does not tell its length."
+    if length - seconds < 0.05:
+        return f"{name}: all of it, {seconds:.1f} s."
+    return f"{name}: the first {seconds:.1f} s of {length:.1f} s."
+
+
+def caveats(scores: pd.DataFrame) -> pd.DataFrame:
+    """What each metric of a table does not tell."""
+    import pandas as pd
+
+    known = [metric for name, metric in METRICS.items() if name in scores]
+    index = pd.Index([metric.heading for metric in known], name="metric")
+    return pd.DataFrame({"what to keep in mind": [m.caveat for m in known]}, index=index)
