@@ -27,7 +27,7 @@ COMPILER_FITS := import os, shutil, sys; from sysconfig import get_config_var, g
 	headers = os.path.exists(os.path.join(get_path("include"), "Python.h")); \
 	sys.exit(not (headers and all(shutil.which((t.split() or [""])[0]) for t in tools)))
 
-.PHONY: help demo quick test browser-test lab site bench lint lock clean distclean
+.PHONY: help demo quick test browser-test lab docs site bench lint lock clean distclean
 
 help:  ## what there is (also: plain `make`)
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 21
@@ -47,7 +47,10 @@ browser-test: $(INSTALLED)  ## try the notebooks in JupyterLab; needs chromium a
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)
 
-site: $(INSTALLED)  ## run the notebooks and make pages of them: reports/site/index.html
+docs: $(INSTALLED)  ## API reference from the docstrings: reports/site/api/index.html
+	$(BIN)/python -m pdoc -d numpy -o reports/site/api vaerecon
+
+site: docs  ## run the notebooks and make pages of them: reports/site/index.html
 	$(BIN)/python -m vaerecon.lab.reports.site $(ARGS)
 
 bench: $(INSTALLED)  ## measure speed and memory side by side with the plain calls: benchmarks/RESULTS.md

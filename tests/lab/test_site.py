@@ -13,6 +13,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+import vaerecon
 from vaerecon.lab.reports.runs import execute
 from vaerecon.lab.reports.site import cover, introduction, write_site
 
@@ -69,6 +70,8 @@ class Page(HTMLParser):
     def __init__(self, path: Path):
         super().__init__()
         self.links: list[str] = []
+        self.anchors: list[str] = []  # links to a place in the page
+        self.places: list[str] = []
         self.loaded: list[str] = []
         self.tags: list[str] = []
         text = path.read_text(encoding="utf-8")
@@ -79,7 +82,11 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         for name, value in attrs:
-            if name == "href" and tag == "a":
+            if name == "id":
+                self.places.append(value)
+            elif name == "href" and tag == "a" and value.startswith("#"):
+                self.anchors.append(value[1:])
+            elif name == "href" and tag == "a":
                 self.links.append(value)
             elif name in ("src", "href", "srcset", "data", "poster", "background", "action"):
                 self.loaded.append(value)
@@ -181,6 +188,7 @@ def test_nothing_is_missing_and_nothing_comes_from_elsewhere(site):
     for path in pages:
         page = Page(path)
         assert not {"script", "iframe", "link", "object", "embed", "base"} & set(page.tags)
+        assert set(page.anchors) <= set(page.places)
         local = [link for link in page.links if not link.startswith("https://")]
         for target in [*local, *page.loaded]:
             assert target.startswith("data:") or (site / target).is_file(), target
@@ -229,3 +237,23 @@ def test_the_command_refuses_what_is_no_set_of_notebooks(tmp_path):
     assert untitled.returncode == 2
     assert "01_one.ipynb: expected Markdown cells" in untitled.stderr
     assert not (tmp_path / "site").exists()
+
+
+# --- the API reference beside the pages -----------------------------------------------------------
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_the_api_reference_is_linked_and_loads_nothing(runs, tmp_path):
+    write_site(runs, tmp_path / "site")
+    assert "api/" not in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    command = ["-m", "pdoc", "-d", "numpy", "-o", tmp_path / "site" / "api", "vaerecon"]
+    subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    write_site(runs, tmp_path / "site")
+    assert 'href="api/index.html"' in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    pages = list((tmp_path / "site" / "api").rglob("*.html"))
+    assert len(pages) > 3
+    for path in pages:
+        assert [url for url in Page(path).loaded if url.startswith(("http:", "https:", "//"))] == []
+    text = (tmp_path / "site" / "api" / "vaerecon.html").read_text(encoding="utf-8")
+    assert all(f'id="{name}"' in text for name in vaerecon.__all__ if name[0].isupper())

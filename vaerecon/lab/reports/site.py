@@ -27,6 +27,7 @@ from vaerecon.utils.console import run_command
 from vaerecon.utils.files import whole_folder
 
 COVER_TAG = "cover"  # of the cell whose picture is in the index; without it, the first picture
+API_LINK = ' The functions behind them: <a href="api/index.html">API reference</a>.'
 ENTRY = """<section class="notebook">
 <a href="{name}.html"><img src="{name}.png" alt="A picture from this notebook"></a>
 <div>
@@ -99,7 +100,8 @@ def write_site(runs: Sequence[Run], output: str | Path) -> None:
             (folder / f"{run.name}.html").write_text(page, encoding="utf-8")
         css = (FOLDER / "page.css").read_text(encoding="utf-8")
         index = (FOLDER / "index.html").read_text(encoding="utf-8")
-        index = index.format(css=css, entries="\n".join(entries), version=__version__)
+        api = API_LINK if (Path(output) / "api" / "index.html").is_file() else ""  # by `make docs`
+        index = index.format(css=css, entries="\n".join(entries), version=__version__, api=api)
         (folder / "index.html").write_text(index, encoding="utf-8")
 
 
