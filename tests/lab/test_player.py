@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import math
@@ -18,6 +19,9 @@ import pandas as pd
 import pytest
 import torch
 from helpers.system import LIMIT
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from traitlets.config import Config
 
 from vaerecon.lab.listening import player as player_module
 from vaerecon.lab.listening.levels import (
@@ -29,7 +33,14 @@ from vaerecon.lab.listening.levels import (
     level_text,
     match_levels,
 )
-from vaerecon.lab.listening.player import PREFERENCE_COLUMNS, ABPlayer, mel_pictures, play
+from vaerecon.lab.listening.player import (
+    PREFERENCE_COLUMNS,
+    ABPlayer,
+    mel_pictures,
+    play,
+    player_code,
+    player_script,
+)
 
 FOLDER = Path(player_module.__file__).parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -232,13 +243,63 @@ def test_the_blind_order_follows_the_seed(three):
 # --- the widget -----------------------------------------------------------------------------------
 
 
-def test_the_output_holds_the_widget_and_the_table(three):
-    data, _ = ABPlayer(match_levels(three), title="t")._repr_mimebundle_()
-    assert set(data) == {WIDGET, "text/html", "text/plain"}
-    assert data[WIDGET]["model_id"]
-    assert list(Table(data["text/html"]).sounds) == list(three)
+@pytest.fixture
+def outputs():
+    """What a call displays: one mime bundle an output."""
+    InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+
+    def outputs_of(call, *arguments, **options) -> list[dict]:
+        with capture_output() as captured:
+            call(*arguments, **options)
+        return [output.data for output in captured.outputs]
+
+    yield outputs_of
+    InteractiveShell.clear_instance()
+
+
+def state_of(page: str) -> dict:
+    """What the script makes a player of, besides the table."""
+    return json.loads(html.unescape(re.search(r'data-vaerecon-player="([^"]*)"', page)[1]))
+
+
+def test_the_output_needs_no_kernel(three, outputs):
+    (data,) = outputs(play, three, reference="loud", title="t")
+    assert set(data) == {"text/html", "text/plain"}
     assert data["text/plain"] == "Sound player: original, soft, loud"
-    assert all(link.startswith("data:") for link in Table(data["text/html"]).links)
+    table = Table(data["text/html"])
+    assert list(table.sounds) == list(three)
+    assert all(link.startswith("data:") for link in table.links)
+    assert data["text/html"].endswith(player_code())
+    shown = ABPlayer(match_levels(three, reference="loud"), title="t")
+    state = state_of(data["text/html"])
+    assert base64.b64decode(state.pop("picture")) == shown.picture
+    assert state.pop("samples") == len(three["loud"])
+    assert state == {name: getattr(shown, name) for name in state}
+    assert set(state) >= {"labels", "gains", "note", "ticks", "sample_rate", "n_mels"}
+
+
+def test_a_blind_output_holds_the_names_for_the_end(three, outputs):
+    (data,) = outputs(play, three, blind=True, seed=5)
+    assert data["text/plain"] == "Sound player: A, B, C"
+    state = state_of(data["text/html"])
+    answer = state.pop("answer")
+    assert not any(name in repr(state) for name in ("original", "soft", "loud"))
+    assert (state["labels"], state["gains"], state["picture"]) == (["A", "B", "C"], [], "")
+    shown = ABPlayer(match_levels(three).shuffled(5), blind=True)
+    shown.set_state({"revealed": True})
+    assert base64.b64decode(answer.pop("picture")) == shown.picture
+    assert answer == {name: getattr(shown, name) for name in answer}
+    assert answer["labels"][0] == f"A: {match_levels(three).shuffled(5).names[0]}"
+
+
+def test_a_widget_leaves_a_player_below_it(three, outputs, tmp_path):
+    live, still = outputs(play, three, blind=True, seed=5, csv=tmp_path / "p.csv")
+    assert set(live) == {WIDGET, "text/plain"}
+    assert live["text/plain"] == "Sound player: A, B, C"
+    assert list(Table(still["text/html"]).sounds) == ["A", "B", "C"]
+    mark = f"vaerecon-{live[WIDGET]['model_id']}"  # hidden while the widget is there
+    assert still["text/html"].startswith(f'<div class="{mark}-still">')
+    assert f"body:has(.{mark}) .{mark}-still {{ display: none; }}" in still["text/html"]
 
 
 def test_nothing_is_loaded_from_anywhere(three):
@@ -249,10 +310,10 @@ def test_nothing_is_loaded_from_anywhere(three):
     script = (FOLDER / "player.js").read_text(encoding="utf-8")
     assert state["_esm"] == script
     assert state["_css"] == (FOLDER / "player.css").read_text(encoding="utf-8")
-    for text in [json.dumps(data), *state.values()]:
-        text = re.sub(r"base64,[\w+/=]*", "", text)
+    for text in [json.dumps(data), shown.still(), *state.values()]:
+        text = re.sub(r"[\w+/=]{200,}", "", text)  # sounds and pictures
         assert not re.search(r"https?:|//\w|@import|url\(", text)
-    assert not re.search(r"\bimport\b|\bfetch\b|innerHTML|eval\(", script)
+    assert not re.search(r"\bimport\b|\bfetch\b|innerHTML|eval\(", player_script())
 
 
 def test_the_page_gets_the_samples_as_16_bit_integers(three):
@@ -321,20 +382,6 @@ def test_a_blind_player_sends_no_names_gains_or_pictures_until_revealed(three):
     shown.load(matched)  # hidden again
     assert (shown.labels, shown.picture, shown.revealed) == (["A", "B", "C"], b"", False)
     assert shown.version == 2
-
-
-def test_play_displays_the_player(three, monkeypatch, tmp_path):
-    displayed = []
-    monkeypatch.setattr("IPython.display.display", displayed.append)
-    assert play(three, 16000, reference="loud", title="t") is None
-    play(three, blind=True, seed=5, csv=tmp_path / "p.csv")
-    plain, blind = displayed
-    assert plain.labels == ["original", "soft", "loud"]
-    assert plain.matched.reference == "loud"
-    assert plain.title == "t"
-    assert blind.matched.names == match_levels(three).shuffled(5).names
-    assert blind.labels == ["A", "B", "C"]
-    assert blind.asks
 
 
 # --- preferences ----------------------------------------------------------------------------------
@@ -410,7 +457,7 @@ def test_the_script_parses_and_exports_render(tmp_path):
 
 
 def test_the_script_reads_and_sets_traits_that_exist():
-    script = (FOLDER / "player.js").read_text(encoding="utf-8")
+    script = player_script()
     used = set(re.findall(r'\b(?:get|send)\("(\w+)"', script))
     used |= set(re.findall(r'"change:(\w+)"', script))
     synced = set(ABPlayer.class_traits(sync=True))

@@ -218,12 +218,19 @@ function render({ model, el }) {
   const engine = new Engine(() => {
     playButton.textContent = engine.run ? "Pause" : "Play";
     root.dataset.state = engine.run ? "playing" : "paused";
+    // others can stop this one while it plays; no listener is left behind when it is taken away
+    document[engine.run ? "addEventListener" : "removeEventListener"]("vaerecon-play", onOther);
     cancelAnimationFrame(frame);
     tick();
   });
 
+  function onOther({ detail }) {
+    if (detail !== engine) engine.pause();
+  }
+
   // --- what is shown ---
   function tick() {
+    if (engine.run && !root.isConnected) engine.pause(); // the output was cleared
     const now = engine.playhead;
     const text = `${now.toFixed(2)} s of ${engine.duration.toFixed(2)} s`;
     root.dataset.playhead = now.toFixed(3);
@@ -468,8 +475,6 @@ function render({ model, el }) {
     "change:status": () => say(get("status")),
   };
   for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
-  const onOther = ({ detail }) => detail !== engine && engine.pause();
-  document.addEventListener("vaerecon-play", onOther);
   const resize = new ResizeObserver(draw);
 
   el.append(root);
@@ -480,7 +485,6 @@ function render({ model, el }) {
     engine.pause();
     cancelAnimationFrame(frame);
     resize.disconnect();
-    document.removeEventListener("vaerecon-play", onOther);
     for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
   };
 }
