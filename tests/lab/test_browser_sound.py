@@ -10,12 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+import soundfile
 from nbconvert import HTMLExporter
 from nbformat.v4 import new_code_cell, new_notebook
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from test_browser import Page, Server, driver, server, wait_for, wait_until_it_moves
 
+from vaerecon.lab.listening.levels import match_levels, pcm16
+from vaerecon.lab.listening.player import player_html
 from vaerecon.lab.reports.runs import run_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.needs("chromium", "chromedriver")]
@@ -100,6 +106,36 @@ def test_a_notebook_that_is_reopened_still_plays(driver, server, source, tmp_pat
     for sound in sounds:
         assert sound.get_attribute("src").startswith("data:audio/wav;base64,")
         wait_for(lambda sound=sound: sound.get_property("duration") in (2.0, 0.5), "the sound")
+
+
+@pytest.mark.process
+def test_zoom_and_download(driver, tmp_path):
+    noise = np.random.default_rng(0).standard_normal(32000) / 9
+    matched = match_levels({"long": noise, "short": noise[::-1]})
+    page = tmp_path / "page.html"
+    page.write_text(player_html(matched, title="t"), encoding="utf-8")
+    driver.get(page.as_uri())
+    player = players(driver)["t"]
+    assert player.get_attribute("data-view") == "0.000 2.000"
+    player.send_keys(Keys.ARROW_RIGHT * 10 + "++")  # to 1 s; then half, and half of that
+    assert player.get_attribute("data-view") == "0.750 1.250"
+    box = player.find_element(By.CLASS_NAME, "vp-picture")
+    ActionChains(driver).move_to_element(box).click().perform()  # in the middle of what is seen
+    assert abs(float(player.get_attribute("data-playhead")) - 1.0) < 0.01
+    player.send_keys(Keys.HOME)  # outside: the view follows
+    assert player.get_attribute("data-view") == "0.000 0.500"
+    player.send_keys("--")
+    assert player.get_attribute("data-view") == "0.000 2.000"
+
+    allow = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", allow)
+    player.send_keys("2")
+    player.find_element(By.CSS_SELECTOR, "[aria-label^=Download]").click()
+    file = tmp_path / "t short.wav"
+    wait_for(file.is_file, "the file")
+    found, rate = soundfile.read(file, dtype="int16")
+    assert rate == 16000
+    np.testing.assert_array_equal(found, pcm16(matched.tracks[1].samples))
 
 
 @pytest.mark.process

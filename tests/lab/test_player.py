@@ -31,6 +31,7 @@ from vaerecon.lab.listening.levels import (
     blind_labels,
     gain_text,
     level_text,
+    loudness,
     match_levels,
 )
 from vaerecon.lab.listening.player import (
@@ -114,13 +115,43 @@ def test_the_first_track_is_the_reference_unless_one_is_named(three):
 def test_clipping_is_avoided_by_one_gain_for_all(three):
     spiky = np.zeros_like(three["original"])
     spiky[::4000] = 0.1  # the same RMS as the chord makes its peaks huge
-    matched = match_levels({**three, "spiky": spiky}, reference="original")
+    tracks = {**three, "spiky": spiky}
+    matched = match_levels(tracks, reference="original", max_drop=math.inf)
     peaks = [np.abs(t.samples).max() for t in matched.tracks]
     assert max(peaks) == pytest.approx(CEILING, rel=1e-6)
     assert matched.common_gain_db < -6
     levels = [rms(t.samples) for t in matched.tracks]
     np.testing.assert_allclose(levels, levels[0], rtol=1e-5)  # float32; nothing moved
     assert f"{matched.common_gain_db:+.1f} dB for all" in level_text(matched)
+    # as the player shows them: the others lose 6 dB at most, and what is softer is named
+    capped = match_levels(tracks, reference="original")
+    assert capped.common_gain_db == pytest.approx(-6, abs=1e-6)
+    assert [t.missing_db > 0 for t in capped.tracks] == [False, False, False, True]
+    levels = [rms(t.samples) for t in capped.tracks]
+    np.testing.assert_allclose(levels[1:3], levels[0], rtol=1e-5)
+    softer = 20 * math.log10(levels[0] / levels[3])
+    assert softer == pytest.approx(capped.tracks[3].missing_db, abs=1e-3)
+    assert softer == pytest.approx(-6 - matched.common_gain_db, abs=1e-3)  # not more than needed
+    assert f"except “spiky”, {softer:.1f} dB softer because of its peaks" in level_text(capped)
+
+
+def test_loudness_is_that_of_bs_1770(three):
+    """The recommendation: a sine of 997 Hz at full scale in one channel has -3.01 LKFS."""
+    t = np.arange(3 * 48000) / 48000
+    tone = np.sin(2 * np.pi * 997 * t)
+    for rate in (48000, 16000):  # 0.1 LU is the tolerance of EBU Tech 3341
+        assert loudness(tone[:: 48000 // rate], rate) == pytest.approx(-3.01, abs=0.1)
+    assert loudness(tone[:19000], 48000) is None
+    assert loudness(tone * 1e-5, 48000) is None
+    low = np.sin(2 * np.pi * 60 * t[::3])  # the same RMS sounds softer down there
+    matched = match_levels({"a": tone[::3], "low": low}, measure="loudness")
+    assert matched.tracks[1].gain_db > 1
+    assert matched.tracks[0].loudness == pytest.approx(matched.tracks[1].loudness, abs=0.01)
+    assert "(loudness, BS.1770) of “a”" in level_text(matched)
+    with pytest.raises(ValueError, match=r"track 'a' is shorter than 0\.4 s"):
+        match_levels({"a": tone[:3000]}, measure="loudness")
+    with pytest.raises(ValueError, match="measure: got 'peak', expected"):
+        match_levels(three, measure="peak")
 
 
 def test_levels_can_stay_as_they_came_but_nothing_clips(three):

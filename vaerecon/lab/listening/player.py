@@ -42,12 +42,14 @@ import traitlets
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.listening.levels import (
+    MAX_DROP,
     Matched,
     append_rows,
     audio_table,
     blind_labels,
     gain_text,
     level_text,
+    loudness_text,
     match_levels,
     pcm16,
 )
@@ -86,6 +88,7 @@ def _shown(matched: Matched) -> dict[str, Any]:
         "n_mels": config.n_mels,
         "ticks": [[f"{f} Hz", float(y)] for f, y in zip(hz, heights, strict=True)],
         "gains": [gain_text(track) for track in matched.tracks],
+        "lufs": [loudness_text(track) for track in matched.tracks],
         "note": level_text(matched),
         "picture": pictures.tobytes(),
     }
@@ -113,7 +116,8 @@ def player_html(matched: Matched, *, title: str = "", blind: bool = False) -> st
         state["labels"] = blind_labels(len(matched.tracks))
         both = zip(state["labels"], matched.names, strict=True)
         answer = shown | {"labels": [f"{label}: {name}" for label, name in both]}
-        state |= {"gains": [], "note": "", "picture": "", "ticks": [], "answer": answer}
+        state |= {"gains": [], "lufs": [], "note": "", "picture": "", "ticks": []}
+        state["answer"] = answer
     data = html.escape(json.dumps(shown | state))
     table = audio_table(matched, title=title, blind=blind)
     return f'<div data-vaerecon-player="{data}">{table}</div>{player_code()}'
@@ -161,6 +165,7 @@ class ABPlayer(Lasting, anywidget.AnyWidget):
     title = traitlets.Unicode().tag(sync=True)
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)  # as shown, one a track
     gains = traitlets.List(traitlets.Unicode()).tag(sync=True)  # as shown; none while blind
+    lufs = traitlets.List(traitlets.Unicode()).tag(sync=True)  # as played; none while blind
     note = traitlets.Unicode().tag(sync=True)  # how the levels were set
     sample_rate = traitlets.Int(16000).tag(sync=True)  # Hz
     pcm = traitlets.Bytes().tag(sync=True)  # int16, the tracks one after the other
@@ -198,7 +203,7 @@ class ABPlayer(Lasting, anywidget.AnyWidget):
             self.pcm = b"".join(pcm16(track.samples).tobytes() for track in matched.tracks)
             if self.blind:
                 self.labels = list(labels or blind_labels(len(matched.tracks)))
-                self.gains, self.note, self.picture = [], "", b""
+                self.gains, self.lufs, self.note, self.picture = [], [], "", b""
             else:
                 self._show_names(matched.names)
             self.version += 1
@@ -258,13 +263,14 @@ def play(
     blind: bool = False,
     csv: str | os.PathLike[str] | None = None,
     level_match: bool = True,
+    measure: str = "rms",
     seed: int | None = None,
 ) -> None:
     """Show an A/B player of several sounds below the cell.
 
     Parameters
     ----------
-    tracks, sample_rate, reference, level_match
+    tracks, sample_rate, reference, level_match, measure
         As for :func:`match_levels`, with its errors.
     title
         Shown above the player, and recorded.
@@ -277,7 +283,10 @@ def play(
     """
     from IPython.display import display
 
-    matched = match_levels(tracks, sample_rate, reference=reference, level_match=level_match)
+    matched = match_levels(
+        tracks, sample_rate, reference=reference, level_match=level_match, measure=measure,
+        max_drop=math.inf if blind else MAX_DROP,
+    )  # fmt: skip
     if blind:
         matched = matched.shuffled(seed)
     if csv is not None:  # preferences are written by Python
