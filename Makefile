@@ -42,7 +42,7 @@ test: $(INSTALLED)  ## run the tests, all but those in a browser
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 browser-test: $(INSTALLED)  ## try the notebooks in JupyterLab; needs chromium and chromedriver
-	$(BIN)/python -m pytest -m browser tests/lab/test_browser.py $(ARGS)
+	$(BIN)/python -m pytest -m browser tests/lab $(ARGS)
 
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)

@@ -8,6 +8,8 @@ import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
+from vaerecon.lab.listening.player import player_script
+
 # attributes from which a browser loads; an anchor's href is followed only on a click
 LOADING = {"src", "srcset", "poster", "data", "background", "xlink:href", "ping"}
 
@@ -16,11 +18,14 @@ class _Loads(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
-        self.in_style = False
+        self.in_style = self.in_script = False
 
     def handle_starttag(self, tag, attrs):
         self.in_style = tag == "style"
-        if tag in ("script", "link", "iframe", "object", "embed", "base", "frame"):
+        self.in_script = tag == "script" and attrs == [("type", "module")]
+        if tag in ("link", "iframe", "object", "embed", "base", "frame"):
+            self.found.append(f"<{tag} {attrs}>"[:200])
+        if tag == "script" and not self.in_script:
             self.found.append(f"<{tag} {attrs}>"[:200])
         if tag == "meta" and ("http-equiv", "refresh") in attrs:
             self.found.append(f"<meta {attrs}>")
@@ -36,12 +41,13 @@ class _Loads(HTMLParser):
                 self.found.append(f"<{tag} {name}>")
 
     def handle_endtag(self, tag):
-        if tag == "style":
-            self.in_style = False
+        self.in_style = self.in_script = False
 
     def handle_data(self, data):
         if self.in_style:
             self.check_style(data)
+        if self.in_script and data != player_script():
+            self.found.append(f"<script>{data[:200]}")
 
     def check_style(self, text):
         if "@import" in text.lower():
@@ -52,7 +58,7 @@ class _Loads(HTMLParser):
 
 
 def loads_from_elsewhere(page: str) -> list[str]:
-    """Everything in a page that would load something or run; empty for one that stands alone."""
+    """Everything in a page that would load something, or run and is not the player's script."""
     parser = _Loads()
     parser.feed(page)
     parser.close()

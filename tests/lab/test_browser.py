@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
+import soundfile
 import yaml
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
@@ -42,6 +44,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 WITHOUT_EXPLORER = ("00_overview",)
 SCREENSHOTS = ROOT / "reports" / "screenshots"
 WINDOW = (1400, 1800)  # pixels
+TONE = 1000  # Hz
 # Seconds. Each is many times what is needed: they end a test that hangs, and measure nothing.
 START, RUN, ANSWER = 120, 400, 60
 TRACKS = ".vp-tracks button"
@@ -57,6 +60,8 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
     "--force-color-profile=srgb",
+    "--use-fake-device-for-media-stream",  # a microphone, which hears TONE
+    "--use-fake-ui-for-media-stream",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     f"--window-size={WINDOW[0]},{WINDOW[1]}",
 )
@@ -81,6 +86,7 @@ class Server:
 
     url: str
     token: str
+    folder: Path  # of the notebooks
 
     def call(self, path: str, method: str = "GET") -> Any:
         """Ask the server's own interface."""
@@ -129,7 +135,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         subprocess.Popen(command, env=environment, cwd=home, stdout=file, stderr=file) as process,
     ):
         try:
-            yield Server(wait_for(lambda: _address(process, log), "JupyterLab", START), token)
+            url = wait_for(lambda: _address(process, log), "JupyterLab", START)
+            yield Server(url, token, home / "notebooks")
         finally:
             process.terminate()
 
@@ -150,7 +157,10 @@ def driver(tmp_path: Path) -> Iterator[WebDriver]:
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
     service = Service(shutil.which("chromedriver"))
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'chromium'}"):
+    second = np.sin(2 * np.pi * TONE * np.arange(48000) / 48000)
+    soundfile.write(tmp_path / "tone.wav", second / 4, 48000)
+    own = {"user-data-dir": "chromium", "use-file-for-fake-audio-capture": "tone.wav"}
+    for flag in (*FLAGS, *(f"--{name}={tmp_path / path}" for name, path in own.items())):
         options.add_argument(flag)
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # Chromium's sandbox does not run as root
@@ -216,11 +226,16 @@ class Page:
     def all(self, css: str) -> list[WebElement]:
         return self.driver.find_elements(By.CSS_SELECTOR, f".jp-Notebook {css}")
 
+    def menu(self, *path: str) -> None:
+        """Click an entry of a menu."""
+        for css, text in zip(("li.lm-MenuBar-item", ".lm-Menu-item"), path, strict=True):
+            entries = self.driver.find_elements(By.CSS_SELECTOR, css)
+            # a key may stand behind the words
+            next(entry for entry in entries if re.match(rf"{text}( Ctrl|\n|$)", entry.text)).click()
+
     def run_all(self) -> None:
         """By the menu, and until there is nothing left to run."""
-        for css, text in (("li.lm-MenuBar-item", "Run"), (".lm-Menu-item", "Run All Cells")):
-            entries = self.driver.find_elements(By.CSS_SELECTOR, css)
-            next(entry for entry in entries if entry.text.split("\n")[0] == text).click()
+        self.menu("Run", "Run All Cells")
         self.wait(_at_rest, "the cells", RUN)
 
     def control(self) -> WebElement:

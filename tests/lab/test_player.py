@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import math
@@ -18,6 +19,9 @@ import pandas as pd
 import pytest
 import torch
 from helpers.system import LIMIT
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+from traitlets.config import Config
 
 from vaerecon.lab.listening import player as player_module
 from vaerecon.lab.listening.levels import (
@@ -27,9 +31,17 @@ from vaerecon.lab.listening.levels import (
     blind_labels,
     gain_text,
     level_text,
+    loudness,
     match_levels,
 )
-from vaerecon.lab.listening.player import PREFERENCE_COLUMNS, ABPlayer, mel_pictures, play
+from vaerecon.lab.listening.player import (
+    PREFERENCE_COLUMNS,
+    ABPlayer,
+    mel_pictures,
+    play,
+    player_code,
+    player_script,
+)
 
 FOLDER = Path(player_module.__file__).parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -103,13 +115,43 @@ def test_the_first_track_is_the_reference_unless_one_is_named(three):
 def test_clipping_is_avoided_by_one_gain_for_all(three):
     spiky = np.zeros_like(three["original"])
     spiky[::4000] = 0.1  # the same RMS as the chord makes its peaks huge
-    matched = match_levels({**three, "spiky": spiky}, reference="original")
+    tracks = {**three, "spiky": spiky}
+    matched = match_levels(tracks, reference="original", max_drop=math.inf)
     peaks = [np.abs(t.samples).max() for t in matched.tracks]
     assert max(peaks) == pytest.approx(CEILING, rel=1e-6)
     assert matched.common_gain_db < -6
     levels = [rms(t.samples) for t in matched.tracks]
     np.testing.assert_allclose(levels, levels[0], rtol=1e-5)  # float32; nothing moved
     assert f"{matched.common_gain_db:+.1f} dB for all" in level_text(matched)
+    # as the player shows them: the others lose 6 dB at most, and what is softer is named
+    capped = match_levels(tracks, reference="original")
+    assert capped.common_gain_db == pytest.approx(-6, abs=1e-6)
+    assert [t.missing_db > 0 for t in capped.tracks] == [False, False, False, True]
+    levels = [rms(t.samples) for t in capped.tracks]
+    np.testing.assert_allclose(levels[1:3], levels[0], rtol=1e-5)
+    softer = 20 * math.log10(levels[0] / levels[3])
+    assert softer == pytest.approx(capped.tracks[3].missing_db, abs=1e-3)
+    assert softer == pytest.approx(-6 - matched.common_gain_db, abs=1e-3)  # not more than needed
+    assert f"except “spiky”, {softer:.1f} dB softer because of its peaks" in level_text(capped)
+
+
+def test_loudness_is_that_of_bs_1770(three):
+    """The recommendation: a sine of 997 Hz at full scale in one channel has -3.01 LKFS."""
+    t = np.arange(3 * 48000) / 48000
+    tone = np.sin(2 * np.pi * 997 * t)
+    for rate in (48000, 16000):  # 0.1 LU is the tolerance of EBU Tech 3341
+        assert loudness(tone[:: 48000 // rate], rate) == pytest.approx(-3.01, abs=0.1)
+    assert loudness(tone[:19000], 48000) is None
+    assert loudness(tone * 1e-5, 48000) is None
+    low = np.sin(2 * np.pi * 60 * t[::3])  # the same RMS sounds softer down there
+    matched = match_levels({"a": tone[::3], "low": low}, measure="loudness")
+    assert matched.tracks[1].gain_db > 1
+    assert matched.tracks[0].loudness == pytest.approx(matched.tracks[1].loudness, abs=0.01)
+    assert "(loudness, BS.1770) of “a”" in level_text(matched)
+    with pytest.raises(ValueError, match=r"track 'a' is shorter than 0\.4 s"):
+        match_levels({"a": tone[:3000]}, measure="loudness")
+    with pytest.raises(ValueError, match="measure: got 'peak', expected"):
+        match_levels(three, measure="peak")
 
 
 def test_levels_can_stay_as_they_came_but_nothing_clips(three):
@@ -232,13 +274,63 @@ def test_the_blind_order_follows_the_seed(three):
 # --- the widget -----------------------------------------------------------------------------------
 
 
-def test_the_output_holds_the_widget_and_the_table(three):
-    data, _ = ABPlayer(match_levels(three), title="t")._repr_mimebundle_()
-    assert set(data) == {WIDGET, "text/html", "text/plain"}
-    assert data[WIDGET]["model_id"]
-    assert list(Table(data["text/html"]).sounds) == list(three)
+@pytest.fixture
+def outputs():
+    """What a call displays: one mime bundle an output."""
+    InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+
+    def outputs_of(call, *arguments, **options) -> list[dict]:
+        with capture_output() as captured:
+            call(*arguments, **options)
+        return [output.data for output in captured.outputs]
+
+    yield outputs_of
+    InteractiveShell.clear_instance()
+
+
+def state_of(page: str) -> dict:
+    """What the script makes a player of, besides the table."""
+    return json.loads(html.unescape(re.search(r'data-vaerecon-player="([^"]*)"', page)[1]))
+
+
+def test_the_output_needs_no_kernel(three, outputs):
+    (data,) = outputs(play, three, reference="loud", title="t")
+    assert set(data) == {"text/html", "text/plain"}
     assert data["text/plain"] == "Sound player: original, soft, loud"
-    assert all(link.startswith("data:") for link in Table(data["text/html"]).links)
+    table = Table(data["text/html"])
+    assert list(table.sounds) == list(three)
+    assert all(link.startswith("data:") for link in table.links)
+    assert data["text/html"].endswith(player_code())
+    shown = ABPlayer(match_levels(three, reference="loud"), title="t")
+    state = state_of(data["text/html"])
+    assert base64.b64decode(state.pop("picture")) == shown.picture
+    assert state.pop("samples") == len(three["loud"])
+    assert state == {name: getattr(shown, name) for name in state}
+    assert set(state) >= {"labels", "gains", "note", "ticks", "sample_rate", "n_mels"}
+
+
+def test_a_blind_output_holds_the_names_for_the_end(three, outputs):
+    (data,) = outputs(play, three, blind=True, seed=5)
+    assert data["text/plain"] == "Sound player: A, B, C"
+    state = state_of(data["text/html"])
+    answer = state.pop("answer")
+    assert not any(name in repr(state) for name in ("original", "soft", "loud"))
+    assert (state["labels"], state["gains"], state["picture"]) == (["A", "B", "C"], [], "")
+    shown = ABPlayer(match_levels(three).shuffled(5), blind=True)
+    shown.set_state({"revealed": True})
+    assert base64.b64decode(answer.pop("picture")) == shown.picture
+    assert answer == {name: getattr(shown, name) for name in answer}
+    assert answer["labels"][0] == f"A: {match_levels(three).shuffled(5).names[0]}"
+
+
+def test_a_widget_leaves_a_player_below_it(three, outputs, tmp_path):
+    live, still = outputs(play, three, blind=True, seed=5, csv=tmp_path / "p.csv")
+    assert set(live) == {WIDGET, "text/plain"}
+    assert live["text/plain"] == "Sound player: A, B, C"
+    assert list(Table(still["text/html"]).sounds) == ["A", "B", "C"]
+    mark = f"vaerecon-{live[WIDGET]['model_id']}"  # hidden while the widget is there
+    assert still["text/html"].startswith(f'<div class="{mark}-still">')
+    assert f"body:has(.{mark}) .{mark}-still {{ display: none; }}" in still["text/html"]
 
 
 def test_nothing_is_loaded_from_anywhere(three):
@@ -249,10 +341,10 @@ def test_nothing_is_loaded_from_anywhere(three):
     script = (FOLDER / "player.js").read_text(encoding="utf-8")
     assert state["_esm"] == script
     assert state["_css"] == (FOLDER / "player.css").read_text(encoding="utf-8")
-    for text in [json.dumps(data), *state.values()]:
-        text = re.sub(r"base64,[\w+/=]*", "", text)
+    for text in [json.dumps(data), shown.still(), *state.values()]:
+        text = re.sub(r"[\w+/=]{200,}", "", text)  # sounds and pictures
         assert not re.search(r"https?:|//\w|@import|url\(", text)
-    assert not re.search(r"\bimport\b|\bfetch\b|innerHTML|eval\(", script)
+    assert not re.search(r"\bimport\b|\bfetch\b|innerHTML|eval\(", player_script())
 
 
 def test_the_page_gets_the_samples_as_16_bit_integers(three):
@@ -282,7 +374,7 @@ def test_pictures_share_one_colour_scale(three):
     np.testing.assert_allclose((loud - original)[both], 255 * math.log(2) / 9, atol=1.01)
     shown = ABPlayer(matched)
     assert shown.picture == pictures.tobytes()
-    assert "125 Hz" in dict(shown.ticks)
+    assert "250 Hz" in dict(shown.ticks)
     assert all(0 < height < 1 for _, height in shown.ticks)
     assert config.n_mels == shown.n_mels == 64
 
@@ -321,20 +413,6 @@ def test_a_blind_player_sends_no_names_gains_or_pictures_until_revealed(three):
     shown.load(matched)  # hidden again
     assert (shown.labels, shown.picture, shown.revealed) == (["A", "B", "C"], b"", False)
     assert shown.version == 2
-
-
-def test_play_displays_the_player(three, monkeypatch, tmp_path):
-    displayed = []
-    monkeypatch.setattr("IPython.display.display", displayed.append)
-    assert play(three, 16000, reference="loud", title="t") is None
-    play(three, blind=True, seed=5, csv=tmp_path / "p.csv")
-    plain, blind = displayed
-    assert plain.labels == ["original", "soft", "loud"]
-    assert plain.matched.reference == "loud"
-    assert plain.title == "t"
-    assert blind.matched.names == match_levels(three).shuffled(5).names
-    assert blind.labels == ["A", "B", "C"]
-    assert blind.asks
 
 
 # --- preferences ----------------------------------------------------------------------------------
@@ -410,7 +488,7 @@ def test_the_script_parses_and_exports_render(tmp_path):
 
 
 def test_the_script_reads_and_sets_traits_that_exist():
-    script = (FOLDER / "player.js").read_text(encoding="utf-8")
+    script = player_script()
     used = set(re.findall(r'\b(?:get|send)\("(\w+)"', script))
     used |= set(re.findall(r'"change:(\w+)"', script))
     synced = set(ABPlayer.class_traits(sync=True))

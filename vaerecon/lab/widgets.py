@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import tempfile
 import warnings
@@ -14,8 +15,31 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 
 from vaerecon.audio.clip import Clip, load_audio
+from vaerecon.lab.listening.player import ABPlayer, Lasting
 
 Control = TypeVar("Control", bound=widgets.DOMWidget)
+
+
+class Explorer(Lasting, widgets.VBox):
+    """Controls, texts, pictures and a player, one below the other; without the controls they stay.
+
+    They stay as they were when the explorer was shown.
+    """
+
+    def still(self) -> str:
+        """Pictures, texts and players."""
+        return _still(self)
+
+
+def _still(widget: widgets.Widget) -> str:
+    if isinstance(widget, ABPlayer):
+        return widget.still()
+    if isinstance(widget, widgets.HTML):
+        return f"<div>{widget.value}</div>"
+    if isinstance(widget, widgets.Image) and widget.value:
+        data = base64.b64encode(widget.value).decode("ascii")
+        return f'<img alt="What the explorer shows first" src="data:image/png;base64,{data}">'
+    return "".join(_still(child) for child in getattr(widget, "children", ()))
 
 
 def labelled(kind: type[Control], description: str, **traits: Any) -> Control:

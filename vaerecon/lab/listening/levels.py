@@ -1,8 +1,9 @@
 """Level matching, and sounds as HTML, for the player, the listening tests and reports.
 
-Each track gets the gain that brings its RMS (mean removed) to the reference's. If a sample then
-exceeds full scale, all tracks get one common gain, so that none clips. Both gains are shown. A
-silent track stays silent, at 0 dB.
+Each track gets the gain that brings its RMS (mean removed), or its loudness by ITU-R BS.1770-4, to
+the reference's. If a sample then exceeds full scale, all tracks get one common gain, so that none
+clips. A track whose peaks would take more than :data:`MAX_DROP` from the others stays softer. All
+this is shown. A silent track stays silent, at 0 dB.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from vaerecon.audio.conversion import RATES
 from vaerecon.audio.samples import SILENCE, ArrayLike, as_samples
 
 CEILING = 0.99  # of full scale; the loudest sample after the common gain, -0.09 dBFS
+MAX_DROP = 6.0  # dB; common gain that the peaks of one track may cost the others
+SHORTEST = 0.4  # s; a block of BS.1770
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +39,8 @@ class Track:
     samples: np.ndarray  # [N] float32 with both gains applied, within +-CEILING
     gain_db: float  # dB; of the level matching, before the common gain
     silent: bool  # nothing to match, so gain_db is 0
+    loudness: float | None  # LUFS, BS.1770, as played; None below 0.4 s or below the gate
+    missing_db: float = 0.0  # dB below the reference's level, because of its peaks
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Matched:
     sample_rate: int  # Hz
     reference: str | None  # the track whose level the others got; None: levels unchanged
     common_gain_db: float  # dB, 0 or less; applied to every track so that none clips
+    measure: str  # of the level: "rms" or "loudness"
 
     @property
     def duration(self) -> float:
@@ -74,8 +80,10 @@ def match_levels(
     *,
     reference: str | None = None,
     level_match: bool = True,
+    measure: str = "rms",
+    max_drop: float = MAX_DROP,
 ) -> Matched:
-    """Bring every track to the RMS level of the reference, then all together below full scale.
+    """Bring every track to the level of the reference, then all together below full scale.
 
     Parameters
     ----------
@@ -87,33 +95,71 @@ def match_levels(
         Name of the track whose level the others get; by default the first one.
     level_match
         False leaves the levels as they are, but for the common gain.
+    measure
+        Of the level: ``"rms"``, or ``"loudness"`` (ITU-R BS.1770-4, of 0.4 s or more).
+    max_drop
+        dB; a track whose peaks would ask for more common gain gets less gain of its own. ``inf``
+        in blind tests, where a softer track would be known by its level.
 
     Raises
     ------
     ValueError
-        If there are no tracks, their lengths differ, a track is no ``[N]`` of finite numbers, or
-        ``reference`` is not among them.
+        If there are no tracks, their lengths differ, a track is no ``[N]`` of finite numbers,
+        ``reference`` is not among them, or they are too short or soft for ``"loudness"``.
     """
-    name = next(iter(tracks), "") if reference is None else reference
+    if measure not in ("rms", "loudness"):
+        raise ValueError(f"measure: got {measure!r}, expected 'rms' or 'loudness'")
+    name = str(next(iter(tracks), "") if reference is None else reference)
     sounds = _checked(tracks, sample_rate, name)
-    levels = {name: float(np.std(x, dtype=np.float64)) for name, x in sounds.items()}
-    target = levels[str(name)]
-    if level_match and target <= SILENCE:
+    level = {name: float(np.std(x, dtype=np.float64)) for name, x in sounds.items()}
+    silent = {name for name, rms in level.items() if rms <= SILENCE}
+    if level_match and name in silent:
         warnings.warn(f"reference {name!r} is silent: levels left as they are", stacklevel=2)
         level_match = False
+    if level_match and measure == "loudness":
+        level = {track: _loud(track, x, sample_rate) for track, x in sounds.items()
+                 if track not in silent}  # fmt: skip
     gains = {
-        name: target / level if level_match and level > SILENCE else 1.0
-        for name, level in levels.items()
+        track: level[name] / level[track] if level_match and track not in silent else 1.0
+        for track in sounds
     }
-    peak = max(float(np.abs(x).max()) * gains[name] for name, x in sounds.items())
+    peaks = {track: float(np.abs(x).max()) for track, x in sounds.items()}
+    room = max(CEILING * 10 ** (max_drop / 20), peaks[name])  # sample that a track may ask for
+    asked = {track: peak * gains[track] for track, peak in peaks.items()}
+    missing = {track: max(1.0, x / room) if level_match else 1.0 for track, x in asked.items()}
+    peak = max(x / missing[track] for track, x in asked.items())
     common = min(1.0, CEILING / peak) if peak > 0 else 1.0
     matched = []
     for track, x in sounds.items():
-        samples = (x * (gains[track] * common)).astype(np.float32)
-        silent = levels[track] <= SILENCE
-        matched.append(Track(track, samples, 20 * math.log10(gains[track]), silent))
-    given = str(name) if level_match else None
-    return Matched(tuple(matched), int(sample_rate), given, 20 * math.log10(common))
+        gain = gains[track] / missing[track]
+        samples = (x * (gain * common)).astype(np.float32)
+        decibels, less = 20 * math.log10(gain), 20 * math.log10(missing[track])
+        loud = loudness(samples, sample_rate)
+        matched.append(Track(track, samples, decibels, track in silent, loud, less))
+    given = name if level_match else None
+    return Matched(tuple(matched), int(sample_rate), given, 20 * math.log10(common), measure)
+
+
+def loudness(samples: np.ndarray, sample_rate: int) -> float | None:
+    """Integrated loudness of ``[N]`` by ITU-R BS.1770-4, LUFS; None below 0.4 s or the gate."""
+    from pyloudnorm import Meter  # of the extra `notebooks`
+
+    if len(samples) < SHORTEST * sample_rate:
+        return None
+    with np.errstate(divide="ignore"):  # silence has -inf
+        value = float(Meter(sample_rate).integrated_loudness(samples.astype(np.float64)))
+    return value if math.isfinite(value) else None
+
+
+def _loud(name: str, samples: np.ndarray, sample_rate: int) -> float:
+    """The loudness as a factor."""
+    value = loudness(samples, sample_rate)
+    if value is None:
+        raise ValueError(
+            f"measure: got 'loudness', but track {name!r} is shorter than {SHORTEST} s or below "
+            "the gate of -70 LUFS; take 'rms'"
+        )
+    return 10 ** (value / 20)
 
 
 def _checked(
@@ -179,10 +225,23 @@ def level_text(matched: Matched) -> str:
     """One sentence on how the levels were set."""
     how = "Levels unchanged"
     if matched.reference is not None:
-        how = f"All at the level (RMS) of “{matched.reference}”"
+        kind = {"rms": "RMS", "loudness": "loudness, BS.1770"}[matched.measure]
+        how = f"All at the level ({kind}) of “{matched.reference}”"
+    for track in matched.tracks:
+        if track.missing_db:
+            how += f", except “{track.name}”, {track.missing_db:.1f} dB softer because of its peaks"
     if matched.common_gain_db < 0:
         return f"{how}; then {matched.common_gain_db:+.1f} dB for all, so that none clips."
     return f"{how}."
+
+
+def loudness_text(track: Track) -> str:
+    """The loudness of a track as text."""
+    return (
+        "not measurable"
+        if track.loudness is None
+        else f"{track.loudness:.1f}\N{NO-BREAK SPACE}LUFS"
+    )
 
 
 def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> str:
@@ -194,15 +253,16 @@ def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> st
     labels = blind_labels(len(matched.tracks)) if blind else matched.names
     rows = []
     for label, track in zip(labels, matched.tracks, strict=True):
-        gain = "hidden" if blind else gain_text(track)
+        gain, loud = ("hidden", "hidden") if blind else (gain_text(track), loudness_text(track))
         rows.append(
-            f'<tr><th scope="row">{html.escape(label)}</th><td>{gain}</td>'
+            f'<tr><th scope="row">{html.escape(label)}</th><td>{gain}</td><td>{loud}</td>'
             f"<td>{matched.duration:.2f} s</td>"
             '<td><audio controls preload="metadata" style="height:36px;vertical-align:middle" '
             f'aria-label="{html.escape(label)}" '
             f'src="{wav_uri(track.samples, matched.sample_rate)}"></audio></td></tr>'
         )
-    head = "".join(f'<th scope="col">{text}</th>' for text in ("sound", "gain", "length", "listen"))
+    columns = ("sound", "gain", "BS.1770", "length", "listen")
+    head = "".join(f'<th scope="col">{text}</th>' for text in columns)
     level = "Shuffled; levels and names below." if blind else level_text(matched)
     answer = ""
     if blind:

@@ -2,7 +2,7 @@
 //
 // All tracks start together and run in step, each behind its own gain; switching turns one gain
 // up and the others down within FADE, so the playhead never moves. Python (player.py) sends
-//   labels, gains, note, title, hint  text, always set as text, never as HTML
+//   labels, gains, lufs, note, title  text, always set as text, never as HTML
 //   pcm         16-bit samples, the tracks one after the other; sample_rate
 //   picture     log-mels as bytes, [track][frame][bin], one colour scale for all; n_mels, ticks
 //               (empty while a player is blind: eyes would answer for the ears)
@@ -13,6 +13,7 @@
 const FADE = 0.008; // s; between tracks, and in and out at start, stop and seek: no clicks
 const LEAD = 0.015; // s; from the call to the first sample, so that all sources start together
 const SHORTEST_LOOP = 0.05; // s
+const SHORTEST_VIEW = 0.1; // s; of the zoom
 const WAVE = "#3d85c6"; // 3:1 against white and against black
 
 // Magma in 17 steps (matplotlib), from quiet to loud; in between linearly.
@@ -42,6 +43,14 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
+// A WAV file, 16 bits, one channel. The words of the header are little-endian, as the samples are.
+function wavFile(samples, rate) {
+  const size = 2 * samples.length;
+  const [riff, wave, format, data] = [0x46464952, 0x45564157, 0x20746d66, 0x61746164];
+  const head = [riff, 36 + size, wave, format, 16, 0x10001, rate, 2 * rate, 0x100002, data, size];
+  return new Blob([new Uint32Array(head), samples], { type: "audio/wav" });
+}
+
 // One audio context per rate, shared by all players on the page. It runs at the rate of the
 // sound: the browser then resamples its output once and well, where a buffer source of another
 // rate may be interpolated linearly, which adds images above 8 kHz.
@@ -65,6 +74,7 @@ class Engine {
     this.changed = changed; // called when it starts or stops
     this.run = null; // what sounds now: {when, offset, loop, bus, sources, gains}
     this.wanted = false; // play was asked for, though the context may still be waking up
+    this.volume = 1; // 0..1
     this.load([], 16000);
   }
 
@@ -107,7 +117,8 @@ class Engine {
     const when = context.currentTime + LEAD;
     const bus = new GainNode(context, { gain: 0 });
     bus.gain.setValueAtTime(0, when).linearRampToValueAtTime(1, when + FADE);
-    bus.connect(context.destination);
+    const out = new GainNode(context, { gain: this.volume });
+    bus.connect(out).connect(context.destination);
     const gains = this.buffers.map((_, i) => new GainNode(context, { gain: +(i === this.active) }));
     const sources = this.buffers.map((buffer, i) => {
       const source = new AudioBufferSourceNode(context, { buffer, loop: loop !== null });
@@ -116,7 +127,7 @@ class Engine {
       source.start(when, this.position);
       return source;
     });
-    const run = { context, when, offset: this.position, loop, bus, sources, gains };
+    const run = { context, when, offset: this.position, loop, bus, out, sources, gains };
     sources[0].onended = () => this.run === run && this.pause(0); // the end: back to the start
     this.run = run;
     this.changed();
@@ -145,6 +156,11 @@ class Engine {
     if (run) this.start(run.context);
   }
 
+  setVolume(volume) {
+    this.volume = volume;
+    this.run?.out.gain.setTargetAtTime(volume, this.run.context.currentTime, FADE);
+  }
+
   select(track) {
     this.active = track;
     if (!this.run) return;
@@ -164,12 +180,23 @@ function render({ model, el }) {
   let frame = 0; // the next call of tick
   let version = -1; // of the tracks that are loaded
   let updating = false;
+  let view = [0, 1]; // s; what the pictures show
 
   // --- the parts ---
   const title = make("div", { class: "vp-title" });
   const playButton = make("button", { type: "button", class: "vp-play", click: press });
   const loopButton = make("button", { type: "button", click: toggleLoop }, "Loop");
   const time = make("span", { class: "vp-time" });
+  const volume = make("input", {
+    ...{ type: "range", min: 0, max: 100, value: 100, "data-own-keys": "", "aria-label": "Volume" },
+    ...{ title: "Volume", input: () => engine.setVolume((volume.value / 100) ** 2) },
+  });
+  const tool = (text, name, click) =>
+    make("button", { type: "button", "aria-label": name, title: name, click }, text);
+  const zoomOut = tool("\u2212", "Zoom out", () => zoom(2));
+  const zoomIn = tool("+", "Zoom in", () => zoom(1 / 2));
+  const save = tool("\u2913", "Download the sound as a WAV file", download);
+  const tools = make("div", { class: "vp-tools" }, zoomOut, zoomIn, save, "Volume", volume);
   const tracks = make("div", { class: "vp-tracks", role: "group", "aria-label": "Sounds" });
   const wave = make("canvas", { class: "vp-wave" });
   const mel = make("canvas", { class: "vp-mel" });
@@ -178,7 +205,8 @@ function render({ model, el }) {
   const cursor = make("div", { class: "vp-cursor" });
   const picture = make(
     "div",
-    { class: "vp-picture", role: "slider", tabindex: 0, "aria-label": "Playhead", pointerdown: drag },
+    { class: "vp-picture", role: "slider", tabindex: 0, "aria-label": "Playhead", pointerdown: drag,
+      wheel: turn },
     wave, mel, ticks, region, cursor,
   );
   const seconds = make("div", { class: "vp-seconds", "aria-hidden": "true" });
@@ -194,7 +222,8 @@ function render({ model, el }) {
   );
   const ask = make("div", { class: "vp-ask" }, prefer, rating);
   const status = make("span", { class: "vp-status", role: "status" });
-  const keys = "Space: play. 1-9: switch. Left, right: seek. Drag, or [ and ]: loop region. L: loop.";
+  const keys =
+    "Space: play. 1-9: switch. Left, right: seek. Drag, or [ and ]: loop region. L: loop. + and -: zoom.";
   const root = make(
     "div",
     {
@@ -208,7 +237,8 @@ function render({ model, el }) {
       keyup: (event) => event.key === " " && !ownKeys(event.target) && event.preventDefault(),
     },
     title,
-    make("div", { class: "vp-bar" }, playButton, loopButton, time, tracks),
+    make("div", { class: "vp-bar" }, playButton, loopButton, time, tools),
+    make("div", { class: "vp-bar" }, tracks),
     picture,
     seconds,
     make("div", { class: "vp-bar vp-below" }, ask, reveal, status),
@@ -218,17 +248,25 @@ function render({ model, el }) {
   const engine = new Engine(() => {
     playButton.textContent = engine.run ? "Pause" : "Play";
     root.dataset.state = engine.run ? "playing" : "paused";
+    // others can stop this one while it plays; no listener is left behind when it is taken away
+    document[engine.run ? "addEventListener" : "removeEventListener"]("vaerecon-play", onOther);
     cancelAnimationFrame(frame);
     tick();
   });
 
+  function onOther({ detail }) {
+    if (detail !== engine) engine.pause();
+  }
+
   // --- what is shown ---
   function tick() {
+    if (engine.run && !root.isConnected) engine.pause(); // the output was cleared
     const now = engine.playhead;
     const text = `${now.toFixed(2)} s of ${engine.duration.toFixed(2)} s`;
     root.dataset.playhead = now.toFixed(3);
     time.textContent = text;
-    cursor.style.left = `${(100 * now) / (engine.duration || 1)}%`;
+    if (now < view[0] || now > view[1]) setView(now, now + view[1] - view[0]); // turn the page
+    cursor.style.left = `${percent(now)}%`;
     // for screen readers: once a second while it plays, not at every frame
     if (!engine.run || Math.abs(now - picture.getAttribute("aria-valuenow")) >= 1) {
       picture.setAttribute("aria-valuenow", now.toFixed(2));
@@ -242,15 +280,43 @@ function render({ model, el }) {
     const [from, to] = engine.region ?? [0, 0];
     region.hidden = !engine.region;
     region.classList.toggle("vp-off", !engine.looping);
-    region.style.left = `${(100 * from) / engine.duration}%`;
-    region.style.width = `${(100 * (to - from)) / engine.duration}%`;
+    const [left, right] = [from, to].map((t) => Math.min(100, Math.max(0, percent(t))));
+    region.style.left = `${left}%`;
+    region.style.width = `${right - left}%`;
     root.dataset.loop = engine.loop ? engine.loop.map((t) => t.toFixed(3)).join(" ") : "";
+  }
+
+  function percent(t) {
+    return (100 * (t - view[0])) / (view[1] - view[0] || 1);
+  }
+
+  function setView(from, to) {
+    const width = Math.min(engine.duration, Math.max(SHORTEST_VIEW, to - from));
+    const start = Math.min(Math.max(0, from), engine.duration - width);
+    view = [start, start + width];
+    root.dataset.view = view.map((t) => t.toFixed(3)).join(" ");
+    zoomOut.disabled = width >= engine.duration;
+    zoomIn.disabled = width <= SHORTEST_VIEW;
+    const step = [0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60].find((s) => width / s <= 8) ?? 300;
+    seconds.replaceChildren();
+    for (let i = Math.ceil(view[0] / step - 1e-6); i * step <= view[1] + 1e-6; i++) {
+      const left = `left:${percent(i * step)}%`;
+      seconds.append(make("span", { style: left }, `${+(i * step).toFixed(2)} s`));
+    }
+    cursor.style.left = `${percent(engine.playhead)}%`;
+    showLoop();
+    draw();
+  }
+
+  // Show more or less of the time; what is at `centre` (s) stays where it is.
+  function zoom(factor, centre = engine.playhead) {
+    const [from, to] = view.map((t) => centre + (t - centre) * factor);
+    setView(from, to);
   }
 
   function showTracks() {
     title.textContent = get("title");
     root.setAttribute("aria-label", `Sound player ${get("title")}`);
-    note.textContent = get("note");
     tracks.replaceChildren(
       ...get("labels").map((name, i) =>
         make(
@@ -286,10 +352,11 @@ function render({ model, el }) {
 
   function drawWave(canvas, samples) {
     const [pen, { width, height }] = [canvas.getContext("2d"), canvas];
+    const at = (x) => Math.floor((view[0] + (x / width) * (view[1] - view[0])) * engine.rate);
     pen.fillStyle = WAVE;
     for (let x = 0; x < width; x++) {
-      const from = Math.floor((x * samples.length) / width);
-      const to = Math.max(from + 1, Math.floor(((x + 1) * samples.length) / width));
+      const from = at(x);
+      const to = Math.max(from + 1, at(x + 1));
       let [low, high] = [32767, -32767];
       for (let i = from; i < to; i++) {
         if (samples[i] < low) low = samples[i];
@@ -315,7 +382,8 @@ function render({ model, el }) {
     small.getContext("2d").putImageData(image, 0, 0);
     const pen = canvas.getContext("2d");
     pen.imageSmoothingEnabled = false;
-    pen.drawImage(small, 0, 0, canvas.width, canvas.height);
+    const [left, right] = view.map((t) => (t / engine.duration) * frames);
+    pen.drawImage(small, left, 0, right - left, bins, 0, 0, canvas.width, canvas.height);
   }
 
   // --- what can be done ---
@@ -328,24 +396,20 @@ function render({ model, el }) {
     const length = all.length / n;
     const parts = get("labels").map((_, i) => all.subarray(i * length, (i + 1) * length));
     engine.load(parts, get("sample_rate"));
+    const same = engine.duration === duration && get("picture").byteLength;
+    if (!same) view = [0, engine.duration];
     // a variation of what was there, made by a slider, goes on where that was; a blind trial starts
-    if (engine.duration === duration && get("picture").byteLength) {
-      const same = { position: playhead, active: Math.min(active, n - 1), looping, region: marked };
-      Object.assign(engine, same);
+    if (same) {
+      const state = { position: playhead, active: Math.min(active, n - 1), looping, region: marked };
+      Object.assign(engine, state);
       if (wanted) play();
     }
     version = get("version");
     picture.setAttribute("aria-valuemin", 0);
     picture.setAttribute("aria-valuemax", engine.duration.toFixed(2));
-    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60].find((s) => engine.duration / s <= 8) ?? 300;
-    seconds.replaceChildren();
-    for (let t = 0; t <= engine.duration; t += step) {
-      const left = `left:${(100 * t) / engine.duration}%`;
-      seconds.append(make("span", { style: left }, `${+t.toFixed(1)} s`));
-    }
     rating.value = "";
     engine.changed();
-    showLoop();
+    setView(...view);
     showTracks();
   }
 
@@ -362,6 +426,8 @@ function render({ model, el }) {
     engine.select(track);
     root.dataset.active = label();
     prefer.textContent = `Prefer ${label()}`;
+    const loud = get("lufs")[track];
+    note.textContent = get("note") + (loud ? ` Loudness of \u201c${label()}\u201d: ${loud}.` : "");
     [...tracks.children].forEach((button, i) => button.setAttribute("aria-pressed", i === track));
     draw();
   }
@@ -388,7 +454,7 @@ function render({ model, el }) {
   function drag(event) {
     const box = picture.getBoundingClientRect();
     const at = ({ clientX }) =>
-      engine.duration * Math.min(1, Math.max(0, (clientX - box.left) / box.width));
+      view[0] + (view[1] - view[0]) * Math.min(1, Math.max(0, (clientX - box.left) / box.width));
     const from = at(event);
     const isDrag = (e) => Math.abs(e.clientX - event.clientX) > 5;
     const ends = (e) => [Math.min(from, at(e)), Math.max(from, at(e))];
@@ -412,6 +478,28 @@ function render({ model, el }) {
     picture.addEventListener("pointercancel", () => end.abort(), end);
   }
 
+  // The wheel with Ctrl (two fingers on a touchpad) zooms, the wheel sideways or with Shift moves.
+  function turn(event) {
+    const sideways = event.deltaX || (event.shiftKey && event.deltaY);
+    if (!event.ctrlKey && !sideways) return;
+    event.preventDefault();
+    const box = picture.getBoundingClientRect();
+    const width = view[1] - view[0];
+    if (event.ctrlKey) {
+      zoom(2 ** (event.deltaY / 200), view[0] + (width * (event.clientX - box.left)) / box.width);
+    } else if (!engine.run) {
+      setView(view[0] + (width * sideways) / 800, view[1] + (width * sideways) / 800);
+    }
+  }
+
+  function download() {
+    const file = wavFile(engine.tracks[engine.active], engine.rate);
+    const name = [get("title"), label()].filter(Boolean).join(" ");
+    const link = make("a", { href: URL.createObjectURL(file), download: `${name}.wav` });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }
+
   function ownKeys(node) {
     return node.matches("select, [data-own-keys]");
   }
@@ -428,6 +516,9 @@ function render({ model, el }) {
       arrowright: () => seek(within(now + step)),
       home: () => seek(from),
       l: toggleLoop,
+      "+": () => zoom(1 / 2),
+      "=": () => zoom(1 / 2), // the same key without Shift
+      "-": () => zoom(2),
       "[": () => setRegion(now, now < to ? to : engine.duration),
       "]": () => setRegion(now > from ? from : 0, now),
     };
@@ -468,8 +559,6 @@ function render({ model, el }) {
     "change:status": () => say(get("status")),
   };
   for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
-  const onOther = ({ detail }) => detail !== engine && engine.pause();
-  document.addEventListener("vaerecon-play", onOther);
   const resize = new ResizeObserver(draw);
 
   el.append(root);
@@ -480,7 +569,6 @@ function render({ model, el }) {
     engine.pause();
     cancelAnimationFrame(frame);
     resize.disconnect();
-    document.removeEventListener("vaerecon-play", onOther);
     for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
   };
 }

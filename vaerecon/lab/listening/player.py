@@ -1,12 +1,13 @@
 """A/B player: level-matched sounds, instant switching at the same playhead, optionally blind.
 
-:func:`play` shows the player in JupyterLab; where no widgets run (papermill's and nbconvert's HTML)
-the same output is a table of ``<audio>`` elements. Sounds, script and style are in the output.
-(nbconvert prefers the widget, and a script from the network, if the notebook has widget states:
-execute with ``store_widget_state=False`` for a page without network.)
+:func:`play` shows the player as HTML that contains sounds, script and style: it needs no kernel and
+no network, and a notebook that was saved and reopened still plays. Where no scripts run, it is a
+table of ``<audio>`` elements. With a file for preferences, and in listening tests and explorers,
+the player is a widget (:class:`ABPlayer`).
 
 In blind mode the tracks are shuffled and called A, B, C; gains and pictures are hidden, and the
-names stay in Python until "Reveal names" is pressed. Preferences are appended to a CSV file:
+names appear when "Reveal names" is pressed (a widget's stay in Python until then; an output's can
+be found in the notebook file). Preferences are appended to a CSV file:
 
 ========= =========================================================================================
 column    meaning
@@ -22,27 +23,33 @@ blind     yes, if the names had not been revealed; else no
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import anywidget
+import ipywidgets
 import numpy as np
 import traitlets
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.listening.levels import (
+    MAX_DROP,
     Matched,
     append_rows,
     audio_table,
     blind_labels,
     gain_text,
     level_text,
+    loudness_text,
     match_levels,
     pcm16,
 )
@@ -50,6 +57,7 @@ from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel
 from vaerecon.plots import RANGE_NEPERS, TICKS_HZ, mel_bin
 
+FOLDER = Path(__file__).parent
 PICTURE_FRAMES = 4000  # mel frames drawn of a track at most; 40 s, then every second one, ...
 PREFERENCE_COLUMNS = ("timestamp", "title", "order", "choice", "rating", "blind")
 
@@ -71,7 +79,74 @@ def mel_pictures(matched: Matched) -> tuple[np.ndarray, MelConfig]:
     return np.round(scaled.clip(0, 255)).astype(np.uint8), config
 
 
-class ABPlayer(anywidget.AnyWidget):
+def _shown(matched: Matched) -> dict[str, Any]:
+    """What a player shows of its tracks besides their names, by trait of :class:`ABPlayer`."""
+    pictures, config = mel_pictures(matched)
+    hz = np.array([f for f in TICKS_HZ if f < config.fmax])
+    heights = (mel_bin(hz, config) + 0.5) / config.n_mels
+    return {
+        "n_mels": config.n_mels,
+        "ticks": [[f"{f} Hz", float(y)] for f, y in zip(hz, heights, strict=True)],
+        "gains": [gain_text(track) for track in matched.tracks],
+        "lufs": [loudness_text(track) for track in matched.tracks],
+        "note": level_text(matched),
+        "picture": pictures.tobytes(),
+    }
+
+
+def player_script() -> str:
+    """The player's script for a page; its hash allows it in a Content-Security-Policy."""
+    return "\n".join((FOLDER / name).read_text("utf-8") for name in ("player.js", "page.js"))
+
+
+@cache
+def player_code() -> str:
+    """Style and script, the same in the HTML of every player; a page needs them once."""
+    css = (FOLDER / "player.css").read_text("utf-8")
+    return f'<style>{css}</style><script type="module">{player_script()}</script>'
+
+
+def player_html(matched: Matched, *, title: str = "", blind: bool = False) -> str:
+    """The player as HTML: its table of sounds, and the script that makes a player of it."""
+    shown = _shown(matched)
+    shown["picture"] = base64.b64encode(shown["picture"]).decode("ascii")
+    state: dict[str, Any] = {"title": title, "labels": matched.names, "can_reveal": blind}
+    state |= {"sample_rate": matched.sample_rate, "samples": len(matched.tracks[0].samples)}
+    if blind:
+        state["labels"] = blind_labels(len(matched.tracks))
+        both = zip(state["labels"], matched.names, strict=True)
+        answer = shown | {"labels": [f"{label}: {name}" for label, name in both]}
+        state |= {"gains": [], "lufs": [], "note": "", "picture": "", "ticks": []}
+        state["answer"] = answer
+    data = html.escape(json.dumps(shown | state))
+    table = audio_table(matched, title=title, blind=blind)
+    return f'<div data-vaerecon-player="{data}">{table}</div>{player_code()}'
+
+
+class Lasting(ipywidgets.DOMWidget):
+    """A widget that leaves its sounds and pictures in the notebook, by :meth:`still`.
+
+    Notebooks are saved without their widgets. So there is a second output below the widget, hidden
+    by style while the widget is there.
+    """
+
+    def still(self) -> str:
+        """What stays, as HTML."""
+        raise NotImplementedError
+
+    def _ipython_display_(self) -> None:
+        from IPython.display import display
+
+        mark = f"vaerecon-{self.model_id}"
+        self.add_class(mark)
+        bundle: Any = self._repr_mimebundle_()
+        display(bundle[0] if isinstance(bundle, tuple) else bundle, raw=True)
+        rule = f"<style>body:has(.{mark}) .{mark}-still {{ display: none; }}</style>"
+        text = f'<div class="{mark}-still">{self.still()}</div>{rule}'
+        display({"text/html": text, "text/plain": "(the widget, as it was)"}, raw=True)
+
+
+class ABPlayer(Lasting, anywidget.AnyWidget):
     """The player as a widget; :func:`play` makes one and shows it.
 
     Parameters
@@ -84,12 +159,13 @@ class ABPlayer(anywidget.AnyWidget):
         Within a listening test: without the buttons "Prefer" and "Reveal names".
     """
 
-    _esm = Path(__file__).parent / "player.js"
-    _css = Path(__file__).parent / "player.css"
+    _esm = FOLDER / "player.js"
+    _css = FOLDER / "player.css"
 
     title = traitlets.Unicode().tag(sync=True)
     labels = traitlets.List(traitlets.Unicode()).tag(sync=True)  # as shown, one a track
     gains = traitlets.List(traitlets.Unicode()).tag(sync=True)  # as shown; none while blind
+    lufs = traitlets.List(traitlets.Unicode()).tag(sync=True)  # as played; none while blind
     note = traitlets.Unicode().tag(sync=True)  # how the levels were set
     sample_rate = traitlets.Int(16000).tag(sync=True)  # Hz
     pcm = traitlets.Bytes().tag(sync=True)  # int16, the tracks one after the other
@@ -127,21 +203,15 @@ class ABPlayer(anywidget.AnyWidget):
             self.pcm = b"".join(pcm16(track.samples).tobytes() for track in matched.tracks)
             if self.blind:
                 self.labels = list(labels or blind_labels(len(matched.tracks)))
-                self.gains, self.note, self.picture = [], "", b""
+                self.gains, self.lufs, self.note, self.picture = [], [], "", b""
             else:
                 self._show_names(matched.names)
             self.version += 1
 
     def _show_names(self, labels: list[str]) -> None:
-        pictures, config = mel_pictures(self.matched)
-        hz = np.array([f for f in TICKS_HZ if f < config.fmax])
-        heights = (mel_bin(hz, config) + 0.5) / config.n_mels
-        self.n_mels = config.n_mels
-        self.ticks = [[f"{f} Hz", float(y)] for f, y in zip(hz, heights, strict=True)]
-        self.gains = [gain_text(track) for track in self.matched.tracks]
-        self.note = level_text(self.matched)
+        for name, value in _shown(self.matched).items():
+            setattr(self, name, value)
         self.labels = labels
-        self.picture = pictures.tobytes()
 
     @traitlets.observe("revealed")
     def _on_reveal(self, change: Mapping[str, Any]) -> None:
@@ -173,13 +243,15 @@ class ABPlayer(anywidget.AnyWidget):
         self.preferences.append(row)
         self.status = f"Recorded: {self.labels[track]} ({len(self.preferences)} so far)"
 
+    def still(self) -> str:
+        """The player without a kernel."""
+        return player_html(self.matched, title=self.title, blind=self.blind)
+
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The widget, and a table for pages without widgets."""
+        """The widget, and its names as text."""
         bundle: Any = super()._repr_mimebundle_(**kwargs)
-        data, metadata = bundle
-        data["text/plain"] = f"Sound player: {', '.join(self.labels)}"
-        data["text/html"] = audio_table(self.matched, title=self.title, blind=self.blind)
-        return data, metadata
+        bundle[0]["text/plain"] = f"Sound player: {', '.join(self.labels)}"
+        return bundle
 
 
 def play(
@@ -191,13 +263,14 @@ def play(
     blind: bool = False,
     csv: str | os.PathLike[str] | None = None,
     level_match: bool = True,
+    measure: str = "rms",
     seed: int | None = None,
 ) -> None:
     """Show an A/B player of several sounds below the cell.
 
     Parameters
     ----------
-    tracks, sample_rate, reference, level_match
+    tracks, sample_rate, reference, level_match, measure
         As for :func:`match_levels`, with its errors.
     title
         Shown above the player, and recorded.
@@ -210,7 +283,15 @@ def play(
     """
     from IPython.display import display
 
-    matched = match_levels(tracks, sample_rate, reference=reference, level_match=level_match)
+    matched = match_levels(
+        tracks, sample_rate, reference=reference, level_match=level_match, measure=measure,
+        max_drop=math.inf if blind else MAX_DROP,
+    )  # fmt: skip
     if blind:
         matched = matched.shuffled(seed)
-    display(ABPlayer(matched, title=title, blind=blind, csv=csv))
+    if csv is not None:  # preferences are written by Python
+        display(ABPlayer(matched, title=title, blind=blind, csv=csv))
+        return
+    text = f"Sound player: {', '.join(blind_labels(len(tracks)) if blind else matched.names)}"
+    page = player_html(matched, title=title, blind=blind)
+    display({"text/html": page, "text/plain": text}, raw=True)

@@ -34,6 +34,7 @@ References
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -158,7 +159,7 @@ def mushra_conditions(
     clash = {HIDDEN_REFERENCE, ANCHOR} & set(tracks)
     if clash:
         raise ValueError(f"tracks: got {sorted(clash)}, names that the test adds itself; rename")
-    level = match_levels(tracks, sample_rate, reference=reference)
+    level = match_levels(tracks, sample_rate, reference=reference, max_drop=math.inf)
     sounds = {track.name: track.samples for track in level.tracks}
     hidden = sounds.pop(reference)
     added = {HIDDEN_REFERENCE: hidden, ANCHOR: low_pass_anchor(hidden, sample_rate)}

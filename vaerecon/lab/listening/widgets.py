@@ -6,6 +6,7 @@ Statistics, and the columns of the CSV files, are in :mod:`vaerecon.lab.listenin
 from __future__ import annotations
 
 import html
+import math
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -85,7 +86,7 @@ class AbxTest(_ListeningTest):
         if len(tracks) != 2:
             raise ValueError(f"tracks: got {list(tracks)}, expected two to compare")
         super().__init__(title or " / ".join(tracks), listener, csv, seed)
-        self.matched = match_levels(tracks, sample_rate)
+        self.matched = match_levels(tracks, sample_rate, max_drop=math.inf)
         self.order = statistics.abx_order(n_trials, self.seed)
         self.answers = ""
         self.score: statistics.AbxScore | None = None

@@ -22,7 +22,7 @@ from vaerecon.lab.nb01_mel_analysis.front_ends import empty_filters, settings
 from vaerecon.lab.nb01_mel_analysis.plots import plot_settings
 from vaerecon.lab.nb01_mel_analysis.recovery import recover
 from vaerecon.lab.setup import png
-from vaerecon.lab.widgets import reported, upload_button, uploaded_clip
+from vaerecon.lab.widgets import Explorer, reported, upload_button, uploaded_clip
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel
 
@@ -94,7 +94,7 @@ def _config(controls: dict[str, widgets.Widget]) -> MelConfig:
     return settings(**values, fmin=float(low), fmax=float(high))
 
 
-def explore_mel(clip: Clip, n_iter: int = ITERATIONS) -> widgets.VBox:
+def explore_mel(clip: Clip, n_iter: int = ITERATIONS) -> Explorer:
     """A widget: the front-end's settings or an uploaded clip, the log-mel, and the player.
 
     An error is shown below the sliders; the last view stays.
@@ -134,4 +134,4 @@ def explore_mel(clip: Clip, n_iter: int = ITERATIONS) -> widgets.VBox:
     reset.on_click(restore)
     draw()
     sliders = widgets.HBox([widgets.VBox([*controls.values()]), widgets.VBox([reset, upload])])
-    return widgets.VBox([sliders, status, image, facts, player])
+    return Explorer([sliders, status, image, facts, player])

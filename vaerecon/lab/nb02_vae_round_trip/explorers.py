@@ -22,7 +22,7 @@ from vaerecon.lab.nb02_vae_round_trip.latent_edits import edited_mel
 from vaerecon.lab.nb02_vae_round_trip.plots import plot_edit
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip, synthesize
 from vaerecon.lab.setup import demo_clip, png
-from vaerecon.lab.widgets import labelled, reported, upload_button, uploaded_clip
+from vaerecon.lab.widgets import Explorer, labelled, reported, upload_button, uploaded_clip
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models.sources import VARIANTS
@@ -46,7 +46,7 @@ def _put_player(box: widgets.Box, tracks: Mapping[str, ArrayLike], title: str) -
 
 def explore_latent(
     pipe: ReconstructionPipeline, one: RoundTrip, other: RoundTrip, method: str = "griffinlim"
-) -> widgets.VBox:
+) -> Explorer:
     """Sliders for an offset of one channel and for the mix with a second clip; a player."""
     channel = labelled(widgets.Dropdown, "channel", options=range(len(one.mean)))
     amount = labelled(widgets.FloatSlider, "add (std)", value=0, min=-4, max=4, step=0.5)
@@ -72,7 +72,7 @@ def explore_latent(
     listen.on_click(hear)
     draw()
     controls = widgets.HBox([widgets.VBox([channel, amount, weight]), listen])
-    return widgets.VBox([controls, status, image, sound])
+    return Explorer([controls, status, image, sound])
 
 
 @lru_cache(maxsize=2)
@@ -99,7 +99,7 @@ def _model_options() -> list[tuple[str, str]]:
 
 def explore_round_trip(
     model: str = "tiny", methods: Sequence[str] = ("griffinlim",), max_length: float = 4.0
-) -> widgets.VBox:
+) -> Explorer:
     """Upload a clip or take a bundled one, choose a model and methods, see and hear the result."""
     upload, clips = upload_button(), list(demo_clips())
     bundled = labelled(widgets.Dropdown, "or bundled", options=clips, value=DEMO_CLIP)
@@ -138,4 +138,4 @@ def explore_round_trip(
     run.on_click(go)
     bundled.observe(lambda _: setattr(upload, "value", ()), "value")  # the last choice counts
     left, right = widgets.VBox([upload, bundled, variant, length]), widgets.VBox([method, run])
-    return widgets.VBox([widgets.HBox([left, right]), status, image, sound])
+    return Explorer([widgets.HBox([left, right]), status, image, sound])

@@ -22,6 +22,7 @@ from vaerecon.lab.listening.levels import audio_table, match_levels
 from vaerecon.lab.nb03_vocoder_fix.faults import LAYOUTS, SCALES, Attempt, feed
 from vaerecon.lab.nb03_vocoder_fix.input_check import possible_range
 from vaerecon.lab.setup import png
+from vaerecon.lab.widgets import Explorer
 from vaerecon.mel.front_end import log_mel
 from vaerecon.plots import new_axes, plot_mels
 
@@ -110,7 +111,7 @@ def plot_attempt(samples: ArrayLike, attempt: Attempt) -> tuple[Figure, np.ndarr
     return figure, axes
 
 
-def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> widgets.VBox:
+def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> Explorer:
     """A widget that feeds a vocoder in a chosen layout, scale and dtype: picture, sound, error.
 
     ``samples`` are ``[N]`` at peak 0.5, short, since each change synthesizes them anew; ``lag``
@@ -134,4 +135,4 @@ def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> widgets.V
     for choice in choices.values():
         choice.observe(update, names="value")
     update()
-    return widgets.VBox([widgets.HBox(list(choices.values())), answer, picture, sound])
+    return Explorer([widgets.HBox(list(choices.values())), answer, picture, sound])

@@ -17,11 +17,10 @@ from vaerecon.lab.nb04_method_comparison.comparison import run_comparison
 from vaerecon.lab.nb04_method_comparison.plots import plot_clips
 from vaerecon.lab.setup import png
 from vaerecon.lab.tables import candidates, score_table, scored_metrics
+from vaerecon.lab.widgets import Explorer
 from vaerecon.metrics.scores import METRICS
 
 if TYPE_CHECKING:
-    from ipywidgets import VBox
-
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
     from vaerecon.pipeline.result import Reconstruction
 
@@ -35,7 +34,7 @@ def explorer_comparison(
     *,
     max_length: float = 4.0,
     seed: int = 0,
-) -> VBox:
+) -> Explorer:
     """Choose a metric and a source; add a clip of one's own, which is run by the quick methods.
 
     ``results`` stays as it is: what is added lives in the explorer.
@@ -70,7 +69,7 @@ def explorer_comparison(
     source.observe(redraw, "value")
     upload.observe(add, "value")
     redraw()
-    return w.VBox([w.HBox([metric, upload, note]), source, picture])
+    return Explorer([w.HBox([metric, upload, note]), source, picture])
 
 
 def _uploaded(file: dict[str, Any], max_length: float, taken: set[str]) -> Clip:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from vaerecon.lab.figures import BLUE, GREY, ORANGE
 from vaerecon.lab.nb05_fine_tuning.tuning import Tuning, blend, through
 from vaerecon.lab.setup import png
-from vaerecon.lab.widgets import labelled, reported
+from vaerecon.lab.widgets import Explorer, labelled, reported
 from vaerecon.plots import new_axes, plot_mels
 
 
@@ -48,7 +48,7 @@ def plot_blend(errors: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Ax
     return figure, ax
 
 
-def explorer_blend(tuning: Tuning, mels: dict[str, torch.Tensor]) -> widgets.VBox:
+def explorer_blend(tuning: Tuning, mels: dict[str, torch.Tensor]) -> Explorer:
     """A slider for the interpolation weight, and the reconstruction of a clip at it."""
     share = labelled(widgets.FloatSlider, "share", value=0.5, min=0, max=1, step=0.05)
     clip = labelled(widgets.Dropdown, "clip", options=list(mels))
@@ -65,4 +65,4 @@ def explorer_blend(tuning: Tuning, mels: dict[str, torch.Tensor]) -> widgets.VBo
     for control in (share, clip):
         control.observe(draw, "value")
     draw()
-    return widgets.VBox([widgets.HBox([share, clip]), status, image])
+    return Explorer([widgets.HBox([share, clip]), status, image])

@@ -17,7 +17,7 @@ from vaerecon.lab.listening.levels import match_levels
 from vaerecon.lab.listening.player import ABPlayer
 from vaerecon.lab.nb07_compression.bits import Coded
 from vaerecon.lab.setup import png
-from vaerecon.lab.widgets import reported
+from vaerecon.lab.widgets import Explorer, reported
 from vaerecon.plots import plot_mels
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def plot_step(pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, in
 
 def explore_step(
     pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, method: str = "fast"
-) -> widgets.VBox:
+) -> Explorer:
     """A slider for the step, a picture, and a button to listen."""
     index = widgets.IntSlider(
         48, min=0, max=N_STEPS - 1, step=4, description="step", readout=False,
@@ -76,4 +76,4 @@ def explore_step(
     index.observe(draw, "value")
     listen.on_click(hear)
     draw()
-    return widgets.VBox([widgets.HBox([index, listen]), status, image, sound])
+    return Explorer([widgets.HBox([index, listen]), status, image, sound])

@@ -1,13 +1,15 @@
-"""An executed notebook as one HTML page that needs no network and runs no script.
+"""An executed notebook as one HTML page that needs no network; its only script is the player's.
 
 nbconvert turns cells into HTML; its page templates load MathJax, require.js, mermaid and widgets
 from other servers, so the page has its own template (``page.html.j2``). Its
-Content-Security-Policy forbids a browser to load anything.
+Content-Security-Policy forbids a browser to load anything, and to run another script.
 """
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import logging
 import re
 from pathlib import Path
@@ -33,6 +35,8 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
     from pygments.formatters import HtmlFormatter
 
+    from vaerecon.lab.listening.player import player_code, player_script  # loads torch
+
     notebook = copy.deepcopy(run.notebook)
     template = (FOLDER / "page.html.j2").read_text(encoding="utf-8")
     exporter = HTMLExporter(raw_template=template, exclude_input=hide_code)
@@ -48,8 +52,13 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
         "failure": run.failure,
         "facts": _facts(run.stamp),
     }
+    script = hashlib.sha256(player_script().encode()).digest()
+    page["script_hash"] = base64.b64encode(script).decode("ascii")
     html, _ = exporter.from_notebook_node(notebook, resources={"page": page})
     html = html.replace("</h1>", f"</h1>\n{_contents(html)}", 1)
+    if player_code() in html:  # in the output of every player
+        cells, body, foot = html.replace(player_code(), "").rpartition("</body>")
+        html = f"{cells}{player_code()}\n{body}{foot}"
     # links to other notebooks: their pages stand beside this one, unless it stands alone
     return NOTEBOOK_LINK.sub(r"\2" if hide_code else r'<a href="\1.html">\2</a>', html)
 

@@ -2,7 +2,7 @@
 
 Each notebook is run with its default parameters and becomes a page of
 :mod:`vaerecon.lab.reports.pages`; the index has text from their first cells and pictures from their
-outputs. The site is plain HTML: it opens from a folder, without network or scripts.
+outputs. The site opens from a folder and needs no network.
 """
 
 from __future__ import annotations

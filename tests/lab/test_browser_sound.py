@@ -1,0 +1,162 @@
+"""Sounds as they are found again: in a notebook that is reopened, in a page, without scripts.
+
+As :mod:`test_browser`, in Chromium, and run with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import soundfile
+from nbconvert import HTMLExporter
+from nbformat.v4 import new_code_cell, new_notebook
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from test_browser import Page, Server, driver, server, wait_for, wait_until_it_moves
+
+from vaerecon.lab.listening.levels import match_levels, pcm16
+from vaerecon.lab.listening.player import player_html
+from vaerecon.lab.reports.runs import run_notebook
+
+pytestmark = [pytest.mark.browser, pytest.mark.needs("chromium", "chromedriver")]
+
+__all__ = ["driver", "server"]  # fixtures
+
+CELLS = (
+    "import numpy as np\n"
+    "from vaerecon.audio.clip import Clip\n"
+    "from vaerecon.lab.listening.player import play\n"
+    "from vaerecon.lab.nb01_mel_analysis.explorer import explore_mel\n"
+    "noise = np.random.default_rng(0).standard_normal(32000) / 9\n"
+    "tracks = {'whole': noise, 'soft': noise / 9, 'other': noise[::-1]}",
+    "play(tracks, title='as it is')",
+    "play(tracks, title='blind', blind=True, seed=0)",
+    "play(tracks, title='with a file', csv='preferences.csv')",
+    "explore_mel(Clip.from_samples(noise[:8000], 16000, name='half'), n_iter=1)",
+)
+TITLES = ["as it is", "blind", "with a file", ""]  # the explorer's player has no title
+PLAYERS = """
+return [...document.querySelectorAll(".vaerecon-player")].filter((p) => p.checkVisibility());
+"""
+
+
+@pytest.fixture(scope="module")
+def source(server: Server) -> Path:
+    path = server.folder / "sounds.ipynb"
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    cells = [new_code_cell(text) for text in CELLS]
+    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
+    return path
+
+
+def players(browser) -> dict:
+    """The players that are seen, by title; each has a mel, unless it is blind, and plays."""
+    found = browser.execute_script(PLAYERS)
+    return {p.find_element(By.CLASS_NAME, "vp-title").text: p for p in found}
+
+
+def all_play(browser, press: Callable) -> None:
+    """Each player can be started, and goes on when the second sound is chosen."""
+    for player in players(browser).values():
+        press(player.find_element(By.XPATH, ".//button[text()='Loop']"))
+        press(player.find_element(By.CLASS_NAME, "vp-play"))
+        wait_until_it_moves(player)
+        first = player.get_attribute("data-active")
+        player.send_keys("2")
+        assert player.get_attribute("data-active") != first
+        wait_until_it_moves(player)
+
+
+def close(server: Server, page: Page, path: Path) -> None:
+    """Save, and shut the kernel down."""
+    page.menu("File", "Save Notebook")
+    wait_for(lambda: "audio/wav" in path.read_text(encoding="utf-8"), "the saved notebook")
+    for session in server.call("api/sessions"):
+        server.call(f"api/sessions/{session['id']}", "DELETE")
+
+
+@pytest.mark.process
+def test_a_notebook_that_is_reopened_still_plays(driver, server, source, tmp_path):
+    page = Page(driver, server, source)
+    page.run_all()
+    assert page.state()["problems"] == []
+    assert list(players(driver)) == TITLES  # the widgets; what would stay of them is hidden
+    close(server, page, source)
+    saved = nbformat.read(source, as_version=4)
+    assert "widgets" not in saved.metadata
+
+    page = Page(driver, server, source)
+    assert list(players(driver)) == TITLES
+    all_play(driver, page.press)
+
+    # another machine does not trust it: JupyterLab takes the script out, and the sounds stay
+    other = source.with_name("other.ipynb")
+    saved.cells[0].source += "  # by somebody else"
+    nbformat.write(saved, other)
+    page = Page(driver, server, other)
+    assert page.all(".vaerecon-player") == []
+    sounds = wait_for(lambda: page.all("audio"), "the table")
+    assert len(sounds) == 3 + 3 + 3 + 2
+    for sound in sounds:
+        assert sound.get_attribute("src").startswith("data:audio/wav;base64,")
+        wait_for(lambda sound=sound: sound.get_property("duration") in (2.0, 0.5), "the sound")
+
+
+@pytest.mark.process
+def test_zoom_and_download(driver, tmp_path):
+    noise = np.random.default_rng(0).standard_normal(32000) / 9
+    matched = match_levels({"long": noise, "short": noise[::-1]})
+    page = tmp_path / "page.html"
+    page.write_text(player_html(matched, title="t"), encoding="utf-8")
+    driver.get(page.as_uri())
+    player = players(driver)["t"]
+    assert player.get_attribute("data-view") == "0.000 2.000"
+    player.send_keys(Keys.ARROW_RIGHT * 10 + "++")  # to 1 s; then half, and half of that
+    assert player.get_attribute("data-view") == "0.750 1.250"
+    box = player.find_element(By.CLASS_NAME, "vp-picture")
+    ActionChains(driver).move_to_element(box).click().perform()  # in the middle of what is seen
+    assert abs(float(player.get_attribute("data-playhead")) - 1.0) < 0.01
+    player.send_keys(Keys.HOME)  # outside: the view follows
+    assert player.get_attribute("data-view") == "0.000 0.500"
+    player.send_keys("--")
+    assert player.get_attribute("data-view") == "0.000 2.000"
+
+    allow = {"behavior": "allow", "downloadPath": str(tmp_path)}
+    driver.execute_cdp_cmd("Browser.setDownloadBehavior", allow)
+    player.send_keys("2")
+    player.find_element(By.CSS_SELECTOR, "[aria-label^=Download]").click()
+    file = tmp_path / "t short.wav"
+    wait_for(file.is_file, "the file")
+    found, rate = soundfile.read(file, dtype="int16")
+    assert rate == 16000
+    np.testing.assert_array_equal(found, pcm16(matched.tracks[1].samples))
+
+
+@pytest.mark.process
+def test_a_page_plays_too_and_only_the_players_script_runs(driver, source, tmp_path):
+    run = run_notebook(source, output=tmp_path)
+    page = tmp_path / "sounds.html"
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<script") == 1
+    page.write_text(text.replace("</body>", "<script>document.title = 'x'</script></body>"))
+    driver.get(page.as_uri())
+    assert list(players(driver)) == TITLES
+    all_play(driver, lambda element: element.click())
+    problems = [e["message"] for e in driver.get_log("browser") if e["level"] == "SEVERE"]
+    assert len(problems) == 1
+    assert "Content Security Policy" in problems[0]
+    assert driver.title != "x"
+
+    # nbconvert's page, where no scripts run
+    text, _ = HTMLExporter().from_notebook_node(run.notebook)
+    page.write_text(re.sub(r"(?s)<script.*?</script>", "", text), encoding="utf-8")
+    driver.get(page.as_uri())
+    sounds = driver.find_elements(By.TAG_NAME, "audio")
+    assert len(sounds) == 3 + 3 + 3 + 2
+    wait_for(lambda: all(s.get_property("duration") in (2.0, 0.5) for s in sounds), "the sounds")
