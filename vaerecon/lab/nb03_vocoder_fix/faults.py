@@ -179,6 +179,54 @@ def length_table(rates: Sequence[int], kernels: Sequence[int], n_frames: int) ->
     return pd.DataFrame(rows, columns=columns).set_index("layer")
 
 
+def lag_text(lag: int, of_layers: float) -> str:
+    """A model's measured lag beside that of its layers (:func:`length_table`), samples; Markdown.
+
+    A negative lag is early.
+    """
+
+    def side(samples: float) -> str:
+        return (
+            f"{abs(samples):g} samples {'late' if samples > 0 else 'early'}"
+            if samples
+            else "on time"
+        )
+
+    moved = of_layers - lag
+    why = f"its weights move it by {abs(moved):g} to the {'front' if moved > 0 else 'back'}"
+    return (
+        f"The sound of this model is **{side(lag)}** (its lag is {lag}). Its layers alone would "
+        f"make it {side(of_layers)}: {why if moved else 'its weights move nothing'}."
+    )
+
+
+def snr_text(scores: pd.DataFrame) -> str:
+    """Which sounds of :func:`sound_scores` silence beats by SNR, and how far the log-mel tells the
+    transposed one from the right one; Markdown."""
+    snr, far = scores["SNR (dB)"], scores["log-mel error (nepers)"]
+    beaten = [str(name) for name in snr.index if snr[name] < snr["silence"]]
+    ratio = far["transposed"] / far["right"]
+    return (
+        f"By SNR the transposed version is {snr['transposed'] - snr['right']:+.2f} dB from the "
+        f"right one, and silence beats {' and '.join(beaten) or 'neither'}. In the log-mel it is "
+        f"{ratio:.2f} times as far from the original as the right one: "
+        f"{'farther' if ratio > 1 else 'no farther'}."
+    )
+
+
+def scale_text(scores: pd.DataFrame, right: str = SCALES[0]) -> str:
+    """Whether each of three numbers finds the right one of :data:`SCALES`; Markdown."""
+    found = {
+        "The log-mel error": scores["log-mel error (nepers)"].idxmin(),
+        "The loop error": scores["loop error (nepers)"].idxmin(),
+        "The SNR": scores["SNR (dB)"].idxmax(),
+    }
+    return "\n".join(
+        f"- {name} is best for **{best}**: {'right' if best == right else 'wrong'}."
+        for name, best in found.items()
+    )
+
+
 def shifted_pair(samples: ArrayLike, shift: int) -> tuple[torch.Tensor, torch.Tensor]:
     """A clip and the same clip ``shift`` samples late, both cut to their overlap."""
     x = as_samples(samples)
