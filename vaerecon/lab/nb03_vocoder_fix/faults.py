@@ -71,41 +71,13 @@ def random_vocoder(generator: torch.Generator, symmetric: bool = False, **sizes:
     return model
 
 
-@torch.no_grad()
-def layer_table(vocoder: Any, x: torch.Tensor) -> pd.DataFrame:
-    """Shapes at every stage of a vocoder for the input ``x`` ``[B, T, M]``, by forward hooks.
-
-    One row per stage: shape in, shape out, shape of the kernel, parameters. The residual blocks of
-    a level are parallel on the same input and are one row. If ``x`` does not fit, the model raises
-    its RuntimeError.
-    """
-    seen: dict[str, tuple[list[int], list[int], str, int]] = {}
-
-    def watch(name: str, module: torch.nn.Module) -> Any:
-        def hook(_: Any, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
-            weight = getattr(module, "weight", None)
-            kernel = "" if weight is None else str(list(weight.shape))
-            count = seen[name][3] if name in seen else 0
-            count += sum(p.numel() for p in module.parameters())
-            seen[name] = (list(args[0].shape), list(out.shape), kernel, count)
-
-        return module.register_forward_hook(hook)
-
-    parallel = len(vocoder.config.resblock_kernel_sizes)
-    hooks = [watch("conv_pre", vocoder.conv_pre), watch("conv_post", vocoder.conv_post)]
-    hooks += [watch(f"upsampler.{i}", m) for i, m in enumerate(vocoder.upsampler)]
-    hooks += [watch(f"residual.{i // parallel}", m) for i, m in enumerate(vocoder.resblocks)]
-    try:
-        out = vocoder(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    first, last = seen["conv_pre"][0], seen["conv_post"][1]
-    rows = [("transpose", list(x.shape), first, "", 0)]
-    rows += [(name, *row) for name, row in seen.items()]
-    rows += [("tanh, squeeze", last, list(out.shape), "", 0)]
-    table = pd.DataFrame(rows, columns=["layer", "in", "out", "kernel", "parameters"])
-    return table.set_index("layer").astype({"in": str, "out": str})
+def share_on_grid(samples: torch.Tensor, spacing: float = 100.0, width: float = 8.0) -> float:
+    """Share of the energy of ``samples [N]`` within ``width`` Hz of multiples of ``spacing`` Hz."""
+    window = torch.hann_window(len(samples))
+    energy = torch.fft.rfft(samples * window).abs().square()
+    hz = torch.linspace(0, AUDIOLDM_MEL.sample_rate / 2, len(energy))
+    near = (hz + width) % spacing <= 2 * width
+    return float(energy[near].sum() / energy.sum())
 
 
 def dtype_table(vocoder: Any, x: torch.Tensor, dtypes: Sequence[str]) -> pd.DataFrame:

@@ -34,6 +34,8 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
     from pygments.formatters import HtmlFormatter
 
+    from vaerecon.lab.reports.equations import markdown2html
+
     notebook = copy.deepcopy(run.notebook)
     if hide_code:
         notebook.cells = [c for c in notebook.cells if "no-report" not in tags(c)]
@@ -42,6 +44,7 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
                             exclude_anchor_links=True)  # fmt: skip
     computed = MarkdownWithMath(renderer=IPythonRenderer(escape=True, exclude_anchor_links=True))
     exporter.register_filter("computed2html", computed.render)
+    exporter.register_filter("markdown2html", markdown2html)
     exporter.log.setLevel(logging.ERROR)  # it warns of every picture without a description
     css = (FOLDER / "page.css").read_text(encoding="utf-8")
     page = {
