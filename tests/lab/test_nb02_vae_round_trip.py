@@ -386,16 +386,6 @@ def _wav_bytes(samples: torch.Tensor) -> bytes:
 # ------------------------------------------------------------------ exercises
 
 
-def test_solutions_pass_their_checks():
-    answers = {name: getattr(solutions_02, name) for name in solutions_02.CHECKS}
-    assert solutions_02.check_exercises(**answers).count("correct") == 3
-
-
-def test_empty_answers_are_no_mistake():
-    answers = dict.fromkeys(solutions_02.CHECKS, lambda *_: None)
-    assert solutions_02.check_exercises(**answers).count("not tried yet") == 3
-
-
 @pytest.mark.parametrize(
     ("name", "answer", "hint"),
     [
@@ -410,7 +400,7 @@ def test_empty_answers_are_no_mistake():
         ("pad_batch", lambda mels: torch.zeros(3, 9, 64), "multiple of 4"),
         ("pad_batch", lambda mels: torch.zeros(3, 12, 64), "loud"),
         ("pad_batch", lambda mels: torch.full((3, 12, 64), -4.0), "another value"),
-        ("pad_batch", lambda mels: mels.missing, "no attribute"),
+        ("pad_batch", lambda mels: mels.missing, "stopped with an AttributeError"),
     ],
 )
 def test_mistakes_get_a_hint(name, answer, hint):

@@ -337,16 +337,6 @@ def test_explorer_shows_errors_in_place(tiny, samples):
 # --- exercises ---
 
 
-def test_solutions_pass_their_checks():
-    answers = {name: getattr(solutions_03, name) for name in solutions_03.CHECKS}
-    assert solutions_03.check_exercises(**answers).count(": correct") == 3
-
-
-def test_untried_exercises_are_called_so():
-    answers = {name: lambda *_: None for name in solutions_03.CHECKS}
-    assert solutions_03.check_exercises(**answers).count("not tried yet") == 3
-
-
 @pytest.mark.parametrize(
     ("name", "answer", "hint"),
     [
@@ -354,7 +344,7 @@ def test_untried_exercises_are_called_so():
         ("to_btm", lambda x, layout: x if x.shape[-1] == 64 else x.mT, "batch of one"),
         ("extra_samples", lambda rates, kernels: 32, "HiFi|8, 8, 2, 2"),
         ("best_affine", lambda wrong, right: (9.0, -10.0, 0.8), "least-squares"),
-        ("best_affine", lambda wrong, right: 1 / 0, "division by zero"),
+        ("best_affine", lambda wrong, right: 1 / 0, "stopped with a ZeroDivisionError"),
     ],
 )
 def test_wrong_answers_get_a_hint(name, answer, hint):
