@@ -341,13 +341,6 @@ def test_look_measures_what_it_plays(samples) -> None:
 # Exercises
 
 
-def test_the_solutions_are_correct_and_stubs_are_not_tried() -> None:
-    solved = {name: getattr(solutions_01, name) for name in solutions_01.CHECKS}
-    assert solutions_01.check_exercises(**solved).count("correct") == 3
-    stubs = dict.fromkeys(solutions_01.CHECKS, lambda *_: None)
-    assert solutions_01.check_exercises(**stubs).count("not tried yet") == 3
-
-
 def test_the_solutions_agree_with_the_front_end() -> None:
     click = torch.zeros(16000)
     click[5600 + 80] = 1  # where the training frame 35 is centred
@@ -369,7 +362,7 @@ def test_the_solutions_agree_with_the_front_end() -> None:
         ("louder", lambda mel, decibels: mel + decibels * 2 / ma.NEPER_DB, "that is for power"),
         ("louder", lambda mel, decibels: mel + decibels / ma.NEPER_DB, "below the floor"),
         ("resolved_up_to", lambda fundamental: 10 * fundamental, "look at the steps"),
-        ("resolved_up_to", lambda fundamental: 1 / 0, "division by zero"),
+        ("resolved_up_to", lambda fundamental: 1 / 0, "stopped with a ZeroDivisionError"),
     ],
 )
 def test_wrong_answers_get_a_hint(name, wrong, hint) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import math
 import tempfile
@@ -141,18 +140,6 @@ def test_synthesize_keeps_the_length(tiny, other):
 
 
 # ------------------------------------------------------------------ editing
-
-
-def test_draws_repeat_by_seed_and_narrow_to_the_mode(tiny, other):
-    draws = edits.draw_mels(tiny, other, 2, seed=1)
-    assert draws.shape == (2, *other.mel.shape)
-    torch.testing.assert_close(draws, edits.draw_mels(tiny, other, 2, seed=1), atol=0, rtol=0)
-    assert not torch.equal(draws[0], draws[1])
-    assert not torch.equal(draws, edits.draw_mels(tiny, other, 2, seed=2))
-    sure = dataclasses.replace(other, logvar=torch.full_like(other.logvar, -200.0))
-    torch.testing.assert_close(edits.draw_mels(tiny, sure, 2)[0], other.decoded, atol=0, rtol=0)
-    with pytest.raises(ValueError, match="at least 2"):
-        edits.draw_mels(tiny, other, 1)
 
 
 def test_silence_channel(latent):
@@ -399,16 +386,6 @@ def _wav_bytes(samples: torch.Tensor) -> bytes:
 # ------------------------------------------------------------------ exercises
 
 
-def test_solutions_pass_their_checks():
-    answers = {name: getattr(solutions_02, name) for name in solutions_02.CHECKS}
-    assert solutions_02.check_exercises(**answers).count("correct") == 3
-
-
-def test_empty_answers_are_no_mistake():
-    answers = dict.fromkeys(solutions_02.CHECKS, lambda *_: None)
-    assert solutions_02.check_exercises(**answers).count("not tried yet") == 3
-
-
 @pytest.mark.parametrize(
     ("name", "answer", "hint"),
     [
@@ -423,7 +400,7 @@ def test_empty_answers_are_no_mistake():
         ("pad_batch", lambda mels: torch.zeros(3, 9, 64), "multiple of 4"),
         ("pad_batch", lambda mels: torch.zeros(3, 12, 64), "loud"),
         ("pad_batch", lambda mels: torch.full((3, 12, 64), -4.0), "another value"),
-        ("pad_batch", lambda mels: mels.missing, "no attribute"),
+        ("pad_batch", lambda mels: mels.missing, "stopped with an AttributeError"),
     ],
 )
 def test_mistakes_get_a_hint(name, answer, hint):

@@ -489,19 +489,6 @@ def test_an_uploaded_clip_joins_and_a_bad_one_is_refused_in_place(
 # ------------------------------------------------------------------ the exercises
 
 
-def test_solutions_pass_and_nothing_counts_as_not_tried():
-    solved = solutions_04.check_exercises(
-        best_snr_db=solutions_04.best_snr_db,
-        clips_needed=solutions_04.clips_needed,
-        my_method=solutions_04.hasty,
-    )
-    assert solved.count("correct") == 3
-    nothing = solutions_04.check_exercises(
-        best_snr_db=lambda c: None, clips_needed=lambda p: None, my_method=lambda *a: None
-    )
-    assert nothing.count("not tried yet") == 3
-
-
 def test_the_best_volume_is_the_best(results):
     reference, sound = results[0].reference, results[0].methods["oracle_phase"].samples
     sound = sound - sound.mean()
@@ -524,5 +511,5 @@ def test_wrong_answers_get_a_hint():
         clips_needed=lambda p: 3,
         my_method=lambda mel, n, g: torch.rand(*mel.shape[:-2], n),
     )
-    assert "division by zero" in unseeded
+    assert "stopped with a ZeroDivisionError" in unseeded
     assert "draw from `generator` only" in unseeded

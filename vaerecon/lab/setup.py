@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import platform
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+
+import numpy as np
+import torch
 
 from vaerecon import __version__
 from vaerecon.audio.clip import Clip, load_audio
@@ -18,7 +22,6 @@ if TYPE_CHECKING:
 def versions() -> str:
     """Versions of the main libraries, in one line."""
     import diffusers
-    import torch
     import transformers
 
     return (
@@ -68,37 +71,71 @@ def markdown(text: str) -> None:
     display(Markdown(text))
 
 
-def check_answers(
-    checks: Mapping[str, Callable[..., Any]], /, **answers: Callable[..., Any]
-) -> str:
-    """The state of each exercise as a Markdown list.
-
-    ``checks`` maps an exercise to a function of the reader's answer, which raises
-    :class:`NotTried` without an answer, and another exception with a hint for a wrong one.
-    ``answers`` are the reader's functions, by exercise.
-    """
-    lines = []
-    for name, check in checks.items():
-        try:
-            check(answers[name])
-            state = "correct"
-        except NotTried:
-            state = "not tried yet"
-        except Exception as error:  # the reader's code may raise anything
-            state = f"not yet: {error}"
-        lines.append(f"- `{name}`: {state}")
-    return "\n".join(lines)
+class Wrong(ValueError):
+    """A wrong answer to an exercise; the message is a hint."""
 
 
 class NotTried(Exception):
     """An exercise without an answer."""
 
 
-def tried(found: Any) -> Any:
-    """What an answer returned; :class:`NotTried` if it is None."""
-    if found is None:
-        raise NotTried
-    return found
+KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {  # what a solution returns: in words, as types
+    "float": ("a number", (Real,)),
+    "int": ("a number", (Real,)),
+    "list": ("a list", (list, tuple)),
+    "tuple": ("some numbers, with commas between", (list, tuple)),
+    "Tensor": ("a tensor", (torch.Tensor,)),
+    "ndarray": ("a numpy array", (np.ndarray,)),
+}
+
+
+def check_answers(
+    checks: Mapping[str, Callable[..., Any]], /, **answers: Callable[..., Any]
+) -> str:
+    """The state of each exercise as a Markdown list.
+
+    ``checks`` maps an exercise to a function of the reader's answer, which raises :class:`Wrong`
+    with a hint; the annotation of its argument says what the answer returns. ``answers`` are the
+    reader's functions, by exercise. A reader never sees an error of Python's, only a sentence.
+    """
+    lines = []
+    for name, answer in answers.items():
+        check = checks[name]
+        try:
+            check(_guarded(answer, get_type_hints(check)["answer"]))
+            state = "correct"
+        except NotTried:
+            state = "not tried yet"
+        except Wrong as hint:
+            state = f"not yet: {hint}"
+        except Exception:  # what the answer returned cannot be computed with
+            state = "not yet: what it returns has another shape or type than the exercise asks for"
+        lines.append(f"- `{name}`: {state}")
+    return "\n".join(lines)
+
+
+def _guarded(answer: Callable[..., Any], hint: Any) -> Callable[..., Any]:
+    """The reader's function: its errors, and results of another type, become :class:`Wrong`."""
+    returned = get_args(hint)[1]
+    words, types = KINDS[(get_origin(returned) or returned).__name__]
+
+    def call(*arguments: Any) -> Any:
+        try:
+            found = answer(*arguments)
+        except Exception as error:  # the reader's code may raise anything
+            name = type(error).__name__
+            raise Wrong(
+                f"the function stopped with {'an' if name[0] in 'AEIOU' else 'a'} {name}; "
+                "call it in a cell of its own to see in which line"
+            ) from error
+        if found is None:
+            raise NotTried
+        single = isinstance(found, (torch.Tensor, np.ndarray)) and found.ndim == 0
+        if not isinstance(found, types) and not (single and types == (Real,)):
+            raise Wrong(f"it returns {found!r:.40} ({type(found).__name__}), expected {words}")
+        return found
+
+    return call
 
 
 def by_exercise(*checks: Callable[..., None]) -> dict[str, Callable[..., Any]]:
@@ -107,11 +144,11 @@ def by_exercise(*checks: Callable[..., None]) -> dict[str, Callable[..., Any]]:
 
 
 def require_close(got: float, want: float, what: str, tolerance: float = 1e-9) -> None:
-    """Raise a ValueError with ``what`` and both numbers if they differ by more than that."""
+    """Raise :class:`Wrong` with ``what`` and both numbers if they differ by more than that."""
     require(abs(got - want) <= tolerance, f"{what}: got {got:.4g}, expected {want:.4g}")
 
 
 def require(correct: bool, message: str) -> None:
-    """Raise a ValueError with a hint if an answer to an exercise is not correct."""
+    """Raise :class:`Wrong` with a hint if an answer to an exercise is not correct."""
     if not correct:
-        raise ValueError(message)
+        raise Wrong(message)

@@ -168,3 +168,56 @@ def sweep(
             row = {"setting": field, "value": value, "values_per_second": rate} | done[config]
             rows.append(row | {"default": config == AUDIOLDM_MEL})
     return pd.DataFrame(rows).astype({"mrstft": float, "estoi": float})
+
+
+# ------------------------------------------------------------------ text
+
+
+def recovery_text(table: pd.DataFrame) -> str:
+    """What SNR says of invented phases, beside silence; Markdown. ``table``: score_recoveries."""
+    snr = table["snr_db"].drop("oracle_phase")
+    behind = [name for name in snr.index if name != "silence" and snr[name] <= snr["silence"]]
+    if behind:
+        return f"By SNR, **silence does at least as well as {', '.join(behind)}**."
+    return "By SNR, every sound with invented phases is **better than silence** here."
+
+
+def phase_text(table: pd.DataFrame) -> str:
+    """How far Griffin-Lim's phases and their advance agree with the original's; Markdown."""
+    phase, advance = table["phase"]["griffinlim"], table["phase_advance"]["griffinlim"]
+    chance = table["phase_advance"]["random_phase"]
+    text = (
+        f"Griffin-Lim's phases agree with the original's by {phase:.2f}, their advance by "
+        f"{advance:.2f}: the advance is {'nearer' if advance > phase else 'no nearer'} to the "
+        f"original's. Random phases reach {chance:.2f} in the advance, "
+        f"{'less' if chance < advance else 'no less'} than Griffin-Lim."
+    )
+    if phase < -0.1:
+        text += " The agreement of the phases is below zero: loud parts came out upside down."
+    return text
+
+
+def iteration_text(curve: pd.DataFrame) -> str:
+    """What the last iterations of :func:`iteration_curve` brought, each way; Markdown."""
+    before, last = curve.index[-2], curve.index[-1]
+    changes = curve.diff().iloc[-1]
+    held, fixed = curve.iloc[-1].tolist()
+    each = ", ".join(f"{name} {change:+.3f}" for name, change in changes.items())
+    return (
+        f"From iteration {before} to {last} the distance changes by: {each}. At the end Griffin-Lim"
+        f" is **{'nearer' if held < fixed else 'not nearer'}** to the original if it is held to the"
+        f" mel ({held:.2f}) than with fixed magnitudes ({fixed:.2f})."
+    )
+
+
+def sweep_text(table: pd.DataFrame) -> str:
+    """The best value of each setting in a table of :func:`sweep`, by both metrics; Markdown."""
+    lines = []
+    for setting, rows in table.groupby("setting", sort=False):
+        rows = rows.set_index("value")
+        best = f"MR-STFT is best at {rows['mrstft'].idxmin():g}"
+        if rows["estoi"].notna().any():
+            best += f", ESTOI at {rows['estoi'].idxmax():g}"
+        own = rows.index[rows["default"]]
+        lines.append(f"- `{setting}`: {best}" + "".join(f" (AudioLDM2: {x:g})." for x in own))
+    return "\n".join(lines)

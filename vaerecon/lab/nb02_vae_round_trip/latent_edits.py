@@ -13,17 +13,6 @@ from vaerecon.mel.front_end import log_mel
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
 
-def draw_mels(pipe: ReconstructionPipeline, trip: RoundTrip, n: int, seed: int = 0) -> torch.Tensor:
-    """Decode ``n`` samples of the posterior: ``[n, T, 64]``."""
-    if n < 2:
-        raise ValueError(f"n: got {n}, expected at least 2 draws: one has no spread")
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(n, *trip.mean.shape, generator=generator)
-    # one after another: a batch of long clips would need the memory of all
-    latents = trip.mean + (0.5 * trip.logvar).exp() * noise
-    return torch.stack([pipe.decode(z, n_frames=len(trip.mel)).cpu() for z in latents])
-
-
 def _check_channel(latent: torch.Tensor, channel: int) -> None:
     if not 0 <= channel < latent.shape[-3]:
         raise ValueError(

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from vaerecon.lab.setup import by_exercise, check_answers, require, tried
+from vaerecon.lab.setup import by_exercise, check_answers, require
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.models.autoencoder import kl_nats
 
@@ -24,14 +24,14 @@ def bits_per_second(mean: torch.Tensor, logvar: torch.Tensor, seconds: float) ->
 
 
 def keep_channels(latent: torch.Tensor, keep: Iterable[int]) -> torch.Tensor:
-    """Exercise 2: a copy of the latent ``[8, L, 16]`` with all channels but ``keep`` at zero."""
+    """Exercise 3: a copy of the latent ``[8, L, 16]`` with all channels but ``keep`` at zero."""
     edited, keep = torch.zeros_like(latent), list(keep)
     edited[keep] = latent[keep]
     return edited
 
 
 def pad_batch(mels: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Exercise 3: log-mels ``[T, 64]`` of many lengths as one batch, padded with silence.
+    """Exercise 2: log-mels ``[T, 64]`` of many lengths as one batch, padded with silence.
 
     Returns ``[B, T, 64]``; ``T`` is the longest length, rounded up to a multiple of 4.
     """
@@ -45,7 +45,7 @@ def check_bits_per_second(answer: Callable[..., float]) -> None:
     generator = torch.Generator().manual_seed(0)
     mean = 2 * torch.randn(8, 25, 16, generator=generator)
     logvar = torch.randn(8, 25, 16, generator=generator)
-    found = tried(answer(mean, logvar, 0.5))
+    found = answer(mean, logvar, 0.5)
     ratio = float(found) / bits_per_second(mean, logvar, 0.5)
     require(abs(ratio - math.log(2)) > 0.001, "that is nats; one nat is 1 / ln 2 bits")
     require(abs(ratio - 0.5) > 0.001, "divide by the seconds: here 0.5, which doubles it")
@@ -56,7 +56,7 @@ def check_bits_per_second(answer: Callable[..., float]) -> None:
 def check_keep_channels(answer: Callable[..., torch.Tensor]) -> None:
     latent = torch.randn(8, 5, 16, generator=torch.Generator().manual_seed(0))
     before = latent.clone()
-    found = tried(answer(latent, [1, 4]))
+    found = answer(latent, [1, 4])
     require(torch.equal(latent, before), "the latent itself was changed: work on a copy")
     require(found.shape == latent.shape, f"the shape became {list(found.shape)}")
     require(torch.equal(found[[1, 4]], latent[[1, 4]]), "a channel to keep was changed")
@@ -65,7 +65,7 @@ def check_keep_channels(answer: Callable[..., torch.Tensor]) -> None:
 
 def check_pad_batch(answer: Callable[..., torch.Tensor]) -> None:
     mels = [torch.full((n_frames, 64), -4.0) for n_frames in (3, 9, 6)]
-    found = tried(answer(mels))
+    found = answer(mels)
     expected = pad_batch(mels)
     shapes = f"got shape {list(found.shape)}, expected {list(expected.shape)}"
     require(found.shape == expected.shape, f"{shapes}: 9 frames, up to the next multiple of 4")

@@ -71,41 +71,13 @@ def random_vocoder(generator: torch.Generator, symmetric: bool = False, **sizes:
     return model
 
 
-@torch.no_grad()
-def layer_table(vocoder: Any, x: torch.Tensor) -> pd.DataFrame:
-    """Shapes at every stage of a vocoder for the input ``x`` ``[B, T, M]``, by forward hooks.
-
-    One row per stage: shape in, shape out, shape of the kernel, parameters. The residual blocks of
-    a level are parallel on the same input and are one row. If ``x`` does not fit, the model raises
-    its RuntimeError.
-    """
-    seen: dict[str, tuple[list[int], list[int], str, int]] = {}
-
-    def watch(name: str, module: torch.nn.Module) -> Any:
-        def hook(_: Any, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
-            weight = getattr(module, "weight", None)
-            kernel = "" if weight is None else str(list(weight.shape))
-            count = seen[name][3] if name in seen else 0
-            count += sum(p.numel() for p in module.parameters())
-            seen[name] = (list(args[0].shape), list(out.shape), kernel, count)
-
-        return module.register_forward_hook(hook)
-
-    parallel = len(vocoder.config.resblock_kernel_sizes)
-    hooks = [watch("conv_pre", vocoder.conv_pre), watch("conv_post", vocoder.conv_post)]
-    hooks += [watch(f"upsampler.{i}", m) for i, m in enumerate(vocoder.upsampler)]
-    hooks += [watch(f"residual.{i // parallel}", m) for i, m in enumerate(vocoder.resblocks)]
-    try:
-        out = vocoder(x)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    first, last = seen["conv_pre"][0], seen["conv_post"][1]
-    rows = [("transpose", list(x.shape), first, "", 0)]
-    rows += [(name, *row) for name, row in seen.items()]
-    rows += [("tanh, squeeze", last, list(out.shape), "", 0)]
-    table = pd.DataFrame(rows, columns=["layer", "in", "out", "kernel", "parameters"])
-    return table.set_index("layer").astype({"in": str, "out": str})
+def share_on_grid(samples: torch.Tensor, spacing: float = 100.0, width: float = 8.0) -> float:
+    """Share of the energy of ``samples [N]`` within ``width`` Hz of multiples of ``spacing`` Hz."""
+    window = torch.hann_window(len(samples))
+    energy = torch.fft.rfft(samples * window).abs().square()
+    hz = torch.linspace(0, AUDIOLDM_MEL.sample_rate / 2, len(energy))
+    near = (hz + width) % spacing <= 2 * width
+    return float(energy[near].sum() / energy.sum())
 
 
 def dtype_table(vocoder: Any, x: torch.Tensor, dtypes: Sequence[str]) -> pd.DataFrame:
@@ -177,6 +149,54 @@ def length_table(rates: Sequence[int], kernels: Sequence[int], n_frames: int) ->
         n = rate * n + odd
     columns = ["layer", "rate", "kernel", "in", "out", "too many (samples)", "late (samples)"]
     return pd.DataFrame(rows, columns=columns).set_index("layer")
+
+
+def lag_text(lag: int, of_layers: float) -> str:
+    """A model's measured lag beside that of its layers (:func:`length_table`), samples; Markdown.
+
+    A negative lag is early.
+    """
+
+    def side(samples: float) -> str:
+        return (
+            f"{abs(samples):g} samples {'late' if samples > 0 else 'early'}"
+            if samples
+            else "on time"
+        )
+
+    moved = of_layers - lag
+    why = f"its weights move it by {abs(moved):g} to the {'front' if moved > 0 else 'back'}"
+    return (
+        f"The sound of this model is **{side(lag)}** (its lag is {lag}). Its layers alone would "
+        f"make it {side(of_layers)}: {why if moved else 'its weights move nothing'}."
+    )
+
+
+def snr_text(scores: pd.DataFrame) -> str:
+    """Which sounds of :func:`sound_scores` silence beats by SNR, and how far the log-mel tells the
+    transposed one from the right one; Markdown."""
+    snr, far = scores["SNR (dB)"], scores["log-mel error (nepers)"]
+    beaten = [str(name) for name in snr.index if snr[name] < snr["silence"]]
+    ratio = far["transposed"] / far["right"]
+    return (
+        f"By SNR the transposed version is {snr['transposed'] - snr['right']:+.2f} dB from the "
+        f"right one, and silence beats {' and '.join(beaten) or 'neither'}. In the log-mel it is "
+        f"{ratio:.2f} times as far from the original as the right one: "
+        f"{'farther' if ratio > 1 else 'no farther'}."
+    )
+
+
+def scale_text(scores: pd.DataFrame, right: str = SCALES[0]) -> str:
+    """Whether each of three numbers finds the right one of :data:`SCALES`; Markdown."""
+    found = {
+        "The log-mel error": scores["log-mel error (nepers)"].idxmin(),
+        "The loop error": scores["loop error (nepers)"].idxmin(),
+        "The SNR": scores["SNR (dB)"].idxmax(),
+    }
+    return "\n".join(
+        f"- {name} is best for **{best}**: {'right' if best == right else 'wrong'}."
+        for name, best in found.items()
+    )
 
 
 def shifted_pair(samples: ArrayLike, shift: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,7 +10,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,16 +81,17 @@ def implied_gain_db(snr: float, correlation: float) -> float:
     return 20 * math.log10(correlation + math.sqrt(correlation**2 - 1 + 10 ** (-snr / 10)))
 
 
-def guide_text() -> str:
+def guide_text(guide: Mapping[str, tuple[float, float, float, float]] = GUIDE) -> str:
     """What follows from the numbers in the guide's table; Markdown."""
-    rows = list(GUIDE.items())
+    rows = list(guide.items())
     levels = [f"{e * 10 ** (s / 20):.3f}" for _, (s, _c, e, _t) in rows]
+    same = "the same" if len(set(levels)) == 1 else "different ones"
     loud = [f"**{implied_gain_db(s, c):+.1f} dB** ({n})" for n, (s, c, _e, _t) in rows]
     return (
         "Two things follow from the guide's own numbers. First, RMSE is SNR said again: "
-        "`RMSE * 10^(SNR/20)` is the level of the original, and both of its rows give the same, "
+        f"`RMSE * 10^(SNR/20)` is the level of the original, and its rows give {same}, "
         f"{' and '.join(levels)}. Second, the loudness of each result against the original: "
-        f"{' and '.join(loud)}. The table compares how loud two sounds were."
+        f"{' and '.join(loud)}. With a correlation near zero, that is all that its SNR compares."
     )
 
 

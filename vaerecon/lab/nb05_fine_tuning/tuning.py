@@ -213,3 +213,11 @@ def result_text(table: pd.DataFrame) -> str:
             f"({row['change (%)']:+.0f} %), {result}."
         )
     return " ".join(sentences)
+
+
+def blend_text(errors: pd.DataFrame) -> str:
+    """At which weight each error of :func:`blend_errors` is least; Markdown."""
+    least = [f"**{name}** at {errors[name].idxmin():g}" for name in errors]
+    one, other = (errors[name].idxmin() for name in errors)
+    agree = "the same weight is best for both" if one == other else "the two disagree"
+    return f"Least error: {' and '.join(least)}; {agree}."

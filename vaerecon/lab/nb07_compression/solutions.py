@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 
 from vaerecon.lab.nb07_compression.bits import code_length
-from vaerecon.lab.setup import by_exercise, check_answers, require, tried
+from vaerecon.lab.setup import by_exercise, check_answers, require, require_close
 
 
 def dead_zone(values: np.ndarray, step: float, zone: float) -> np.ndarray:
@@ -24,9 +25,18 @@ def wrong_tables(numbers: np.ndarray, own: np.ndarray, other: np.ndarray) -> flo
     return code_length(numbers, other) / code_length(numbers, own)
 
 
+def adaptive_bits(symbols: Sequence[int], n_symbols: int) -> float:
+    """Exercise 3: bits of whole numbers from 0, each coded by the counts of those before it."""
+    counts, bits = [1] * n_symbols, 0.0
+    for seen, symbol in enumerate(symbols):
+        bits -= math.log2(counts[symbol] / (n_symbols + seen))
+        counts[symbol] += 1
+    return bits
+
+
 def check_dead_zone(answer: Callable[..., np.ndarray]) -> None:
     values = np.array([-2.7, -1.3, -1.1, -0.6, 0.0, 0.55, 0.65, 1.0, 1.55, 1.7]) * 2
-    found = tried(answer(values, 2.0, 0.1))
+    found = answer(values, 2.0, 0.1)
     found, expected = np.asarray(found), dead_zone(values, 2.0, 0.1)
     require(found.shape == values.shape, f"the shape became {list(found.shape)}")
     require(not np.array_equal(found, np.rint(values / 2)), "that is plain rounding")
@@ -38,11 +48,18 @@ def check_wrong_tables(answer: Callable[..., float]) -> None:
     rng = np.random.default_rng(0)
     own, other = np.geomspace(0.1, 4, 128), np.geomspace(4, 0.1, 128)
     numbers = np.rint(rng.laplace(size=(200, 128)) * own)
-    found = tried(answer(numbers, own, other))
+    found = answer(numbers, own, other)
     ratio = float(found) / wrong_tables(numbers, own, other)
     require(float(found) > 1, "other tables cost more: the ratio is above 1")
     require(abs(ratio - 1) < 1e-6, f"off by a factor of {ratio:.4g}")
 
 
-CHECKS = by_exercise(check_dead_zone, check_wrong_tables)
+def check_adaptive_bits(answer: Callable[..., float]) -> None:
+    require_close(answer([0], 4), 2.0, "the first of 4 possible numbers, in bits", 1e-6)
+    for symbols in ([0, 0], [0, 1, 0, 3, 0, 0, 2, 0]):
+        what = f"{symbols} of 4 possible numbers (count each after it is coded), in bits"
+        require_close(answer(symbols, 4), adaptive_bits(symbols, 4), what, 1e-6)
+
+
+CHECKS = by_exercise(check_dead_zone, check_wrong_tables, check_adaptive_bits)
 check_exercises = partial(check_answers, CHECKS)

@@ -36,6 +36,7 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
     from pygments.formatters import HtmlFormatter
 
     from vaerecon.lab.listening.player import player_code, player_script  # loads torch
+    from vaerecon.lab.reports.equations import markdown2html
 
     notebook = copy.deepcopy(run.notebook)
     template = (FOLDER / "page.html.j2").read_text(encoding="utf-8")
@@ -43,6 +44,7 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
     computed = MarkdownWithMath(renderer=IPythonRenderer(escape=True, exclude_anchor_links=True))
     exporter.register_filter("computed2html", computed.render)
     exporter.register_filter("scrollable", _scrollable)
+    exporter.register_filter("markdown2html", markdown2html)
     exporter.log.setLevel(logging.ERROR)  # it warns of every picture without a description
     css = (FOLDER / "page.css").read_text(encoding="utf-8")
     page = {

@@ -1,0 +1,270 @@
+"""Sentences about results: with the results inverted, they say the opposite.
+
+Every public function of the lab whose name ends in ``_text`` has an entry here; one without fails.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import vaerecon.lab
+from vaerecon.lab import tables
+from vaerecon.lab.listening import levels
+from vaerecon.lab.nb01_mel_analysis import recovery
+from vaerecon.lab.nb03_vocoder_fix import faults
+from vaerecon.lab.nb04_method_comparison import choice, error_budget, speed, validity
+from vaerecon.lab.nb05_fine_tuning import tuning
+from vaerecon.lab.nb07_compression import bits
+from vaerecon.metrics.recommendation import Recommendation
+from vaerecon.metrics.scores import Mean
+
+ENDLESS = float("inf")
+
+
+def frame(rows: dict[str, dict[str, float]]) -> pd.DataFrame:
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def recovered(snr: float, phase: float, advance: float) -> tuple[pd.DataFrame]:
+    other = {"snr_db": -2.0, "phase": 0.0, "phase_advance": 0.8}
+    found = {"snr_db": snr, "phase": phase, "phase_advance": advance}
+    rows = {"silence": {**other, "snr_db": 0.0}, "griffinlim": found, "oracle_phase": other}
+    return (frame(rows | {"random_phase": {**other, "snr_db": snr}}),)
+
+
+def iterations(last: tuple[float, float]) -> tuple[pd.DataFrame]:
+    rows = {16: (1.5, 1.5), 32: last}
+    columns = ["held to the mel", "magnitude fixed"]
+    return (pd.DataFrame.from_dict(rows, orient="index", columns=columns),)
+
+
+def swept(mrstft: list[float]) -> tuple[pd.DataFrame]:
+    shared = {"setting": "n_mels", "value": [32.0, 64.0], "default": [False, True]}
+    return (pd.DataFrame(shared | {"mrstft": mrstft, "estoi": [0.9, 0.8]}),)
+
+
+def squares(right: tuple[float, float], transposed: tuple[float, float]) -> tuple[pd.DataFrame]:
+    rows = {"right": right, "transposed": transposed, "silence": (0.0, 5.0)}
+    columns = ["SNR (dB)", "log-mel error (nepers)"]
+    return (pd.DataFrame.from_dict(rows, orient="index", columns=columns),)
+
+
+def scales(sign: int) -> tuple[pd.DataFrame]:
+    columns = ["SNR (dB)", "log-mel error (nepers)", "loop error (nepers)"]
+    rows = {"ln magnitude": [1.0 * sign, 1.0, 1.0], "ln power": [0.0, 1.0 + sign, 1.0 + sign]}
+    return (pd.DataFrame.from_dict(rows, orient="index", columns=columns),)
+
+
+def scored(better: str) -> pd.DataFrame:
+    """Two clips by two methods, silence and a ceiling; one method is better in everything."""
+    rows = [
+        {"clip": clip, "method": name, "vae": vae, "seconds": 1.0, "lsd_db": level,
+         "real_time_factor": cost, "snr_db": level - 6.5, "log_mel_mae": level}
+        for clip in ("a", "b")
+        for vae in (True, False)
+        for name, level, cost in (
+            ("vocoder", 5.0 + (better != "vocoder") + vae * (better == "vocoder"), 0.1),
+            ("griffinlim", 5.0 + (better == "vocoder") + vae * (better == "vocoder"), 0.5),
+            ("silence", 9.0, 0.0),
+            ("oracle_phase", 4.0, 1.0),
+        )
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def passed() -> pd.DataFrame:
+    """The same with the ceiling below a method."""
+    table = scored("vocoder")
+    return table.assign(lsd_db=table["lsd_db"].where(table["method"] != "oracle_phase", 99.0))
+
+
+def recommended(method: str) -> tuple[pd.DataFrame, list[Recommendation]]:
+    found = Recommendation("speech", ENDLESS, method, 1.0, "hybrid", 2, 0, 2)
+    return scored(method), [found]
+
+
+def budget(mel: float, phase: float) -> tuple[pd.DataFrame]:
+    corners = dict.fromkeys(error_budget.CORNERS, 1.0)
+    row = {"clip": "a", "method": "vocoder", "metric": "lsd_db", **corners}
+    return (pd.DataFrame([row | {"mel": mel, "vae": 1.0, "phase": phase}]),)
+
+
+def facts(change: float) -> tuple[pd.DataFrame, dict[str, tuple[float, str]]]:
+    numbers = {"methods_behind_silence": 1.0, "snr_change_by_vae": change, "clips": 1.0,
+               "sounds_scored": 8, "metrics_scored": 3, "vae_log_mel_mae": 0.1}  # fmt: skip
+    return scored("vocoder"), {name: (value, "") for name, value in numbers.items()}
+
+
+def ratio(times: float) -> tuple[pd.DataFrame]:
+    return (pd.DataFrame({"times faster": [times]}, index=["here"]),)
+
+
+def tuned(own: float, other: float) -> tuple[pd.DataFrame]:
+    rows = {"own": {"before": 0.2, "after": own}, "other": {"before": 0.2, "after": other}}
+    table = frame(rows)
+    table["change (%)"] = 100 * (table["after"] / table["before"] - 1)
+    return (table,)
+
+
+def blended(other: list[float]) -> tuple[pd.DataFrame]:
+    return (pd.DataFrame({"own": [0.3, 0.2, 0.1], "other": other}, index=[0.0, 0.5, 1.0]),)
+
+
+def coded(opus: tuple[float, float]) -> tuple[pd.DataFrame, dict[str, str], str]:
+    rates = {"latent:2": (2, 2.0), "latent:8": (8, 2.5)}
+    rates |= {"opus:6": (6, opus[0]), "opus:20": (20, opus[1])}
+    rows = [
+        {"clip": "a", "method": name, "kbps": rate, "pesq_wb": score}
+        for name, (rate, score) in rates.items()
+    ]
+    return pd.DataFrame(rows), {"a": "speech"}, "pesq_wb"
+
+
+def bands(latent: float) -> tuple[pd.Series, pd.Series]:
+    return tuple(pd.Series({"latent": x, "opus": 1.0}) for x in (latent, 2 - latent))
+
+
+def bounded(file: float) -> tuple[pd.Series]:
+    return (pd.Series({"the real file": file, "KL from N(0, 1)": 2.0}),)
+
+
+def played(factor: float, **options: bool) -> levels.Matched:
+    sound = 0.1 * np.sin(np.arange(1600, dtype=np.float32))
+    return levels.match_levels({"x": sound, "y": factor * sound}, **options)
+
+
+GUIDE = {"one": (-1.0, 0.0, 0.147, 1.0), "other": (-8.0, 0.0, 0.5, 1.0)}
+# name -> function, its arguments, those with the results inverted, and what only the first and only
+# the second sentence says
+ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
+    "recovery_text": (
+        recovery.recovery_text, recovered(-3.0, 0, 0.9), recovered(3.0, 0, 0.9),
+        "silence does at least as well as griffinlim, random_phase", "**better than silence**",
+    ),
+    "phase_text": (
+        recovery.phase_text, recovered(0, -0.3, 0.9), recovered(0, 0.8, 0.7),
+        "nearer to the original's. Random phases reach 0.80 in the advance, less than",
+        "no nearer to the original's. Random phases reach 0.80 in the advance, no less than",
+    ),
+    "iteration_text": (
+        recovery.iteration_text, iterations((1.2, 1.6)), iterations((1.6, 1.2)),
+        "held to the mel -0.300, magnitude fixed +0.100. At the end Griffin-Lim is **nearer**",
+        "held to the mel +0.100, magnitude fixed -0.300. At the end Griffin-Lim is **not nearer**",
+    ),
+    "sweep_text": (
+        recovery.sweep_text, swept([2.0, 1.0]), swept([1.0, 2.0]),
+        "best at 64, ESTOI at 32 (AudioLDM2: 64)", "best at 32, ESTOI at 32 (AudioLDM2: 64)",
+    ),
+    "lag_text": (
+        faults.lag_text, (-11, 16.0), (20, 16.0),
+        "**11 samples early** (its lag is -11). Its layers alone would make it 16 samples late: "
+        "its weights move it by 27 to the front",
+        "**20 samples late** (its lag is 20). Its layers alone would make it 16 samples late: "
+        "its weights move it by 4 to the back",
+    ),
+    "nb03_vocoder_fix.faults.snr_text": (
+        faults.snr_text, squares((-2.0, 1.0), (-1.0, 2.0)), squares((2.0, 2.0), (1.0, 1.0)),
+        "+1.00 dB from the right one, and silence beats right and transposed. In the log-mel it is "
+        "2.00 times as far from the original as the right one: farther",
+        "-1.00 dB from the right one, and silence beats neither. In the log-mel it is "
+        "0.50 times as far from the original as the right one: no farther",
+    ),
+    "scale_text": (
+        faults.scale_text, scales(1), scales(-1),
+        "The SNR is best for **ln magnitude**: right", "The SNR is best for **ln power**: wrong",
+    ),
+    "ceiling_text": (
+        tables.ceiling_text, (scored("vocoder"),), (passed(),),
+        "No method passes", "**no ceiling**",
+    ),
+    "mean_text": (
+        tables.mean_text, ("lsd_db", Mean(5.0, 2), 2, 5.0), ("lsd_db", Mean(5.0, 1), 2, 4.0),
+        "**5.0**", "5.0 (1 of 2)",
+    ),
+    "cost_text": (
+        choice.cost_text, (scored("vocoder"),), (scored("griffinlim"),),
+        "both: **Vocoder** (0.1 of the length, LSD 6.0 dB).", "dB), **Griffin-Lim** (0.5",
+    ),
+    "recommendation_text": (
+        choice.recommendation_text, recommended("vocoder"), recommended("griffinlim"),
+        "time aside: **Vocoder**", "time aside: **Griffin-Lim**",
+    ),
+    "summary_text": (
+        choice.summary_text, facts(1.5), facts(-1.5), "SNR by +1.5 dB", "SNR by -1.5 dB",
+    ),
+    "speed_text": (
+        speed.speed_text, ratio(4.0), ratio(0.25), "4 times as fast as", "4 times as slow as",
+    ),
+    "guide_text": (
+        validity.guide_text, (), (GUIDE,), "its rows give the same", "its rows give different ones",
+    ),
+    "nb04_method_comparison.validity.snr_text": (
+        validity.snr_text, (scored("vocoder"),), (scored("griffinlim"),),
+        "by SNR: 1 of 2. Methods that SNR calls *better* through the VAE than around it: 2 of 2",
+        "*better* through the VAE than around it: 0 of 2",
+    ),
+    "budget_text": (
+        error_budget.budget_text, budget(3.0, -1.0), budget(-1.0, 3.0),
+        "Widest: the mel for Vocoder", "Widest: the phase for Vocoder",
+    ),
+    "result_text": (
+        tuning.result_text, tuned(0.1, 0.3), tuned(0.3, 0.1),
+        "**own**, held out: 0.200 to 0.100 nepers (-50 %), better",
+        "**own**, held out: 0.200 to 0.300 nepers (+50 %), not better",
+    ),
+    "blend_text": (
+        tuning.blend_text, blended([0.3, 0.2, 0.1]), blended([0.1, 0.2, 0.3]),
+        "same weight is best", "**other** at 0; the two disagree",
+    ),
+    "crossing_text": (
+        bits.crossing_text, coded((1.0, 4.0)), coded((1.0, 2.0)), "Opus is better from",
+        "Opus is better nowhere",
+    ),
+    "bands_text": (
+        bits.bands_text, bands(0.5), bands(1.5), "**latent** is nearer to the original, above",
+        "**opus** is nearer to the original, above",
+    ),
+    "bound_text": (
+        bits.bound_text, bounded(1.0), bounded(3.0), ": less than", ": no less than",
+    ),
+    "gain_text": (
+        levels.gain_text, (played(0.5).tracks[1],), (played(2.0).tracks[1],), "+6.0", "-6.0",
+    ),
+    "level_text": (
+        levels.level_text, (played(0.5),), (played(0.5, level_match=False),),
+        "All at the level", "Levels unchanged",
+    ),
+}  # fmt: skip
+
+
+def text_functions() -> set[str]:
+    """Names of the lab's public functions that build sentences, with the module where two share
+    one."""
+    found: dict[str, list[str]] = {}
+    for module in pkgutil.walk_packages(vaerecon.lab.__path__, "vaerecon.lab."):
+        for name, thing in vars(importlib.import_module(module.name)).items():
+            own = inspect.isfunction(thing) and thing.__module__ == module.name
+            if own and name.endswith("_text") and not name.startswith("_"):
+                found.setdefault(name, []).append(f"{module.name[13:]}.{name}")
+    return {n for name, full in found.items() for n in (full if len(full) > 1 else [name])}
+
+
+def test_every_sentence_has_an_entry():
+    assert text_functions() == set(ENTRIES)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_sentence_follows_from_the_results(name):
+    function, given, inverted, once, then = ENTRIES[name]
+    first, second = function(*given), function(*inverted)
+    assert once in first
+    assert once not in second
+    assert then in second
+    assert then not in first
