@@ -130,7 +130,7 @@ def test_a_notebook_without_an_introduction_is_refused(cells):
 def test_the_kit_s_notebooks_introduce_themselves(path):
     found = introduction(nbformat.read(path, as_version=4), path.name)
     assert "?" in found.title + found.question
-    assert 3 <= len(found.objectives) <= 4
+    assert 3 <= len(found.objectives) <= 5
     assert not re.search(r"^[-#]|\n", found.question)
 
 
