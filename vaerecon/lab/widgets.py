@@ -63,7 +63,8 @@ def row(*controls: widgets.Widget) -> widgets.HBox:
 
 def picture() -> widgets.Image:
     """A place for a figure, never wider than the page."""
-    return widgets.Image(format="png", layout={"max_width": "100%", "align_self": "flex-start"})
+    layout = {"max_width": "calc(100% - 4px)", "align_self": "flex-start"}  # margins are 2 pixels
+    return widgets.Image(format="png", layout=layout)
 
 
 def put_player(box: widgets.Box, tracks: Mapping[str, ArrayLike], title: str) -> None:

@@ -71,7 +71,7 @@ def _controls() -> dict[str, widgets.Widget]:
     """The sliders, by field of :class:`MelConfig`; ``range`` is ``fmin`` and ``fmax``."""
     model = AUDIOLDM_MEL
     look: dict[str, Any] = {"style": {"description_width": "11em"}, "continuous_update": False}
-    look["layout"] = {"width": "min(34em, 95%)"}
+    look["layout"] = {"width": "auto"}
     limits = {"min": 0, "max": model.sample_rate // 2, "step": 100}
     windows, hops = (256, 512, 1024, 2048), (80, 160, 240, 320, 512)  # samples
     return {
@@ -142,5 +142,6 @@ def explore_mel(clip: Clip, n_iter: int = ITERATIONS) -> Explorer:
     reset.on_click(restore)
     default.on_click(lambda _: own.clear())
     draw()
-    beside = widgets.VBox([reset, own, default])
-    return Explorer([row(widgets.VBox([*controls.values()]), beside), status, image, facts, player])
+    sliders = widgets.VBox([*controls.values()], layout={"flex": "1 1 22em", "max_width": "34em"})
+    beside = widgets.VBox([reset, own, default], layout={"align_items": "flex-start"})
+    return Explorer([row(sliders, beside), status, image, facts, player])

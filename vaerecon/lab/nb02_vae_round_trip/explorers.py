@@ -104,7 +104,8 @@ def explore_round_trip(
     options = _model_options()
     if model not in VARIANTS:
         options.append((Path(model).name, model))
-    variant = labelled(widgets.Dropdown, "model", options=options, value=model)
+    wide = {"width": "26em", "max_width": "95%"}
+    variant = labelled(widgets.Dropdown, "model", options=options, value=model, layout=wide)
     choices = [(m.label, m.name) for m in METHODS.values() if not m.reference_only]
     chosen = tuple(methods)
     method = labelled(widgets.SelectMultiple, "methods", options=choices, value=chosen, rows=5)
