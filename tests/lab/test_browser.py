@@ -166,6 +166,7 @@ def driver(tmp_path: Path) -> Iterator[WebDriver]:
         options.add_argument("--no-sandbox")  # Chromium's sandbox does not run as root
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=service)
+    browser.set_page_load_timeout(START)
     yield browser
     browser.quit()
 
@@ -217,6 +218,12 @@ class Page:
         driver.get(f"{server.url}lab/tree/{path.name}?reset&token={server.token}")
         self.wait(lambda s: s["cells"] >= cells and s["kernel"] == "idle", "the notebook", START)
 
+        def ready() -> bool:  # the page says so before it is; run now, it would ask for a kernel
+            kernels = [s["kernel"] for s in server.call("api/sessions") if s["path"] == path.name]
+            return [kernel["execution_state"] for kernel in kernels] == ["idle"]
+
+        wait_for(ready, "the kernel", START)
+
     def state(self) -> dict[str, Any]:
         return self.driver.execute_script(STATE)
 
@@ -235,7 +242,13 @@ class Page:
 
     def run_all(self) -> None:
         """By the menu, and until there is nothing left to run."""
-        self.menu("Run", "Run All Cells")
+
+        def starts() -> bool:  # on a busy machine JupyterLab may lose a click
+            self.menu("Run", "Run All Cells")
+            time.sleep(2)
+            return any(prompt not in ("", "[ ]:") for prompt in self.state()["prompts"])
+
+        wait_for(starts, "the first cell")
         self.wait(_at_rest, "the cells", RUN)
 
     def control(self) -> WebElement:

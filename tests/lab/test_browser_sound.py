@@ -18,7 +18,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from test_browser import Page, Server, driver, server, wait_for, wait_until_it_moves
+from test_browser import TONE, Page, Server, driver, server, wait_for, wait_until_it_moves
 
 from vaerecon.lab.listening.levels import match_levels, pcm16
 from vaerecon.lab.listening.player import player_html
@@ -46,13 +46,35 @@ return [...document.querySelectorAll(".vaerecon-player")].filter((p) => p.checkV
 """
 
 
+RECORDER = """
+import ipywidgets as widgets
+import numpy as np
+from vaerecon.lab.widgets import YourClip
+
+own, found = YourClip(longest=2.0), widgets.Label("nothing yet")
+own.add_class("own")
+found.add_class("found")
+
+def look(_):
+    samples = own.clip().samples
+    loudest = np.abs(np.fft.rfft(samples)).argmax() * 16000 / len(samples)
+    found.value = f"{len(samples) / 16000:.2f} s at {loudest:.0f} Hz"
+
+own.observe(look, "given")
+widgets.VBox([own, found])
+"""
+
+
+def write_notebook(path: Path, *cells: str) -> Path:
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    code = [new_code_cell(text) for text in cells]
+    nbformat.write(new_notebook(cells=code, metadata=kernel), path)
+    return path
+
+
 @pytest.fixture(scope="module")
 def source(server: Server) -> Path:
-    path = server.folder / "sounds.ipynb"
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    cells = [new_code_cell(text) for text in CELLS]
-    nbformat.write(new_notebook(cells=cells, metadata=kernel), path)
-    return path
+    return write_notebook(server.folder / "sounds.ipynb", *CELLS)
 
 
 def players(browser) -> dict:
@@ -106,6 +128,29 @@ def test_a_notebook_that_is_reopened_still_plays(driver, server, source, tmp_pat
     for sound in sounds:
         assert sound.get_attribute("src").startswith("data:audio/wav;base64,")
         wait_for(lambda sound=sound: sound.get_property("duration") in (2.0, 0.5), "the sound")
+
+
+@pytest.mark.process
+def test_the_microphone_is_recorded(driver, server):
+    """Chromium's microphone hears a tone. Stopped by hand, and by itself after 2 s."""
+    page = Page(driver, server, write_notebook(server.folder / "recorder.ipynb", RECORDER))
+    page.run_all()
+    (found,) = page.all(".found")
+    button = wait_for(lambda: page.all(".own button:last-of-type"), "the recorder")[-1]
+    for by_hand in (True, False):
+        assert button.text == "Record"
+        button.click()
+        wait_for(lambda: button.text == "Stop", "the microphone")
+        before = found.text
+        if by_hand:
+            clock = page.all(".own [role=status]")[0]
+            wait_for(lambda clock=clock: clock.text > "0.5 s", "half a second")
+            button.click()
+        wait_for(lambda before=before: found.text != before, "the clip")
+        length, tone = re.fullmatch(r"([\d.]+) s at (\d+) Hz", found.text).groups()
+        assert float(length) > 0.5 if by_hand else float(length) == 2.0
+        assert abs(float(tone) - TONE) < 5
+    assert page.state()["problems"] == []
 
 
 @pytest.mark.process

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from vaerecon import metrics
@@ -260,7 +261,8 @@ def explorer(sound):
     sliders, buttons = box.children[0].children
     names = ("n_mels", "n_fft", "hop_length", "range")
     parts = dict(zip(names, sliders.children, strict=True))
-    parts |= dict(zip(("reset", "upload"), buttons.children, strict=True))
+    reset, own, default = buttons.children
+    parts |= {"reset": reset, "own": own, "upload": own.upload, "default": default}
     return parts | dict(zip(("status", "image", "facts", "player"), box.children[1:], strict=True))
 
 
@@ -326,8 +328,40 @@ def test_a_clip_of_ones_own(explorer) -> None:
     assert explorer["status"].value == ""
     assert explorer["image"].value != picture
     assert explorer["player"].matched.duration == pytest.approx(0.3)
+    before = explorer["image"].value
+    silence = io.BytesIO()
+    soundfile.write(silence, np.zeros(8000), 16000, format="WAV")
+    for content, word in ((b"no sound", "mine"), (silence.getvalue(), "only silence")):
+        upload(explorer, content)
+        assert word in explorer["status"].value
+        assert "vaerecon-old" in explorer["image"]._dom_classes  # pale
+        assert explorer["image"].value == before
+        explorer["n_mels"].value += 4  # goes on with what it had
+        assert explorer["status"].value == ""
+        assert "vaerecon-old" not in explorer["image"]._dom_classes
+        assert explorer["player"].matched.duration == pytest.approx(0.3)
+        explorer["reset"].click()
+    explorer["default"].click()
+    assert explorer["upload"].value == ()
+    assert explorer["image"].value == picture
+    assert explorer["player"].matched.duration == pytest.approx(0.5)
+
+
+@pytest.mark.process
+def test_a_recording_is_a_clip_and_the_last_choice_counts(explorer) -> None:
+    tone = (9000 * np.sin(2 * np.pi * 440 * np.arange(24000) / 48000)).astype("<i2")
+    recorder = explorer["own"].recorder
+    recorder._handle_custom_msg({"rate": 48000}, [memoryview(tone.tobytes())])  # as its button does
+    assert explorer["status"].value == ""
+    assert explorer["own"].name.value == "recording.wav"
+    assert explorer["player"].matched.duration == pytest.approx(0.5)
+    level = explorer["own"].clip().samples
+    # 48 to 16 kHz: the tone of 440 Hz stays, away from the ends within 1 %
+    np.testing.assert_allclose(level[800:7000], tone[::3][800:7000] / 32768, atol=0.003)
     upload(explorer, b"no sound")
-    assert "mine" in explorer["status"].value
+    assert explorer["own"].name.value == "mine.wav"
+    explorer["own"].clear()
+    assert explorer["own"].clip() is None
 
 
 def test_look_measures_what_it_plays(samples) -> None:

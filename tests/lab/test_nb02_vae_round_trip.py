@@ -314,6 +314,10 @@ def test_latent_explorer_redraws_and_plays(tiny, trip, other):
     _described(box, "Listen").click()
     (player,) = sound.children
     assert player.labels == ["unedited", "edited"]
+    heard = player.pcm
+    _described(box, "add (std)").value = -2.0  # the sound goes with the picture
+    assert sound.children == (player,)
+    assert player.pcm != heard
     _described(box, "Listen").click()
     assert sound.children[0] is not player
     assert player.comm is None  # closed: nothing of the first one is kept

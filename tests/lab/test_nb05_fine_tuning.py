@@ -168,13 +168,19 @@ def test_pictures_show_what_they_say(frozen):
 @pytest.mark.slow
 def test_the_slider_draws_another_picture(frozen):
     box = plots.explorer_blend(frozen, {"own": MEL, "other": MEL + 0.5})
-    controls, status, image = box.children
+    controls, status, image, sound = box.children
     before = image.value
     controls.children[0].value = 0.0
     assert image.value != before
     before = image.value
     controls.children[1].value = "other"
     assert image.value != before
+    controls.children[2].click()
+    (player,) = sound.children
+    heard = player.pcm
+    controls.children[0].value = 1.0  # the sound goes with the picture
+    assert sound.children == (player,)
+    assert player.pcm != heard
     assert status.value == ""
 
 

@@ -1,4 +1,4 @@
-"""What every explorer shares: its controls, errors shown in place, uploaded clips."""
+"""What every explorer shares: its controls, errors shown in place, clips of the reader's own."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import base64
 import html
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ipywidgets as widgets
+import numpy as np
+import traitlets
 
 from vaerecon.audio.clip import Clip, load_audio
+from vaerecon.audio.samples import SILENCE, ArrayLike
+from vaerecon.lab.listening.levels import match_levels
 from vaerecon.lab.listening.player import ABPlayer, Lasting
+from vaerecon.lab.listening.recorder import Recorder
 
+RECORDING = "recording.wav"
 Control = TypeVar("Control", bound=widgets.DOMWidget)
 
 
@@ -50,31 +56,110 @@ def labelled(kind: type[Control], description: str, **traits: Any) -> Control:
     return kind(description=description, **traits)
 
 
+def row(*controls: widgets.Widget) -> widgets.HBox:
+    """Controls beside each other, or below each other where the page is narrow."""
+    return widgets.HBox(controls, layout={"flex_flow": "row wrap", "align_items": "flex-start"})
+
+
+def picture() -> widgets.Image:
+    """A place for a figure, never wider than the page."""
+    layout = {"max_width": "calc(100% - 4px)", "align_self": "flex-start"}  # margins are 2 pixels
+    return widgets.Image(format="png", layout=layout)
+
+
+def put_player(box: widgets.Box, tracks: Mapping[str, ArrayLike], title: str) -> None:
+    """Put an A/B player into a box, in place of the one there; the first track gives the level."""
+    player = ABPlayer(match_levels(tracks), title=title)
+    remove_player(box)
+    box.children = (player,)
+
+
+def remove_player(box: widgets.Box) -> None:
+    """Remove the player from a box, and free its memory."""
+    old, box.children = box.children, ()
+    for player in old:
+        player.close()
+
+
+def keep_up(box: widgets.Box, tracks: Callable[[], Mapping[str, ArrayLike]]) -> None:
+    """Give other tracks to the player in a box, if there is one: what is heard is what is seen."""
+    for player in box.children:
+        player.load(match_levels(tracks()))
+
+
 @contextmanager
-def reported(status: widgets.HTML) -> Iterator[None]:
-    """Show in ``status`` the error of the block, if a user can cause it, or its warnings."""
+def reported(status: widgets.HTML, old: widgets.DOMWidget | None = None) -> Iterator[None]:
+    """Show in ``status`` the error of the block, if a user can cause it, or its warnings.
+
+    After an error ``old``, which shows what was before, is pale.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         try:
             yield
         except (ValueError, OSError, RuntimeError) as error:
             text = html.escape(str(error))
-            status.value = f'<span style="color:#b00020"><b>Not possible:</b> {text}</span>'
+            rules = ".vaerecon-old { opacity: 0.3; } .vaerecon-no { color: #d32f2f; }"
+            text = f'<span class="vaerecon-no"><b>Not possible:</b> {text}</span>'
+            status.value = f"<style>{rules}</style>{text}"
+            if old is not None:
+                old.add_class("vaerecon-old")
             return
+    if old is not None:
+        old.remove_class("vaerecon-old")
     told = [html.escape(str(w.message)) for w in caught if w.category is UserWarning]
     status.value = "<br>".join(told)
 
 
-def upload_button(**traits: Any) -> widgets.FileUpload:
-    """A button that takes one audio file."""
-    return widgets.FileUpload(accept="audio/*,.flac,.ogg,.wav,.mp3", multiple=False, **traits)
+class YourClip(widgets.HBox):
+    """A clip of the reader's own: an uploaded file or a recording, whichever came last.
 
+    Observe :attr:`given`. ``longest`` is in seconds, of a recording.
+    """
 
-def uploaded_clip(button: widgets.FileUpload, max_length: float | None = None) -> Clip | None:
-    """The uploaded file as a clip, None without one; errors are those of :func:`read_upload`."""
-    if not button.value:
-        return None
-    return read_upload(button.value[0]["name"], bytes(button.value[0]["content"]), max_length)
+    given = traitlets.Any(None)  # (name, content) of the file; None: neither
+
+    def __init__(self, description: str = "Your clip", longest: float = 30.0) -> None:
+        kinds = "audio/*,.flac,.ogg,.wav,.mp3"
+        self.upload = widgets.FileUpload(
+            accept=kinds, multiple=False, description=description, layout={"width": "auto"}
+        )
+        self.recorder = Recorder(longest=longest)
+        self.name = widgets.Label()
+        self.upload.observe(self._on_upload, "value")
+        self.recorder.observe(self._on_recording, "content")
+        layout = {"flex_flow": "row wrap"}
+        super().__init__([self.upload, self.recorder, self.name], layout=layout)
+
+    def _on_upload(self, change: dict[str, Any]) -> None:
+        if change["new"]:
+            file = change["new"][0]
+            self.given = (file["name"], bytes(file["content"]))
+        elif self.given and self.given[0] != RECORDING:
+            self.given = None
+
+    def _on_recording(self, change: dict[str, Any]) -> None:
+        self.given = (RECORDING, change["new"])
+        self.upload.value = ()
+
+    @traitlets.observe("given")
+    def _show_name(self, change: dict[str, Any]) -> None:
+        self.name.value = change["new"][0] if change["new"] else ""
+
+    def clear(self) -> None:
+        """Neither file nor recording."""
+        self.given = None
+        self.upload.value = ()
+
+    def clip(self, max_length: float | None = None) -> Clip | None:
+        """The clip, None without one; silence, or what cannot be read, is a ValueError."""
+        if not self.given:
+            return None
+        name, content = self.given
+        found = read_upload(name, content, max_length)
+        if np.ptp(found.samples) <= 2 * SILENCE:
+            raise ValueError(f"{name}: got only silence, expected sound; choose another")
+        return found
 
 
 def read_upload(name: str, content: bytes, max_length: float | None = None) -> Clip:

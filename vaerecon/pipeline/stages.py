@@ -124,7 +124,8 @@ class _Run:
         )
 
         def measured(metric: str) -> None:
-            self.bar.set_description(f"{title}, {metric}")
+            if metric not in self.request.exclude_metrics:
+                self.bar.set_description(f"{title}, {metric}")
             self.bar.update(self.seconds / len(metrics.METRICS))
 
         scores = metrics.evaluate(

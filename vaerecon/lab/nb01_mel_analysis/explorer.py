@@ -22,7 +22,7 @@ from vaerecon.lab.nb01_mel_analysis.front_ends import empty_filters, settings
 from vaerecon.lab.nb01_mel_analysis.plots import plot_settings
 from vaerecon.lab.nb01_mel_analysis.recovery import recover
 from vaerecon.lab.setup import png
-from vaerecon.lab.widgets import Explorer, reported, upload_button, uploaded_clip
+from vaerecon.lab.widgets import Explorer, YourClip, picture, reported, row
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel
 
@@ -70,8 +70,8 @@ def compute_view(samples: torch.Tensor, config: MelConfig, n_iter: int = ITERATI
 def _controls() -> dict[str, widgets.Widget]:
     """The sliders, by field of :class:`MelConfig`; ``range`` is ``fmin`` and ``fmax``."""
     model = AUDIOLDM_MEL
-    look: dict[str, Any] = {"style": {"description_width": "11em"}, "layout": {"width": "34em"}}
-    look["continuous_update"] = False
+    look: dict[str, Any] = {"style": {"description_width": "11em"}, "continuous_update": False}
+    look["layout"] = {"width": "auto"}
     limits = {"min": 0, "max": model.sample_rate // 2, "step": 100}
     windows, hops = (256, 512, 1024, 2048), (80, 160, 240, 320, 512)  # samples
     return {
@@ -95,31 +95,38 @@ def _config(controls: dict[str, widgets.Widget]) -> MelConfig:
 
 
 def explore_mel(clip: Clip, n_iter: int = ITERATIONS) -> Explorer:
-    """A widget: the front-end's settings or an uploaded clip, the log-mel, and the player.
+    """A widget: the front-end's settings or a clip of one's own, the log-mel, and the player.
 
-    An error is shown below the sliders; the last view stays.
+    An error is shown below the sliders; the last view stays, pale.
     """
     controls = _controls()
     reset = widgets.Button(
         description="AudioLDM2's settings", icon="undo", layout={"width": "auto"}
     )
-    upload = upload_button(description="Your clip")
-    status, facts, image = widgets.HTML(), widgets.HTML(), widgets.Image(format="png")
+    default = widgets.Button(description="Default clip", icon="undo", layout={"width": "auto"})
+    own = YourClip(longest=LONGEST)
+    status, facts, image = widgets.HTML(), widgets.HTML(), picture()
     samples = normalize_level(clip.samples)[0]
     player = ABPlayer(match_levels({"original": samples}))
     defaults = {name: control.value for name, control in controls.items()}
 
-    def draw(change: dict[str, Any] | None = None) -> None:
+    def show(heard: torch.Tensor) -> None:
+        start = time.perf_counter()
+        view = compute_view(heard, _config(controls), n_iter)
+        image.value = png(plot_settings(view.mel, view.config, view.title)[0], dpi=80)
+        player.load(match_levels({"original": heard, "from the mel": view.sound}))
+        facts.value = f"{view.facts} ({time.perf_counter() - start:.2f} s)"
+
+    def draw(_: object = None) -> None:
+        with reported(status, image):
+            show(samples)
+
+    def take(_: object) -> None:
         nonlocal samples
-        with reported(status):
-            start = time.perf_counter()
-            new = uploaded_clip(upload, LONGEST) if change and change["owner"] is upload else None
-            if new is not None:
-                samples = normalize_level(new.samples)[0]
-            view = compute_view(samples, _config(controls), n_iter)
-            image.value = png(plot_settings(view.mel, view.config, view.title)[0], dpi=80)
-            player.load(match_levels({"original": samples, "from the mel": view.sound}))
-            facts.value = f"{view.facts} ({time.perf_counter() - start:.2f} s)"
+        with reported(status, image):
+            heard = normalize_level((own.clip(LONGEST) or clip).samples)[0]
+            show(heard)
+            samples = heard  # only what could be shown
 
     def restore(_: object) -> None:
         for control in controls.values():
@@ -129,9 +136,12 @@ def explore_mel(clip: Clip, n_iter: int = ITERATIONS) -> Explorer:
             control.observe(draw, "value")
         draw()
 
-    for control in (*controls.values(), upload):
+    for control in controls.values():
         control.observe(draw, "value")
+    own.observe(take, "given")
     reset.on_click(restore)
+    default.on_click(lambda _: own.clear())
     draw()
-    sliders = widgets.HBox([widgets.VBox([*controls.values()]), widgets.VBox([reset, upload])])
-    return Explorer([sliders, status, image, facts, player])
+    sliders = widgets.VBox([*controls.values()], layout={"flex": "1 1 22em", "max_width": "34em"})
+    beside = widgets.VBox([reset, own, default], layout={"align_items": "flex-start"})
+    return Explorer([row(sliders, beside), status, image, facts, player])

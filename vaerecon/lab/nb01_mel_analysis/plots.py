@@ -251,9 +251,12 @@ def plot_settings(
     axes = figure.subplots(2, 1, height_ratios=(1, 2.4))
     edges, nyquist = filter_edges(config), config.sample_rate / 2
     triangles = np.stack([edges[:-2], edges[1:-1], edges[2:]], axis=1)
-    lines = [[(a, 0), (b, 1), (c, 0)] for a, b, c in triangles]
+    # Slaney's filters have equal area: 2 / width high
+    lines = [[(a, 0), (b, 2 / (c - a)), (c, 0)] for a, b, c in triangles]
     axes[0].add_collection(LineCollection(lines, colors=(BLUE, ORANGE), linewidths=0.8))
-    axes[0].set(xlim=(0, nyquist), ylim=(0, 1.05), yticks=[], xlabel="frequency (Hz)", title=title)
+    highest = 2 / float((edges[2:] - edges[:-2]).min())
+    axes[0].set(xlim=(0, nyquist), ylim=(0, 1.05 * highest), yticks=[], title=title)
+    axes[0].set(xlabel="frequency (Hz)", ylabel="weight")
     top = float(mel.max())
     extent = (0, len(mel) / config.frames_per_second, -0.5, config.n_mels - 0.5)
     # [T, M] -> [M, T]: a picture has frequency upwards

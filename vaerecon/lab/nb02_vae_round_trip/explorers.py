@@ -5,7 +5,7 @@ Errors and warnings appear in the widget. Notebook: ``02_vae_round_trip``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,32 +16,26 @@ import torch
 from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.bundled import DEMO_CLIP, demo_clips
-from vaerecon.lab.listening.levels import match_levels
-from vaerecon.lab.listening.player import ABPlayer
 from vaerecon.lab.nb02_vae_round_trip.latent_edits import edited_mel
 from vaerecon.lab.nb02_vae_round_trip.plots import plot_edit
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip, synthesize
 from vaerecon.lab.setup import demo_clip, png
-from vaerecon.lab.widgets import Explorer, labelled, reported, upload_button, uploaded_clip
+from vaerecon.lab.widgets import (
+    Explorer,
+    YourClip,
+    keep_up,
+    labelled,
+    picture,
+    put_player,
+    remove_player,
+    reported,
+    row,
+)
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models.sources import VARIANTS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.pipeline.result import Reconstruction
-
-
-def _empty(box: widgets.Box) -> None:
-    """Remove the player from a box, and free its memory."""
-    old, box.children = box.children, ()
-    for player in old:
-        player.close()
-
-
-def _put_player(box: widgets.Box, tracks: Mapping[str, ArrayLike], title: str) -> None:
-    """Put an A/B player into a box, in place of the one there; the first track gives the level."""
-    player = ABPlayer(match_levels(tracks), title=title)
-    _empty(box)
-    box.children = (player,)
 
 
 def explore_latent(
@@ -52,26 +46,30 @@ def explore_latent(
     amount = labelled(widgets.FloatSlider, "add (std)", value=0, min=-4, max=4, step=0.5)
     weight = labelled(widgets.FloatSlider, "second clip", value=0, min=0, max=1, step=0.05)
     listen = widgets.Button(description="Listen", icon="play")
-    status, image, sound = widgets.HTML(), widgets.Image(format="png"), widgets.VBox()
+    status, image, sound = widgets.HTML(), picture(), widgets.VBox()
 
     def mel() -> torch.Tensor:
         return edited_mel(pipe, one, other, channel.value, amount.value, weight.value)
 
+    def tracks(edited: torch.Tensor) -> dict[str, torch.Tensor]:
+        mels = {"unedited": one.decoded[: len(edited)], "edited": edited}
+        return synthesize(pipe, mels, method)
+
     def draw(_: object = None) -> None:
-        with reported(status):
-            image.value = png(plot_edit(mel(), one.decoded)[0])
+        with reported(status, image):
+            edited = mel()
+            image.value = png(plot_edit(edited, one.decoded)[0])
+            keep_up(sound, lambda: tracks(edited))
 
     def hear(_: object) -> None:
-        with reported(status):
-            edited = mel()
-            mels = {"unedited": one.decoded[: len(edited)], "edited": edited}
-            _put_player(sound, synthesize(pipe, mels, method), "Latent, edited")
+        with reported(status, image):
+            put_player(sound, tracks(mel()), "Latent, edited")
 
     for slider in (channel, amount, weight):
         slider.observe(draw, "value")
     listen.on_click(hear)
     draw()
-    controls = widgets.HBox([widgets.VBox([channel, amount, weight]), listen])
+    controls = row(widgets.VBox([channel, amount, weight]), listen)
     return Explorer([controls, status, image, sound])
 
 
@@ -100,13 +98,14 @@ def _model_options() -> list[tuple[str, str]]:
 def explore_round_trip(
     model: str = "tiny", methods: Sequence[str] = ("griffinlim",), max_length: float = 4.0
 ) -> Explorer:
-    """Upload a clip or take a bundled one, choose a model and methods, see and hear the result."""
-    upload, clips = upload_button(), list(demo_clips())
+    """Choose a clip of one's own or a bundled one, a model and methods; see and hear the result."""
+    own, clips = YourClip(longest=10.0), list(demo_clips())
     bundled = labelled(widgets.Dropdown, "or bundled", options=clips, value=DEMO_CLIP)
     options = _model_options()
     if model not in VARIANTS:
         options.append((Path(model).name, model))
-    variant = labelled(widgets.Dropdown, "model", options=options, value=model)
+    wide = {"width": "26em", "max_width": "95%"}
+    variant = labelled(widgets.Dropdown, "model", options=options, value=model, layout=wide)
     choices = [(m.label, m.name) for m in METHODS.values() if not m.reference_only]
     chosen = tuple(methods)
     method = labelled(widgets.SelectMultiple, "methods", options=choices, value=chosen, rows=5)
@@ -114,28 +113,28 @@ def explore_round_trip(
         widgets.FloatSlider, "at most (s)", value=max_length, min=0.5, max=10, step=0.5
     )
     run = widgets.Button(description="Run", icon="cogs", button_style="primary")
-    status, image, sound = widgets.HTML(), widgets.Image(format="png"), widgets.VBox()
+    status, image, sound = widgets.HTML(), picture(), widgets.VBox()
     image.layout.display = "none"  # until there is one
 
     def go(_: object) -> None:
         run.disabled, status.value = True, "Running ..."
         try:
-            _empty(sound)  # no old sound or plot beside a new error
+            remove_player(sound)  # no old sound or plot beside a new error
             image.layout.display = "none"
             with reported(status):
                 seconds = length.value
-                clip = uploaded_clip(upload, seconds) or demo_clip(bundled.value, seconds)
+                clip = own.clip(seconds) or demo_clip(bundled.value, seconds)
                 result = reconstruct(clip, variant.value, method.value)
                 image.value = png(result.plot()[0])
                 image.layout.display = ""
                 sounds: dict[str, ArrayLike] = {"original": torch.as_tensor(result.reference)}
                 sounds |= {name: result.audio[name] for name in method.value}
                 title = f"{result.clip.name}, model {result.model.source}"
-                _put_player(sound, sounds, title)
+                put_player(sound, sounds, title)
         finally:
             run.disabled = False
 
     run.on_click(go)
-    bundled.observe(lambda _: setattr(upload, "value", ()), "value")  # the last choice counts
-    left, right = widgets.VBox([upload, bundled, variant, length]), widgets.VBox([method, run])
-    return Explorer([widgets.HBox([left, right]), status, image, sound])
+    bundled.observe(lambda _: own.clear(), "value")  # the last choice counts
+    left, right = widgets.VBox([own, bundled, variant, length]), widgets.VBox([method, run])
+    return Explorer([row(left, right), status, image, sound])

@@ -22,7 +22,7 @@ from vaerecon.lab.listening.levels import audio_table, match_levels
 from vaerecon.lab.nb03_vocoder_fix.faults import LAYOUTS, SCALES, Attempt, feed
 from vaerecon.lab.nb03_vocoder_fix.input_check import possible_range
 from vaerecon.lab.setup import png
-from vaerecon.lab.widgets import Explorer
+from vaerecon.lab.widgets import Explorer, picture, row
 from vaerecon.mel.front_end import log_mel
 from vaerecon.plots import new_axes, plot_mels
 
@@ -138,7 +138,7 @@ def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> Explorer:
     x = as_samples(samples).cpu()
     options = {"layout": LAYOUTS, "scale": SCALES, "dtype": DTYPES}
     choices = {n: widgets.Dropdown(options=values, description=n) for n, values in options.items()}
-    answer, picture, sound = widgets.HTML(), widgets.Image(format="png"), widgets.HTML()
+    answer, image, sound = widgets.HTML(), picture(), widgets.HTML()
 
     def update(_: Any = None) -> None:
         attempt = feed(vocoder, x, **{name: c.value for name, c in choices.items()}, lag=lag)
@@ -147,10 +147,10 @@ def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> Explorer:
             sounds["vocoder"] = attempt.samples
         words = attempt.error or "accepted without an error"
         answer.value = f"<b>{attempt.shape} {attempt.dtype}:</b> <code>{html.escape(words)}</code>"
-        picture.value = png(plot_attempt(x, attempt)[0])
+        image.value = png(plot_attempt(x, attempt)[0])
         sound.value = audio_table(match_levels(sounds))
 
     for choice in choices.values():
         choice.observe(update, names="value")
     update()
-    return Explorer([widgets.HBox(list(choices.values())), answer, picture, sound])
+    return Explorer([row(*choices.values()), answer, image, sound])

@@ -6,18 +6,15 @@ Notebook: ``04_method_comparison``.
 from __future__ import annotations
 
 import html
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaerecon.audio.clip import Clip, load_audio
 from vaerecon.lab.nb04_method_comparison.comparison import run_comparison
 from vaerecon.lab.nb04_method_comparison.plots import plot_clips
 from vaerecon.lab.setup import png
 from vaerecon.lab.tables import candidates, score_table, scored_metrics
-from vaerecon.lab.widgets import Explorer
+from vaerecon.lab.widgets import Explorer, YourClip, picture, row
 from vaerecon.metrics.scores import METRICS
 
 if TYPE_CHECKING:
@@ -46,38 +43,33 @@ def explorer_comparison(
     able = quick or candidates(table)  # whatever the notebook ran
     options = [(METRICS[m].label, m) for m in scored_metrics(table)]
     metric = w.Dropdown(options=options, value=scored_metrics(table)[-1], description="metric")
-    source = w.ToggleButtons(options=list(SOURCES), description="source")
-    upload = w.FileUpload(accept="audio/*", description="add a clip")
-    picture, note = w.Image(format="png"), w.HTML()
+    source = w.ToggleButtons(
+        options=list(SOURCES), description="source", style={"button_width": "auto"}
+    )
+    own = YourClip("Add a clip", longest=max_length)
+    image, note = picture(), w.HTML()
 
     def redraw(_: Any = None) -> None:
         figure, _ax = plot_clips(score_table(known), metric.value, SOURCES[source.value])
-        picture.value = png(figure)
+        image.value = png(figure)
 
     def add(_: Any) -> None:
-        for file in upload.value:
-            note.value = "working ..."
-            try:
-                clip = _uploaded(file, max_length, {r.clip.name for r in known})
-                known.extend(run_comparison(pipe, [clip], able, seed=seed))
-                redraw()
-                note.value = f"added, {clip.duration:.1f} s: {html.escape(clip.name)}"
-            except (ValueError, OSError, RuntimeError) as error:
-                note.value = f"<b>Not added.</b> {html.escape(str(error))}"
+        note.value = "working ..."
+        try:
+            clip = own.clip(max_length)
+            if clip is None:
+                note.value = ""
+                return
+            while clip.name in {r.clip.name for r in known}:
+                clip = replace(clip, name=f"{clip.name} (again)")
+            known.extend(run_comparison(pipe, [clip], able, seed=seed))
+            redraw()
+            note.value = f"added, {clip.duration:.1f} s: {html.escape(clip.name)}"
+        except (ValueError, OSError, RuntimeError) as error:
+            note.value = f"<b>Not added.</b> {html.escape(str(error))}"
 
     metric.observe(redraw, "value")
     source.observe(redraw, "value")
-    upload.observe(add, "value")
+    own.observe(add, "given")
     redraw()
-    return Explorer([w.HBox([metric, upload, note]), source, picture])
-
-
-def _uploaded(file: dict[str, Any], max_length: float, taken: set[str]) -> Clip:
-    """A file of the upload button as a clip, with a name that is not in the table yet."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / Path(file["name"]).name
-        path.write_bytes(bytes(file["content"]))
-        clip = load_audio(path, max_length=max_length)
-    while clip.name in taken:
-        clip = replace(clip, name=f"{clip.name} (again)")
-    return clip
+    return Explorer([row(metric, own), note, source, image])

@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaerecon.lab.figures import BLUE, GREY, ORANGE
-from vaerecon.lab.nb05_fine_tuning.tuning import Tuning, blend, through
+from vaerecon.lab.nb05_fine_tuning.tuning import Tuning, blend, sounds_of_mels, through
 from vaerecon.lab.setup import png
-from vaerecon.lab.widgets import Explorer, labelled, reported
+from vaerecon.lab.widgets import Explorer, keep_up, labelled, picture, put_player, reported, row
 from vaerecon.plots import new_axes, plot_mels
 
 
@@ -49,20 +49,32 @@ def plot_blend(errors: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Ax
 
 
 def explorer_blend(tuning: Tuning, mels: dict[str, torch.Tensor]) -> Explorer:
-    """A slider for the interpolation weight, and the reconstruction of a clip at it."""
+    """A slider for the interpolation weight, and the reconstruction of a clip at it, by ear too."""
     share = labelled(widgets.FloatSlider, "share", value=0.5, min=0, max=1, step=0.05)
     clip = labelled(widgets.Dropdown, "clip", options=list(mels))
-    status, image = widgets.HTML(), widgets.Image(format="png")
+    listen = widgets.Button(description="Listen", icon="play")
+    status, image, sound = widgets.HTML(), picture(), widgets.VBox()
+
+    def reconstruction() -> torch.Tensor:
+        return through(blend(tuning, share.value), mels[clip.value])
+
+    def tracks(decoded: torch.Tensor) -> dict[str, torch.Tensor]:
+        return sounds_of_mels({"original mel": mels[clip.value], "reconstruction": decoded})
 
     def draw(_: object = None) -> None:
-        with reported(status):
-            mel = mels[clip.value]
-            decoded = through(blend(tuning, share.value), mel)
+        with reported(status, image):
+            mel, decoded = mels[clip.value], reconstruction()
             error = float((decoded - mel).abs().mean())
             pictures = {"original": mel, f"reconstruction: error {error:.3f} nepers": decoded}
             image.value = png(plot_mels(pictures)[0])
+            keep_up(sound, lambda: tracks(decoded))
+
+    def hear(_: object) -> None:
+        with reported(status):
+            put_player(sound, tracks(reconstruction()), "By Griffin-Lim")
 
     for control in (share, clip):
         control.observe(draw, "value")
+    listen.on_click(hear)
     draw()
-    return Explorer([widgets.HBox([share, clip]), status, image])
+    return Explorer([row(share, clip, listen), status, image, sound])

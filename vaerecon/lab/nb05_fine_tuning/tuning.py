@@ -175,12 +175,20 @@ def blend_errors(
 
 def sounds_of(tuning: Tuning, mel: torch.Tensor, samples: torch.Tensor) -> dict[str, torch.Tensor]:
     """The clip, and its reconstructions before and after, by Griffin-Lim with one seed."""
+    models = {"before": tuning.before, "after": tuning.after}
+    mels = {name: through(vae, mel) for name, vae in models.items()}
+    return {"original": torch.as_tensor(samples)} | sounds_of_mels(mels, len(samples))
+
+
+def sounds_of_mels(
+    mels: dict[str, torch.Tensor], n_samples: int | None = None
+) -> dict[str, torch.Tensor]:
+    """Log-mels ``[T, 64]`` as samples (``160 T`` by default), by Griffin-Lim with one seed."""
     synthesize = get_method("griffinlim").function
-    found = {"original": torch.as_tensor(samples)}
-    for name, vae in (("before", tuning.before), ("after", tuning.after)):
-        generator = torch.Generator().manual_seed(0)
-        found[name] = synthesize(through(vae, mel), len(samples), generator)
-    return found
+    return {
+        name: synthesize(mel, n_samples or 160 * len(mel), torch.Generator().manual_seed(0))
+        for name, mel in mels.items()
+    }
 
 
 def latent_shift(tuning: Tuning, mel: torch.Tensor) -> float:

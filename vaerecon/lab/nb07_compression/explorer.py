@@ -13,11 +13,9 @@ from matplotlib.figure import Figure
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.codec import Header, LatentCodec
 from vaerecon.codec.quantiser import N_STEPS, step_of
-from vaerecon.lab.listening.levels import match_levels
-from vaerecon.lab.listening.player import ABPlayer
 from vaerecon.lab.nb07_compression.bits import Coded
 from vaerecon.lab.setup import png
-from vaerecon.lab.widgets import Explorer, reported
+from vaerecon.lab.widgets import Explorer, keep_up, picture, put_player, reported, row
 from vaerecon.plots import plot_mels
 
 if TYPE_CHECKING:
@@ -52,28 +50,27 @@ def explore_step(
         continuous_update=False,
     )  # fmt: skip
     listen = widgets.Button(description="Listen", icon="play")
-    status, image, sound = widgets.HTML(), widgets.Image(format="png"), widgets.VBox()
+    status, image, sound = widgets.HTML(), picture(), widgets.VBox()
+    n, mel = len(coded.clip.samples), pipe.decode(coded.mean, len(coded.mel))
+
+    def tracks() -> dict[str, ArrayLike]:
+        rounded, kbps = mel_at(pipe, codec, coded, index.value)
+        return {
+            "original": coded.clip.samples,
+            "not rounded": pipe.synthesize(mel, method, n).cpu(),
+            f"{kbps:.2f} kbit/s": pipe.synthesize(rounded, method, n).cpu(),
+        }
 
     def draw(_: object = None) -> None:
-        with reported(status):
+        with reported(status, image):
             image.value = png(plot_step(pipe, codec, coded, index.value))
+            keep_up(sound, tracks)
 
     def hear(_: object) -> None:
         with reported(status):
-            n = len(coded.clip.samples)
-            mel, kbps = mel_at(pipe, codec, coded, index.value)
-            tracks: dict[str, ArrayLike] = {
-                "original": coded.clip.samples,
-                "not rounded": pipe.synthesize(
-                    pipe.decode(coded.mean, len(coded.mel)), method, n
-                ).cpu(),
-                f"{kbps:.2f} kbit/s": pipe.synthesize(mel, method, n).cpu(),
-            }
-            for player in sound.children:
-                player.close()
-            sound.children = (ABPlayer(match_levels(tracks), title=coded.clip.name),)
+            put_player(sound, tracks(), coded.clip.name)
 
     index.observe(draw, "value")
     listen.on_click(hear)
     draw()
-    return Explorer([widgets.HBox([index, listen]), status, image, sound])
+    return Explorer([row(index, listen), status, image, sound])
