@@ -51,21 +51,6 @@ def test_round_trip_is_the_pipelines(tiny, trip):
     assert trip.mae == pytest.approx(float((trip.decoded - trip.mel).abs().mean()))
 
 
-def test_shapes_count_what_is_there(trip):
-    table = rt.shapes(trip)
-    assert table["values"].tolist() == [16000, 6400, 3200, 6400]
-    assert table["values per second"].tolist() == [16000, 6400, 3200, 6400]  # the clip lasts 1 s
-
-
-def test_swapped_axes_raise_nothing_and_are_worse(tiny, trip):
-    swapped = rt.swap_axes(tiny, trip.mel[:99])  # no multiple of 4
-    assert swapped.shape == (96, 64)
-    assert rt.mel_distance(swapped, trip.mel[:96]) > trip.mae
-
-
-# ------------------------------------------------------------------ bits
-
-
 def test_bit_rates_are_arithmetic(trip):
     table = rate_distortion.bit_rates(trip)
     assert table.loc["samples, 16-bit PCM"].tolist() == [256.0, 1.0]
@@ -202,26 +187,6 @@ def test_importance_is_of_each_channel(tiny, other):
     silenced = tiny.decode(edits.silence_channel(other.mean, 5), len(other.mel))
     assert table.loc[5, "zero"] == pytest.approx(rt.mel_distance(silenced, other.mel))
     assert (table["change"] > 0).all()
-
-
-def test_padding_with_zero_is_loud(tiny, other):
-    decoded = rt.decode_padded(tiny, other.mel, 100)
-    assert [len(x) for x in decoded.values()] == [44, 100, 100]
-    table = rt.padding_errors(decoded, other.mel)
-    levels = table["level of the padding"]
-    assert math.isnan(levels["no padding"])
-    # nepers: 0.0 is 11.5 above the floor, and even a coarse VAE keeps half of that
-    assert levels["padded with 0.0"] > levels["padded with the floor"] + 5
-    assert table.loc["no padding", "error of the clip"] == pytest.approx(other.mae)
-
-
-def test_pad_frames():
-    padded = rt.pad_frames(torch.zeros(3, 64), 5, FLOOR)
-    assert padded.shape == (5, 64)
-    assert not padded[:3].any()
-    assert padded[3:].unique().tolist() == pytest.approx([FLOOR])
-    with pytest.raises(ValueError, match="at least the 3"):
-        rt.pad_frames(torch.zeros(3, 64), 2, 0.0)
 
 
 # ------------------------------------------------------------------ pictures

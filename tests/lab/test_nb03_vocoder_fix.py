@@ -97,17 +97,6 @@ def test_a_mel_that_does_not_change_gives_multiples_of_100_hz_only(random_vocode
     assert fix.share_on_grid(middle - middle.mean()) > 0.999
 
 
-def test_dtype_table(tiny, mel):
-    table = fix.dtype_table(tiny.vocoder, mel, ["float32", "float64", "float16", "bfloat16"])
-    answer, rounding = table["the model's answer"], table["rounding (nepers)"]
-    assert answer["float32"] == "accepted"
-    assert all("type" in answer[name] for name in ("float64", "float16", "bfloat16"))
-    assert rounding["float32"] == rounding["float64"] == 0
-    # values of 8 to 16 are 2^-7 apart in float16 and 2^-4 in bfloat16: at most half of that
-    assert 0 < rounding["float16"] <= 2**-8
-    assert rounding["float16"] < rounding["bfloat16"] <= 2**-5
-
-
 def test_square_blocks():
     mel = torch.randn(150, 64, generator=torch.Generator().manual_seed(0))
     blocks = fix.square_blocks(mel)

@@ -38,20 +38,6 @@ def settings(**changes: Any) -> MelConfig:
     return replace(AUDIOLDM_MEL, **changes)
 
 
-def value_counts(config: MelConfig = AUDIOLDM_MEL) -> pd.DataFrame:
-    """The number of values per second at each stage of the front-end."""
-    frames, bins = config.frames_per_second, config.n_fft // 2 + 1
-    rows = {
-        "waveform": ("samples", float(config.sample_rate)),
-        "STFT, complex": (f"{frames:g} frames x {bins} bins x 2", frames * bins * 2),
-        "STFT magnitude": (f"{frames:g} frames x {bins} bins", frames * bins),
-        "log-mel": (f"{frames:g} frames x {config.n_mels} bins", frames * config.n_mels),
-    }
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["layout", "values per second"])
-    table["per sample"] = table["values per second"] / config.sample_rate
-    return table
-
-
 def filter_edges(config: MelConfig = AUDIOLDM_MEL) -> np.ndarray:
     """Band edges of the filters, ``[n_mels + 2]`` Hz: filter i spans entries i to i + 2."""
     from librosa import mel_frequencies

@@ -80,26 +80,6 @@ def share_on_grid(samples: torch.Tensor, spacing: float = 100.0, width: float = 
     return float(energy[near].sum() / energy.sum())
 
 
-def dtype_table(vocoder: Any, x: torch.Tensor, dtypes: Sequence[str]) -> pd.DataFrame:
-    """A vocoder's answer to an input of another dtype, and the rounding error of that dtype.
-
-    ``x`` is a log-mel ``[T, 64]`` in float32; ``dtypes`` are names in torch. One row per dtype: the
-    model's answer, and the largest rounding error of ``x`` in nepers.
-    """
-    rows = []
-    for name in dtypes:
-        cast = x.to(getattr(torch, name))
-        try:
-            with torch.no_grad():
-                vocoder(cast)
-            answer = "accepted"
-        except RuntimeError as error:
-            answer = str(error)
-        rows.append((name, answer, float((cast.double() - x.double()).abs().max())))
-    columns = ["input dtype", "the model's answer", "rounding (nepers)"]
-    return pd.DataFrame(rows, columns=columns).set_index("input dtype")
-
-
 def square_blocks(mel: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
     """Cut a log-mel into blocks of as many frames as bins: ``[T, 64]`` to ``[K, 64, 64]``.
 
