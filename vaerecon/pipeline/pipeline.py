@@ -153,6 +153,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
                 "vocoder": lambda: self.vocoder,
                 "lag": lambda: self.lag,
                 "network": self._fast_network,
+                "config": lambda: self.mel_config,
             },
             config=self.mel_config,
             device=self._execution_device,
