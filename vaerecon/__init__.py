@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from . import methods, metrics
     from .audio.clip import Clip, load_audio, write_wav
     from .codec.latent_codec import LatentCodec
+    from .comparison.grid import sweep
     from .comparison.run import compare
     from .mel.config import MelConfig
     from .mel.front_end import log_mel, naive_log_mel
@@ -48,6 +49,7 @@ __all__ = [
     "methods",
     "metrics",
     "naive_log_mel",
+    "sweep",
     "write_wav",
 ]
 
@@ -64,6 +66,7 @@ _MODULE_OF = {
     "ReconstructionPipeline": "pipeline.pipeline",
     "LatentCodec": "codec.latent_codec",
     "compare": "comparison.run",
+    "sweep": "comparison.grid",
 }
 _SUBMODULES = ("methods", "metrics")
 

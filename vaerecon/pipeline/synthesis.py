@@ -14,7 +14,7 @@ from vaerecon.mel.config import MelConfig
 from vaerecon.mel.front_end import check_log_mel
 from vaerecon.methods import Method, get_method
 from vaerecon.pipeline.joins import sound_join
-from vaerecon.utils.windows import WindowPlan, overlap_windows
+from vaerecon.utils.windows import CHUNK_SECONDS, WindowPlan, overlap_windows, plan_windows
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -39,6 +39,21 @@ class Models:
     def arguments(self, method: Method) -> dict[str, Any]:
         """The keyword arguments of a method, but for ``original``."""
         return {name: self.needs[name]() for name in method.needs if name != "original"}
+
+
+def without_networks(config: MelConfig) -> Models:
+    """For methods that need no network, on mels of any settings."""
+    return Models(
+        vae=None,  # type: ignore[arg-type]
+        needs={"config": lambda: config},
+        config=config,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        chunk_seconds=CHUNK_SECONDS,
+        plan=plan_windows(CHUNK_SECONDS, config.frames_per_second),
+        facts=None,  # type: ignore[arg-type]
+        warm=set(),
+    )
 
 
 def synthesized(
