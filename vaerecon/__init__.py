@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .comparison.grid import sweep
     from .comparison.run import compare
     from .mel.config import MelConfig
+    from .mel.diagnosis import diagnose_mel
     from .mel.front_end import log_mel, naive_log_mel
     from .pipeline.pipeline import ReconstructionPipeline
     from .pipeline.result import Reconstruction
@@ -44,6 +45,7 @@ __all__ = [
     "Reconstruction",
     "ReconstructionPipeline",
     "compare",
+    "diagnose_mel",
     "load_audio",
     "log_mel",
     "methods",
@@ -60,6 +62,7 @@ _MODULE_OF = {
     "load_audio": "audio.clip",
     "write_wav": "audio.clip",
     "MelConfig": "mel.config",
+    "diagnose_mel": "mel.diagnosis",
     "log_mel": "mel.front_end",
     "naive_log_mel": "mel.front_end",
     "Reconstruction": "pipeline.result",

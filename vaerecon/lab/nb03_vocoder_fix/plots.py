@@ -20,8 +20,8 @@ from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.lab.figures import BLUE, GREY, plot_mels, stacked
 from vaerecon.lab.listening.levels import audio_table, match_levels
 from vaerecon.lab.nb03_vocoder_fix.faults import LAYOUTS, SCALES, Attempt, feed
-from vaerecon.lab.nb03_vocoder_fix.input_check import possible_range
 from vaerecon.lab.setup import png
+from vaerecon.mel.diagnosis import possible_range
 from vaerecon.mel.front_end import log_mel
 from vaerecon.plots import new_axes
 
@@ -117,7 +117,7 @@ def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> widgets.V
     samples are taken off the front of the sound.
     """
     x = as_samples(samples).cpu()
-    options = {"layout": LAYOUTS, "scale": SCALES, "dtype": DTYPES}
+    options = {"layout": LAYOUTS, "scale": tuple(SCALES), "dtype": DTYPES}
     choices = {n: widgets.Dropdown(options=values, description=n) for n, values in options.items()}
     answer, picture, sound = widgets.HTML(), widgets.Image(format="png"), widgets.HTML()
 
