@@ -170,9 +170,10 @@ def plot_front(
     ax.scatter(means["values_per_second"], means[metric], s=22, color=METHOD_COLORS["silence"])
     color = METHOD_COLORS["griffinlim"]
     ax.plot(front["values_per_second"], front[metric], "o-", color=color, label="front")
-    for row in front.to_dict("records"):
+    for i, row in enumerate(front.to_dict("records")):
         place = (row["values_per_second"], row[metric])
-        ax.annotate(row["setting"], place, (5, -11), textcoords="offset points", fontsize=8)
+        side, offset = ("left", (5, -11)) if i % 2 else ("right", (-5, 5))  # of the line
+        ax.annotate(row["setting"], place, offset, textcoords="offset points", ha=side, fontsize=8)
     own = means[means["setting"] == "AudioLDM2"]
     ax.plot(own["values_per_second"], own[metric], "*", ms=11, color=METHOD_COLORS["vocoder"],
             label="AudioLDM2")  # fmt: skip

@@ -27,6 +27,7 @@ MARGIN = 1.0  # nepers by which a VAE's output may exceed the possible range
 CUT = 0.01  # share of the values at exactly one level that makes it a floor
 EXACT = 1e-3  # nepers; constants that were computed on the way
 NOISE = (1.6, 2.6)  # times the fluctuation of noise, at least and in the median: it was squared
+CALM = 0.31  # of the mean of noise; a tenth of squared noise is below 0.34, of noise below 0.17
 SEVERAL = 200  # frames from which on fluctuation is measured
 FIXES = {
     "layout": "transpose where the mel is made; [T, M] is time before frequency",
@@ -136,26 +137,26 @@ def _scale(x: torch.Tensor, config: MelConfig) -> list[Finding]:
 
 
 def _is_squared_noise(x: torch.Tensor, config: MelConfig) -> bool:
-    """Whether no bin fluctuates less than noise in a square, and most as much."""
+    """Whether no bin fluctuates less than noise in a square, most as much, and few values less."""
     if x.shape[-2] < SEVERAL:
         return False
-    ratio = _fluctuation(x, config) / _of_noise(config).to(x.device)
-    return bool((ratio.min() > NOISE[0]) & (ratio.median() < NOISE[1]))
+    relative = _fluctuation(x, config) / _of_noise(config).to(x.device)
+    ratio, calm = relative.mean(dim=0), (relative < CALM).double().mean()
+    return bool((ratio.min() > NOISE[0]) & (ratio.median() < NOISE[1]) & (calm < 0.1))
 
 
 def _fluctuation(x: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Mean absolute difference of frames that do not overlap, ``[M]``."""
+    """Absolute differences of frames that do not overlap, ``[..., M]`` in one row each."""
     apart = math.ceil(config.n_fft / config.hop_length)
-    differences = x[..., apart:, :] - x[..., :-apart, :]
-    return differences.abs().reshape(-1, x.shape[-1]).mean(dim=0)
+    return (x[..., apart:, :] - x[..., :-apart, :]).abs().reshape(-1, x.shape[-1])
 
 
 @lru_cache(maxsize=4)
 def _of_noise(config: MelConfig) -> torch.Tensor:
-    """That of white noise, 20 s of it."""
+    """The mean of that for white noise, 20 s of it, ``[M]``."""
     generator = torch.Generator().manual_seed(0)
     samples = torch.randn(20 * config.sample_rate, generator=generator)
-    return _fluctuation(log_mel(samples, config), config)
+    return _fluctuation(log_mel(samples, config), config).mean(dim=0)
 
 
 def _lowest(x: torch.Tensor, config: MelConfig) -> list[Finding]:
