@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from . import methods, metrics
     from .audio.clip import Clip, load_audio, write_wav
     from .codec.latent_codec import LatentCodec
+    from .comparison.grid import sweep
     from .comparison.run import compare
     from .mel.config import MelConfig
+    from .mel.diagnosis import diagnose_mel
     from .mel.front_end import log_mel, naive_log_mel
     from .pipeline.pipeline import ReconstructionPipeline
     from .pipeline.result import Reconstruction
@@ -43,11 +45,13 @@ __all__ = [
     "Reconstruction",
     "ReconstructionPipeline",
     "compare",
+    "diagnose_mel",
     "load_audio",
     "log_mel",
     "methods",
     "metrics",
     "naive_log_mel",
+    "sweep",
     "write_wav",
 ]
 
@@ -58,12 +62,14 @@ _MODULE_OF = {
     "load_audio": "audio.clip",
     "write_wav": "audio.clip",
     "MelConfig": "mel.config",
+    "diagnose_mel": "mel.diagnosis",
     "log_mel": "mel.front_end",
     "naive_log_mel": "mel.front_end",
     "Reconstruction": "pipeline.result",
     "ReconstructionPipeline": "pipeline.pipeline",
     "LatentCodec": "codec.latent_codec",
     "compare": "comparison.run",
+    "sweep": "comparison.grid",
 }
 _SUBMODULES = ("methods", "metrics")
 

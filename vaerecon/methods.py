@@ -3,8 +3,9 @@
 A method is a function ``(log_mel, n_samples, generator) -> samples``: ``[T, 64]`` or
 ``[B, T, 64]`` nepers in training framing to ``[N]`` or ``[B, N]`` float32 at the front-end's level
 (peak 0.5). What else it needs, it names as keyword arguments when it registers: ``vocoder`` and
-``lag`` (the checkpoint's), ``network`` (for ``fast``, where a checkpoint has its own), or
-``original`` (the normalised samples, only for what methods are compared with).
+``lag`` (the checkpoint's), ``network`` (for ``fast``, where a checkpoint has its own),
+``original`` (the normalised samples, only for what methods are compared with), or ``config``, the
+settings of the mel. A method without ``config`` is for AudioLDM2's mel alone, one with it for any.
 
 Adding a method is adding a function::
 
@@ -23,6 +24,8 @@ import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 
 if TYPE_CHECKING:
     import torch
@@ -46,9 +49,14 @@ class Method:
         """Whether it is only there to compare with, not a way to make sound from a mel."""
         return not self.uses_mel or "original" in self.needs
 
+    @property
+    def any_mel(self) -> bool:
+        """Whether it works with mels of other settings than AudioLDM2's."""
+        return not self.uses_mel or "config" in self.needs
+
 
 METHODS: dict[str, Method] = {}
-NEEDS = ("vocoder", "lag", "network", "original")  # what a method may ask for, in any combination
+NEEDS = ("vocoder", "lag", "network", "original", "config")  # what a method may ask for
 GRIFFIN_LIM_STEPS = 22  # of `griffinlim`; more gain little (python -m benchmarks.phase)
 
 
@@ -125,13 +133,25 @@ def _fast(
     "griffinlim",
     "Griffin-Lim",
     "fast Griffin-Lim held to the mel: the kit's best phase retrieval without weights",
+    needs=("config",),
 )
-def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+def _griffinlim(
+    log_mel: torch.Tensor,
+    n_samples: int,
+    generator: torch.Generator,
+    *,
+    config: MelConfig = AUDIOLDM_MEL,
+) -> torch.Tensor:
     from vaerecon.phase import retrieval as phase
 
-    start = phase.mel_to_magnitude(log_mel, n_iter=5)  # every step after it corrects it again
+    start = phase.mel_to_magnitude(log_mel, config, n_iter=5)  # later steps correct it again
     return phase.griffin_lim(
-        start, n_samples, log_mel=log_mel, n_iter=GRIFFIN_LIM_STEPS, generator=generator
+        start,
+        n_samples,
+        log_mel=log_mel,
+        n_iter=GRIFFIN_LIM_STEPS,
+        generator=generator,
+        config=config,
     )
 
 
@@ -159,25 +179,42 @@ def _hybrid(
     return phase.refine(start, log_mel.to(start.device))
 
 
-@method("admm", "ADMM", "phase retrieval by ADMM, held to the mel in the same way")
-def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+@method(
+    "admm", "ADMM", "phase retrieval by ADMM, held to the mel in the same way", needs=("config",)
+)
+def _admm(
+    log_mel: torch.Tensor,
+    n_samples: int,
+    generator: torch.Generator,
+    *,
+    config: MelConfig = AUDIOLDM_MEL,
+) -> torch.Tensor:
     from vaerecon.phase import retrieval as phase
 
-    start = phase.mel_to_magnitude(log_mel)
-    return phase.admm(start, n_samples, log_mel=log_mel, generator=generator)
+    start = phase.mel_to_magnitude(log_mel, config)
+    return phase.admm(start, n_samples, log_mel=log_mel, generator=generator, config=config)
 
 
 @method(
     "librosa",
     "librosa",
     "librosa.feature.inverse.mel_to_audio at its defaults, as the original guide did",
+    needs=("config",),
 )
-def _librosa(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
+def _librosa(
+    log_mel: torch.Tensor,
+    n_samples: int,
+    generator: torch.Generator,
+    *,
+    config: MelConfig = AUDIOLDM_MEL,
+) -> torch.Tensor:
     from vaerecon.audio.conversion import numpy_defaults
     from vaerecon.phase import references
 
     with numpy_defaults():
-        return references.librosa_mel_to_audio(log_mel, n_samples, generator=generator)
+        return references.librosa_mel_to_audio(
+            log_mel, n_samples, generator=generator, config=config
+        )
 
 
 @method(
@@ -194,14 +231,19 @@ def _silence(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) 
     "oracle_phase",
     "Oracle phase",
     "ceiling: held to the mel, with the original's phase at every step",
-    needs=("original",),
+    needs=("original", "config"),
 )
 def _oracle_phase(
-    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
+    log_mel: torch.Tensor,
+    n_samples: int,
+    generator: torch.Generator,
+    *,
+    original: torch.Tensor,
+    config: MelConfig = AUDIOLDM_MEL,
 ) -> torch.Tensor:
     from vaerecon.phase import references
 
-    return references.oracle_phase(log_mel, original)
+    return references.oracle_phase(log_mel, original, config=config)
 
 
 @method(

@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import check_log_mel
+from vaerecon.metrics.scores import METRICS
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
     from matplotlib.axes import Axes
 
@@ -187,6 +189,33 @@ def plot_reconstruction(
     title = f"VAE minus original: mean absolute difference {change.abs().mean():.2f} nepers"
     mels = {f"{name}: original{silent}": mel, f"after the VAE ({model})": mel_decoded, **heard}
     return plot_mels(mels, differences={title: change})
+
+
+def plot_front(
+    means: pd.DataFrame, front: pd.DataFrame, metric: str = "pesq_wb", ax: Axes | None = None
+) -> tuple[Figure, Axes]:
+    """Values per second against a metric: every setting of a sweep, and the front of the best.
+
+    Parameters
+    ----------
+    means, front
+        Of :func:`vaerecon.comparison.grid.mean_settings` and ``pareto_front``.
+    """
+    figure, ax = new_axes(ax, (9, 4.4))
+    ax.scatter(means["values_per_second"], means[metric], s=22, color=METHOD_COLORS["silence"])
+    color = METHOD_COLORS["griffinlim"]
+    ax.plot(front["values_per_second"], front[metric], "o-", color=color, label="front")
+    for i, row in enumerate(front.to_dict("records")):
+        place = (row["values_per_second"], row[metric])
+        side, offset = ("left", (5, -11)) if i % 2 else ("right", (-5, 5))  # of the line
+        ax.annotate(row["setting"], place, offset, textcoords="offset points", ha=side, fontsize=8)
+    own = means[means["setting"] == "AudioLDM2"]
+    ax.plot(own["values_per_second"], own[metric], "*", ms=11, color=METHOD_COLORS["vocoder"],
+            label="AudioLDM2")  # fmt: skip
+    ax.set(xlabel="values per second", ylabel=METRICS[metric].heading)
+    ax.margins(x=0.18)
+    ax.legend(loc="lower right")
+    return figure, ax
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -10,12 +10,15 @@ import soundfile
 import torch
 
 from vaerecon.audio.samples import normalize_level
-from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel, magnitude_to_log_mel, stft_frames
 from vaerecon.mel.stft import istft_frames
+from vaerecon.methods import METHODS
+from vaerecon.metrics.spectral import log_mel_mae
 from vaerecon.phase import mel_inversion, projections, references
 from vaerecon.phase import retrieval as phase
 from vaerecon.phase.mel_inversion import fit_to_mel
+from vaerecon.plots import plot_log_mel
 
 DATA = Path(__file__).parents[1] / "data"
 FRAMINGS = ("train", "inference")
@@ -509,3 +512,93 @@ def test_silence_beside_sound(mixture):
     assert torch.isfinite(y).all()
     assert y[-6000:].abs().max() < 1e-4  # a window after the end: -80 dB
     assert mel_error(y, mel) < 0.1
+
+
+# --- other settings, and several mels -------------------------------------------------------------
+
+
+def settings(n_fft: int = 1024, **others) -> MelConfig:
+    return MelConfig(n_fft=n_fft, win_length=n_fft, **others)
+
+
+SETTINGS = [
+    settings(768),
+    settings(512, n_mels=80),
+    settings(255, hop_length=81, n_mels=20),
+    settings(256, hop_length=80, n_mels=128),  # some of these filters are empty
+    settings(4096, hop_length=640, n_mels=128),
+    settings(hop_length=512),
+    settings(hop_length=1020),
+    settings(16, hop_length=4, n_mels=4),
+    settings(fmin=125.0, fmax=4000.0),
+    settings(floor=1e-2),
+    settings(n_mels=1),
+]
+
+
+@pytest.mark.filterwarnings("ignore:Empty filters")
+@pytest.mark.parametrize("config", SETTINGS, ids=lambda c: f"{c.n_fft}-{c.hop_length}-{c.n_mels}")
+def test_a_mel_of_any_setting_goes_all_the_way(mixture, config):
+    """By its own mel the sound is far nearer than silence, with every method that takes any."""
+    x = mixture[:8001]
+    mel = log_mel(x, config, normalize=False)
+    assert mel.shape == (config.n_frames(8001), config.n_mels)
+    far = log_mel_mae(x, torch.zeros_like(x), config)
+    for name in ("griffinlim", "admm"):
+        y = METHODS[name].function(mel, 8001, torch.Generator().manual_seed(0), config=config)
+        assert y.shape == x.shape
+        assert float(y.abs().max()) < 5  # no division by a window that is almost 0
+        assert log_mel_mae(x, y, config) < 0.25 * far, name
+    (image,) = plot_log_mel(mel, config=config)[1].images
+    assert image.get_extent()[1] == pytest.approx(len(mel) * config.hop_length / 16000)
+
+
+def test_half_the_frames_are_enough_only_where_they_overlap_by_half(mixture):
+    """Else a short window would look worse than it is."""
+    for n_fft, count in ((1024, 2), (768, 2), (640, 1), (512, 1)):
+        config = settings(n_fft)
+        onto = projections.Projection(torch.ones(1, 20, n_fft // 2 + 1), None, config)
+        assert len(phase._combs(onto)) == count
+
+
+def test_several_mels_hold_the_sound_in_turn(speechlike):
+    """A short and a long window beside AudioLDM2's: the sound comes nearer to all three mels."""
+    configs = [settings(256, hop_length=80, n_mels=32), AUDIOLDM_MEL,
+               settings(4096, hop_length=640, n_mels=128)]  # fmt: skip
+    x = speechlike[:15001]
+    mels = [log_mel(x, config, normalize=False) for config in configs]
+    first = phase.mel_to_magnitude(mels[0], configs[0])
+    options = {"log_mel": mels[0], "config": configs[0], "n_iter": 22}
+    alone = phase.griffin_lim(first, len(x), **options)
+    also = list(zip(mels[1:], configs[1:], strict=True))
+    together = phase.griffin_lim(first, len(x), also=also, **options)
+    assert together.shape == x.shape
+    for config in configs[1:]:
+        assert log_mel_mae(x, together, config) < 0.7 * log_mel_mae(x, alone, config)
+    assert log_mel_mae(x, together, configs[0]) < 2 * log_mel_mae(x, alone, configs[0])
+    assert log_mel_mae(x, together) < log_mel_mae(x, torch.zeros_like(x)) / 10
+
+
+def test_several_mels_of_a_batch_are_those_of_each_clip(mixture):
+    x = torch.stack([mixture[:4000], mixture[4000:8000]])
+    config = settings(256, hop_length=80, n_mels=32)
+    mels, others = log_mel(x, config), log_mel(x)
+    options = {"config": config, "n_iter": 3}
+    magnitude = phase.mel_to_magnitude(mels, config)
+    both = phase.griffin_lim(
+        magnitude, 4000, log_mel=mels, also=[(others, AUDIOLDM_MEL)], **options
+    )
+    one = phase.griffin_lim(
+        magnitude[1], 4000, log_mel=mels[1], also=[(others[1], AUDIOLDM_MEL)], **options
+    )
+    assert torch.equal(both[1], one)
+    with pytest.raises(ValueError, match="expected one a clip, 2"):
+        phase.griffin_lim(magnitude, 4000, also=[(others[0], AUDIOLDM_MEL)], **options)
+    with pytest.raises(ValueError, match="n_samples: got 4000"):
+        phase.griffin_lim(magnitude[0], 4000, also=[(others[0, 1:], AUDIOLDM_MEL)], **options)
+
+
+def test_a_floor_that_has_no_logarithm_is_refused():
+    for floor in (0.0, -1e-5, float("nan")):
+        with pytest.raises(ValueError, match=r"floor: got .*, expected a magnitude above 0"):
+            MelConfig(floor=floor)

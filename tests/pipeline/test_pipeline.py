@@ -226,3 +226,17 @@ def test_components_that_do_not_fit_are_refused(tiny):
     )
     with pytest.raises(ValueError, match="model_in_dim is 80, expected 64"):
         ReconstructionPipeline(tiny.vae, vocoder)
+
+
+def test_contrast_stretches_the_mel_before_the_method(tiny, sound):
+    from vaerecon.mel import damage, log_mel
+
+    mel = log_mel(sound[:8000])
+    plain = tiny.synthesize(mel, "griffinlim")
+    assert torch.equal(tiny.synthesize(mel, "griffinlim", contrast=1.0), plain)
+    raised = tiny.synthesize(mel, "griffinlim", contrast=1.1)
+    assert torch.equal(raised, tiny.synthesize(damage.contrast(mel, 1.1 - 1), "griffinlim"))
+    assert not torch.equal(raised, plain)
+    for wrong in (0, -1.1, 110, float("nan"), "1.1", None):
+        with pytest.raises(ValueError, match=r"contrast: got .*, expected a factor above 0"):
+            tiny.synthesize(mel, "griffinlim", contrast=wrong)

@@ -22,7 +22,7 @@ from vaerecon.cli.options import (
     seed_option,
     with_options,
 )
-from vaerecon.cli.tables import new_console, plain, show_comparison, show_scores, stop
+from vaerecon.cli.tables import new_console, plain, show_comparison, show_scores, show_sweep, stop
 from vaerecon.cli.train import train
 from vaerecon.metrics.scores import METRICS
 from vaerecon.utils.console import printable, run_command
@@ -77,17 +77,56 @@ def _synthesis_options(methods: str = "fast,griffinlim,vocoder") -> Decorator:
         seed_option,
         click.option("--metrics", default="main", show_default=True,
                      type=click.Choice(["main", "all"]), help="Which the table here shows."),
-        click.option("--exclude-metric", "exclude_metrics", multiple=True,
-                     type=click.Choice([name.replace("_", "-") for name in METRICS]),
-                     callback=lambda *given: [name.replace("-", "_") for name in given[2]],
-                     help="Leave a metric out; visqol is the slowest. May be repeated."),
+        _metric_option(),
     )  # fmt: skip
+
+
+def _metric_option(*default: str) -> Decorator:
+    return click.option("--exclude-metric", "exclude_metrics", multiple=True, default=default,
+                        type=click.Choice([name.replace("_", "-") for name in METRICS]),
+                        callback=lambda *given: [name.replace("-", "_") for name in given[2]],
+                        help="Leave a metric out; visqol is the slowest. May be repeated."
+                        )  # fmt: skip
+
+
+_clips_argument = with_options(
+    click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path)),
+    click.option("--output", required=True, type=click.Path(path_type=Path),
+                 help="The table to write: a .parquet or .csv file."),
+)  # fmt: skip
+_worker_options = with_options(
+    click.option("--workers", type=click.IntRange(min=0),
+                 help="Processes; 1 works without any. [default: one a core]"),
+    click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1),
+                 help="Of each worker. Another number rounds differently."),
+    click.option("--scheduler", metavar="tcp://HOST:PORT",
+                 help="Use the workers of this Dask scheduler."),
+    click.option("--resume", is_flag=True, help="Go on with a run that was not finished."),
+    click.option("--overwrite", is_flag=True,
+                 help="Replace the table, or the unfinished run, that is there."),
+)  # fmt: skip
 
 
 def _refuse_old_name(ctx: click.Context, option: click.Parameter, given: bool, new: str) -> None:
     """Name the new spelling of an option that was renamed."""
     if given:
         raise click.UsageError(f"{option.opts[0]} is now {new}", ctx)
+
+
+def _read_values(
+    ctx: click.Context, option: click.Parameter, given: tuple[str, ...]
+) -> dict[str, list[float]]:
+    """``n_fft=512,768`` and the like, by name."""
+    found: dict[str, list[float]] = {}
+    for text in given:
+        name, _, values = text.partition("=")
+        try:
+            found.setdefault(name.strip(), []).extend(float(value) for value in values.split(","))
+        except ValueError:
+            raise click.BadParameter(
+                f"got {text!r}, expected a name and numbers, such as n_fft=512,768"
+            ) from None
+    return found
 
 
 @cli.command()
@@ -124,9 +163,7 @@ def demo(output_dir, **options):
 
 
 @cli.command()
-@click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--output", required=True, type=click.Path(path_type=Path),
-              help="The table to write: a .parquet or .csv file.")  # fmt: skip
+@_clips_argument
 @model_option
 @revision_option
 @max_length_option
@@ -136,15 +173,7 @@ def demo(output_dir, **options):
               callback=partial(_refuse_old_name, new="--only-through-vae"))  # fmt: skip
 @click.option("--codecs", default="", metavar="NAME:KBPS,...",
               help="Codecs too: latent, opus, mp3, vorbis, as in latent:4.8,opus:8.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=0),
-              help="Processes; 1 works without any. [default: one a core]")  # fmt: skip
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1),
-              help="Of each worker. Another number rounds differently.")  # fmt: skip
-@click.option("--scheduler", metavar="tcp://HOST:PORT",
-              help="Use the workers of this Dask scheduler.")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with a run that was not finished.")
-@click.option("--overwrite", is_flag=True,
-              help="Replace the table, or the unfinished run, that is there.")  # fmt: skip
+@_worker_options
 @_synthesis_options("all")
 def compare(clips, output, only_through_vae, metrics, **options):
     """Measure every method on every clip of CLIPS (files and folders); write one table.
@@ -153,16 +182,47 @@ def compare(clips, output, only_through_vae, metrics, **options):
     reason. What is finished outlives a kill: the same command with --resume goes on. Exit status
     1: no clip could be measured.
     """
-    from vaerecon.comparison.journal import journal_path
     from vaerecon.comparison.run import compare as run
 
+    show = partial(show_comparison, metrics=metrics)
+    _tabulate(run, show, clips, output, without_vae=not only_through_vae, **options)
+
+
+@cli.command()
+@_clips_argument
+@click.option("--vary", multiple=True, required=True, callback=_read_values,
+              metavar="NAME=VALUE,...",
+              help="Values of n_fft, hop_length, n_mels, fmin, fmax or floor. May be repeated.",
+              )  # fmt: skip
+@click.option("--joint", is_flag=True, help="All combinations, not one setting at a time.")
+@click.option("--methods", default="griffinlim", show_default=True,
+              help="Names with commas between, of those that take any mel.")  # fmt: skip
+@max_length_option
+@seed_option
+@_worker_options
+@_metric_option("visqol")
+def sweep(clips, output, vary, **options):
+    """Measure what other settings of the mel keep of every clip of CLIPS; write one table.
+
+    Without a VAE: from the mel straight back to sound. A row for each clip, setting and method;
+    AudioLDM2's setting is always among them. --resume and exit status as of `compare`.
+    """
+    from vaerecon.comparison.grid import sweep as run
+
+    _tabulate(run, show_sweep, clips, output, vary=vary, **options)
+
+
+def _tabulate(run, show, clips, output, **options) -> None:
+    """Compute a table of clips, show its means and say where it is."""
+    from vaerecon.comparison.journal import journal_path
+
     try:
-        table = run(clips, output=output, without_vae=not only_through_vae, **options)
+        table = run(clips, output=output, **options)
     except (KeyboardInterrupt, OSError):
         if journal_path(output).exists():
             click.echo("What is finished is kept: --resume goes on with it.", err=True)
         raise
-    show_comparison(table, new_console(), metrics)
+    show(table, new_console())
     click.echo(f"\nWritten: {output} ({len(table)} rows)")
     if table["method"].isna().all():
         stop("none of the clips could be measured", 1)

@@ -120,8 +120,6 @@ def _times(share: float) -> str:
 
 def show_comparison(table: pd.DataFrame, console: Console, metrics: str = "main") -> None:
     """Means over the clips, then the clips that failed."""
-    from rich.text import Text
-
     from vaerecon.comparison.table import summarize
 
     failed = table.dropna(subset="error")
@@ -146,6 +144,40 @@ def show_comparison(table: pd.DataFrame, console: Console, metrics: str = "main"
         console.print(f"\nRecommended: {'; '.join(_choices_over_clips(table))}.")
     if measured and not shown:
         console.print("\nNo metric has a value; the table's column notes says why.")
+    _show_failed(failed, console)
+
+
+def show_sweep(table: pd.DataFrame, console: Console) -> None:
+    """Means over the clips by setting, those on the front marked; then the clips that failed."""
+    from rich.table import Table
+
+    from vaerecon.comparison.grid import mean_settings, pareto_front
+
+    means = mean_settings(table)
+    measured = table.dropna(subset="method")["file"].nunique()
+    metric = next((m for m in ("pesq_wb", "log_mel_mae") if means[m].notna().any()), None)
+    if metric:
+        front = pareto_front(means, metric)
+        best = set(zip(front["setting"], front["method"], strict=True))
+        shown = [m for m in METRICS.values() if m.terminal and means[m.name].notna().any()]
+        shape = Table("setting", "method", box=None, header_style="bold", pad_edge=False)
+        for head in ("values/s", "own mel ↓\nnepers", *(f"{m.label} {m.arrow}" for m in shown)):
+            shape.add_column(head, justify="right")
+        for row in means.to_dict("records"):
+            cells = [METRICS[m.name].text(row[m.name]).replace("nan", "-") for m in shown]
+            mark = " *" if (row["setting"], row["method"]) in best else ""
+            shape.add_row(f"{row['setting']}{mark}", row["method"],
+                          f"{row['values_per_second']:.0f}", f"{row['own_log_mel_mae']:.3f}",
+                          *cells)  # fmt: skip
+        console.print(f"Means over {measured} clips; * no other setting has both fewer values and "
+                      f"a better {METRICS[metric].label}\n")  # fmt: skip
+        console.print(shape)
+    _show_failed(table.dropna(subset="error"), console)
+
+
+def _show_failed(failed: pd.DataFrame, console: Console) -> None:
+    from rich.text import Text
+
     if len(failed):
         console.print(f"\n{len(failed)} failed:")
     for file, reason in zip(failed["file"], failed["error"], strict=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -31,52 +31,78 @@ IN_MEMORY = 60  # s; a longer clip goes through temporary files, in memory that 
 _ONE_AT_A_TIME = Lock()  # a Dask worker may have several threads; STOI's seed and warnings may not
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What the numbers depend on besides the clip."""
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What the numbers of any table depend on besides the clip."""
+
+    methods: tuple[str, ...]
+    max_length: float | None  # s
+    seed: int
+    metrics: tuple[str, ...]  # all that are known where the table is made
+    exclude_metrics: tuple[str, ...]
+    threads: int
+
+    def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """For the journal."""
+        return asdict(self) | facts["versions"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(Task):
+    """What those of a comparison depend on."""
 
     model: str
     revision: str | None
     device: str | None
     dtype: str
-    methods: tuple[str, ...]
-    max_length: float | None  # s
     without_vae: bool
-    seed: int
-    metrics: tuple[str, ...]  # all that are known where the table is made
-    exclude_metrics: tuple[str, ...]
-    threads: int
     codecs: tuple[str, ...] = ()  # "name:kbps", checked
 
     def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """For the journal: the model as it was found in place of what it was asked for by."""
+        """The model as it was found in place of what it was asked for by."""
         model = facts["model"]
-        return asdict(self) | model | facts["versions"] | {"model": model["source"]}
+        return super().to_record(facts) | model | {"model": model["source"]}
 
 
 def describe_model(settings: Settings) -> dict[str, Any]:
     """Load the model; returns which it is, and the versions of what runs it.
 
-    Errors are those of ``from_pretrained``; a ValueError names methods or metrics unknown here.
+    Errors are those of ``from_pretrained`` and of :func:`describe`.
+    """
+    facts = describe(settings)
+    with _ONE_AT_A_TIME:
+        return facts | {"model": asdict(_pipeline(settings).describe())}
+
+
+def describe(task: Task) -> dict[str, Any]:
+    """The versions of what measures, without a model.
+
+    Raises
+    ------
+    ValueError
+        If methods or metrics are unknown here.
     """
     try:
-        select_methods(settings.methods)
-        metric_names("metrics", settings.metrics)
+        select_methods(task.methods)
+        metric_names("metrics", task.metrics)
     except ValueError as error:
         raise ValueError(
             f"{error} (in a worker process, which does not know what was registered elsewhere: "
             "use workers=1)"
         ) from None
-    with _ONE_AT_A_TIME:
-        model = asdict(_pipeline(settings).describe())
-    return {"model": model, "versions": {name: version(name) for name in ("vaerecon", "torch")}}
+    return {"model": {}, "versions": {name: version(name) for name in ("vaerecon", "torch")}}
 
 
 def measure(settings: Settings, batch: list[SoundFile]) -> list[dict[str, Any]]:
     """Measure some clips; one entry each, as the journal holds them."""
-    with _ONE_AT_A_TIME, _threads(settings.threads):
+
+    def find(file: SoundFile) -> dict[str, Any]:
+        result = _reconstruct(file, settings, pipe)
+        return _of_clip(result) | {"rows": _rows(result) + _codec_rows(file, settings, pipe)}
+
+    with one_at_a_time(settings.threads):
         pipe = _pipeline(settings)
-        return [_measure_one(file, settings, pipe) for file in batch]
+        return [measure_file(file, find) for file in batch]
 
 
 def _pipeline(settings: Settings) -> ReconstructionPipeline:
@@ -94,29 +120,26 @@ def _load(model: str, **options: str | None) -> ReconstructionPipeline:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def one_at_a_time(threads: int) -> Iterator[None]:
     """Let torch and the libraries under numpy and scipy use so many threads, no more, no fewer."""
     import torch
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    with threadpool_limits(count):
-        torch.set_num_threads(count)
+    with _ONE_AT_A_TIME, threadpool_limits(threads):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
         try:
             yield
         finally:
             torch.set_num_threads(before)
 
 
-def _measure_one(
-    file: SoundFile, settings: Settings, pipe: ReconstructionPipeline
-) -> dict[str, Any]:
+def measure_file(file: SoundFile, find: Callable[[SoundFile], dict[str, Any]]) -> dict[str, Any]:
+    """The clip's entry for what ``find`` says of it, or the reason why it failed."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            result = _reconstruct(file, settings, pipe)
-            rows = _rows(result) + _codec_rows(file, settings, pipe)
-            entry = make_entry(file, **_of_clip(result), rows=rows)
+            entry = make_entry(file, **find(file))
         except Exception as error:  # whatever it is, it is about this clip: the others go on
             if interrupted():  # or it is what C code made of Ctrl-C
                 raise KeyboardInterrupt from error
@@ -167,11 +190,14 @@ def _of_clip(result: Reconstruction) -> dict[str, Any]:
 
 def _rows(result: Reconstruction) -> list[dict[str, Any]]:
     """One a method and source, flat, the sources of a method side by side."""
-    rows = []
-    for row in sorted(result.rows(), key=lambda row: list(result.methods).index(row["method"])):
-        notes = [f"{metric}: {reason}" for metric, reason in row["notes"].items()]
-        rows.append({**row.pop("metrics"), **row, "notes": notes})
-    return rows
+    order = list(result.methods).index
+    return [flat(row) for row in sorted(result.rows(), key=lambda row: order(row["method"]))]
+
+
+def flat(row: dict[str, Any]) -> dict[str, Any]:
+    """A method's record (:meth:`vaerecon.pipeline.facts.MethodResult.record`) as a row."""
+    notes = [f"{metric}: {reason}" for metric, reason in row["notes"].items()]
+    return {**row.pop("metrics"), **row, "notes": notes}
 
 
 def _codec_rows(

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm.auto import tqdm
 
@@ -25,7 +25,7 @@ from vaerecon.audio.conversion import check_max_length
 from vaerecon.comparison.clips import SoundFile, Source, find_clips, make_batches
 from vaerecon.comparison.codecs import parse_codecs
 from vaerecon.comparison.journal import Journal, check_free, open_journal
-from vaerecon.comparison.measure import Settings, describe_model, make_entry, measure
+from vaerecon.comparison.measure import Settings, Task, describe_model, make_entry, measure
 from vaerecon.comparison.table import check_suffix, make_table, write_table
 from vaerecon.comparison.workers import Processes, Team, ThisProcess, run_batches, why_no_processes
 from vaerecon.methods import select_methods
@@ -121,12 +121,6 @@ def compare(
     OSError
         If the table cannot be written, or all workers are lost; what was finished is kept.
     """
-    check_max_length(max_length)
-    path = _checked_output(output, resume, overwrite)
-    for name, value, least in (("workers", workers, 0), ("threads", threads, 1)):
-        if value is not None:
-            check_whole(value, name, least)
-    check_whole(seed, "seed")
     settings = Settings(
         model=_absolute(model),
         revision=revision,
@@ -141,15 +135,45 @@ def compare(
         threads=threads,
         codecs=parse_codecs(codecs),
     )
-    files = find_clips(clips, max_length)
+    work = Work(describe_model, measure, make_table)
+    return measure_clips(clips, settings, work, output, workers, scheduler, resume, overwrite)
 
-    with _team(workers, threads, scheduler, len(files)) as team:
-        facts = team.start(partial(describe_model, settings))
-        if workers is None and isinstance(team, Processes) and facts["model"]["device"] != "cpu":
+
+class Work(NamedTuple):
+    """What is done with clips; another process must be able to import the first two."""
+
+    describe: Callable[..., dict[str, Any]]  # (settings) -> facts, which also prepares a worker
+    measure: Callable[..., list[dict[str, Any]]]  # (settings, clips) -> one entry each
+    tabulate: Callable[..., pd.DataFrame]  # (files, settings, facts, entries) -> the table
+
+
+def measure_clips(
+    clips: Source | Iterable[Source],
+    settings: Task,
+    work: Work,
+    output: Source | None,
+    workers: int | None,
+    scheduler: str | None,
+    resume: bool,
+    overwrite: bool,
+) -> pd.DataFrame:
+    """Do ``work`` on every clip; arguments and errors are those of :func:`compare`."""
+    check_max_length(settings.max_length)
+    path = _checked_output(output, resume, overwrite)
+    for name, value, least in (("workers", workers, 0), ("threads", settings.threads, 1)):
+        if value is not None:
+            check_whole(value, name, least)
+    check_whole(settings.seed, "seed")
+    files = find_clips(clips, settings.max_length)
+    with _team(workers, settings.threads, scheduler, len(files)) as team:
+        ready = partial(work.describe, settings)
+        facts = team.start(ready)
+        device = facts["model"].get("device", "cpu")
+        if workers is None and isinstance(team, Processes) and device != "cpu":
             team.limit_workers(1)  # more copies of the model on one GPU have to be asked for
         with open_journal(path, settings.to_record(facts), resume) as journal:
-            _measure_all(files, settings, team, journal)
-            table = make_table(files, settings, facts, journal.entries())
+            _measure_all(files, team, journal, partial(work.measure, settings), ready)
+            table = work.tabulate(files, settings, facts, journal.entries())
             if path is not None:
                 write_table(table, path)
                 journal.finished = True
@@ -195,7 +219,13 @@ def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int
     return Processes(workers, threads) if workers > 1 else ThisProcess()
 
 
-def _measure_all(files: list[SoundFile], settings: Settings, team: Team, journal: Journal) -> None:
+def _measure_all(
+    files: list[SoundFile],
+    team: Team,
+    journal: Journal,
+    measure: Callable[[list[SoundFile]], list[dict[str, Any]]],
+    ready: Callable[[], object],
+) -> None:
     """Measure what the journal does not have, and add it there."""
     now = {file.key: (file.size, file.mtime_ns) for file in files}
     failed = {  # of the clips that are finished: whether they failed
@@ -206,14 +236,13 @@ def _measure_all(files: list[SoundFile], settings: Settings, team: Team, journal
     todo = [file for file in files if file.key not in failed]
     done = sum(file.seconds for file in files if file.key in failed)
     batches = make_batches(todo, team.width())
-    ready = partial(describe_model, settings)
     with tqdm(
         total=round(done + sum(file.seconds for file in todo), 1),
         initial=round(done, 1),
         disable=None,  # shown in a notebook and on a terminal only
         bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s of sound [{elapsed}<{remaining}{postfix}]",
     ) as bar:
-        for batch, entries in run_batches(team, partial(measure, settings), batches, ready):
+        for batch, entries in run_batches(team, measure, batches, ready):
             if entries is None:
                 reason = "ended its worker process each time it was tried"
                 entries = [make_entry(file, error=reason) for file in batch]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vaerecon.comparison.clips import SoundFile, Source
-from vaerecon.comparison.measure import Settings
+from vaerecon.comparison.measure import Task
 from vaerecon.metrics.scores import METRICS
 from vaerecon.utils.files import whole_file
 
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
 
 def make_table(
     files: list[SoundFile],
-    settings: Settings,
+    settings: Task,
     facts: dict[str, Any],
     entries: Iterable[dict[str, Any]],
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
-    """The journal's entries as a table, in the order of ``files``; columns: see ``compare``."""
+    """The journal's entries as a table, in the order of ``files``; columns: see ``compare``.
+
+    ``more`` are columns of the rows beyond those, with their types.
+    """
     import pandas as pd
 
     found = {entry["file"]: entry for entry in entries}  # the last one, if a clip has changed
@@ -34,7 +39,7 @@ def make_table(
             rows.append(of_clip | row | {"notes": "; ".join(notes) or None})
     text, whole, number = "string", "Int64", "float64"
     columns = {
-        "file": text, "clip": text, "method": text, "through_vae": "boolean",
+        "file": text, "clip": text, "method": text, "through_vae": "boolean", **more,
         **dict.fromkeys(METRICS, number),
         "seconds": number, "real_time_factor": number, "lag_samples": whole, "gain": number,
         "kbps": number, "vae_mae_nepers": number, "duration_s": number, "sha256": text,

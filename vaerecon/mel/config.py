@@ -43,6 +43,11 @@ class MelConfig:
                 f"hop_length: got {self.hop_length} with a window of {self.n_fft}, expected an "
                 "even difference, which is padded half and half; take an even hop"
             )
+        if not (math.isfinite(self.floor) and self.floor > 0):
+            raise ValueError(
+                f"floor: got {self.floor}, expected a magnitude above 0, such as 1e-5: "
+                "the logarithm of 0 is none"
+            )
         nyquist = self.sample_rate / 2
         if not 0 <= self.fmin < self.fmax <= nyquist:
             raise ValueError(

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from vaerecon.audio.samples import Reader
-from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel_section, magnitudes
 from vaerecon.metrics.signals import BLOCK, Side, as_pair, one_gain, paired_magnitudes, ratio_db
 from vaerecon.utils.windows import split
@@ -21,17 +21,20 @@ MRSTFT = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))  # n_fft, hop, wi
 MRSTFT_FLOOR = 1e-7  # power; the clamp of the published implementation of [3]_
 
 
-def log_mel_mae(reference: Side, estimate: Side) -> float:
-    """Mean absolute difference of the log-mels, in nepers, with one gain."""
+def log_mel_mae(reference: Side, estimate: Side, config: MelConfig = AUDIOLDM_MEL) -> float:
+    """Mean absolute difference of the log-mels, in nepers, with one gain.
+
+    ``config`` has the settings of the mel; the metric of that name in tables is AudioLDM2's.
+    """
     ref, est = as_pair(reference, estimate)
     # in float32, as the front-end computes
     readers = [lambda a, b, r=r: r(a, b).float() for r in one_gain(ref, est)]
     n_samples, total = len(ref), 0.0
-    n_frames = AUDIOLDM_MEL.n_frames(n_samples)
-    for first, last in split(n_frames, BLOCK // AUDIOLDM_MEL.hop_length):
-        one, other = (log_mel_section(read, n_samples, first, last) for read in readers)
+    n_frames = config.n_frames(n_samples)
+    for first, last in split(n_frames, BLOCK // config.hop_length):
+        one, other = (log_mel_section(read, n_samples, first, last, config) for read in readers)
         total += float((one - other).double().abs().sum())
-    return total / (n_frames * AUDIOLDM_MEL.n_mels)
+    return total / (n_frames * config.n_mels)
 
 
 def lsd_db(reference: Side, estimate: Side) -> float:

@@ -36,8 +36,9 @@ class EveryNthFrame:
         self.rows = self.count - 1 + math.ceil(len(window) / self.hop)
         overlap = window.new_zeros(1, padded_length(n_frames, len(window), hop))
         self.add(overlap, window.expand(1, self.count, -1), 0)
-        # at the very ends, where the windows are almost 0, a division would only raise noise
-        known = overlap > (1e-8 if step == 1 else 1e-3)
+        # where all windows are almost 0, a division would only raise noise: at the very ends, and
+        # between frames that hardly overlap
+        known = overlap > (1e-8 if step == 1 and 2 * hop <= len(window) else 1e-3)
         self.inverse = torch.where(known, 1 / overlap, 0.0)
         inside = known[0].nonzero()
         # samples that none of its frames reaches

@@ -32,7 +32,10 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 
 from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
@@ -46,6 +49,7 @@ from vaerecon.utils.autocast import without_autocast
 __all__ = ["admm", "griffin_lim", "mel_to_magnitude", "refine"]
 
 COMBS = 2  # an iteration of griffin_lim takes every second frame, then the others
+Also = Sequence[tuple[ArrayLike, MelConfig]]  # further mels of a sound, each with its settings
 
 
 @torch.no_grad()
@@ -55,6 +59,7 @@ def griffin_lim(
     n_samples: int,
     *,
     log_mel: ArrayLike | None = None,
+    also: Also = (),
     n_iter: int = 32,
     momentum: float = 0.95,
     init: ArrayLike | None = None,
@@ -71,7 +76,7 @@ def griffin_lim(
     An iteration takes every second frame and makes a sound of those alone, then does the same with
     the frames between. Frames overlap by 84 %, so either half knows the whole sound; the second
     starts from what the first has found, and for the same arithmetic gets further than all frames
-    at once.
+    at once. Where a half would not overlap by half a window, all frames are taken at once.
 
     Parameters
     ----------
@@ -83,6 +88,10 @@ def griffin_lim(
         ``[T, 64]`` or ``[B, T, 64]``, nepers: hold the sound to this mel instead of to
         ``magnitude``, which becomes the first guess. At each step the magnitude at hand, with
         a thirtieth of the guess, takes one step of :func:`mel_to_magnitude`'s towards the mel.
+    also
+        Further mels of the same sound, each with its settings, ``[(log_mel, config), ...]``: an
+        iteration holds the sound to each mel in turn, forwards and backwards by turns. A short
+        window adds attacks, a long one tones; begin with the shortest.
     n_iter
         Iterations. 0 gives the start.
     momentum
@@ -104,25 +113,48 @@ def griffin_lim(
         If shapes or ``n_samples`` do not fit each other.
     """
 
-    def solve(onto: Projection, start: Spectra) -> torch.Tensor:
+    paddings = [each.padding(framing) for each in (config, *(other for _, other in also))]
+    starts = [max(paddings) - padding for padding in paddings]  # of each mel's first frame
+
+    def solve(onto: Projection, start: Spectra, *others: Projection) -> torch.Tensor:
         signal = onto.synthesize(lambda f: onto.impose(start(f), f), onto.every_nth_frame())
-        n_frames = onto.magnitude.shape[1]
-        combs = [onto.every_nth_frame(first, COMBS) for first in range(min(COMBS, n_frames))]
+        turns = list(zip((onto, *others), starts, strict=True))
+        length = max(first + each.length for each, first in turns)
+        signal = F.pad(signal, (starts[0], length - starts[0] - onto.length))
+        steps = [(each, first, comb) for each, first in turns for comb in _combs(each)]
+        # one mel: momentum before each comb; several: before each round, forwards or backwards
+        rounds = [steps, steps[::-1]] if others else [[step] for step in steps] * 2
         previous = signal
-        for subset in combs * n_iter:
+        for i in range(n_iter * len(rounds) // 2):
             ahead = torch.lerp(previous, signal, 1 + momentum)
-            previous, signal = signal, _step(onto, ahead, subset)
+            previous = signal
+            for each, first, subset in rounds[i % len(rounds)]:
+                ahead = _step(each, ahead, first, subset)
+            signal = ahead
+        # the mel whose turn was last is held best: the mean of both directions favours none
+        if others:
+            signal = torch.lerp(previous, signal, 0.5)
         return signal
 
-    return solve_clips(solve, magnitude, n_samples, log_mel, init, generator, config, framing)
+    return solve_clips(solve, magnitude, n_samples, log_mel, init, generator, config, framing, also)
 
 
-def _step(onto: Projection, signal: torch.Tensor, subset: EveryNthFrame) -> torch.Tensor:
-    """Both projections with the frames of one subset; what those do not reach stays."""
-    found = onto.synthesize(lambda f: onto.impose(onto.analyze(signal, f, subset), f), subset)
+def _combs(onto: Projection) -> list[EveryNthFrame]:
+    """The subsets of frames that an iteration takes one after the other."""
+    step = COMBS if 2 * COMBS * onto.config.hop_length < onto.config.n_fft else 1
+    return [onto.every_nth_frame(i, step) for i in range(min(step, onto.magnitude.shape[1]))]
+
+
+def _step(
+    onto: Projection, signal: torch.Tensor, start: int, subset: EveryNthFrame
+) -> torch.Tensor:
+    """Both projections with the frames of one subset, which begin at sample ``start`` of
+    ``signal``; what those do not reach stays."""
+    part = signal[:, start : start + onto.length]
+    found = onto.synthesize(lambda f: onto.impose(onto.analyze(part, f, subset), f), subset)
     for end in subset.ends:
-        found[:, end] = signal[:, end]
-    return found
+        found[:, end] = part[:, end]
+    return torch.cat([signal[:, :start], found, signal[:, start + onto.length :]], dim=1)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ References
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -16,7 +16,7 @@ from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.mel.config import Framing, MelConfig
 from vaerecon.mel.front_end import stft_frames
 from vaerecon.mel.stft import check_frames
-from vaerecon.phase.mel_inversion import TINY, linear_mel
+from vaerecon.phase.mel_inversion import TINY, linear_mel, mel_to_magnitude
 from vaerecon.phase.projections import Projection, Spectra
 from vaerecon.utils.threads import on_cores
 
@@ -74,7 +74,7 @@ def _spectrum(
 
 
 def solve_clips(
-    solver: Callable[[Projection, Spectra], torch.Tensor],
+    solver: Callable[..., torch.Tensor],
     magnitude: torch.Tensor,
     n_samples: int,
     log_mel: ArrayLike | None,
@@ -82,26 +82,37 @@ def solve_clips(
     generator: torch.Generator | None,
     config: MelConfig,
     framing: Framing,
+    also: Sequence[tuple[ArrayLike, MelConfig]] = (),
 ) -> torch.Tensor:
     """Check the inputs, run ``solver`` on each clip and cut its padded signals to the samples.
 
-    ``solver`` gets the projections and the spectra to start from, and gives ``[B, L]``.
+    ``solver`` gets the projections, the spectra to start from, and the projections of each mel in
+    ``also``; it gives ``[B, L]``, with the longest of their paddings at the front.
     """
     batch, mel, spectrum = _prepare(magnitude, log_mel, init, n_samples, config, framing)
+    others = []
+    for other, settings in also:
+        guess = mel_to_magnitude(other, settings, n_iter=5).to(batch.device)
+        check_frames(guess, n_samples, settings, framing)
+        guess, linear = (x.reshape(-1, *x.shape[-2:]) for x in (guess, linear_mel(other, settings)))
+        if len(guess) != len(batch):
+            raise ValueError(f"also: got {len(guess)} mels, expected one a clip, {len(batch)}")
+        others.append((guess, linear.to(batch.device), settings))
     generator = default_generator(generator)
     first = torch.rand(
         batch.shape[-1], generator=generator, device=generator.device, dtype=torch.float32
     ).to(batch.device)
 
-    padding = config.padding(framing)
+    padding = max(each.padding(framing) for each in (config, *(other for _, other in also)))
 
     @torch.no_grad()
     def solve(clips: slice) -> torch.Tensor:
         onto = Projection(batch[clips], None if mel is None else mel[clips], config)
+        more = [Projection(guess[clips], held[clips], each) for guess, held, each in others]
         if spectrum is None:
-            signal = solver(onto, _sinusoids(batch[clips], first, config))
+            signal = solver(onto, _sinusoids(batch[clips], first, config), *more)
         else:
-            signal = solver(onto, lambda frames: spectrum[clips, frames].clone())
+            signal = solver(onto, lambda frames: spectrum[clips, frames].clone(), *more)
         return signal[:, padding : padding + n_samples].contiguous()
 
     if batch.device.type == "cpu":

@@ -24,8 +24,9 @@ import torch
 from vaerecon.audio.buffers import FolderStore, MemoryStore, MemoryTrack
 from vaerecon.audio.clip import Clip, stream_audio
 from vaerecon.audio.paths import check_path
-from vaerecon.audio.samples import ArrayLike, as_clip, as_samples
+from vaerecon.audio.samples import ArrayLike, as_clip, as_float32, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig, check_model_configs
+from vaerecon.mel.diagnosis import warn_once
 from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import metric_names
 from vaerecon.models import autoencoder, checkpoints
@@ -136,10 +137,15 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         sample: bool = False,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """``[T, 64]`` to latent ``[8, ceil(T/4), 16]``; see :mod:`vaerecon.models.autoencoder`."""
-        return autoencoder.encode(
+        """``[T, 64]`` to latent ``[8, ceil(T/4), 16]``; see :mod:`vaerecon.models.autoencoder`.
+
+        Warns once a process of a mel that looks like another one (:func:`vaerecon.diagnose_mel`).
+        """
+        latent = autoencoder.encode(
             self.vae, log_mel, sample, generator, chunk_seconds=self.chunk_seconds
         )
+        warn_once(as_float32(log_mel, "log-mel"), self.mel_config)
+        return latent
 
     def decode(self, latent: ArrayLike, n_frames: int | None = None) -> torch.Tensor:
         """Latent to ``[T, 64]``; see :func:`vaerecon.models.autoencoder.decode`."""
@@ -153,6 +159,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
                 "vocoder": lambda: self.vocoder,
                 "lag": lambda: self.lag,
                 "network": self._fast_network,
+                "config": lambda: self.mel_config,
             },
             config=self.mel_config,
             device=self._execution_device,
@@ -172,6 +179,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         n_samples: int | None = None,
         generator: torch.Generator | None = None,
         original: ArrayLike | None = None,
+        contrast: float = 1.0,
     ) -> torch.Tensor:
         """Log-mel to samples by one method.
 
@@ -187,6 +195,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             Source of randomness; one seeded with 0 by default.
         original
             ``[N]`` or ``[B, N]`` normalised samples, for a ceiling or a reference only.
+        contrast
+            Factor by which the mel is stretched about its mean, at the same level. 1.1 scores
+            better in PESQ and is farther from the mel; notebook ``10_vocoder_input`` asks why.
 
         Returns
         -------
@@ -199,7 +210,8 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             For an unknown method, another layout, no ``original`` where it is needed, or a result
             that is not finite.
         """
-        return synthesize(self._models(), log_mel, method, n_samples, generator, original)
+        models = self._models()
+        return synthesize(models, log_mel, method, n_samples, generator, original, contrast)
 
     @torch.no_grad()
     @without_autocast

@@ -19,9 +19,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm.auto import tqdm
 
 from vaerecon import metrics
-from vaerecon.audio.buffers import FolderStore, Store, Track
+from vaerecon.audio.buffers import FolderStore, MemoryStore, Store, Track
 from vaerecon.audio.clip import SoundStream
 from vaerecon.audio.samples import Level, measure_level
 from vaerecon.mel.config import MelConfig
@@ -32,6 +33,7 @@ from vaerecon.pipeline.facts import ClipFacts, MethodResult, Tracks
 from vaerecon.pipeline.output import original_name, wav_name
 from vaerecon.pipeline.result import Reconstruction
 from vaerecon.pipeline.synthesis import Models, synthesized
+from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.windows import overlap_windows, split
 
 WARM_UP = 16  # frames
@@ -81,9 +83,9 @@ class _Run:
             yield piece
             self.bar.update(self.seconds * piece.shape[axis] / length)
 
-    def through_vae(self, samples: Track) -> tuple[Level, Track, Tracks]:
-        """The clip's level, its normalised samples, and what the VAE makes of it."""
-        store, n_samples, n_frames = self.store, self.n_samples, self.n_frames
+    def front_end(self, samples: Track) -> tuple[Level, Track, Track, Track]:
+        """The clip's level, its normalised samples, what is compared, and its mel."""
+        store, n_samples = self.store, self.n_samples
         level = measure_level(n_samples, samples.read, self.block)
         spans = list(split(n_samples, self.block))
         normalized = store.keep(level.apply(samples.read(a, b)) for a, b in spans)
@@ -93,27 +95,35 @@ class _Run:
             wav=original_name(self.stem),
             n_samples=n_samples,
         )
-        mel = store.keep(_mel(self.models, normalized, n_frames), axis=-2)
+        mel = store.keep(_mel(self.models, normalized, self.n_frames), axis=-2)
+        return level, normalized, reference, mel
+
+    def through_vae(self, mel: Track) -> tuple[Track, Track]:
+        """The latent of a mel, and the mel that the VAE makes of it."""
         pieces = _latent(self.models, mel, self.request)
-        n_positions = math.ceil(n_frames / autoencoder.reduction(self.models.vae))
-        latent = store.keep(self.counted(pieces, -2, n_positions), axis=-2)
-        pieces = _decoded(self.models, latent, n_frames)
-        decoded = store.keep(self.counted(pieces, -2, n_frames), axis=-2)
-        return level, normalized, Tracks(reference, mel, latent, decoded)
+        n_positions = math.ceil(self.n_frames / autoencoder.reduction(self.models.vae))
+        latent = self.store.keep(self.counted(pieces, -2, n_positions), axis=-2)
+        pieces = _decoded(self.models, latent, self.n_frames)
+        return latent, self.store.keep(self.counted(pieces, -2, self.n_frames), axis=-2)
 
     def by_method(
-        self, name: str, through_vae: bool, level: Level, normalized: Track, tracks: Tracks
+        self,
+        name: str,
+        through_vae: bool,
+        level: Level,
+        normalized: Track,
+        mel: Track,
+        reference: Track,
     ) -> MethodResult:
-        """The sound of one method, and its scores."""
+        """The sound of one method from ``mel``, and its scores."""
         method, models = get_method(name), self.models
         title = name if through_vae else f"{name}, without VAE"
         self.bar.set_description(title)
         clock = _Clock()
         generator = torch.Generator().manual_seed(self.request.seed)
-        mel = (tracks.mel_decoded if through_vae else tracks.mel).read
         pieces = clock.timed(
             synthesized(
-                models, method, mel, self.n_frames, self.n_samples, generator, normalized.read
+                models, method, mel.read, self.n_frames, self.n_samples, generator, normalized.read
             )
         )
         file = wav_name(self.stem, name) if through_vae and name != "silence" else None
@@ -129,7 +139,7 @@ class _Run:
             self.bar.update(self.seconds / len(metrics.METRICS))
 
         scores = metrics.evaluate(
-            tracks.reference, sound, exclude=self.request.exclude_metrics, on_metric=measured
+            reference, sound, exclude=self.request.exclude_metrics, on_metric=measured
         )
         return MethodResult(
             seconds=clock.seconds,
@@ -171,25 +181,47 @@ def reconstruct(
     with progress_bar(total=seconds * (2 + 2 * len(names) * len(sources))) as bar:
         bar.set_description("VAE")
         run = _Run(models, store, request, stem, len(samples), bar)
-        level, normalized, tracks = run.through_vae(samples)
-        _warm_up(models, names, tracks.mel, normalized)
+        level, normalized, reference, mel = run.front_end(samples)
+        latent, decoded = run.through_vae(mel)
+        _warm_up(models, names, mel, normalized)
         for through_vae, name in product(sources, names):
             if not through_vae and not get_method(name).uses_mel:
                 results[False][name] = results[True][name]  # the VAE cannot change it
                 bar.update(2 * seconds)
                 continue
-            results[through_vae][name] = run.by_method(name, through_vae, level, normalized, tracks)
+            results[through_vae][name] = run.by_method(
+                name, through_vae, level, normalized, decoded if through_vae else mel, reference
+            )
     return Reconstruction(
         clip=clip,
         frames=run.n_frames,
-        vae_mae=_mean_difference(tracks.mel_decoded, tracks.mel),
-        latent_shape=list(tracks.latent.shape),
+        vae_mae=_mean_difference(decoded, mel),
+        latent_shape=list(latent.shape),
         methods=results[True],
         without_vae=results[False],
         model=models.facts,
         seed=request.seed,
-        tracks=tracks,
+        tracks=Tracks(reference, mel, latent, decoded),
     )
+
+
+@torch.no_grad()
+@without_autocast
+def resynthesize(
+    models: Models, samples: Track, request: Request
+) -> tuple[Track, dict[str, MethodResult]]:
+    """What is compared, and each method from the mel alone: :func:`reconstruct` without the VAE.
+
+    In memory, for mels of any settings: those of ``models`` (:func:`without_networks`).
+    """
+    run = _Run(models, MemoryStore(), request, "", len(samples), tqdm(disable=True))
+    level, normalized, reference, mel = run.front_end(samples)
+    _warm_up(models, list(request.methods), mel, normalized)
+    results = {
+        name: run.by_method(name, False, level, normalized, mel, reference)
+        for name in request.methods
+    }
+    return reference, results
 
 
 def _warn_of_few(n_samples: int, config: MelConfig) -> None:

@@ -10,16 +10,20 @@ import torch
 
 from vaerecon.audio.buffers import MemoryTrack
 from vaerecon.audio.samples import ArrayLike, Reader, as_samples
+from vaerecon.mel import damage
 from vaerecon.mel.config import MelConfig
 from vaerecon.mel.front_end import check_log_mel
 from vaerecon.methods import Method, get_method
 from vaerecon.pipeline.joins import sound_join
-from vaerecon.utils.windows import WindowPlan, overlap_windows
+from vaerecon.utils.numbers import is_number
+from vaerecon.utils.windows import CHUNK_SECONDS, WindowPlan, overlap_windows, plan_windows
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
     from vaerecon.pipeline.facts import ModelFacts
+
+MOST_CONTRAST = 4  # beyond it nothing but the loudest values is left
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,21 @@ class Models:
     def arguments(self, method: Method) -> dict[str, Any]:
         """The keyword arguments of a method, but for ``original``."""
         return {name: self.needs[name]() for name in method.needs if name != "original"}
+
+
+def without_networks(config: MelConfig) -> Models:
+    """For methods that need no network, on mels of any settings."""
+    return Models(
+        vae=None,  # type: ignore[arg-type]
+        needs={"config": lambda: config},
+        config=config,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+        chunk_seconds=CHUNK_SECONDS,
+        plan=plan_windows(CHUNK_SECONDS, config.frames_per_second),
+        facts=None,  # type: ignore[arg-type]
+        warm=set(),
+    )
 
 
 def synthesized(
@@ -97,6 +116,7 @@ def synthesize(
     n_samples: int | None = None,
     generator: torch.Generator | None = None,
     original: ArrayLike | None = None,
+    contrast: float = 1.0,
 ) -> torch.Tensor:
     """The whole of it at once; see :meth:`vaerecon.ReconstructionPipeline.synthesize`."""
     chosen = get_method(method)
@@ -106,6 +126,12 @@ def synthesize(
             "log-mel: got NaN or infinite values, expected finite ones; clean what it was "
             "computed from"
         )
+    if not (is_number(contrast) and 0 < contrast <= MOST_CONTRAST):
+        raise ValueError(
+            f"contrast: got {contrast!r}, expected a factor above 0, at most {MOST_CONTRAST}; "
+            "1.1 raises the contrast by 10 %"
+        )
+    mel = damage.contrast(mel, contrast - 1)
     if "original" in chosen.needs and original is None:
         raise ValueError(
             f"original: got None, but {method!r} is a ceiling or reference that needs the "

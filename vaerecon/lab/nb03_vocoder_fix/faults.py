@@ -6,8 +6,9 @@ Samples are ``[N]`` at peak 0.5, log-mels ``[T, 64]``. Notebook: ``03_vocoder_di
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -16,11 +17,18 @@ import torch.nn.functional as F
 
 from vaerecon import metrics
 from vaerecon.audio.samples import ArrayLike, as_samples
+from vaerecon.mel import damage
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
-from vaerecon.mel.filters import mel_filters
-from vaerecon.mel.front_end import log_mel, naive_log_mel, stft_frames
+from vaerecon.mel.front_end import log_mel, stft_frames
 
-SCALES = ("ln magnitude", "ln power", "log10 magnitude", "dB below the maximum", "dB as 0..1")
+# what tutorials use, made of the right log-mel; the first is right
+SCALES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "ln magnitude": partial(damage.shift, amount=0.0),
+    "ln power": damage.power,
+    "log10 magnitude": damage.log10,
+    "dB": damage.decibels,
+    "dB as 0..1": damage.min_max,
+}
 LAYOUTS = ("[T, 64]", "[64, T]", "[64, T] in squares")
 # config.json of AudioLDM2's vocoder/, the sizes only; all its variants share them
 AUDIOLDM2_SIZES: dict[str, Any] = {
@@ -89,21 +97,6 @@ def square_blocks(mel: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.
     return filled.reshape(-1, config.n_mels, config.n_mels)
 
 
-def scaled_mels(samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> dict[str, torch.Tensor]:
-    """The log-mel ``[T, 64]`` of a clip in each of :data:`SCALES`, which tutorials use.
-
-    The first one is right. ``"dB as 0..1"`` is :func:`vaerecon.mel.front_end.naive_log_mel`, with
-    one frame more.
-    """
-    x = as_samples(samples)
-    right = log_mel(x, config, normalize=False)
-    power = stft_frames(x, config).abs().square() @ mel_filters(config, str(x.device))
-    decibels = 10 * (power / power.max().clamp_min(config.floor)).clamp_min(1e-8).log10()
-    log_power = power.clamp_min(config.floor**2).log()
-    mels = (right, log_power, right / math.log(10), decibels, naive_log_mel(x, config))
-    return dict(zip(SCALES, mels, strict=True))
-
-
 def sound_scores(reference: ArrayLike, sounds: Mapping[str, torch.Tensor]) -> pd.DataFrame:
     """SNR, correlation and log-mel error of several sounds ``[N]`` against one reference ``[N]``.
 
@@ -166,7 +159,7 @@ def snr_text(scores: pd.DataFrame) -> str:
     )
 
 
-def scale_text(scores: pd.DataFrame, right: str = SCALES[0]) -> str:
+def scale_text(scores: pd.DataFrame, right: str = next(iter(SCALES))) -> str:
     """Whether each of three numbers finds the right one of :data:`SCALES`; Markdown."""
     found = {
         "The log-mel error": scores["log-mel error (nepers)"].idxmin(),
@@ -221,7 +214,7 @@ def feed(
     vocoder: Any,
     samples: ArrayLike,
     layout: str = LAYOUTS[0],
-    scale: str = SCALES[0],
+    scale: str = next(iter(SCALES)),
     dtype: str = "float32",
     lag: int = 0,
 ) -> Attempt:
@@ -233,7 +226,8 @@ def feed(
     for name, value, known in (("layout", layout, LAYOUTS), ("scale", scale, SCALES)):
         if value not in known:
             raise ValueError(f"{name}: got {value!r}, expected one of {list(known)}")
-    x, mel = as_samples(samples), scaled_mels(samples)[scale]
+    x = as_samples(samples)
+    mel = SCALES[scale](log_mel(x, normalize=False))
     if layout == LAYOUTS[0]:
         batch = mel[None]
     elif layout == LAYOUTS[1]:

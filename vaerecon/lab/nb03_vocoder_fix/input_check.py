@@ -8,52 +8,22 @@ is right: for that, compare the sound with the original. Notebook: ``03_vocoder_
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import torch
 
-from vaerecon.audio.samples import PEAK
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
-from vaerecon.mel.filters import mel_filters
-from vaerecon.mel.front_end import hann_window, log_mel
+from vaerecon.mel.diagnosis import diagnose_mel
+from vaerecon.mel.front_end import log_mel
 from vaerecon.models.vocoder import n_samples_out, vocode
 
-MARGIN = 1.0  # nepers by which a VAE's output may exceed the possible range
 FIXES = {
     "layout": "transpose where the mel is made; a square: follow its axes back to there",
     "dtype": "mel.to(vocoder.dtype)",
-    "finite": "clean the samples first",
-    "lowest value": "natural log of magnitude: no decibels, no power",
-    "highest value": "scale the samples to a peak of 0.5; magnitude, not power",
-    "mean value": "nepers as they are: no min-max, no mean and deviation",
     "frames": "center=False, (n_fft - hop) / 2 at each end",
     "samples out": "take the lag off the front, then cut to length",
 }
-
-
-@dataclass(frozen=True)
-class PossibleRange:
-    """Possible range of the log-mel of samples between -0.5 and 0.5, nepers."""
-
-    lowest: float  # the floor
-    highest: float  # of any bin
-    highest_mean: float  # of any frame, over its bins
-
-
-def possible_range(config: MelConfig = AUDIOLDM_MEL) -> PossibleRange:
-    """Bounds that hold for every sound at peak 0.5, from the window and the filters alone.
-
-    Parseval's theorem bounds the energy of a frame's spectrum, the Cauchy-Schwarz inequality what
-    a filter can take of it, and Jensen's inequality the mean of the logarithms.
-    """
-    filters = mel_filters(config).double()  # [513, 64]; nothing passes at 0 Hz and at 8 kHz
-    energy = PEAK**2 * float(hann_window(config).double().square().sum())  # of a windowed frame
-    spectrum = math.sqrt(config.n_fft * energy / 2)  # norm of the bins between 0 Hz and 8 kHz
-    loudest = float(filters.norm(dim=0).max()) * spectrum
-    mean = float(filters.mean(dim=1).norm()) * spectrum
-    return PossibleRange(config.log_floor, math.log(loudest), math.log(mean + config.floor))
 
 
 def check_vocoder_input(
@@ -77,14 +47,18 @@ def check_vocoder_input(
     DataFrame
         One row per item: found, expected, result and fix. The result is ``"ok"``, ``"wrong"``,
         ``"unknown"`` (a square) or ``"to cut"`` (the output will be too long). Only ``"wrong"`` is
-        certain: a mel in log10 instead of nepers, for example, passes.
+        certain: a mel in log10 instead of nepers, for example, passes where nothing is silent. The
+        scale is checked by :func:`vaerecon.diagnose_mel`.
     """
     bins, shape = vocoder.config.model_in_dim, list(mel.shape)
     fits, square = len(shape) in (2, 3) and shape[-1] == bins, shape[-2:] == [bins, bins]
     layout_ok, unclear = fits and not square, "unknown" if fits and square else "wrong"
     rows = [_row("layout", shape, f"[.., T, {bins}]", layout_ok, unclear)]
     rows.append(_row("dtype", mel.dtype, vocoder.dtype, mel.dtype == vocoder.dtype))
-    rows += _scale_rows(mel.double(), possible_range(config))
+    found = [each for each in diagnose_mel(mel, config) if each.kind != "layout"]
+    named = ", ".join(each.kind for each in found)
+    fixes = "; ".join(each.fix for each in found)
+    rows.append(("scale", named or "-", "no finding", "wrong" if found else "ok", fixes))
     if fits and n_samples is not None:
         frames = config.n_frames(n_samples)
         rows.append(_row("frames", shape[-2], frames, shape[-2] == frames))
@@ -101,18 +75,6 @@ def _row(
 ) -> tuple[str, ...]:
     text = f"{found:.2f}" if isinstance(found, float) else str(found)
     return name, text, str(expected), "ok" if ok else otherwise, "" if ok else FIXES[name]
-
-
-def _scale_rows(values: torch.Tensor, possible: PossibleRange) -> list[tuple[str, ...]]:
-    finite, least = bool(values.isfinite().all()), possible.lowest
-    low, high, mean = float(values.min()), float(values.max()), float(values.mean())
-    most, most_mean = possible.highest, possible.highest_mean
-    return [
-        _row("finite", finite, True, finite),
-        _row("lowest value", low, f"at least {least:.2f}", low >= least - MARGIN),
-        _row("highest value", high, f"at most {most:.2f}", high <= most + MARGIN),
-        _row("mean value", mean, f"at most {most_mean:.2f}", mean <= most_mean),
-    ]
 
 
 def loop_error(vocoder: Any, mel: torch.Tensor, lag: int = 0) -> float:

@@ -20,9 +20,9 @@ from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.lab.figures import BLUE, GREY, stacked
 from vaerecon.lab.listening.levels import audio_table, match_levels
 from vaerecon.lab.nb03_vocoder_fix.faults import LAYOUTS, SCALES, Attempt, feed
-from vaerecon.lab.nb03_vocoder_fix.input_check import possible_range
 from vaerecon.lab.setup import png
 from vaerecon.lab.widgets import Explorer, picture, row
+from vaerecon.mel.diagnosis import possible_range
 from vaerecon.mel.front_end import log_mel
 from vaerecon.plots import new_axes, plot_mels
 
@@ -136,7 +136,7 @@ def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> Explorer:
     samples are taken off the front of the sound.
     """
     x = as_samples(samples).cpu()
-    options = {"layout": LAYOUTS, "scale": SCALES, "dtype": DTYPES}
+    options = {"layout": LAYOUTS, "scale": tuple(SCALES), "dtype": DTYPES}
     choices = {n: widgets.Dropdown(options=values, description=n) for n, values in options.items()}
     answer, image, sound = widgets.HTML(), picture(), widgets.HTML()
 

@@ -1,0 +1,225 @@
+"""Settings of the mel x methods x clips, without a VAE, to one table: which mel keeps a sound best?
+
+>>> table = sweep("clips/", {"n_fft": [512, 768, 1024], "n_mels": [64, 80]})
+>>> pareto_front(table)[["setting", "values_per_second", "pesq_wb"]]
+
+On the workers and with the journal of :func:`vaerecon.comparison.run.compare`. AudioLDM2's setting
+is always measured too, and its rows are those of ``compare`` with ``through_vae`` False.
+
+Notebook: ``09_mel_settings``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from vaerecon.comparison.clips import SoundFile, Source
+from vaerecon.comparison.measure import Task, describe, flat, measure_file, one_at_a_time
+from vaerecon.comparison.run import Work, measure_clips
+from vaerecon.comparison.table import make_table
+from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
+from vaerecon.methods import get_method, select_methods
+from vaerecon.metrics.scores import METRICS, metric_names
+from vaerecon.utils.numbers import is_number
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# name -> type of column; the window follows n_fft, and every sound is read at 16 kHz
+SETTINGS = {f.name: "Int64" if type(f.default) is int else "float64" for f in fields(MelConfig)
+            if f.name not in ("sample_rate", "win_length")}  # fmt: skip
+COLUMNS = {"setting": "string", **SETTINGS, "values_per_second": "float64",
+           "own_log_mel_mae": "float64"}  # fmt: skip
+EMPTY = "Empty filters"  # begins librosa's warning; the rows have a note
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid(Task):
+    """What the numbers of a sweep depend on besides the clip."""
+
+    mels: tuple[MelConfig, ...]
+
+
+def sweep(
+    clips: Source | Iterable[Source],
+    vary: Mapping[str, Iterable[float]],
+    methods: str | Iterable[str] = "griffinlim",
+    *,
+    joint: bool = False,
+    output: Source | None = None,
+    max_length: float | None = None,
+    seed: int = 0,
+    exclude_metrics: Iterable[str] = ("visqol",),
+    workers: int | None = None,
+    threads: int = 1,
+    scheduler: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> pd.DataFrame:
+    """Measure what mels of several settings keep of every clip.
+
+    Parameters
+    ----------
+    vary
+        Values by the name of the setting: ``n_fft`` (the window follows), ``hop_length``,
+        ``n_mels``, ``fmin``, ``fmax``, ``floor``; see :class:`vaerecon.MelConfig`.
+    methods
+        Of those that take any mel: ``griffinlim``, ``admm``, ``librosa`` and ``oracle_phase``.
+    joint
+        All combinations; otherwise one setting at a time is another than AudioLDM2's.
+    clips, output, max_length, seed, exclude_metrics, workers, threads, scheduler, resume, overwrite
+        As :func:`vaerecon.compare` takes them; the work is done on the CPU.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a clip, setting and method. Columns are those of ``compare`` that need no VAE, and
+        ``setting`` (in words), each setting, ``values_per_second`` (of the mel), and
+        ``own_log_mel_mae`` in nepers, by the mel of the setting; ``log_mel_mae`` is by AudioLDM2's.
+
+    Raises
+    ------
+    ValueError, OSError
+        Those of ``compare``; also for an unknown setting, a value that it cannot have, or a method
+        that only takes AudioLDM2's mel.
+    """
+    names = select_methods(methods)
+    if wrong := [name for name in names if not get_method(name).any_mel]:
+        raise ValueError(
+            f"methods: got {', '.join(wrong)}, trained on AudioLDM2's mel alone; expected some "
+            "that take any mel, such as griffinlim"
+        )
+    grid = Grid(
+        mels=mel_grid(vary, joint),
+        methods=tuple(names),
+        max_length=max_length,
+        seed=seed,
+        metrics=tuple(METRICS),
+        exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
+        threads=threads,
+    )
+    work = Work(describe, _measure, partial(make_table, more=COLUMNS))
+    table = measure_clips(clips, grid, work, output, workers, scheduler, resume, overwrite)
+    return table.drop(columns=["kbps", "vae_mae_nepers"])
+
+
+def mel_grid(vary: Mapping[str, Iterable[float]], joint: bool = False) -> tuple[MelConfig, ...]:
+    """AudioLDM2's setting, then those of :func:`sweep`, each once."""
+    values = {name: [_checked(name, value) for value in given] for name, given in vary.items()}
+    choices: Iterator[dict[str, Any]]
+    if joint:
+        choices = (dict(zip(values, chosen, strict=True)) for chosen in product(*values.values()))
+    else:
+        choices = ({name: value} for name, given in values.items() for value in given)
+    mels = [AUDIOLDM_MEL]
+    for chosen in choices:
+        window = chosen.get("n_fft", AUDIOLDM_MEL.n_fft)
+        mels.append(replace(AUDIOLDM_MEL, win_length=window, **chosen))
+    return tuple(dict.fromkeys(mels))
+
+
+def _checked(name: str, value: float) -> float:
+    if name not in SETTINGS:
+        raise ValueError(f"vary: got {name!r}, expected one of {', '.join(SETTINGS)}")
+    whole = SETTINGS[name] == "Int64"
+    if not is_number(value) or (whole and value != int(value)):
+        kind = "whole numbers" if whole else "numbers"
+        raise ValueError(f"vary: got {name} = {value!r}, expected {kind}")
+    return int(value) if whole else float(value)
+
+
+def setting_text(config: MelConfig) -> str:
+    """What differs from AudioLDM2's setting: ``n_fft=768 n_mels=80``."""
+    found = {name: getattr(config, name) for name in SETTINGS}
+    other = [f"{k}={v:g}" for k, v in found.items() if v != getattr(AUDIOLDM_MEL, k)]
+    return " ".join(other) or "AudioLDM2"
+
+
+def _measure(grid: Grid, batch: list[SoundFile]) -> list[dict[str, Any]]:
+    """Measure some clips; one entry each, as the journal holds them."""
+    with one_at_a_time(grid.threads):
+        return [measure_file(file, partial(_find, grid)) for file in batch]
+
+
+def _find(grid: Grid, file: SoundFile) -> dict[str, Any]:
+    import torch
+
+    from vaerecon.audio.buffers import MemoryTrack
+    from vaerecon.audio.clip import load_audio
+    from vaerecon.audio.samples import as_samples
+    from vaerecon.pipeline.facts import ClipFacts
+
+    clip = load_audio(file.path, grid.max_length)
+    facts, samples = ClipFacts.of(clip), MemoryTrack(as_samples(clip.samples))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.filterwarnings("ignore", EMPTY)
+        rows = [row for config in grid.mels for row in _rows(grid, config, samples, facts.duration)]
+    return {"duration_s": facts.duration, "sha256": facts.sha256, "rows": rows}
+
+
+def _rows(grid: Grid, config: MelConfig, samples: Any, duration: float) -> Iterator[dict[str, Any]]:
+    """One for each method."""
+    from vaerecon.mel.filters import mel_filters
+    from vaerecon.metrics.signals import UndefinedScore
+    from vaerecon.metrics.spectral import log_mel_mae
+    from vaerecon.pipeline import stages
+    from vaerecon.pipeline.synthesis import without_networks
+
+    request = stages.Request(grid.methods, seed=grid.seed, exclude_metrics=grid.exclude_metrics)
+    reference, results = stages.resynthesize(without_networks(config), samples, request)
+    empty = int((mel_filters(config).sum(dim=0) == 0).sum())
+    setting = {key: value for key, value in asdict(config).items() if key in SETTINGS}
+    setting |= {"setting": setting_text(config)}
+    setting |= {"values_per_second": config.n_mels * config.frames_per_second}
+    for name, found in results.items():
+        try:
+            own = log_mel_mae(reference, found.samples, config)
+        except UndefinedScore:
+            own = None  # as log_mel_mae, whose note says why
+        row = flat({"method": name, "through_vae": False, **found.record(duration)})
+        if empty:
+            row["notes"].append(f"{empty} of {config.n_mels} mel filters see no frequency")
+        yield row | setting | {"own_log_mel_mae": own}
+
+
+def mean_settings(table: pd.DataFrame) -> pd.DataFrame:
+    """Means over the clips of a :func:`sweep`: a row for each setting and method.
+
+    Each metric is the mean over the clips that have a value; ``clips`` is the number of clips.
+    """
+    measured = table.dropna(subset="method")
+    numbers = [*METRICS, "own_log_mel_mae", "seconds", "real_time_factor"]
+    by = ["setting", *SETTINGS, "values_per_second", "method"]
+    groups = measured.groupby(by, sort=False)
+    return groups[numbers].mean().join(groups.size().rename("clips")).reset_index()
+
+
+def pareto_front(
+    table: pd.DataFrame, metric: str = "pesq_wb", cost: str = "values_per_second"
+) -> pd.DataFrame:
+    """The means that none beats: no other row is at most as dear and better in ``metric``.
+
+    Parameters
+    ----------
+    table
+        Of :func:`sweep`, or of :func:`mean_settings`.
+    cost
+        A column of which less is better.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of :func:`mean_settings`, the cheapest first.
+    """
+    (metric,) = metric_names("metric", metric)
+    means = mean_settings(table) if "clip" in table else table
+    sign = METRICS[metric].sign
+    ordered = means.dropna(subset=[metric]).assign(merit=lambda x: sign * x[metric])
+    ordered = ordered.sort_values([cost, "merit"], ascending=[True, False], kind="stable")
+    best = ordered["merit"].cummax().shift(fill_value=-float("inf"))
+    return ordered[ordered["merit"] > best].drop(columns="merit").reset_index(drop=True)

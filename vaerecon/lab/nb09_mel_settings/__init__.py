@@ -1,0 +1,1 @@
+"""What notebook ``09_mel_settings`` uses."""

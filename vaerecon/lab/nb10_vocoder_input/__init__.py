@@ -1,0 +1,1 @@
+"""What notebook ``10_vocoder_input`` uses."""

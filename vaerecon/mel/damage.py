@@ -1,0 +1,136 @@
+"""What can happen to a log-mel on its way to a vocoder, as pure functions of an amount.
+
+Each takes a mel ``[..., T, M]`` in nepers and an amount, and gives a mel of that shape; with the
+amount 0 it is the mel itself. :data:`DAMAGES` has them by name. Of the other scales the
+amount is how far the mel has gone there: 1 is that scale.
+
+Notebooks: ``03_vocoder_dimension_fix``, ``10_vocoder_input``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from vaerecon.mel.config import AUDIOLDM_MEL
+
+DB = 20 / math.log(10)  # dB of a neper, 8.69
+TOP_DB = 80.0  # dB below the maximum at which librosa cuts
+FLOOR = AUDIOLDM_MEL.log_floor
+
+
+def shift(mel: torch.Tensor, amount: float) -> torch.Tensor:
+    """Another level: ``amount`` nepers louder."""
+    return mel + amount
+
+
+def floor(mel: torch.Tensor, amount: float) -> torch.Tensor:
+    """A floor ``amount`` nepers above AudioLDM2's (-11.51)."""
+    return mel.clamp_min(FLOOR + amount) if amount else mel
+
+
+def ceiling(mel: torch.Tensor, amount: float) -> torch.Tensor:
+    """Cut off ``amount`` nepers below the loudest value."""
+    return mel.clamp_max(float(mel.max()) - amount)
+
+
+def blur_time(mel: torch.Tensor, amount: float) -> torch.Tensor:
+    """Convolve with a Gaussian whose standard deviation is ``amount`` frames."""
+    return _blur(mel.transpose(-1, -2), amount).transpose(-1, -2)  # time last, and back
+
+
+def blur_bins(mel: torch.Tensor, amount: float) -> torch.Tensor:
+    """Convolve with a Gaussian whose standard deviation is ``amount`` mel bins."""
+    return _blur(mel, amount)
+
+
+def _blur(x: torch.Tensor, deviation: float) -> torch.Tensor:
+    """Along the last axis; the ends are repeated outwards."""
+    if not deviation:
+        return x
+    reach = max(1, math.ceil(3 * deviation))
+    kernel = torch.exp(
+        -(torch.arange(-reach, reach + 1.0, device=x.device) ** 2) / 2 / deviation**2
+    )
+    rows = F.pad(x.reshape(-1, 1, x.shape[-1]), (reach, reach), mode="replicate")
+    return F.conv1d(rows, (kernel / kernel.sum())[None, None]).reshape(x.shape)
+
+
+def sharpen(mel: torch.Tensor, amount: float) -> torch.Tensor:
+    """Add ``amount`` times what a blur over one mel bin takes away."""
+    return mel + amount * (mel - blur_bins(mel, 1.0))
+
+
+def contrast(mel: torch.Tensor, amount: float) -> torch.Tensor:
+    """Stretch by ``1 + amount`` about the mean, at the same mean magnitude, not below the floor."""
+    if not amount:
+        return mel
+    mean = mel.mean(dim=(-2, -1), keepdim=True)
+    stretched = mean + (1 + amount) * (mel - mean)
+    levels = (x.exp().mean(dim=(-2, -1), keepdim=True).log() for x in (mel, stretched))
+    before, after = levels
+    return (stretched + before - after).clamp_min(FLOOR)
+
+
+def noise(mel: torch.Tensor, amount: float) -> torch.Tensor:
+    """Add white noise of ``amount`` nepers; the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    return mel + amount * torch.randn(mel.shape, generator=generator).to(mel.device)
+
+
+def decibels(mel: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
+    """dB in place of nepers: 8.69 for each."""
+    return mel * (1 + amount * (DB - 1))
+
+
+def power(mel: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
+    """The logarithm of the power in place of that of the magnitude: twice the value."""
+    return mel * (1 + amount)
+
+
+def log10(mel: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
+    """The logarithm to base 10 in place of the natural one: 1 for 2.30 nepers."""
+    return mel * (1 + amount * (1 / math.log(10) - 1))
+
+
+def min_max(mel: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
+    """dB below the maximum, 80 at most, as 0 to 1: what many tutorials do to each file."""
+    below = (DB * (mel - mel.max())).clamp_min(-TOP_DB)
+    scaled = (below - below.min()) / (-below.min()).clamp_min(1e-9)
+    return torch.lerp(mel, scaled, amount) if amount else mel
+
+
+def top_db(mel: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
+    """Nepers, but cut 80 dB below the maximum, as librosa cuts; ``amount`` 0 cuts nothing."""
+    return mel.clamp_min(float(mel.max()) - TOP_DB / DB) if amount else mel
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One way to change a mel, and amounts that are worth a look."""
+
+    function: Callable[[torch.Tensor, float], torch.Tensor]
+    label: str
+    unit: str
+    amounts: tuple[float, ...]
+
+
+DAMAGES = {
+    "shift": Damage(shift, "another level", "nepers", (-2, -1, 0, 1, 2)),
+    "floor": Damage(floor, "a higher floor", "nepers", (0, 2.5, 4.5, 6.5, 8.5)),
+    "ceiling": Damage(ceiling, "a ceiling", "nepers below the maximum", (0, 1, 2, 3)),
+    "blur_time": Damage(blur_time, "blur in time", "frames", (0, 0.5, 1, 2)),
+    "blur_bins": Damage(blur_bins, "blur in frequency", "mel bins", (0, 0.5, 1, 2)),
+    "sharpen": Damage(sharpen, "sharper in frequency", "times the detail", (0, 0.2, 0.4, 0.8)),
+    "contrast": Damage(contrast, "contrast", "times more", (-0.2, -0.1, 0, 0.1, 0.2)),
+    "noise": Damage(noise, "noise", "nepers", (0, 0.1, 0.2, 0.5, 1)),
+    "decibels": Damage(decibels, "dB for nepers", "of the way", (0, 0.02, 0.05, 0.1, 1)),
+    "power": Damage(power, "power for magnitude", "of the way", (0, 0.1, 0.2, 0.5, 1)),
+    "log10": Damage(log10, "log10 for ln", "of the way", (0, 0.1, 0.2, 0.5, 1)),
+    "min_max": Damage(min_max, "dB as 0 to 1", "of the way", (0, 0.1, 0.2, 0.5, 1)),
+    "top_db": Damage(top_db, "cut at 80 dB", "", (0, 1)),
+}

@@ -1,0 +1,189 @@
+"""Is this the log-mel that the models were trained with? What its values say of that.
+
+A mel of another scale has the same shape, and no model refuses it. :func:`diagnose_mel` knows the
+usual mistakes by what they leave behind: values that no sound can have, a floor in another place,
+or noise that fluctuates more than noise does. No finding proves nothing: a mel of log10 magnitudes,
+for example, only shows where it has silence.
+
+Notebooks: ``03_vocoder_dimension_fix``, ``10_vocoder_input``.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+
+from vaerecon.audio.samples import PEAK, ArrayLike, as_float32
+from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
+from vaerecon.mel.damage import DB
+from vaerecon.mel.filters import mel_filters
+from vaerecon.mel.front_end import hann_window, log_mel
+
+MARGIN = 1.0  # nepers by which a VAE's output may exceed the possible range
+CUT = 0.01  # share of the values at exactly one level that makes it a floor
+EXACT = 1e-3  # nepers; constants that were computed on the way
+NOISE = (1.6, 2.6)  # times the fluctuation of noise, at least and in the median: it was squared
+CALM = 0.31  # of the mean of noise; a tenth of squared noise is below 0.34, of noise below 0.17
+SEVERAL = 200  # frames from which on fluctuation is measured
+FIXES = {
+    "layout": "transpose where the mel is made; [T, M] is time before frequency",
+    "finite": "clean the samples first",
+    "dB": "natural logarithm of the magnitude: divide dB by 8.686 if they are not relative to a "
+    "maximum, or use vaerecon.log_mel",
+    "power": "sum magnitudes in the mel filters, not their squares: vaerecon.log_mel",
+    "min-max": "nepers as they are, nothing scaled file by file: vaerecon.log_mel",
+    "level": "samples at a peak of 0.5 and nepers as they are, without mean and deviation: "
+    "vaerecon.log_mel",
+    "log10": "natural logarithm: multiply by 2.3026",
+    "top_db": "do not cut relative to the loudest value of the file (top_db=None)",
+    "floor": "clamp the magnitudes at 1e-5 before the logarithm",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a mel."""
+
+    kind: str  # a key of FIXES
+    found: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.found}; {self.fix}"
+
+
+@dataclass(frozen=True)
+class PossibleRange:
+    """Possible range of the log-mel of samples between -0.5 and 0.5, nepers."""
+
+    lowest: float  # the floor
+    highest: float  # of any bin
+    highest_mean: float  # of any frame, over its bins
+
+
+def possible_range(config: MelConfig = AUDIOLDM_MEL) -> PossibleRange:
+    """Bounds that hold for every sound at peak 0.5, from the window and the filters alone.
+
+    Parseval's theorem bounds the energy of a frame's spectrum, the Cauchy-Schwarz inequality what
+    a filter can take of it, and Jensen's inequality the mean of the logarithms.
+    """
+    filters = mel_filters(config).double()  # [513, 64]; nothing passes at 0 Hz and at 8 kHz
+    energy = PEAK**2 * float(hann_window(config).double().square().sum())  # of a windowed frame
+    spectrum = math.sqrt(config.n_fft * energy / 2)  # norm of the bins between 0 Hz and 8 kHz
+    loudest = float(filters.norm(dim=0).max()) * spectrum
+    mean = float(filters.mean(dim=1).norm()) * spectrum
+    return PossibleRange(config.log_floor, math.log(loudest), math.log(mean + config.floor))
+
+
+def diagnose_mel(mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> list[Finding]:
+    """What is wrong with a log-mel, as far as its values show it; ``[]`` if nothing does.
+
+    Parameters
+    ----------
+    mel
+        ``[T, 64]`` or ``[B, T, 64]``, or what somebody takes for one.
+    config
+        The front-end that the models were trained with.
+
+    Returns
+    -------
+    list of Finding
+        Kinds: ``layout``, ``finite``, then one of ``dB``, ``power``, ``min-max`` and ``level``, or
+        else one of ``log10``, ``top_db`` and ``floor``.
+
+    Raises
+    ------
+    ValueError
+        For values that are no real numbers, or none at all.
+    """
+    x, bins = as_float32(mel, "log-mel"), config.n_mels
+    if x.numel() == 0:
+        raise ValueError(f"log-mel: got no values (shape {list(x.shape)}), expected some")
+    if x.ndim not in (2, 3) or x.shape[-1] != bins:
+        return [_finding("layout", f"shape {list(x.shape)}, expected [T, {bins}]")]
+    if not x.isfinite().all():
+        return [_finding("finite", "NaN or infinite values")]
+    return _scale(x, config) or _lowest(x, config)
+
+
+def _finding(kind: str, found: str) -> Finding:
+    return Finding(kind, found, FIXES[kind])
+
+
+def _scale(x: torch.Tensor, config: MelConfig) -> list[Finding]:
+    """Other units."""
+    low, high, mean = float(x.min()), float(x.max()), float(x.mean())
+    possible = possible_range(config)
+    found = f"values from {low:.2f} to {high:.2f}, expected {possible.lowest:.2f} to at most "
+    found += f"{possible.highest:.2f} nepers"
+    outside = low < possible.lowest - MARGIN or high > possible.highest + MARGIN
+    if low < 2 * possible.lowest - MARGIN or high > 10 or (outside and abs(high) < EXACT):
+        return [_finding("dB", found)]
+    whole = abs(low - possible.lowest) < EXACT and abs(high) < EXACT
+    if whole or (low >= -1 - EXACT and high <= 1 + EXACT):
+        return [_finding("min-max", f"values from {low:.2f} to {high:.2f}")]
+    if mean > possible.highest_mean:
+        reason = f"a mean of {mean:.2f}, expected at most {possible.highest_mean:.2f} nepers"
+        return [_finding("level", reason)]
+    if outside:
+        return [_finding("power", found)]
+    if _is_squared_noise(x, config):
+        return [_finding("power", "noise that fluctuates twice as strongly as noise does")]
+    return []
+
+
+def _is_squared_noise(x: torch.Tensor, config: MelConfig) -> bool:
+    """Whether no bin fluctuates less than noise in a square, most as much, and few values less."""
+    if x.shape[-2] < SEVERAL:
+        return False
+    relative = _fluctuation(x, config) / _of_noise(config).to(x.device)
+    ratio, calm = relative.mean(dim=0), (relative < CALM).double().mean()
+    return bool((ratio.min() > NOISE[0]) & (ratio.median() < NOISE[1]) & (calm < 0.1))
+
+
+def _fluctuation(x: torch.Tensor, config: MelConfig) -> torch.Tensor:
+    """Absolute differences of frames that do not overlap, ``[..., M]`` in one row each."""
+    apart = math.ceil(config.n_fft / config.hop_length)
+    return (x[..., apart:, :] - x[..., :-apart, :]).abs().reshape(-1, x.shape[-1])
+
+
+@lru_cache(maxsize=4)
+def _of_noise(config: MelConfig) -> torch.Tensor:
+    """The mean of that for white noise, 20 s of it, ``[M]``."""
+    generator = torch.Generator().manual_seed(0)
+    samples = torch.randn(20 * config.sample_rate, generator=generator)
+    return _fluctuation(log_mel(samples, config), config).mean(dim=0)
+
+
+def _lowest(x: torch.Tensor, config: MelConfig) -> list[Finding]:
+    """A floor in another place: many values at exactly one level, in more than one bin."""
+    low = x.min()
+    cut = x == low
+    several = cut.reshape(-1, x.shape[-1]).any(dim=0).sum() > 1
+    if low < config.log_floor + EXACT or not several or cut.double().mean() < CUT:
+        return []
+    share = f"{100 * float(cut.double().mean()):.0f} % of the values at {float(low):.3f}"
+    if abs(float(low) - config.log_floor / math.log(10)) < EXACT:
+        return [_finding("log10", share)]
+    span = DB * float(x.max() - low)
+    if abs(span - round(span, -1)) < DB * EXACT:
+        return [_finding("top_db", f"{share}, exactly {span:.0f} dB below the loudest")]
+    return [_finding("floor", f"{share}, expected a floor of {config.log_floor:.3f} nepers")]
+
+
+_told: list[Finding] = []
+
+
+def warn_once(mel: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> None:
+    """Warn of the first mel in this process in which :func:`diagnose_mel` finds something."""
+    if not _told and (found := diagnose_mel(mel, config)):
+        _told.extend(found)
+        warnings.warn(
+            f"this is not the log-mel that the model was trained with: {found[0]} "
+            "(diagnose_mel; said once)",
+            stacklevel=3,
+        )
