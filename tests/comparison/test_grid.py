@@ -158,6 +158,11 @@ def test_the_command_prints_the_means_and_writes_the_table(folder, tmp_path):
     assert "n_fft=768 n_mels=80" in done.stdout
     assert "1 failed:" in done.stdout
     assert len(pd.read_parquet(tmp_path / "a.parquet")) == 7
+    quick = ["--max-length", 0.2, *arguments[-8:]]  # no processes, quick metrics
+    done = in_process.run("sweep", folder, "--vary", "n_fft=512", *quick, cwd=tmp_path)
+    assert done.status == 0, done.stderr  # without a file: the means alone
+    assert "n_fft=512" in done.stdout
+    assert "Written" not in done.stdout
     for wrong in ("n_fft", "n_fft=high", "hop=80"):
         done = in_process.run("sweep", folder, "--vary", wrong, "--output", "b.csv", cwd=tmp_path)
         assert done.status == 2

@@ -89,11 +89,14 @@ def _metric_option(*default: str) -> Decorator:
                         )  # fmt: skip
 
 
-_clips_argument = with_options(
-    click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path)),
-    click.option("--output", required=True, type=click.Path(path_type=Path),
-                 help="The table to write: a .parquet or .csv file."),
-)  # fmt: skip
+def _clips_and_output(required: bool) -> Decorator:
+    return with_options(
+        click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path)),
+        click.option("--output", required=required, type=click.Path(path_type=Path),
+                     help="The table to write: a .parquet or .csv file."),
+    )  # fmt: skip
+
+
 _worker_options = with_options(
     click.option("--workers", type=click.IntRange(min=0),
                  help="Processes; 1 works without any. [default: one a core]"),
@@ -163,7 +166,7 @@ def demo(output_dir, **options):
 
 
 @cli.command()
-@_clips_argument
+@_clips_and_output(required=True)
 @model_option
 @revision_option
 @max_length_option
@@ -189,7 +192,7 @@ def compare(clips, output, only_through_vae, metrics, **options):
 
 
 @cli.command()
-@_clips_argument
+@_clips_and_output(required=False)
 @click.option("--vary", multiple=True, required=True, callback=_read_values,
               metavar="NAME=VALUE,...",
               help="Values of n_fft, hop_length, n_mels, fmin, fmax or floor. May be repeated.",
@@ -202,7 +205,7 @@ def compare(clips, output, only_through_vae, metrics, **options):
 @_worker_options
 @_metric_option("visqol")
 def sweep(clips, output, vary, **options):
-    """Measure what other settings of the mel keep of every clip of CLIPS; write one table.
+    """Measure what other settings of the mel keep of every clip of CLIPS.
 
     Without a VAE: from the mel straight back to sound. A row for each clip, setting and method;
     AudioLDM2's setting is always among them. --resume and exit status as of `compare`.
@@ -219,11 +222,12 @@ def _tabulate(run, show, clips, output, **options) -> None:
     try:
         table = run(clips, output=output, **options)
     except (KeyboardInterrupt, OSError):
-        if journal_path(output).exists():
+        if output is not None and journal_path(output).exists():
             click.echo("What is finished is kept: --resume goes on with it.", err=True)
         raise
     show(table, new_console())
-    click.echo(f"\nWritten: {output} ({len(table)} rows)")
+    if output is not None:
+        click.echo(f"\nWritten: {output} ({len(table)} rows)")
     if table["method"].isna().all():
         stop("none of the clips could be measured", 1)
 

@@ -29,7 +29,7 @@ def sensitivity(
     *,
     clips: Sequence[Clip] = (),
     pipe: ReconstructionPipeline | None = None,
-    scores: Iterable[str] = SCORES,
+    scores: Sequence[str] = SCORES,
 ) -> pd.DataFrame:
     """Scores of one method for mels with some amounts of one damage: means over clips.
 
@@ -52,7 +52,7 @@ def score_changes(
     clips: Sequence[Clip] = (),
     pipe: ReconstructionPipeline | None = None,
     through_vae: bool = False,
-    scores: Iterable[str] = SCORES,
+    scores: Sequence[str] = SCORES,
 ) -> pd.DataFrame:
     """The same for any functions of a mel; ``through_vae``: of the mel that the VAE returns."""
     pipe = pipe or ReconstructionPipeline.from_pretrained("tiny")
@@ -66,5 +66,5 @@ def score_changes(
             sound = pipe.synthesize(change(mel).clamp_min(FLOOR), method, len(samples)).cpu()
             found = metrics.evaluate(samples, sound, metrics=scores)
             rows.append({"change": name, **found})
-    table = pd.DataFrame(rows).set_index("change").astype(float)
+    table = pd.DataFrame(rows).set_index("change").astype(float)[list(scores)]
     return table.groupby(level=0, sort=False).mean()
