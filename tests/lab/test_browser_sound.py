@@ -154,11 +154,12 @@ def test_the_microphone_is_recorded(driver, server):
 
 
 @pytest.mark.process
-def test_zoom_and_download(driver, tmp_path):
+def test_zoom_download_reveal_and_removal(driver, tmp_path):
     noise = np.random.default_rng(0).standard_normal(32000) / 9
     matched = match_levels({"long": noise, "short": noise[::-1]})
     page = tmp_path / "page.html"
-    page.write_text(player_html(matched, title="t"), encoding="utf-8")
+    both = [player_html(matched, title="t"), player_html(matched, title="b", blind=True)]
+    page.write_text("".join(both), encoding="utf-8")
     driver.get(page.as_uri())
     player = players(driver)["t"]
     assert player.get_attribute("data-view") == "0.000 2.000"
@@ -181,6 +182,19 @@ def test_zoom_and_download(driver, tmp_path):
     found, rate = soundfile.read(file, dtype="int16")
     assert rate == 16000
     np.testing.assert_array_equal(found, pcm16(matched.tracks[1].samples))
+
+    blind = players(driver)["b"]
+    assert blind.get_attribute("data-active") == "A"
+    assert not blind.find_element(By.CLASS_NAME, "vp-mel").is_displayed()
+    blind.find_element(By.CLASS_NAME, "vp-reveal").click()
+    wait_for(lambda: blind.get_attribute("data-active") == "A: long", "the names")
+    assert blind.find_element(By.CLASS_NAME, "vp-mel").is_displayed()
+
+    blind.find_element(By.CLASS_NAME, "vp-play").click()
+    wait_until_it_moves(blind)
+    state = "return window.kept.dataset.state"
+    driver.execute_script("window.kept = arguments[0]; window.kept.remove()", blind)
+    wait_for(lambda: driver.execute_script(state) == "paused", "silence: the output was cleared")
 
 
 @pytest.mark.process
