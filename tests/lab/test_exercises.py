@@ -91,3 +91,20 @@ def test_the_times_of_the_sections_add_up(path):
     exercises = sum(int(match[3]) for match in HEADING.finditer(text))
     total = f"about {sum(map(int, sections))} minutes to read and listen, {exercises} for"
     assert total in text
+
+
+def test_the_lessons_take_90_minutes_and_as_long_as_their_sections():
+    lessons = (ROOT / "docs" / "teaching.md").read_text(encoding="utf-8").split("\n## Lesson ")[1:]
+    assert len(lessons) == 4
+    for lesson in lessons:
+        rows = re.findall(r"^\| (\d+) \|(.*)\|(.*)\|$", lesson, re.MULTILINE)
+        assert sum(int(minutes) for minutes, _, _ in rows) == 90
+        for minutes, link, what in rows:
+            numbers = re.search(r"sections? (\d+)(?: (to|and) (\d+))?", what)
+            if not numbers:
+                continue
+            first, last = int(numbers[1]), int(numbers[3] or numbers[1])
+            path = ROOT / "docs" / re.search(r"\((.*)\)", link)[1]
+            text = "\n".join(source for _, source in read(path))
+            each = dict(re.findall(r"^## (\d+)\. .+\n\n\*(\d+) minutes\*$", text, re.MULTILINE))
+            assert sum(int(each[str(n)]) for n in range(first, last + 1)) == int(minutes), what

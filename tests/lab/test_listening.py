@@ -163,6 +163,11 @@ def test_a_result_that_cannot_be_written_is_not_lost(pair, tmp_path):
 def test_abx_compares_two(sound, pair):
     with pytest.raises(ValueError, match=r"tracks: got \['a'\], expected two"):
         AbxTest({"a": sound})
+    with pytest.raises(ValueError, match=r"tracks: got ndarray, expected two .* by name") as error:
+        AbxTest(sound, sound[::-1])
+    assert len(str(error.value)) < 100  # and not every sample
+    with pytest.raises(ValueError, match="items: got ndarray, expected at least one"):
+        MushraTest(sound)
     with pytest.raises(ValueError, match=r"answer: got 'C'"):
         AbxTest(pair).answer("C")
 

@@ -165,9 +165,9 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
     "lag_text": (
         faults.lag_text, (-11, 16.0), (20, 16.0),
         "**11 samples early** (its lag is -11). Its layers alone would make it 16 samples late: "
-        "its weights move it by 27 to the front",
+        "its weights move it by 27 samples to the front",
         "**20 samples late** (its lag is 20). Its layers alone would make it 16 samples late: "
-        "its weights move it by 4 to the back",
+        "its weights move it by 4 samples to the back",
     ),
     "nb03_vocoder_fix.faults.snr_text": (
         faults.snr_text, squares((-2.0, 1.0), (-1.0, 2.0)), squares((2.0, 2.0), (1.0, 1.0)),

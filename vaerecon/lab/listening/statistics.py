@@ -123,7 +123,7 @@ def plot_abx(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axe
     ]
     ax.set_yticks(y, names)
     ax.set(xlim=(-0.02, 1.02), ylim=(len(y) - 0.5, -0.5), xlabel="right answers, 95 % interval")
-    ax.legend(loc="lower left")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1))  # above, where no bar is
     return figure, ax
 
 

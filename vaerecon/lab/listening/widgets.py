@@ -83,8 +83,11 @@ class AbxTest(_ListeningTest):
         csv: str | os.PathLike[str] | None = None,
         seed: int | None = None,
     ) -> None:
-        if len(tracks) != 2:
-            raise ValueError(f"tracks: got {list(tracks)}, expected two to compare")
+        if not isinstance(tracks, Mapping) or len(tracks) != 2:
+            got = list(tracks) if isinstance(tracks, Mapping) else type(tracks).__name__
+            raise ValueError(
+                f"tracks: got {got}, expected two to compare, by name: {{'A': a, 'B': b}}"
+            )
         super().__init__(title or " / ".join(tracks), listener, csv, seed)
         self.matched = match_levels(tracks, sample_rate, max_drop=math.inf)
         self.order = statistics.abx_order(n_trials, self.seed)
@@ -149,8 +152,9 @@ class MushraTest(_ListeningTest):
         csv: str | os.PathLike[str] | None = None,
         seed: int | None = None,
     ) -> None:
-        if not items:
-            raise ValueError("items: got none, expected at least one, name -> tracks")
+        if not isinstance(items, Mapping) or not items:
+            got = "none" if isinstance(items, Mapping) else type(items).__name__
+            raise ValueError(f"items: got {got}, expected at least one, name -> tracks")
         super().__init__(title, listener, csv, seed)
         self.items = {
             name: statistics.mushra_conditions(tracks, reference, sample_rate)

@@ -170,9 +170,6 @@ def sweep(
     return pd.DataFrame(rows).astype({"mrstft": float, "estoi": float})
 
 
-# ------------------------------------------------------------------ text
-
-
 def recovery_text(table: pd.DataFrame) -> str:
     """What SNR says of invented phases, beside silence; Markdown. ``table``: score_recoveries."""
     snr = table["snr_db"].drop("oracle_phase")

@@ -42,10 +42,11 @@ def plot_round_trip(trip: RoundTrip) -> tuple[Figure, np.ndarray]:
 
 
 def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.ndarray]:
-    """The error by band, by level and by time; ``by_level`` from ``error_by_level``.
+    """The error by band, by level and by time.
 
-    Mean absolute difference and bias (mean difference: above 0 is too loud) are drawn together: a
-    bias is heard as a change of timbre or level, an error without bias as roughness or blur.
+    ``by_level`` has ``mae`` and ``bias`` by level, nepers below the loudest value. Mean absolute
+    difference and bias (mean difference: above 0 is too loud) are drawn together: a bias is heard
+    as a change of timbre or level, an error without bias as roughness or blur.
     """
     difference = (trip.decoded - trip.mel).numpy()
     figure = Figure(figsize=(10, 6.4), layout="constrained")

@@ -56,20 +56,6 @@ def round_trip(pipe: ReconstructionPipeline, clip: Clip) -> RoundTrip:
     return RoundTrip(clip, samples, mel, mean, logvar, decoded)
 
 
-def error_by_level(mel: torch.Tensor, decoded: torch.Tensor) -> pd.DataFrame:
-    """Error against the level of the original, in classes one neper wide.
-
-    Index ``level`` (the lower edge of the class, nepers relative to the loudest value); ``mae`` and
-    ``bias`` (decoded minus original) in nepers, ``share`` of the values.
-    """
-    difference = (decoded - mel).flatten()
-    below = (mel - mel.max()).floor().clamp_max(-1).flatten()
-    frame = pd.DataFrame({"level": below, "bias": difference, "mae": difference.abs()})
-    table = frame.groupby("level").mean()
-    table["share"] = frame.groupby("level").size() / len(frame)
-    return table
-
-
 def sound_errors(
     pipe: ReconstructionPipeline, trip: RoundTrip, methods: Sequence[str]
 ) -> pd.DataFrame:

@@ -125,10 +125,7 @@ def length_table(rates: Sequence[int], kernels: Sequence[int], n_frames: int) ->
 
 
 def lag_text(lag: int, of_layers: float) -> str:
-    """A model's measured lag beside that of its layers (:func:`length_table`), samples; Markdown.
-
-    A negative lag is early.
-    """
+    """A model's measured lag beside that of its layers, in samples; Markdown."""
 
     def side(samples: float) -> str:
         return (
@@ -138,10 +135,10 @@ def lag_text(lag: int, of_layers: float) -> str:
         )
 
     moved = of_layers - lag
-    why = f"its weights move it by {abs(moved):g} to the {'front' if moved > 0 else 'back'}"
     return (
         f"The sound of this model is **{side(lag)}** (its lag is {lag}). Its layers alone would "
-        f"make it {side(of_layers)}: {why if moved else 'its weights move nothing'}."
+        f"make it {side(of_layers)}: its weights move it by {abs(moved):g} samples to the "
+        f"{'back' if moved < 0 else 'front'}."
     )
 
 
@@ -170,33 +167,6 @@ def scale_text(scores: pd.DataFrame, right: str = next(iter(SCALES))) -> str:
         f"- {name} is best for **{best}**: {'right' if best == right else 'wrong'}."
         for name, best in found.items()
     )
-
-
-def shifted_pair(samples: ArrayLike, shift: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """A clip and the same clip ``shift`` samples late, both cut to their overlap."""
-    x = as_samples(samples)
-    if not 1 <= shift < len(x):
-        raise ValueError(f"shift: got {shift}, expected 1 to {len(x) - 1} samples")
-    return x[shift:], x[:-shift]
-
-
-def shift_snr(
-    samples: ArrayLike, shift: int, config: MelConfig = AUDIOLDM_MEL
-) -> dict[str, torch.Tensor]:
-    """SNR by frequency of a perfect copy that is ``shift`` samples late: ``hz`` and two SNRs in dB.
-
-    A delay turns the phase of a tone of ``f`` Hz by ``2 pi f shift / sample_rate``; the difference
-    to the original is a chord of that angle, ``2 |sin(angle / 2)|``. ``measured`` is the SNR of the
-    clip, ``theory`` that of stationary tones; ``[512]`` each.
-    """
-    reference, late = shifted_pair(samples, shift)
-    wanted = stft_frames(reference, config).abs().square().sum(0)[1:]
-    error = stft_frames(reference - late, config).abs().square().sum(0)[1:]
-    hz = torch.arange(1, len(wanted) + 1) * config.sample_rate / config.n_fft
-    chord = 2 * (math.pi * hz * shift / config.sample_rate).sin().abs()
-    tiny = torch.finfo(torch.float32).tiny
-    measured = 10 * (wanted.clamp_min(tiny) / error.clamp_min(tiny)).log10()
-    return {"hz": hz, "measured": measured, "theory": -20 * chord.clamp_min(1e-3).log10()}
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def plot_upsampling(layers: Sequence[tuple[int, int]], n_frames: int = 5) -> tup
 def plot_shift_snr(
     snr: Mapping[str, torch.Tensor], shift: int, ax: Axes | None = None
 ) -> tuple[Figure, Axes]:
-    """SNR by frequency of a perfect copy that is late, as ``faults.shift_snr`` gives it."""
+    """SNR by frequency of a perfect copy that is late: ``hz``; ``measured``, ``theory`` in dB."""
     figure, ax = new_axes(ax, (10, 3.4))
     ax.plot(snr["hz"], snr["measured"], ".", ms=4, color=RIGHT, label="this clip")
     ax.plot(snr["hz"], snr["theory"], color="black", lw=1, label="a steady tone")

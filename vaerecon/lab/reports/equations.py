@@ -1,7 +1,6 @@
-"""Markdown with LaTeX to HTML that needs no script: each equation is a picture by matplotlib.
+"""Markdown with LaTeX to HTML without a script: equations are pictures by matplotlib's mathtext.
 
-matplotlib's mathtext knows most of TeX's mathematics, but no environments such as ``cases``. What
-it does not know stays as it was written.
+What mathtext does not know, such as the environment ``cases``, stays as it was written.
 """
 
 from __future__ import annotations
@@ -22,12 +21,9 @@ POINTS = 12.0  # size of the font that a picture is drawn with
 
 
 def draw_equation(tex: str, size: float = 1.0) -> str:
-    """An ``<img>`` of an equation, on the line of the text around it; ``size`` is relative to that.
+    """An ``<img>`` of an equation on a line of text, ``size`` times as large as that.
 
-    Raises
-    ------
-    ValueError
-        If mathtext cannot read it.
+    A ValueError if mathtext cannot read it.
     """
     text, font, buffer = f"${' '.join(tex.split())}$", FontProperties(size=POINTS), io.BytesIO()
     width, height, depth, *_ = MathTextParser("path").parse(text, dpi=72, prop=font)

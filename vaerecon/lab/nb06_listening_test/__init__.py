@@ -1,0 +1,1 @@
+"""What notebook ``06_listening_test`` uses."""
