@@ -22,6 +22,7 @@ from vaerecon.lab.nb03_vocoder_fix import faults
 from vaerecon.lab.nb04_method_comparison import choice, error_budget, speed, validity
 from vaerecon.lab.nb05_fine_tuning import tuning
 from vaerecon.lab.nb07_compression import bits
+from vaerecon.lab.reports import report
 from vaerecon.metrics.recommendation import Recommendation
 from vaerecon.metrics.scores import Mean
 
@@ -140,6 +141,10 @@ def played(factor: float, **options: bool) -> levels.Matched:
     return levels.match_levels({"x": sound, "y": factor * sound}, **options)
 
 
+def loud(lufs: float | None) -> levels.Track:
+    return levels.Track("x", np.zeros(1, np.float32), 0.0, False, lufs)
+
+
 GUIDE = {"one": (-1.0, 0.0, 0.147, 1.0), "other": (-8.0, 0.0, 0.5, 1.0)}
 # name -> function, its arguments, those with the results inverted, and what only the first and only
 # the second sentence says
@@ -236,6 +241,13 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
     ),
     "gain_text": (
         levels.gain_text, (played(0.5).tracks[1],), (played(2.0).tracks[1],), "+6.0", "-6.0",
+    ),
+    "loudness_text": (
+        levels.loudness_text, (loud(-23.0),), (loud(None),), "-23.0", "not measurable",
+    ),
+    "heard_text": (
+        report.heard_text, ("a.wav", 4.0, 9.0), ("a.wav", 9.0, 9.0), "the first 4.0 s of 9.0 s",
+        "all of it",
     ),
     "level_text": (
         levels.level_text, (played(0.5),), (played(0.5, level_match=False),),

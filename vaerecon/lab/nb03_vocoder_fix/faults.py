@@ -19,7 +19,7 @@ from vaerecon import metrics
 from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.mel import damage
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
-from vaerecon.mel.front_end import log_mel, stft_frames
+from vaerecon.mel.front_end import log_mel
 
 # what tutorials use, made of the right log-mel; the first is right
 SCALES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
