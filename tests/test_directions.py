@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from benchmarks import directions
 
 
-@pytest.fixture
-def directions(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT)  # benchmarks is not installed
-    from benchmarks import directions
-
-    yield directions
-    sys.modules.pop("benchmarks.directions", None)
+@pytest.fixture(scope="module")
+def numbers():
+    return json.loads(directions.NUMBERS.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
-def test_the_page_is_that_of_the_numbers(directions, language):
-    numbers = json.loads(directions.NUMBERS.read_text(encoding="utf-8"))
+def test_the_page_is_that_of_the_numbers(numbers, language):
     stated = directions.PAGES[language].read_text(encoding="utf-8")
     assert stated == directions.page(numbers, language)
     gains = [float(x) for x in re.findall(r"^\| \d \| .*? \| ([+-][\d.]+) \| ", stated, re.M)]
@@ -31,9 +24,8 @@ def test_the_page_is_that_of_the_numbers(directions, language):
     assert gains == sorted(gains, reverse=True)
 
 
-def test_the_goals_that_were_reached_stay_in_the_numbers(directions):
+def test_the_goals_that_were_reached_stay_in_the_numbers(numbers):
     """Of the clips that they were measured on; the tests do not have those."""
-    numbers = json.loads(directions.NUMBERS.read_text(encoding="utf-8"))
     several = numbers["several"]
     assert several["values_per_second"] == 16000
     assert several["pesq_wb"] >= 3.3

@@ -135,24 +135,15 @@ def _fast(
     "fast Griffin-Lim held to the mel: the kit's best phase retrieval without weights",
     needs=("config",),
 )
-def _griffinlim(
-    log_mel: torch.Tensor,
-    n_samples: int,
-    generator: torch.Generator,
-    *,
-    config: MelConfig = AUDIOLDM_MEL,
-) -> torch.Tensor:
+def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *,
+                config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:  # fmt: skip
     from vaerecon.phase import retrieval as phase
 
     start = phase.mel_to_magnitude(log_mel, config, n_iter=5)  # later steps correct it again
     return phase.griffin_lim(
-        start,
-        n_samples,
-        log_mel=log_mel,
-        n_iter=GRIFFIN_LIM_STEPS,
-        generator=generator,
+        start, n_samples, log_mel=log_mel, n_iter=GRIFFIN_LIM_STEPS, generator=generator,
         config=config,
-    )
+    )  # fmt: skip
 
 
 @method("vocoder", "Vocoder", "the checkpoint's own HiFi-GAN", needs=("vocoder", "lag"))
@@ -182,13 +173,8 @@ def _hybrid(
 @method(
     "admm", "ADMM", "phase retrieval by ADMM, held to the mel in the same way", needs=("config",)
 )
-def _admm(
-    log_mel: torch.Tensor,
-    n_samples: int,
-    generator: torch.Generator,
-    *,
-    config: MelConfig = AUDIOLDM_MEL,
-) -> torch.Tensor:
+def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *,
+          config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:  # fmt: skip
     from vaerecon.phase import retrieval as phase
 
     start = phase.mel_to_magnitude(log_mel, config)
@@ -201,13 +187,8 @@ def _admm(
     "librosa.feature.inverse.mel_to_audio at its defaults, as the original guide did",
     needs=("config",),
 )
-def _librosa(
-    log_mel: torch.Tensor,
-    n_samples: int,
-    generator: torch.Generator,
-    *,
-    config: MelConfig = AUDIOLDM_MEL,
-) -> torch.Tensor:
+def _librosa(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *,
+             config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:  # fmt: skip
     from vaerecon.audio.conversion import numpy_defaults
     from vaerecon.phase import references
 
@@ -233,14 +214,9 @@ def _silence(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) 
     "ceiling: held to the mel, with the original's phase at every step",
     needs=("original", "config"),
 )
-def _oracle_phase(
-    log_mel: torch.Tensor,
-    n_samples: int,
-    generator: torch.Generator,
-    *,
-    original: torch.Tensor,
-    config: MelConfig = AUDIOLDM_MEL,
-) -> torch.Tensor:
+def _oracle_phase(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *,
+                  original: torch.Tensor, config: MelConfig = AUDIOLDM_MEL
+                  ) -> torch.Tensor:  # fmt: skip
     from vaerecon.phase import references
 
     return references.oracle_phase(log_mel, original, config=config)
