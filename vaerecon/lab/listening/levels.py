@@ -237,11 +237,9 @@ def level_text(matched: Matched) -> str:
 
 def loudness_text(track: Track) -> str:
     """The loudness of a track as text."""
-    return (
-        "not measurable"
-        if track.loudness is None
-        else f"{track.loudness:.1f}\N{NO-BREAK SPACE}LUFS"
-    )
+    if track.loudness is None:
+        return "not measurable"
+    return f"{track.loudness:.1f}\N{NO-BREAK SPACE}LUFS"
 
 
 def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> str:

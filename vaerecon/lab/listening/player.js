@@ -205,8 +205,7 @@ function render({ model, el }) {
   const cursor = make("div", { class: "vp-cursor" });
   const picture = make(
     "div",
-    { class: "vp-picture", role: "slider", tabindex: 0, "aria-label": "Playhead", pointerdown: drag,
-      wheel: turn },
+    { class: "vp-picture", role: "slider", tabindex: 0, "aria-label": "Playhead", pointerdown: drag },
     wave, mel, ticks, region, cursor,
   );
   const seconds = make("div", { class: "vp-seconds", "aria-hidden": "true" });
@@ -308,10 +307,10 @@ function render({ model, el }) {
     draw();
   }
 
-  // Show more or less of the time; what is at `centre` (s) stays where it is.
-  function zoom(factor, centre = engine.playhead) {
-    const [from, to] = view.map((t) => centre + (t - centre) * factor);
-    setView(from, to);
+  // Show more or less of the time; the playhead stays where it is.
+  function zoom(factor) {
+    const now = engine.playhead;
+    setView(...view.map((t) => now + (t - now) * factor));
   }
 
   function showTracks() {
@@ -476,20 +475,6 @@ function render({ model, el }) {
     picture.addEventListener("pointermove", move, end);
     picture.addEventListener("pointerup", up, end);
     picture.addEventListener("pointercancel", () => end.abort(), end);
-  }
-
-  // The wheel with Ctrl (two fingers on a touchpad) zooms, the wheel sideways or with Shift moves.
-  function turn(event) {
-    const sideways = event.deltaX || (event.shiftKey && event.deltaY);
-    if (!event.ctrlKey && !sideways) return;
-    event.preventDefault();
-    const box = picture.getBoundingClientRect();
-    const width = view[1] - view[0];
-    if (event.ctrlKey) {
-      zoom(2 ** (event.deltaY / 200), view[0] + (width * (event.clientX - box.left)) / box.width);
-    } else if (!engine.run) {
-      setView(view[0] + (width * sideways) / 800, view[1] + (width * sideways) / 800);
-    }
   }
 
   function download() {
