@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .mel.front_end import log_mel, naive_log_mel
     from .pipeline.pipeline import ReconstructionPipeline
     from .pipeline.result import Reconstruction
+    from .streaming.stream import Stream
 
 __version__ = "0.2.0"  # setuptools reads it here for the package metadata
 
@@ -42,6 +43,7 @@ __all__ = [
     "MelConfig",
     "Reconstruction",
     "ReconstructionPipeline",
+    "Stream",
     "compare",
     "load_audio",
     "log_mel",
@@ -63,6 +65,7 @@ _MODULE_OF = {
     "Reconstruction": "pipeline.result",
     "ReconstructionPipeline": "pipeline.pipeline",
     "LatentCodec": "codec.latent_codec",
+    "Stream": "streaming.stream",
     "compare": "comparison.run",
 }
 _SUBMODULES = ("methods", "metrics")

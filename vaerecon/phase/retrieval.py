@@ -39,7 +39,7 @@ from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
 from vaerecon.mel.front_end import check_log_mel, magnitudes, stft_frames
 from vaerecon.mel.stft import check_n_samples
 from vaerecon.phase.mel_inversion import mel_to_magnitude
-from vaerecon.phase.projections import EveryNthFrame, Projection, Spectra
+from vaerecon.phase.projections import Projection, Spectra
 from vaerecon.phase.solving import solve_clips
 from vaerecon.utils.autocast import without_autocast
 
@@ -111,18 +111,10 @@ def griffin_lim(
         previous = signal
         for subset in combs * n_iter:
             ahead = torch.lerp(previous, signal, 1 + momentum)
-            previous, signal = signal, _step(onto, ahead, subset)
+            previous, signal = signal, onto.project(ahead, subset)
         return signal
 
     return solve_clips(solve, magnitude, n_samples, log_mel, init, generator, config, framing)
-
-
-def _step(onto: Projection, signal: torch.Tensor, subset: EveryNthFrame) -> torch.Tensor:
-    """Both projections with the frames of one subset; what those do not reach stays."""
-    found = onto.synthesize(lambda f: onto.impose(onto.analyze(signal, f, subset), f), subset)
-    for end in subset.ends:
-        found[:, end] = signal[:, end]
-    return found
 
 
 @torch.no_grad()
