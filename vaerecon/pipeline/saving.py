@@ -22,7 +22,7 @@ from vaerecon.mel.front_end import log_mel
 from vaerecon.models.autoencoder import vae_hash
 from vaerecon.models.checkpoints import own_fast
 from vaerecon.models.fast_vocoder import MagnitudeNetwork, bundled_network, load_network
-from vaerecon.models.fixed_norms import load_norms, measure_norms, save_norms, withfixed_norms
+from vaerecon.models.fixed_norms import load_norms, measure_norms, save_norms, with_fixed_norms
 from vaerecon.models.placement import named_dtype
 
 LOADER = '''"""With this file diffusers loads the model that lies beside it:
@@ -178,7 +178,7 @@ class CheckpointPipeline(DiffusionPipeline):
                 f"{self.source}: got {what} of the VAE's normalisations; measure them once on "
                 "some minutes of sound: pipe.calibrate(clips)"
             )
-        return withfixed_norms(self.vae, norms[0])
+        return with_fixed_norms(self.vae, norms[0])
 
     def fixed_norms(self) -> tuple[torch.Tensor, str] | None:
         """Those of :meth:`calibrate`, or of the checkpoint's folder."""
