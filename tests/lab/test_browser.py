@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.needs("chromium", "chromedriver")
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-WITHOUT_EXPLORER = ("00_overview",)
+WITHOUT_EXPLORER = ("00_overview", "08_real_time")
 SCREENSHOTS = ROOT / "reports" / "screenshots"
 WINDOW = (1400, 1800)  # pixels
 # Seconds. Each is many times what is needed: they end a test that hangs, and measure nothing.

@@ -14,7 +14,7 @@ from vaerecon.bundled import demo_clips
 from vaerecon.models import autoencoder
 from vaerecon.streaming.resampling import resampler
 from vaerecon.streaming.stages import MelStage, WindowStage
-from vaerecon.streaming.stream import QUIET, RELEASE
+from vaerecon.streaming.stream import QUIET, RELEASE, START
 from vaerecon.utils.threads import on_one_core
 
 AROUND = {"through_vae": False, "look_ahead": 0.02}
@@ -175,7 +175,7 @@ def test_a_fixed_gain_is_taken_off_again(tiny, short):
 
 
 def test_the_running_gain_is_that_of_the_loudest_sample_so_far(tiny, short):
-    stream, peak, expected = vr.Stream(tiny, **AROUND), QUIET, []
+    stream, peak, expected = vr.Stream(tiny, **AROUND), START, []
     for value in np.abs(short.astype(np.float64)):
         peak = max(value, peak) * 0.5 ** (1 / (16000 * RELEASE))
         expected.append(0.5 / max(peak, QUIET))

@@ -38,7 +38,7 @@ VAE_PAST = 24  # mel frames before a block that encoder and decoder see (240 ms)
 NETWORK_PAST = 12  # mel frames before a block that the network of `fast` sees
 STEPS = {"fast": 8, "griffinlim": 12}  # of Griffin-Lim, a block
 RELEASE = 10.0  # s in which the running peak falls by half
-QUIET = 0.02  # a running peak below it counts as it: what is quieter stays quieter
+START, QUIET = 0.1, 0.02  # the running peak at first; below QUIET it counts as that
 
 
 class Stream:
@@ -119,7 +119,7 @@ class Stream:
         self._stages: list[Stage] = [MelStage(), *self._models()]
         self._pending = self._ready = torch.zeros(0, 1)  # not yet computed; not yet given back
         self._gains = torch.ones(0, 1)  # of what is between
-        self._peak = QUIET
+        self._peak = START
         self._in = self._out = self._next = 0  # samples so far; where the next block is complete
         self._next = self._complete(1)
 
