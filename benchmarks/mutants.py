@@ -92,7 +92,7 @@ FAULTS = (
     Fault("phase/retrieval.py", "momentum: float = 0.95", "momentum: float = 0.9",
           "test_methods.py"),
     Fault("phase/solving.py", "clamp_(-1.5, 1.5)", "clamp_(-0.5, 0.5)", "test_methods.py"),
-    Fault("phase/retrieval.py", "found[:, end] = part[:, end]", "pass",
+    Fault("phase/projections.py", "found[:, end] = signal[:, end]", "pass",
           "phase/test_phase.py test_methods.py"),
     Fault("phase/retrieval.py", "rho: float = 0.1", "rho: float = 0.2", "test_methods.py"),
     Fault("mel/stft.py", "start = config.padding(framing)", 'start = config.padding("train")',

@@ -18,7 +18,7 @@ ORDER = (
     ("methods",),
     ("plots", "training"),
     ("pipeline",),
-    ("codec",),
+    ("codec", "streaming"),
     ("comparison",),
     ("lab",),
     ("cli",),

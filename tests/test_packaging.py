@@ -319,7 +319,7 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("vaerecon", ["cluster"]),
+        ("vaerecon", ["cluster", "live"]),
         ("vaerecon/lab", ["notebooks"]),
         ("vaerecon/training", ["train"]),
         ("tests", ["cluster", "notebooks", "train", "test"]),

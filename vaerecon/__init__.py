@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .mel.front_end import log_mel, naive_log_mel
     from .pipeline.pipeline import ReconstructionPipeline
     from .pipeline.result import Reconstruction
+    from .streaming.stream import Stream
 
 __version__ = "0.2.0"  # setuptools reads it here for the package metadata
 
@@ -44,6 +45,7 @@ __all__ = [
     "MelConfig",
     "Reconstruction",
     "ReconstructionPipeline",
+    "Stream",
     "compare",
     "diagnose_mel",
     "load_audio",
@@ -68,6 +70,7 @@ _MODULE_OF = {
     "Reconstruction": "pipeline.result",
     "ReconstructionPipeline": "pipeline.pipeline",
     "LatentCodec": "codec.latent_codec",
+    "Stream": "streaming.stream",
     "compare": "comparison.run",
     "sweep": "comparison.grid",
 }

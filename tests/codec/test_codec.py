@@ -20,9 +20,10 @@ from vaerecon.audio.buffers import FolderStore, MemoryTrack
 from vaerecon.audio.clip import load_audio
 from vaerecon.bundled import TINY, demo_clips
 from vaerecon.codec import Header, LatentCodec, rans
-from vaerecon.codec.latent_codec import FILE, LAYOUT, to_frames, vae_hash
+from vaerecon.codec.latent_codec import FILE, LAYOUT, to_frames
 from vaerecon.codec.quantiser import DEAD_ZONE, N_STEPS, step_of
 from vaerecon.mel.front_end import log_mel
+from vaerecon.models.autoencoder import vae_hash
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden.vrec"  # of golden_latent, step 4
 GOLDEN_NUMBERS = "9c930bf46b91485c"  # start of the SHA-256 of its symbols

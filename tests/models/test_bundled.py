@@ -25,9 +25,10 @@ def test_weights_are_those_of_the_training_record(name):
     assert hashlib.sha256((TINY / name).read_bytes()).hexdigest() == RECORD["sha256"][name]
 
 
-def test_the_codec_s_tables_are_those_of_the_record():
-    path = TINY / RECORD["codec"]["file"]
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == RECORD["codec"]["sha256"]
+@pytest.mark.parametrize("part", ["codec", "streaming"])
+def test_the_constants_learned_from_the_vae_are_those_of_the_record(part):
+    path = TINY / RECORD[part]["file"]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == RECORD[part]["sha256"]
     assert path.stat().st_size < 300_000
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,22 @@ def as_clip(sound: Any, sample_rate: int) -> Clip:
     if isinstance(sound, tuple) and [is_number(one) for one in sound] == [False, True]:
         return Clip.from_samples(*sound)
     return Clip(as_samples(sound).cpu().numpy(), sample_rate)
+
+
+def first_seconds(
+    clips: str | os.PathLike[str] | Iterable[Any], seconds: float, sample_rate: int = 16000
+) -> Iterator[Clip]:
+    """The beginning of each of ``clips``: folders, files, or what :func:`as_clip` takes."""
+    from vaerecon.audio.paths import sounds_below
+
+    for given in [clips] if isinstance(clips, str | os.PathLike) else clips:
+        named = isinstance(given, str | os.PathLike)
+        for sound in sounds_below(Path(given))[0] if named and Path(given).is_dir() else [given]:
+            if named:
+                yield load_audio(sound, seconds, sample_rate=sample_rate)
+            else:
+                clip = as_clip(sound, sample_rate)
+                yield Clip(clip.samples[: round(seconds * sample_rate)], sample_rate, clip.name)
 
 
 def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:

@@ -22,6 +22,7 @@ from vaerecon.cli.options import (
     seed_option,
     with_options,
 )
+from vaerecon.cli.streaming import stream
 from vaerecon.cli.tables import new_console, plain, show_comparison, show_scores, show_sweep, stop
 from vaerecon.cli.train import train
 from vaerecon.metrics.scores import METRICS
@@ -63,6 +64,7 @@ cli.add_command(check)
 cli.add_command(decode)
 cli.add_command(encode)
 cli.add_command(report)
+cli.add_command(stream)
 cli.add_command(train)
 
 

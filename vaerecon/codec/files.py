@@ -13,11 +13,11 @@ import torch
 from vaerecon.audio.buffers import FolderStore
 from vaerecon.audio.clip import stream_audio
 from vaerecon.audio.samples import Level, measure_level
-from vaerecon.codec.latent_codec import LAYOUT, Header, LatentCodec, vae_hash
+from vaerecon.codec.latent_codec import LAYOUT, Header, LatentCodec
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel_section
 from vaerecon.methods import get_method
-from vaerecon.models.autoencoder import decoded_pieces, posterior_pieces
+from vaerecon.models.autoencoder import decoded_pieces, posterior_pieces, vae_hash
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.pipeline.synthesis import synthesized
 from vaerecon.utils.autocast import without_autocast

@@ -7,17 +7,13 @@ serves all. Tables are shared: each is for numbers of one mean size.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from vaerecon.audio.clip import load_audio
-from vaerecon.audio.paths import sounds_below
-from vaerecon.audio.samples import as_clip
+from vaerecon.audio.samples import first_seconds
 from vaerecon.codec.quantiser import N_STEPS, Quantiser
 from vaerecon.codec.rans import PARTS
 from vaerecon.mel.front_end import log_mel
@@ -96,10 +92,6 @@ def _frequencies(table: int, counts: np.ndarray) -> np.ndarray:
 @torch.no_grad()
 def posteriors(clips: Any, vae: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Mean and variance of the latent of the first 30 s of each clip."""
-    for given in [clips] if isinstance(clips, str | os.PathLike) else clips:
-        names = isinstance(given, str | os.PathLike)
-        folder = names and Path(given).is_dir()
-        for clip in sounds_below(Path(given))[0] if folder else [given]:
-            sound = load_audio(clip, 30) if names else as_clip(clip, 16000)
-            mean, logvar = posterior(vae, log_mel(sound.samples[: 30 * 16000]))
-            yield mean.cpu().numpy(), logvar.exp().cpu().numpy()
+    for clip in first_seconds(clips, 30):
+        mean, logvar = posterior(vae, log_mel(clip.samples))
+        yield mean.cpu().numpy(), logvar.exp().cpu().numpy()

@@ -27,6 +27,7 @@ from vaerecon.audio.samples import ArrayLike
 from vaerecon.bundled import TINY
 from vaerecon.codec import rans
 from vaerecon.codec.quantiser import N_STEPS, Quantiser, step_of
+from vaerecon.models.autoencoder import vae_hash
 
 FILE = "codec/tables.safetensors"
 LAYOUT = struct.Struct("<4sBBHIfI8s8sI")  # the fields of Header up to `checksum`
@@ -283,12 +284,3 @@ class LatentCodec:
 def to_frames(latent: np.ndarray) -> np.ndarray:
     """``[8, L, 16]`` to ``[L, 128]``."""
     return np.moveaxis(latent, 0, -1).reshape(-1, 128)
-
-
-def vae_hash(vae: Any) -> str:
-    """16 hexadecimal digits that name a VAE's weights, as they are in bfloat16."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(vae.state_dict().items()):
-        rounded = tensor.to("cpu", torch.bfloat16).contiguous()
-        digest.update(name.encode() + rounded.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -95,8 +95,8 @@ def _code_latent(
     samples: torch.Tensor, kbps: float, pipe: ReconstructionPipeline
 ) -> tuple[torch.Tensor, float, int]:
     from vaerecon.codec import Header, LatentCodec
-    from vaerecon.codec.latent_codec import vae_hash
     from vaerecon.mel.front_end import log_mel
+    from vaerecon.models.autoencoder import vae_hash
 
     codec = LatentCodec.from_pretrained(pipe.source)
     codec.check(vae_hash(pipe.vae))

@@ -28,6 +28,7 @@ References
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -306,3 +307,36 @@ def decoded_pieces(
 
     unit = reduction(vae)
     return _in_windows(vae, decoded, read, n_positions, chunk_seconds, config, unit, "VAE decoder")
+
+
+Coder = Callable[[torch.Tensor], torch.Tensor]
+
+
+def window_coders(vae: Any, config: MelConfig = AUDIOLDM_MEL) -> tuple[Coder, Coder]:
+    """:func:`encode` and :func:`decode` of one short window after another, without their checks.
+
+    ``[T, 64]`` to ``[8, ceil(T/4), 16]`` and back. For a small model the checks take as long as the
+    model itself.
+    """
+    device, dtype, frames = device_of(vae), vae.dtype, reduction(vae)
+
+    def encode_window(mel: torch.Tensor) -> torch.Tensor:
+        x = F.pad(mel, (0, 0, 0, -len(mel) % frames), value=config.log_floor)
+        # [T, M] -> [1, 1, T, M]: a picture with one channel
+        mean: torch.Tensor = vae.encode(x[None, None].to(device, dtype)).latent_dist.mean
+        return mean[0].float()
+
+    def decode_window(latent: torch.Tensor) -> torch.Tensor:
+        picture: torch.Tensor = vae.decode(latent[None].to(device, dtype)).sample
+        return picture[0, 0].float()
+
+    return encode_window, decode_window
+
+
+def vae_hash(vae: Any) -> str:
+    """16 hexadecimal digits that name a VAE's weights, as they are in bfloat16."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(vae.state_dict().items()):
+        rounded = tensor.to("cpu", torch.bfloat16).contiguous()
+        digest.update(name.encode() + rounded.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -55,6 +55,7 @@ class Checkpoint:
     dtype: str  # as asked for, but "auto"; a VAE may ask for float32 all the same (see `load`)
     device: str
     fast: Path | None = None  # folder of its own network for the method `fast`, if it has one
+    folder: Path | None = None  # where it lies; None for a hub id
 
 
 def check_hub(source: str | os.PathLike[str], revision: str | None = None) -> None:
@@ -165,6 +166,7 @@ def load(
         dtype=dtype,
         device=device,
         fast=fast,
+        folder=place.folder,
     )
 
 

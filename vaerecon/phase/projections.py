@@ -105,3 +105,10 @@ class Projection:
         """The spectra of some frames of the padded signal."""
         spectra: torch.Tensor = torch.fft.rfft(subset.cut(signal, frames))
         return spectra
+
+    def project(self, signal: torch.Tensor, subset: EveryNthFrame) -> torch.Tensor:
+        """Both projections with the frames of one subset; what those do not reach stays."""
+        found = self.synthesize(lambda f: self.impose(self.analyze(signal, f, subset), f), subset)
+        for end in subset.ends:
+            found[:, end] = signal[:, end]
+        return found

@@ -102,6 +102,8 @@ def solve_clips(
     first = torch.rand(
         batch.shape[-1], generator=generator, device=generator.device, dtype=torch.float32
     ).to(batch.device)
+    # frames start half a window before their centre, so neighbours have opposite signs
+    first += torch.arange(batch.shape[-1], device=batch.device) % 2 / 2
 
     padding = max(each.padding(framing) for each in (config, *(other for _, other in also)))
 
@@ -110,7 +112,7 @@ def solve_clips(
         onto = Projection(batch[clips], None if mel is None else mel[clips], config)
         more = [Projection(guess[clips], held[clips], each) for guess, held, each in others]
         if spectrum is None:
-            signal = solver(onto, _sinusoids(batch[clips], first, config), *more)
+            signal = solver(onto, sinusoids(batch[clips], first, config), *more)
         else:
             signal = solver(onto, lambda frames: spectrum[clips, frames].clone(), *more)
         return signal[:, padding : padding + n_samples].contiguous()
@@ -127,16 +129,15 @@ def default_generator(generator: torch.Generator | None) -> torch.Generator:
     return torch.Generator().manual_seed(0) if generator is None else generator
 
 
-def _sinusoids(magnitude: torch.Tensor, first: torch.Tensor, config: MelConfig) -> Spectra:
+def sinusoids(magnitude: torch.Tensor, reached: torch.Tensor, config: MelConfig) -> Spectra:
     """Spectra of steady sinusoids under the peaks of ``magnitude`` [1]_; to be asked for in order.
 
     From frame to frame the phase of a bin advances by the frequency of the peak it belongs to: that
     of the parabola through it and its neighbours, or where that is far or none, 1.5 bins uphill.
-    It begins at ``first`` (``[n_fft/2 + 1]``, cycles), the same for every item of a batch.
+    It goes on from ``reached`` (``[n_fft/2 + 1]``, cycles, at the frame before), the same for every
+    item of a batch.
     """
     bins = torch.arange(magnitude.shape[-1], device=magnitude.device, dtype=torch.float32)
-    # frames start half a window before their centre, so neighbours have opposite signs
-    reached = first + bins % 2 / 2  # cycles, at the last frame so far
 
     def spectra(frames: slice) -> torch.Tensor:
         nonlocal reached

@@ -102,7 +102,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         loaded = checkpoints.load(source, **options)
         pipe = cls(vae=loaded.vae, vocoder=loaded.vocoder)
         pipe.variant, pipe.source, pipe.revision = loaded.variant, loaded.source, loaded.revision
-        pipe.fast_folder = loaded.fast
+        pipe.fast_folder, pipe.folder = loaded.fast, loaded.folder
         return pipe
 
     @property

@@ -1,22 +1,28 @@
-"""What the pipeline adds to diffusers' saving and loading: the checkpoint's own ``fast/``.
+"""What the pipeline adds to diffusers' saving and loading: ``fast/``, and fixed statistics.
 
 The network for the method ``fast`` is no component of the pipeline: it stays float32 when the
 pipeline is cast, and most checkpoints have none. It is saved, loaded and pushed with them all the
-same.
+same; so are the statistics of the VAE's normalisations (:mod:`vaerecon.models.fixed_norms`), but
+for loading them from a hub.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+from vaerecon.audio.samples import first_seconds
+from vaerecon.mel.front_end import log_mel
+from vaerecon.models.autoencoder import vae_hash
 from vaerecon.models.checkpoints import own_fast
 from vaerecon.models.fast_vocoder import MagnitudeNetwork, bundled_network, load_network
+from vaerecon.models.fixed_norms import load_norms, measure_norms, save_norms, with_fixed_norms
 from vaerecon.models.placement import named_dtype
 
 LOADER = '''"""With this file diffusers loads the model that lies beside it:
@@ -39,6 +45,8 @@ class CheckpointPipeline(DiffusionPipeline):
         self.revision: str | None = None
         self.fast_folder: Path | None = None  # of the checkpoint's own network for `fast`
         self._network: MagnitudeNetwork | None = None
+        self.folder: Path | None = None  # of the checkpoint
+        self._norms: tuple[torch.Tensor, str] | None = None  # statistics, hash of the VAE's weights
 
     @classmethod
     def from_pipe(  # type: ignore[override]
@@ -78,6 +86,8 @@ class CheckpointPipeline(DiffusionPipeline):
         pipe = cls(**models)
         if isinstance(pipeline, CheckpointPipeline):
             pipe.fast_folder = pipeline._own_fast()
+            if vae is None:
+                pipe.folder, pipe._norms = pipeline.folder, pipeline._norms
             if vae is None and vocoder is None:
                 pipe.variant, pipe.source = pipeline.variant, pipeline.source
                 pipe.revision = pipeline.revision
@@ -115,15 +125,67 @@ class CheckpointPipeline(DiffusionPipeline):
     def save_config(  # type: ignore[override]
         self, save_directory: str | os.PathLike[str], **options: Any
     ) -> None:
-        """Write ``model_index.json``, ``pipeline.py`` and ``fast/``; part of saving and pushing."""
+        """Write ``model_index.json``, ``pipeline.py``, ``fast/`` and the statistics.
+
+        Part of saving and pushing.
+        """
         if self._own_fast():
             self._fast_network().save_pretrained(Path(save_directory) / "fast")
+        if norms := self.fixed_norms():
+            save_norms(*norms, Path(save_directory))
         super().save_config(save_directory, **options)
         index = Path(save_directory) / self.config_name
         values = json.loads(index.read_text(encoding="utf-8"))
         values["_class_name"] = ["pipeline", "ReconstructionPipeline"]  # a file and its class
         index.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         (index.parent / "pipeline.py").write_text(LOADER, encoding="utf-8")
+
+    @torch.no_grad()
+    def calibrate(self, clips: str | os.PathLike[str] | Iterable[Any]) -> None:
+        """Measure the statistics of the VAE's group normalisations, once, for short windows.
+
+        :class:`vaerecon.Stream` needs them; ``save_pretrained`` keeps them. The bundled ``tiny``
+        has some.
+
+        Parameters
+        ----------
+        clips
+            Folders, files or samples like those to come; the first 30 s of each count, all clips
+            alike. Some minutes of different sounds are enough.
+
+        Raises
+        ------
+        ValueError, OSError
+            If there is no clip of at least a second, or one cannot be read.
+        """
+        mels = (log_mel(clip.samples) for clip in first_seconds(clips, 30))
+        self._norms = measure_norms(self.vae, mels), vae_hash(self.vae)
+
+    def fixed_vae(self) -> Any:
+        """The VAE with the statistics of :meth:`calibrate` in place of those of its input.
+
+        It shares the weights.
+
+        Raises
+        ------
+        ValueError
+            If there are no statistics, or they belong to other weights.
+        """
+        norms = self.fixed_norms()
+        if norms is None or norms[1] != vae_hash(self.vae):
+            what = "no statistics" if norms is None else "statistics of other VAE weights"
+            raise ValueError(
+                f"{self.source}: got {what} of the VAE's normalisations; measure them once on "
+                "some minutes of sound: pipe.calibrate(clips)"
+            )
+        return with_fixed_norms(self.vae, norms[0])
+
+    def fixed_norms(self) -> tuple[torch.Tensor, str] | None:
+        """Those of :meth:`calibrate`, or of the checkpoint's folder."""
+        source = self.folder or self.config.get("_name_or_path")  # see _own_fast
+        if self._norms is None and source is not None and Path(source).is_dir():
+            self._norms = load_norms(Path(source))
+        return self._norms
 
     def _own_fast(self) -> Path | None:
         """Folder of the checkpoint's own network for ``fast``, or None: it has none."""

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,9 +58,16 @@ def on_cores(function: Callable[[int], torch.Tensor], count: int) -> torch.Tenso
     keep_freed_memory()
     threads = torch.get_num_threads()  # in a pool's thread 1: work there waits for no other
     run = map if 1 in (count, threads) else _pool(threads).map
+    with on_one_core():
+        return torch.stack(list(run(function, range(count))))
+
+
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Inside it the calling thread does not split its work."""
     before = _set_own_threads()
     try:
-        return torch.stack(list(run(function, range(count))))
+        yield
     finally:
         _set_own_threads(before)
 

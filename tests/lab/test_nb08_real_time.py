@@ -1,0 +1,61 @@
+"""What notebook 08 measures: streams of a clip, windows on and off the grid, pictures, answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import vaerecon as vr
+from vaerecon.lab.nb08_real_time import plots, streams
+from vaerecon.lab.nb08_real_time import solutions as solutions_08
+
+
+@pytest.fixture(scope="module")
+def samples(sound) -> torch.Tensor:
+    return torch.from_numpy(sound[:9600])
+
+
+def test_what_is_sent_is_what_a_stream_gives(tiny, samples):
+    found = streams.send(tiny, samples, through_vae=False, method="griffinlim", gain=1.0)
+    stream = vr.Stream(tiny, through_vae=False, method="griffinlim", gain=1.0)
+    own = torch.cat([stream.push(samples), stream.flush()])[stream.latency :]
+    assert torch.equal(found.sound, own)
+    assert (found.latency, found.block, len(found.seconds)) == (0.174, 0.04, 15)
+
+
+def test_windows_off_the_grid_are_worse_than_any_on_it(tiny, samples):
+    errors = streams.window_errors(tiny, vr.log_mel(samples, normalize=False))
+    off = errors.index.str.contains("off the grid")
+    assert errors[off].min() > 1.5 * errors[~off].max()
+
+
+def test_pictures_show_what_they_say():
+    figure, ax = plots.plot_budget({"a": {"block": 0.04, "window": 0.054}, "b": {"block": 0.02}})
+    assert [round(bar.get_width()) for bar in ax.patches] == [40, 54, 20]
+    assert {"block\n40", " 94 ms", " 20 ms"} <= {text.get_text() for text in ax.texts}
+    errors = streams.pd.Series({"whole, own statistics": 0.1, "whole, fixed statistics": 0.2})
+    figure, ax = plots.plot_errors(errors)
+    assert [bar.get_width() for bar in ax.patches] == [0.1, 0.2]
+    table = streams.pd.DataFrame(
+        {"way": ["around", "around"], "latency": [0.1, 0.2], "stoi": [0.8, 0.9]}
+    )
+    figure, axes = plots.plot_latency(table, {"around": {"stoi": 0.95}}, ("stoi",))
+    curve, whole = axes[0].lines
+    np.testing.assert_allclose(curve.get_xydata(), [[100, 0.8], [200, 0.9]])
+    assert set(whole.get_ydata()) == {0.95}
+    assert figure.axes[0].get_ylabel() == "STOI ↑"
+
+
+def test_solutions_are_correct_and_mistakes_are_told():
+    right = {name: getattr(solutions_08, name) for name in solutions_08.CHECKS}
+    assert solutions_08.check_exercises(**right).count("correct") == 2
+    nothing = dict.fromkeys(solutions_08.CHECKS, lambda *given: None)
+    assert solutions_08.check_exercises(**nothing).count("not tried yet") == 2
+    wrong = {
+        "shortest_block": lambda model, past, ahead: model * (past + ahead),
+        "running_peak": lambda samples, half_life: np.full(len(samples), np.abs(samples).max()),
+    }
+    text = solutions_08.check_exercises(**wrong)
+    assert "as long as it is" in text
+    assert "use no future" in text

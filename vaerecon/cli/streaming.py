@@ -1,0 +1,126 @@
+"""``vaerecon stream``: sound through the models while it is being made."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from vaerecon.cli.options import max_length_option, model_option
+from vaerecon.utils.console import printable
+
+
+@click.command()
+@click.option("--input", "source", metavar="mic[:NAME]|FILE",
+              help="[default: mic, or a bundled clip with --simulate]")  # fmt: skip
+@click.option("--output", "target", metavar="speaker[:NAME]|FILE",
+              help="[default: speaker, or nothing with --simulate]")  # fmt: skip
+@click.option("--list-devices", is_flag=True, help="Name the sound cards.")
+@click.option("--block", default=0.04, show_default=True, help="Seconds that are computed at once.")
+@click.option("--look-ahead", default=0.08, show_default=True,
+              help="Seconds of the future that encoder and decoder see.")  # fmt: skip
+@click.option("--method", default="fast", show_default=True, help="fast, griffinlim or vocoder.")
+@click.option("--around-vae", is_flag=True, help="From the sound's own mel: less latency.")
+@click.option("--gain", type=float, help="Factor to a peak of 0.5. [default: a running peak]")
+@click.option("--simulate", is_flag=True, help="A file at real speed, without a sound card.")
+@model_option
+@max_length_option
+def stream(
+    source: str | None, target: str | None, list_devices: bool, simulate: bool, model: str,
+    max_length: float | None, around_vae: bool, **settings: Any,
+) -> None:  # fmt: skip
+    """Send sound through the VAE and back, block by block; say how late it is.
+
+    From file to file it goes as fast as it can, and the latency is taken off. With a sound card it
+    goes on until the file ends, --max-length or Ctrl-C; wear headphones, or the microphone hears
+    the speaker.
+    """
+    import numpy as np
+
+    from vaerecon.bundled import DEMO_CLIP, demo_clips
+    from vaerecon.streaming import live
+
+    if list_devices:
+        click.echo(live.sound_cards().query_devices())
+        return
+    source = source or (str(demo_clips()[DEMO_CLIP]) if simulate else "mic")
+    mic, speaker = _name(source, "mic"), _name(target or ("" if simulate else "speaker"), "speaker")
+    used = mic is not None or speaker is not None
+    if simulate and used:
+        raise ValueError("--simulate: got a sound card, expected files; it needs no card")
+    if target and speaker is None and not target.lower().endswith(".wav"):
+        raise ValueError(f"--output: got {target!r}, expected speaker, speaker:NAME or a .wav file")
+    card = live.sound_cards() if used else None
+    rate = _rate(card, mic, speaker) if card else 16000
+    samples: Any = None if mic is not None else _read(source, max_length, rate)
+    made = _stream(model, through_vae=not around_vae, sample_rate=rate, **settings)
+    stages = ", ".join(f"{k} {1000 * v:.0f}" for k, v in made.latency_by_stage.items())
+    click.echo(f"latency {1000 * made.latency / rate:.0f} ms: {stages}")
+    if target and not used and not simulate:
+        _write(target, live.whole_sound(made, samples), rate)
+        return
+    line, heard = live.Line(made), list[np.ndarray]()
+    click.echo(f"and one block, {1000 * line.size / rate:.0f} ms, on its way to the card")
+    blocks: Any = None if samples is None else live.blocks_of(samples, line.size, made.latency)
+    try:
+        if simulate:
+            live.at_real_speed(line, blocks, heard)
+        else:
+            with contextlib.suppress(*[KeyboardInterrupt] * (mic is not None)), _errors(card):
+                live.at_sound_card(card, line, mic, speaker, blocks, heard, max_length)
+    finally:
+        click.echo(line.report())
+    if target and speaker is None:
+        _write(target, np.concatenate(heard), rate)
+
+
+def _name(given: str, kind: str) -> str | None:
+    """What follows ``mic:`` or ``speaker:``, "" for the system's own; None for a file."""
+    head, _, name = given.partition(":")
+    return name if head == kind else None
+
+
+@contextlib.contextmanager
+def _errors(card: Any) -> Iterator[None]:
+    """PortAudio's errors in one line."""
+    try:
+        yield
+    except (card.PortAudioError, ValueError) as error:
+        hint = "`vaerecon stream --list-devices` names what there is"
+        raise OSError(f"sound card: {error}; {hint}") from error
+
+
+def _rate(card: Any, mic: str | None, speaker: str | None) -> int:
+    """The sample rate at which the card runs by itself."""
+    name, kind = (speaker, "output") if mic is None else (mic, "input")
+    with _errors(card):
+        return round(card.query_devices(name or None, kind)["default_samplerate"])
+
+
+def _read(source: str, max_length: float | None, rate: int) -> Any:
+    from vaerecon.audio.clip import load_audio
+
+    return load_audio(source, max_length=max_length, sample_rate=rate).samples
+
+
+def _stream(model: str, **settings: Any) -> Any:
+    """The stream; a model without statistics is measured on the bundled clips first."""
+    from vaerecon.bundled import demo_clips
+    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+    from vaerecon.streaming.stream import Stream
+
+    pipe = ReconstructionPipeline.from_pretrained(model)
+    if settings["through_vae"] and pipe.fixed_norms() is None:
+        click.echo("no statistics of the VAE's normalisations: taken from the bundled clips; for "
+                   "better ones: pipe.calibrate(clips), save_pretrained", err=True)  # fmt: skip
+        pipe.calibrate(demo_clips().values())
+    return Stream(pipe, **settings)
+
+
+def _write(target: str, sound: Any, rate: int) -> None:
+    from vaerecon.audio.clip import write_wav
+
+    write_wav(target, sound, rate)
+    click.echo(f"{printable(target)}: {len(sound) / rate:.2f} s")

@@ -1,0 +1,1 @@
+"""What notebook ``08_real_time`` uses."""

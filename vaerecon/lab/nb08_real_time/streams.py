@@ -1,0 +1,102 @@
+"""Streams of one clip at several latencies, and the VAE in short windows.
+
+Notebook: ``08_real_time``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+
+from vaerecon.metrics.scores import evaluate
+from vaerecon.models import autoencoder
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.streaming.stream import Stream
+from vaerecon.utils.threads import on_one_core
+
+AROUND = (-0.03, 0.0, 0.02, 0.04, 0.08)  # s of look-ahead
+THROUGH = (0.04, 0.08, 0.16)
+METRICS = ("log_mel_mae", "pesq_wb", "stoi")
+
+
+class Streamed(NamedTuple):
+    """What a stream made of a clip."""
+
+    sound: torch.Tensor  # [N], the latency taken off
+    latency: float  # s
+    block: float  # s
+    seconds: list[float]  # processor time of each block
+
+
+def send(pipe: ReconstructionPipeline, samples: torch.Tensor, **setting: Any) -> Streamed:
+    """Samples ``[N]`` block by block through a stream."""
+    stream = Stream(pipe, **setting)
+    size, pieces, seconds = stream.frames * 160, [], []
+    for block in samples.split(size):
+        started = time.thread_time()
+        pieces.append(stream.push(block))
+        seconds.append(time.thread_time() - started)
+    sound = torch.cat([*pieces, stream.flush()])[stream.latency :]
+    return Streamed(sound, stream.latency / 16000, size / 16000, seconds)
+
+
+def latency_table(
+    pipe: ReconstructionPipeline, samples: torch.Tensor, method: str
+) -> tuple[pd.DataFrame, dict[str, torch.Tensor]]:
+    """Scores of a stream at each look-ahead, around the VAE and through it; and its sounds."""
+    settings = [{"look_ahead": s, "through_vae": False} for s in AROUND]
+    settings += [{"look_ahead": s, "through_vae": True} for s in THROUGH]
+    rows, sounds = {}, {}
+    for setting in settings:
+        found = send(pipe, samples, method=method, gain=1.0, **setting)
+        way = "through" if setting["through_vae"] else "around"
+        name = f"{way}, {1000 * found.latency:.0f} ms"
+        scores = evaluate(samples, found.sound, metrics=METRICS)
+        rows[name] = {"way": way, "latency": found.latency, **scores}
+        sounds[name] = found.sound
+    return pd.DataFrame.from_dict(rows, orient="index"), sounds
+
+
+def whole_scores(
+    pipe: ReconstructionPipeline, mel: torch.Tensor, samples: torch.Tensor, method: str
+) -> dict[str, dict[str, float | None]]:
+    """The same scores of the whole clip, around the VAE and through it."""
+    ways = {"around": mel, "through": pipe.decode(pipe.encode(mel), len(mel))}
+    return {
+        way: dict(evaluate(samples, pipe.synthesize(x, method, len(samples)), metrics=METRICS))
+        for way, x in ways.items()
+    }
+
+
+@torch.no_grad()
+def window_errors(pipe: ReconstructionPipeline, mel: torch.Tensor, past: int = 24) -> pd.Series:
+    """Error of the mel behind the VAE, nepers: whole, and in windows of ``past`` frames and 12."""
+    errors = {}
+    for name, vae in (("own statistics", pipe.vae), ("fixed statistics", pipe.fixed_vae())):
+        latent = autoencoder.encode(vae, mel)
+        with on_one_core():
+            windows = {
+                "whole clip": latent,
+                "windows": encode_windows(vae, mel, past),
+                "windows off the grid": encode_windows(vae, mel, past + 2),
+            }
+            for how, z in windows.items():
+                decoded = autoencoder.decode(vae, z, len(mel))
+                errors[f"{how}, {name}"] = float((decoded - mel).abs().mean())
+    return pd.Series(errors)
+
+
+def encode_windows(vae: Any, mel: torch.Tensor, past: int) -> torch.Tensor:
+    """The latent position by position, each from a window of ``past`` frames, its own and 8 more.
+
+    With a ``past`` that is no multiple of 4, the positions lie between those of the whole clip.
+    """
+    encode, _ = autoencoder.window_coders(vae)
+    positions = []
+    for frame in range(0, len(mel), 4):
+        first = max(0, frame - past)
+        positions.append(encode(mel[first : frame + 12])[:, (frame - first) // 4])
+    return torch.stack(positions, dim=1)

@@ -1,0 +1,172 @@
+"""The stages of a stream: each takes what is new and gives what has become final.
+
+``push(new, last)`` gets the next values along time (axis -2) and returns the next values of the
+result, or None while nothing is final yet. ``last`` says that nothing follows: then all is.
+What a stage gives depends on where its input was cut only by how much of the future it saw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.front_end import hann_window, log_mel_section, magnitude_to_log_mel, magnitudes
+from vaerecon.phase.mel_inversion import linear_mel
+from vaerecon.phase.projections import EveryNthFrame, Projection
+from vaerecon.phase.solving import default_generator, sinusoids
+
+HOP, N_FFT = AUDIOLDM_MEL.hop_length, AUDIOLDM_MEL.n_fft
+PADDING = AUDIOLDM_MEL.padding("train")  # samples of frame 0 before the sound
+FIRST = N_FFT - PADDING  # samples from the start of the sound to the end of frame 0
+REACH = math.ceil(N_FFT / HOP)  # frames that a sample lies in
+
+
+class Stage(Protocol):
+    """What all stages have in common."""
+
+    def push(self, new: torch.Tensor, last: bool) -> torch.Tensor | None:
+        """What has become final."""
+
+
+class MelStage:
+    """Samples ``[N, 1]`` to log-mel ``[T, 64]``: the frames of the whole sound, one by one."""
+
+    def __init__(self) -> None:
+        self.kept, self.start, self.frames = torch.zeros(0), 0, 0
+
+    def push(self, new: torch.Tensor, last: bool) -> torch.Tensor | None:
+        self.kept = torch.cat([self.kept, new[:, 0]])
+        known = self.start + len(self.kept)
+        first, self.frames = self.frames, max(self.frames, (known - FIRST) // HOP + 1)
+        if last:
+            self.frames = AUDIOLDM_MEL.n_frames(known)
+            read = lambda a, b: self.kept[a - self.start : b - self.start]  # noqa: E731
+            return log_mel_section(read, known, first, self.frames)
+        if self.frames == first:
+            return None
+        begin, end = first * HOP - PADDING, (self.frames - 1) * HOP + FIRST
+        x = self.kept[max(0, begin) - self.start : end - self.start]
+        x = F.pad(x[None], (max(0, -begin), 0), mode="reflect")[0]
+        spectra = torch.fft.rfft(x.unfold(0, N_FFT, HOP) * hann_window(device=str(x.device)))
+        # the last frames, whose tail is reflected, are computed together with some before them
+        drop = max(0, (self.frames - REACH) * HOP - PADDING) - self.start
+        self.kept, self.start = self.kept[drop:], self.start + drop
+        return magnitude_to_log_mel(magnitudes(spectra))
+
+
+class WindowStage:
+    """A function of a window around what is wanted: past, and ``ahead`` of the future.
+
+    Parameters
+    ----------
+    function
+        ``[..., t, C]`` to ``[..., t * gives / takes, C']``.
+    past, ahead
+        Of the input; ``past`` is a multiple of ``takes``.
+    """
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], past: int, ahead: int,
+                 takes: int = 1, gives: int = 1):  # fmt: skip
+        self.function, self.past, self.ahead = function, past, ahead
+        self.takes, self.gives = takes, gives
+        self.kept: torch.Tensor | None = None
+        self.start = self.done = 0
+
+    def push(self, new: torch.Tensor, last: bool) -> torch.Tensor | None:
+        self.kept = new if self.kept is None else torch.cat([self.kept, new], dim=-2)
+        known = self.start + self.kept.shape[-2]
+        stop = known if last else (known - self.ahead) // self.takes * self.takes
+        if stop <= self.done:
+            return None
+        first, end = ((x - self.start) * self.gives // self.takes for x in (self.done, stop))
+        piece = self.function(self.kept)[..., first : None if last else end, :]
+        drop = max(0, stop - self.past - self.start)
+        self.kept, self.start = self.kept[..., drop:, :], self.start + drop
+        self.done = stop
+        return piece
+
+
+class PhaseStage:
+    """Log-mel ``[T, 64]`` to samples ``[N, 1]`` by Griffin-Lim whose past is committed [1]_.
+
+    The frames of a window get new phases; the samples that are already out stay as they are, and
+    the frames before them hold the new ones to them. What lies ahead is kept as a start.
+
+    Parameters
+    ----------
+    magnitude
+        Log-mel ``[t, 64]`` to STFT magnitudes of its frames from ``first`` on: a start.
+    context
+        Frames that ``magnitude`` sees before the first one that it is asked for.
+
+    References
+    ----------
+    .. [1] T. Peer, S. Welker, J. Kolhoff and T. Gerkmann, "A flexible online framework for
+       projection-based STFT phase retrieval", arXiv:2309.07043, 2023.
+    """
+
+    def __init__(self, magnitude: Callable[[torch.Tensor, int], torch.Tensor], context: int,
+                 ahead: int, n_iter: int, momentum: float = 0.8):  # fmt: skip
+        self.magnitude, self.context, self.ahead = magnitude, context, ahead
+        self.n_iter, self.momentum = n_iter, momentum
+        self.mel: torch.Tensor | None = None
+        self.mel_start = self.done = self.known = 0  # frames
+        self.signal = torch.zeros(1, 0)  # from the first frame of the window on
+        self.begun = torch.rand(N_FFT // 2 + 1, generator=default_generator(None))
+        self.begun += torch.arange(len(self.begun)) % 2 / 2
+
+    def push(self, new: torch.Tensor, last: bool) -> torch.Tensor | None:
+        self.mel = new if self.mel is None else torch.cat([self.mel, new])
+        known = self.mel_start + len(self.mel)
+        stop = known if last else known - self.ahead
+        if stop <= self.done and not last:
+            return None
+        first = max(0, min(self.done, self.known) - REACH)
+        magnitude = self.magnitude(self.mel, first - self.mel_start)
+        signal = self._solve(magnitude[None], self.mel[first - self.mel_start :][None], first)
+        # the padding of frame 0 is no sound, what is behind the last frame is
+        begin, end = max(PADDING, self.done * HOP), max(PADDING, stop * HOP)
+        end += N_FFT - HOP if last else 0
+        piece = signal[0, begin - first * HOP : end - first * HOP, None]
+        keep = max(0, min(stop, known) - REACH)
+        self.signal = signal[:, (keep - first) * HOP :]
+        drop = max(0, keep - self.context - self.mel_start)
+        self.mel, self.mel_start = self.mel[drop:], self.mel_start + drop
+        self.done, self.known = stop, known
+        return piece
+
+    def _solve(self, magnitude: torch.Tensor, mel: torch.Tensor, first: int) -> torch.Tensor:
+        """The padded signal of the frames from ``first`` on."""
+        n_frames, old = magnitude.shape[1], self.known - first
+        onto = Projection(magnitude, linear_mel(mel, AUDIOLDM_MEL), AUDIOLDM_MEL)
+        spectra = magnitude.new_empty(1, 0, magnitude.shape[-1], dtype=torch.complex64)
+        reached = self.begun.to(magnitude.device)
+        if old > 0:
+            spectra = onto.impose(
+                onto.analyze(self.signal, slice(0, old), _every(old)), slice(0, old)
+            )
+            reached = spectra[:, -1:].angle() / (2 * math.pi)
+        if old < n_frames:
+            start = sinusoids(magnitude[:, old:], reached, AUDIOLDM_MEL)(slice(0, n_frames - old))
+            fresh = slice(max(0, old), n_frames)
+            spectra = torch.cat([spectra, onto.impose(start, fresh)], dim=1)
+        signal = onto.synthesize(lambda f: spectra[:, f], _every(n_frames))
+        committed = self.signal[:, : (self.done - first) * HOP]
+        signal[:, : committed.shape[1]] = committed
+        previous = signal
+        for subset in [_every(n_frames, i, 2) for i in range(min(2, n_frames))] * self.n_iter:
+            ahead = torch.lerp(previous, signal, 1 + self.momentum)
+            previous, signal = signal, onto.project(ahead, subset)
+            signal[:, : committed.shape[1]] = committed
+        return signal
+
+
+@lru_cache(maxsize=64)
+def _every(n_frames: int, first: int = 0, step: int = 1) -> EveryNthFrame:
+    return EveryNthFrame(first, step, n_frames, hann_window(), HOP)
