@@ -45,7 +45,7 @@ HYBRID = Fault(
 ADMM = Fault("methods.py", "return phase.admm(start", "return phase.griffin_lim(start",
              "test_methods.py")  # fmt: skip
 NOT_HELD = Fault(
-    "methods.py", "log_mel=log_mel,\n        n_iter=GRIFFIN_LIM_STEPS", "n_iter=GRIFFIN_LIM_STEPS",
+    "methods.py", "log_mel=log_mel, n_iter=GRIFFIN_LIM_STEPS", "n_iter=GRIFFIN_LIM_STEPS",
     "test_methods.py",
 )  # fmt: skip
 NO_SEED = Fault(

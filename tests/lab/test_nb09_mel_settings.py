@@ -35,15 +35,10 @@ def test_the_front_of_the_exercise_is_the_package_s():
 
 SOLUTIONS = {name: getattr(solutions, name) for name in solutions.CHECKS}
 WRONG = {
-    "values_per_second": (lambda config: config.n_mels * 100.0, "hop_length"),
+    "resolution": (lambda config: (1024 / 16000, 16000 / 1024), "window at n_fft 512"),
+    "shortest_hop": (lambda config, budget: 160, "80 bins, 6400 values"),
     "front": (lambda points: sorted(points), "beats"),
 }
-
-
-def test_solutions_pass_and_no_answer_is_not_tried():
-    assert solutions.check_exercises(**SOLUTIONS).count("correct") == len(SOLUTIONS)
-    empty = {name: lambda *_: None for name in SOLUTIONS}
-    assert solutions.check_exercises(**empty).count("not tried yet") == len(SOLUTIONS)
 
 
 @pytest.mark.parametrize("name", WRONG)

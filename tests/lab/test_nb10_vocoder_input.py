@@ -68,15 +68,10 @@ def test_the_explorer_draws_another_picture_and_says_what_it_finds(tiny, clips):
 
 SOLUTIONS = {name: getattr(solutions, name) for name in solutions.CHECKS}
 WRONG = {
+    "same_level": (lambda changed, mel: changed + (mel - changed).mean(), "blurred"),
     "half_contrast": (damage.contrast, "upper half must stay"),
     "undo_decibels": (lambda mel: mel / 10, "20 / ln 10"),
 }
-
-
-def test_solutions_pass_and_no_answer_is_not_tried():
-    assert solutions.check_exercises(**SOLUTIONS).count("correct") == len(SOLUTIONS)
-    empty = {name: lambda *_: None for name in SOLUTIONS}
-    assert solutions.check_exercises(**empty).count("not tried yet") == len(SOLUTIONS)
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -113,7 +113,7 @@ def sound_cards() -> Any:
     try:
         import sounddevice
     except ImportError:
-        why, fix = "sounddevice is not installed", "pip install 'vaerecon[live]'"
+        why, fix = "sounddevice is not installed", "pip install -e '.[live]' in a checkout"
     except OSError as error:  # the library in C, which Linux's packages leave to the system
         why, fix = str(error), "on Debian and Ubuntu: apt install libportaudio2"
     else:
