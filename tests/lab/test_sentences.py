@@ -128,10 +128,6 @@ def coded(opus: tuple[float, float]) -> tuple[pd.DataFrame, dict[str, str], str]
     return pd.DataFrame(rows), {"a": "speech"}, "pesq_wb"
 
 
-def bands(latent: float) -> tuple[pd.Series, pd.Series]:
-    return tuple(pd.Series({"latent": x, "opus": 1.0}) for x in (latent, 2 - latent))
-
-
 def bounded(file: float) -> tuple[pd.Series]:
     return (pd.Series({"the real file": file, "KL from N(0, 1)": 2.0}),)
 
@@ -231,10 +227,6 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
     "crossing_text": (
         bits.crossing_text, coded((1.0, 4.0)), coded((1.0, 2.0)), "Opus is better from",
         "Opus is better nowhere",
-    ),
-    "bands_text": (
-        bits.bands_text, bands(0.5), bands(1.5), "**latent** is nearer to the original, above",
-        "**opus** is nearer to the original, above",
     ),
     "bound_text": (
         bits.bound_text, bounded(1.0), bounded(3.0), ": less than", ": no less than",

@@ -166,17 +166,6 @@ def crossing_text(table: pd.DataFrame, domains: Mapping[str, str], metric: str) 
     return "\n".join(lines)
 
 
-def bands_text(low: pd.Series, high: pd.Series) -> str:
-    """Which codec is nearer to the original in each half of the bands; Markdown.
-
-    Mean errors of the log-mel below 4 kHz and above 6 kHz by codec, nepers.
-    """
-    return (
-        f"Below 4 kHz **{low.idxmin()}** is nearer to the original, "
-        f"above 6 kHz **{high.idxmin()}**."
-    )
-
-
 def bound_text(limits: pd.Series) -> str:
     """The real file beside the bound of :func:`bounds`; Markdown."""
     ratio = limits["the real file"] / limits["KL from N(0, 1)"]
