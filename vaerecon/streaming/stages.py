@@ -143,24 +143,23 @@ class PhaseStage:
 
     def _solve(self, magnitude: torch.Tensor, mel: torch.Tensor, first: int) -> torch.Tensor:
         """The padded signal of the frames from ``first`` on."""
-        n_frames, old = magnitude.shape[1], self.known - first
+        n_frames, old, device = magnitude.shape[1], self.known - first, magnitude.device
         onto = Projection(magnitude, linear_mel(mel, AUDIOLDM_MEL), AUDIOLDM_MEL)
         spectra = magnitude.new_empty(1, 0, magnitude.shape[-1], dtype=torch.complex64)
-        reached = self.begun.to(magnitude.device)
-        if old > 0:
-            spectra = onto.impose(
-                onto.analyze(self.signal, slice(0, old), _every(old)), slice(0, old)
-            )
+        reached = self.begun.to(device)
+        if old > 0:  # those that have a phase keep it
+            frames = slice(0, old)
+            spectra = onto.impose(onto.analyze(self.signal, frames, _every(old, device)), frames)
             reached = spectra[:, -1:].angle() / (2 * math.pi)
         if old < n_frames:
             start = sinusoids(magnitude[:, old:], reached, AUDIOLDM_MEL)(slice(0, n_frames - old))
-            fresh = slice(max(0, old), n_frames)
-            spectra = torch.cat([spectra, onto.impose(start, fresh)], dim=1)
-        signal = onto.synthesize(lambda f: spectra[:, f], _every(n_frames))
+            spectra = torch.cat([spectra, onto.impose(start, slice(old, n_frames))], dim=1)
+        signal = onto.synthesize(lambda f: spectra[:, f], _every(n_frames, device))
         committed = self.signal[:, : (self.done - first) * HOP]
         signal[:, : committed.shape[1]] = committed
         previous = signal
-        for subset in [_every(n_frames, i, 2) for i in range(min(2, n_frames))] * self.n_iter:
+        halves = [_every(n_frames, device, i, 2) for i in range(min(2, n_frames))]
+        for subset in halves * self.n_iter:
             ahead = torch.lerp(previous, signal, 1 + self.momentum)
             previous, signal = signal, onto.project(ahead, subset)
             signal[:, : committed.shape[1]] = committed
@@ -168,5 +167,5 @@ class PhaseStage:
 
 
 @lru_cache(maxsize=64)
-def _every(n_frames: int, first: int = 0, step: int = 1) -> EveryNthFrame:
-    return EveryNthFrame(first, step, n_frames, hann_window(), HOP)
+def _every(n_frames: int, device: torch.device, first: int = 0, step: int = 1) -> EveryNthFrame:
+    return EveryNthFrame(first, step, n_frames, hann_window(device=str(device)), HOP)
