@@ -22,6 +22,7 @@ from vaerecon.lab.reports.outcome import Run
 FOLDER = Path(__file__).parent
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 NOTEBOOK_LINK = re.compile(r'<a href="([\w-]+)\.ipynb">(.*?)</a>', re.DOTALL)
+DARK = "@media screen and (prefers-color-scheme: dark)"
 SECTION = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"')
 WIDGET_NOTE = '<p class="widget-note">In JupyterLab there is a control here to play with.</p>'
 
@@ -33,7 +34,6 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
     """
     from nbconvert.exporters import HTMLExporter
     from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-    from pygments.formatters import HtmlFormatter
 
     from vaerecon.lab.listening.player import player_code, player_script  # loads torch
     from vaerecon.lab.reports.equations import markdown2html
@@ -50,7 +50,7 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
     page = {
         "title": subject or _heading(notebook) or run.name,
         "subject": subject,
-        "css": css + HtmlFormatter(style="default").get_style_defs(".highlight"),
+        "css": f"{css}{_code_colors('default')}\n{DARK} {{ {_code_colors('github-dark')} }}",
         "failure": run.failure,
         "facts": _facts(run.stamp),
     }
@@ -65,12 +65,19 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
     return NOTEBOOK_LINK.sub(r"\2" if hide_code else r'<a href="\1.html">\2</a>', html)
 
 
+def _code_colors(style: str) -> str:
+    from pygments.formatters import HtmlFormatter
+
+    colors: str = HtmlFormatter(style=style).get_style_defs(".highlight")
+    return re.sub(r"(\.highlight) \{[^}]*\}", r"\1 { background: none }", colors)
+
+
 def _contents(html: str) -> str:
     """Links to the sections of a page, if it has several."""
     sections = SECTION.findall(html)
     links = "".join(f'<li><a href="#{anchor}">{title}</a></li>' for anchor, title in sections)
-    head = '<nav class="contents" aria-label="Contents"><ol>'
-    return f"{head}{links}</ol></nav>" if len(sections) > 2 else ""
+    head = '<nav class="contents" aria-label="Contents"><ul>'
+    return f"{head}{links}</ul></nav>" if len(sections) > 2 else ""
 
 
 def _scrollable(html: str) -> str:
