@@ -9,11 +9,12 @@ function render({ model, el }) {
   const button = document.createElement("button");
   const listen = document.createElement("input");
   const label = document.createElement("label");
-  const status = document.createElement("span");
+  const status = document.createElement("div");
   button.className = "lm-Widget jupyter-widgets jupyter-button widget-button";
   listen.type = "checkbox";
   label.append(listen, " Listen (put headphones on)");
-  label.style.margin = "0 12px";
+  label.style.marginLeft = "8px";
+  status.style.minHeight = "1.5em";
   status.setAttribute("role", "status");
 
   function show(text) {
@@ -99,8 +100,6 @@ function render({ model, el }) {
   });
   model.on("msg:custom", onMessage);
   show("");
-  el.style.display = "flex";
-  el.style.alignItems = "center";
   el.append(button, label, status);
   return () => {
     model.off("msg:custom", onMessage);
