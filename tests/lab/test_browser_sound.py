@@ -99,9 +99,11 @@ look.on_click(on_look)
 widgets.VBox([live, slow, look, found])
 """
 
-# The loudest sample of the last second that goes to the loudspeaker, from the first call on.
+# The loudest of the last samples on the way to the loudspeaker, and window.given: the microphone.
 EAR = """
 if (!window.loudest) {
+  const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (what) => (window.given = await ask(what));
   const connect = AudioNode.prototype.connect;
   let ear = null;
   AudioNode.prototype.connect = function (to, ...rest) {
@@ -225,8 +227,11 @@ def test_the_microphone_goes_through_a_stream_and_back(driver, server):
         if name == "live":
             page.all(".live input")[0].click()
             wait_for(lambda: driver.execute_script(EAR) > 0.05, "sound")
+        track = "return window.given.getTracks()[0].readyState"
+        assert driver.execute_script(track) == "live"
         button.click()
         assert button.text == "Start"
+        assert driver.execute_script(track) == "ended"  # the microphone is free again
         pattern = r"stream 283 ms, .* (\d+) blocks, (\d+) late, (\d+) dropped"
         shown.append([int(n) for n in re.search(pattern, status.text).groups()])
     page.all(".look")[0].click()
