@@ -82,6 +82,3 @@ class LiveStream(anywidget.AnyWidget):
         self.send({}, [found.tobytes()])
         if (len(self._kept) + 1) * len(block) <= KEPT * self.sample_rate:
             self._kept.append((block, found))
-
-    def __repr__(self) -> str:
-        return "LiveStream (only in a running notebook)"
