@@ -1,43 +1,7 @@
 // The microphone as an anywidget: one channel, recorded between two clicks and sent to Python as
-// 16-bit samples in one message. It loads nothing; the worklet is part of this file.
+// 16-bit samples in one message. microphone.js stands before it.
 
-const WORKLET = `registerProcessor("vaerecon-microphone", class extends AudioWorkletProcessor {
-  process([[samples]]) {
-    if (samples) this.port.postMessage(samples.slice());
-    return true;
-  }
-});`;
 const UPDATE = 0.1; // s; between two looks at the level
-
-// Calls onBlock with every block of samples, -1..1. Gives the rate (Hz), and a function to stop it.
-async function microphone(onBlock) {
-  if (!navigator.mediaDevices) {
-    throw new Error("browsers give the microphone to pages on https or localhost only");
-  }
-  // what a telephone needs would change the sound
-  const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-  const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, ...plain } });
-  const context = new AudioContext();
-  const stop = () => {
-    for (const track of stream.getTracks()) track.stop();
-    context.close();
-  };
-  try {
-    const address = URL.createObjectURL(new Blob([WORKLET], { type: "text/javascript" }));
-    await context.audioWorklet.addModule(address);
-    URL.revokeObjectURL(address);
-    const one = { channelCount: 1, channelCountMode: "explicit" };
-    const node = new AudioWorkletNode(context, "vaerecon-microphone", one);
-    node.port.onmessage = ({ data }) => onBlock(data);
-    // to the loudspeaker goes silence: the worklet runs only if something asks for its output
-    context.createMediaStreamSource(stream).connect(node).connect(context.destination);
-    await context.resume();
-  } catch (error) {
-    stop();
-    throw error;
-  }
-  return { rate: context.sampleRate, stop };
-}
 
 function render({ model, el }) {
   let mic = null; // while it records

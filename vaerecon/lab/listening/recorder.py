@@ -11,6 +11,13 @@ import numpy as np
 import soundfile
 import traitlets
 
+FOLDER = Path(__file__).parent
+
+
+def with_microphone(name: str) -> str:
+    """A widget's script, after that of the microphone."""
+    return "\n".join((FOLDER / file).read_text("utf-8") for file in ("microphone.js", name))
+
 
 class Recorder(anywidget.AnyWidget):
     """A button that records what the microphone hears, until pressed again or ``longest`` s.
@@ -18,7 +25,7 @@ class Recorder(anywidget.AnyWidget):
     The browser needs the page to be on https or localhost. :attr:`content` can be observed.
     """
 
-    _esm = Path(__file__).parent / "recorder.js"
+    _esm = with_microphone("recorder.js")
 
     longest = traitlets.Float(30.0).tag(sync=True)  # s
     content = traitlets.Bytes()  # a WAV file of the last recording: one channel, the device's rate
