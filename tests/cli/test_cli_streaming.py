@@ -138,5 +138,5 @@ def test_without_sound_cards_one_line_says_what_to_install(tmp_path, monkeypatch
         done = run("stream", *command, cwd=tmp_path)
         assert done.status == 2
         assert done.stderr.count("\n") == 1
-        assert ("vaerecon[live]" in done.stderr) == isinstance(error, ImportError)
+        assert ("'.[live]'" in done.stderr) == isinstance(error, ImportError)
         assert ("libportaudio2" in done.stderr) == isinstance(error, OSError)

@@ -690,5 +690,5 @@ def test_listing_and_checking_load_no_torch():
 def test_cached_of_the_bundled_model_is_its_size():
     folder = Path(sources.__file__).parents[1] / "bundled/tiny"
     names = [*WANTED, "fast/config.json", "fast/diffusion_pytorch_model.safetensors"]
-    names.append("codec/tables.safetensors")
+    names += ["codec/tables.safetensors", "streaming/norms.safetensors"]
     assert sources.cached("tiny") == sum((folder / name).stat().st_size for name in names)
