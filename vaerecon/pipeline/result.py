@@ -131,15 +131,13 @@ class Reconstruction:
 
         By the rules of :mod:`vaerecon.metrics.recommendation`; of one clip, so no proof.
         """
-        scores = {
-            name: found.scores
-            for name, found in self.methods.items()
-            if not get_method(name).reference_only
-        }
+        able = [name for name in self.methods if not get_method(name).reference_only]
+        names = {get_method(name).label: name for name in able}
+        scores = {label: self.methods[name].scores for label, name in names.items()}
         found = {}
         for key, panel in (("speech", SPEECH), ("other", OTHER)):
-            method, basis = recommend_for_clip(scores, panel)
-            found[key] = {"method": method, "basis": basis}
+            label, basis = recommend_for_clip(scores, panel)
+            found[key] = {"method": names[label] if label else None, "basis": basis}
         return found
 
     @property
