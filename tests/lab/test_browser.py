@@ -253,7 +253,13 @@ class Page:
 
     def control(self) -> WebElement:
         """The first explorer's first slider; if it has none, its first choice."""
-        return (self.all(".widget-slider .noUi-handle") or self.all(".widget-dropdown select"))[0]
+        explorer = (
+            ".jp-OutputArea:has(img.widget-image)"  # a listening test has sliders, no picture
+        )
+        return [
+            *self.all(f"{explorer} .widget-slider .noUi-handle"),
+            *self.all(f"{explorer} .widget-dropdown select"),
+        ][0]
 
     def pixels(self, image: WebElement) -> str | None:
         """What an ``<img>`` shows, as text; None while it shows nothing."""

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vaerecon.audio.clip import Clip
-from vaerecon.lab.listening.levels import audio_table, match_levels
+from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.setup import png
-from vaerecon.lab.widgets import labelled, reported
+from vaerecon.lab.widgets import Explorer, keep_up, labelled, picture, put_player, reported, row
 from vaerecon.mel.damage import DAMAGES
 from vaerecon.mel.diagnosis import diagnose_mel
 from vaerecon.mel.front_end import log_mel
@@ -22,6 +22,7 @@ from vaerecon.plots import METHOD_COLORS, plot_mels
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
@@ -50,28 +51,38 @@ def plot_curves(
     return figure, axes
 
 
-def explore_damage(pipe: ReconstructionPipeline, clip: Clip, method: str) -> widgets.VBox:
-    """A menu of damages and a slider: picture, sound, and what the diagnosis says."""
+def explore_damage(pipe: ReconstructionPipeline, clip: Clip, method: str) -> Explorer:
+    """A menu of damages and a slider: picture, what the diagnosis says, and a button to listen."""
     mel = log_mel(clip.samples)
     kind = labelled(widgets.Dropdown, "damage", options=[(d.label, n) for n, d in DAMAGES.items()])
     step = labelled(widgets.IntSlider, "amount", value=1, min=0, max=4)
-    status, said, image, sound = (
-        widgets.HTML(), widgets.HTML(), widgets.Image(format="png"), widgets.HTML()
-    )  # fmt: skip
+    listen = widgets.Button(description="Listen", icon="play")
+    status, said, image, sound = widgets.HTML(), widgets.HTML(), picture(), widgets.VBox()
 
-    def update(_: object = None) -> None:
+    def changed() -> tuple[str, torch.Tensor]:
+        damage = DAMAGES[kind.value]
+        amount = damage.amounts[min(step.value, len(damage.amounts) - 1)]
+        return f"{damage.label}: {amount:g} {damage.unit}", damage.function(mel, amount)
+
+    def tracks() -> dict[str, ArrayLike]:
+        title, damaged = changed()
+        made = {n: pipe.synthesize(x, method, len(clip.samples)).cpu()
+                for n, x in (("as it is", mel), (title, damaged))}  # fmt: skip
+        return {"original": clip.samples, **made}
+
+    def draw(_: object = None) -> None:
+        with reported(status, image):
+            title, damaged = changed()
+            image.value = png(plot_mels({"the mel": mel, title: damaged})[0])
+            said.value = "<br>".join(map(str, diagnose_mel(damaged))) or "no finding"
+            keep_up(sound, tracks)
+
+    def hear(_: object) -> None:
         with reported(status):
-            damage = DAMAGES[kind.value]
-            amount = damage.amounts[min(step.value, len(damage.amounts) - 1)]
-            changed = damage.function(mel, amount)
-            title = f"{damage.label}: {amount:g} {damage.unit}"
-            image.value = png(plot_mels({"the mel": mel, title: changed})[0])
-            said.value = "<br>".join(map(str, diagnose_mel(changed))) or "no finding"
-            made = {name: pipe.synthesize(x, method, len(clip.samples)).cpu()
-                    for name, x in (("as it is", mel), (title, changed))}  # fmt: skip
-            sound.value = audio_table(match_levels({"original": clip.samples, **made}))
+            put_player(sound, tracks(), clip.name)
 
-    kind.observe(update, "value")
-    step.observe(update, "value")
-    update()
-    return widgets.VBox([widgets.HBox([kind, step]), status, said, image, sound])
+    kind.observe(draw, "value")
+    step.observe(draw, "value")
+    listen.on_click(hear)
+    draw()
+    return Explorer([row(kind, step, listen), status, said, image, sound])
