@@ -253,9 +253,8 @@ class Page:
 
     def control(self) -> WebElement:
         """The first explorer's first slider; if it has none, its first choice."""
-        explorer = (
-            ".jp-OutputArea:has(img.widget-image)"  # a listening test has sliders, no picture
-        )
+        # with a picture: a listening test has sliders too, and none
+        explorer = ".jp-OutputArea:has(img.widget-image)"
         return [
             *self.all(f"{explorer} .widget-slider .noUi-handle"),
             *self.all(f"{explorer} .widget-dropdown select"),
