@@ -33,7 +33,6 @@ def test_the_front_of_the_exercise_is_the_package_s():
     assert [list(point) for point in solutions.front(points)] == expected
 
 
-SOLUTIONS = {name: getattr(solutions, name) for name in solutions.CHECKS}
 WRONG = {
     "resolution": (lambda config: (1024 / 16000, 16000 / 1024), "window at n_fft 512"),
     "shortest_hop": (lambda config, budget: 160, "80 bins, 6400 values"),
@@ -44,10 +43,6 @@ WRONG = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_answer_gets_a_hint(name):
     answer, hint = WRONG[name]
-    (line,) = [
-        line
-        for line in solutions.check_exercises(**SOLUTIONS | {name: answer}).splitlines()
-        if f"`{name}`" in line
-    ]
-    assert "not yet" in line
-    assert hint in line
+    told = solutions.check_exercises(**{name: answer})
+    assert told.startswith(f"- `{name}`: not yet: ")
+    assert hint in told

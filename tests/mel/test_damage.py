@@ -192,3 +192,10 @@ def test_encode_warns_once_and_of_nothing_that_is_right(tiny, mels, monkeypatch)
     assert len(caught) == 1
     assert "dB: values from" in str(caught[0].message)
     assert caught[0].filename.endswith("test_damage.py")  # the line that passed the mel
+
+
+def test_a_mel_with_a_gradient_is_diagnosed_without_a_warning(recwarn):
+    mel = log_mel(torch.randn(8000, generator=torch.Generator().manual_seed(0)))
+    mel.requires_grad_()
+    assert diagnose_mel(mel) == []
+    assert recwarn.list == []

@@ -62,14 +62,17 @@ def stream(
         _write(target, live.whole_sound(made, samples), rate)
         return
     line, heard = live.Line(made), list[np.ndarray]()
-    click.echo(f"and one block, {1000 * line.size / rate:.0f} ms, on its way to the card")
+    click.echo(f"and one block, {1000 * line.size / rate:.0f} ms, that is always under way")
     blocks: Any = None if samples is None else live.blocks_of(samples, line.size, made.latency)
     try:
         if simulate:
             live.at_real_speed(line, blocks, heard)
         else:
-            with contextlib.suppress(*[KeyboardInterrupt] * (mic is not None)), _errors(card):
+            with _errors(card):
                 live.at_sound_card(card, line, mic, speaker, blocks, heard, max_length)
+    except KeyboardInterrupt:
+        if mic is None:  # a microphone has no other end
+            raise
     finally:
         click.echo(line.report())
     if target and speaker is None:

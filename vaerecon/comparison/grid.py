@@ -24,6 +24,7 @@ from vaerecon.comparison.run import Work, measure_clips
 from vaerecon.comparison.table import make_table
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.methods import get_method, select_methods
+from vaerecon.metrics.recommendation import unbeaten
 from vaerecon.metrics.scores import METRICS, metric_names
 from vaerecon.utils.numbers import is_number
 
@@ -218,8 +219,4 @@ def pareto_front(
     """
     (metric,) = metric_names("metric", metric)
     means = mean_settings(table) if "clip" in table else table
-    sign = METRICS[metric].sign
-    ordered = means.dropna(subset=[metric]).assign(merit=lambda x: sign * x[metric])
-    ordered = ordered.sort_values([cost, "merit"], ascending=[True, False], kind="stable")
-    best = ordered["merit"].cummax().shift(fill_value=-float("inf"))
-    return ordered[ordered["merit"] > best].drop(columns="merit").reset_index(drop=True)
+    return unbeaten(means.dropna(subset=[metric]), metric, cost).reset_index(drop=True)

@@ -71,8 +71,7 @@ def contrast(mel: torch.Tensor, amount: float) -> torch.Tensor:
         return mel
     mean = mel.mean(dim=(-2, -1), keepdim=True)
     stretched = mean + (1 + amount) * (mel - mean)
-    levels = (x.exp().mean(dim=(-2, -1), keepdim=True).log() for x in (mel, stretched))
-    before, after = levels
+    before, after = (x.exp().mean(dim=(-2, -1), keepdim=True).log() for x in (mel, stretched))
     return (stretched + before - after).clamp_min(FLOOR)
 
 

@@ -2,8 +2,8 @@
 
 A mel of another scale has the same shape, and no model refuses it. :func:`diagnose_mel` knows the
 usual mistakes by what they leave behind: values that no sound can have, a floor in another place,
-or noise that fluctuates more than noise does. No finding proves nothing: a mel of log10 magnitudes,
-for example, only shows where it has silence.
+or noise that fluctuates more than noise does. A mel without a finding may still be wrong: one of
+log10 magnitudes, for example, is only recognized by its silence.
 
 Notebooks: ``03_vocoder_dimension_fix``, ``10_vocoder_input``.
 """
@@ -25,7 +25,7 @@ from vaerecon.mel.front_end import hann_window, log_mel
 
 MARGIN = 1.0  # nepers by which a VAE's output may exceed the possible range
 CUT = 0.01  # share of the values at exactly one level that makes it a floor
-EXACT = 1e-3  # nepers; constants that were computed on the way
+EXACT = 1e-3  # nepers; a value so near to a constant is that constant
 NOISE = (1.6, 2.6)  # times the fluctuation of noise, at least and in the median: it was squared
 CALM = 0.31  # of the mean of noise; a tenth of squared noise is below 0.34, of noise below 0.17
 SEVERAL = 200  # frames from which on fluctuation is measured
@@ -100,7 +100,7 @@ def diagnose_mel(mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> list[Findi
     ValueError
         For values that are no real numbers, or none at all.
     """
-    x, bins = as_float32(mel, "log-mel"), config.n_mels
+    x, bins = as_float32(mel, "log-mel").detach(), config.n_mels
     if x.numel() == 0:
         raise ValueError(f"log-mel: got no values (shape {list(x.shape)}), expected some")
     if x.ndim not in (2, 3) or x.shape[-1] != bins:

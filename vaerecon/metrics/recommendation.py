@@ -80,9 +80,16 @@ def pareto(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> pd.Data
     """
     rows = scores[scores["vae"] & scores["method"].isin(methods)].groupby("method", sort=False)
     cost, means = rows["real_time_factor"].median(), rows[metric].mean()
-    table = cost.to_frame().join(means).dropna().sort_values("real_time_factor", kind="stable")
-    loss = -METRICS[metric].sign * table[metric]
-    return table[loss < loss.cummin().shift(fill_value=np.inf)]
+    return unbeaten(cost.to_frame().join(means).dropna(), metric, "real_time_factor")
+
+
+def unbeaten(table: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
+    """The rows that no other beats, cheapest first: none is at most as dear and better in
+    ``metric``, which has a value in each."""
+    ordered = table.assign(loss=-METRICS[metric].sign * table[metric])
+    ordered = ordered.sort_values([cost, "loss"], kind="stable")
+    loss = ordered.pop("loss")
+    return ordered[loss < loss.cummin().shift(fill_value=np.inf)]
 
 
 def ranks(scores: pd.DataFrame, metrics: Iterable[str], methods: Sequence[str]) -> pd.DataFrame:

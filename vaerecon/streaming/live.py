@@ -6,6 +6,7 @@ import math
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -32,7 +33,7 @@ class Line:
         self.ready: queue.Queue[np.ndarray] = queue.Queue()
         self.ready.put(np.zeros(self.size, np.float32))
         self.blocks = self.late = self.dropped = self.owed = 0
-        self.seconds: list[float] = []  # of processor time, of the last blocks
+        self.seconds: deque[float] = deque(maxlen=10_000)  # of processor time, of the last blocks
         for _ in range(WARM):  # the first blocks take longer, in every library
             stream.push(np.zeros(self.size))
         stream.flush()
@@ -64,7 +65,7 @@ class Line:
             found = self.stream.push(block).numpy()
             spent = time.thread_time() - started
             self.total += spent
-            self.seconds = [*self.seconds[-9999:], spent]
+            self.seconds.append(spent)
             if self.owed > 0:
                 self.owed -= 1
             else:
@@ -74,7 +75,7 @@ class Line:
         """What was late, what was dropped, and how much of a core it took."""
         length = self.size / self.stream.sample_rate
         card = f"sound card: {1000 * self.card_latency:.0f} ms more\n" if self.card_latency else ""
-        median, most = 1000 * np.quantile(self.seconds or [0.0], [0.5, 0.99])
+        median, most = 1000 * np.quantile(list(self.seconds) or [0.0], [0.5, 0.99])
         load = self.total / length / max(1, self.blocks - self.dropped)
         return (
             f"{card}{self.blocks} blocks: {self.late} late (silence in their place), "

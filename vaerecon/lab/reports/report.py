@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 NOTEBOOK = Path(__file__).with_name("clip_report.ipynb")
-MAX_LENGTH = 30.0  # s; what is read of a longer clip
 
 
 def write_report(
@@ -24,7 +23,7 @@ def write_report(
     *,
     model: str = "tiny",
     methods: str = "all",
-    max_length: float = MAX_LENGTH,
+    max_length: float = 30.0,
     seed: int = 0,
     timeout: float = 1800.0,
 ) -> None:
@@ -49,7 +48,8 @@ def write_report(
         files.append(folder.resolve())
         model = f"./{folder.resolve().name}"
     given: dict[str, Any] = {"clip": clip.name, "model": model, "methods": methods, "seed": seed}
-    run = execute(NOTEBOOK, given | {"max_length": max_length}, timeout=timeout, files=files)
+    given["max_length"] = max_length
+    run = execute(NOTEBOOK, given, timeout=timeout, files=files)
     failed = output.with_name(f"{output.stem}.failed.html")
     target = output if run.failure is None else failed
     with whole_file(target) as scratch:
