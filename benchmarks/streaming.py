@@ -108,7 +108,7 @@ def simulate(pipe: Any, clips: list[torch.Tensor], count: int) -> str:
         for i in range(count):
             yield pieces[i % len(pieces)]
 
-    at_real_speed(line, blocks(), [])
+    at_real_speed(line, blocks(), lambda block: None)
     return line.report()
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vaerecon.cli.options import max_length_option, model_option
 from vaerecon.utils.console import printable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @click.command()
@@ -37,8 +40,6 @@ def stream(
     goes on until the file ends, --max-length or Ctrl-C; wear headphones, or the microphone hears
     the speaker.
     """
-    import numpy as np
-
     from vaerecon.bundled import DEMO_CLIP, demo_clips
     from vaerecon.streaming import live
 
@@ -58,25 +59,24 @@ def stream(
     made = _stream(model, through_vae=not around_vae, sample_rate=rate, **settings)
     stages = ", ".join(f"{k} {1000 * v:.0f}" for k, v in made.latency_by_stage.items())
     click.echo(f"latency {1000 * made.latency / rate:.0f} ms: {stages}")
-    if target and not used and not simulate:
-        _write(target, live.whole_sound(made, samples), rate)
-        return
-    line, heard = live.Line(made), list[np.ndarray]()
-    click.echo(f"and one block, {1000 * line.size / rate:.0f} ms, that is always under way")
-    blocks: Any = None if samples is None else live.blocks_of(samples, line.size, made.latency)
-    try:
-        if simulate:
-            live.at_real_speed(line, blocks, heard)
-        else:
-            with _errors(card):
-                live.at_sound_card(card, line, mic, speaker, blocks, heard, max_length)
-    except KeyboardInterrupt:
-        if mic is None:  # a microphone has no other end
-            raise
-    finally:
-        click.echo(line.report())
-    if target and speaker is None:
-        _write(target, np.concatenate(heard), rate)
+    with _wav_file(target if speaker is None else None, rate) as write:
+        if target and not used and not simulate:
+            write(live.whole_sound(made, samples))
+            return
+        line = live.Line(made)
+        click.echo(f"and one block, {1000 * line.size / rate:.0f} ms, that is always under way")
+        blocks: Any = None if samples is None else live.blocks_of(samples, line.size, made.latency)
+        try:
+            if simulate:
+                live.at_real_speed(line, blocks, write)
+            else:
+                with _errors(card):
+                    live.at_sound_card(card, line, mic, speaker, blocks, write, max_length)
+        except KeyboardInterrupt:
+            if mic is None:  # a microphone has no other end
+                raise
+        finally:
+            click.echo(line.report())
 
 
 def _name(given: str, kind: str) -> str | None:
@@ -122,8 +122,19 @@ def _stream(model: str, **settings: Any) -> Any:
     return Stream(pipe, **settings)
 
 
-def _write(target: str, sound: Any, rate: int) -> None:
-    from vaerecon.audio.clip import write_wav
+@contextlib.contextmanager
+def _wav_file(target: str | None, rate: int) -> Iterator[Callable[[np.ndarray], object]]:
+    """A function that adds samples to a WAV file, or drops them if there is no ``target``."""
+    if not target:
+        yield lambda samples: None
+        return
+    from vaerecon.audio.clip import wav_header
+    from vaerecon.utils.files import whole_file
 
-    write_wav(target, sound, rate)
-    click.echo(f"{printable(target)}: {len(sound) / rate:.2f} s")
+    with whole_file(target) as path, open(path, "wb") as file:
+        start = file.write(wav_header(0, rate))
+        yield lambda samples: file.write(samples.astype("<f4", copy=False).data)
+        count = (file.tell() - start) // 4
+        file.seek(0)
+        file.write(wav_header(count, rate))
+    click.echo(f"{printable(target)}: {count / rate:.2f} s")

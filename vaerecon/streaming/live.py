@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -92,15 +92,20 @@ def blocks_of(samples: np.ndarray, size: int, latency: int) -> Iterator[np.ndarr
         yield padded[start : start + size]
 
 
-def at_real_speed(line: Line, blocks: Iterator[np.ndarray], heard: list[np.ndarray]) -> None:
-    """What a sound card does: a block each ``size`` samples of time, whether ready or not."""
+def at_real_speed(
+    line: Line, blocks: Iterator[np.ndarray], write: Callable[[np.ndarray], object]
+) -> None:
+    """What a sound card does: a block each ``size`` samples of time, whether ready or not.
+
+    ``write`` gets each block that comes out.
+    """
 
     def card() -> None:
         due = time.perf_counter()
         for block in blocks:
             due += line.size / line.stream.sample_rate
             time.sleep(max(0.0, due - time.perf_counter()))
-            heard.append(line.exchange(block))
+            write(line.exchange(block))
         line.end()
 
     thread = threading.Thread(target=card, daemon=True)
@@ -124,9 +129,9 @@ def sound_cards() -> Any:
 
 def at_sound_card(
     card: Any, line: Line, mic: str | None, speaker: str | None,
-    blocks: Iterator[np.ndarray] | None, heard: list[np.ndarray], seconds: float | None,
+    blocks: Iterator[np.ndarray] | None, write: Callable[[np.ndarray], object], seconds: float | None,
 ) -> None:  # fmt: skip
-    """Until ``blocks`` end, or after ``seconds`` of the microphone; no speaker: into ``heard``.
+    """Until ``blocks`` end, or after ``seconds`` of the microphone; no speaker: to ``write``.
 
     ``mic`` and ``speaker`` are names, "" that of the system's own, None: not used.
     """
@@ -138,7 +143,7 @@ def at_sound_card(
             raise card.CallbackStop
         found = line.exchange(new)
         if speaker is None:
-            heard.append(found)
+            write(found)
         else:
             arrays[0 if mic is None else 1][:] = found[:, None]
 
