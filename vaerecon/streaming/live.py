@@ -129,7 +129,8 @@ def sound_cards() -> Any:
 
 def at_sound_card(
     card: Any, line: Line, mic: str | None, speaker: str | None,
-    blocks: Iterator[np.ndarray] | None, write: Callable[[np.ndarray], object], seconds: float | None,
+    blocks: Iterator[np.ndarray] | None, write: Callable[[np.ndarray], object],
+    seconds: float | None,
 ) -> None:  # fmt: skip
     """Until ``blocks`` end, or after ``seconds`` of the microphone; no speaker: to ``write``.
 
