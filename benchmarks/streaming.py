@@ -1,12 +1,13 @@
 """The flow in a stream: quality against latency, and processor time a block.
 
-    python -m benchmarks.streaming CLIPS [--max-length 4] [--simulate 10000]
+    python -m benchmarks.streaming CLIPS [--max-length 4] [--simulate 10000] [--full-size]
 
 Prints Markdown: whole clips beside streams, around the VAE and through it, the tiny model with the
 method ``fast``, means over the clips. All rows but one get the clip's own peak as a fixed gain.
 VAE: error of the mel behind it. Load: processor time of a block, median, on one thread, over its
 length. ``--simulate`` also sends that many blocks of 40 ms through at real speed (10,000: 400 s)
-and counts the late ones, on a quiet machine.
+and counts the late ones, on a quiet machine. ``--full-size`` gives instead what blocks models of
+AudioLDM2's sizes (random weights) can do, on all cores: the time of a block over its length.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 
 import vaerecon as vr
 from benchmarks.common import table as markdown
+from benchmarks.full_size import full_size
 from vaerecon.audio.samples import normalize_level
 from vaerecon.comparison.clips import find_clips
 from vaerecon.models import autoencoder
@@ -32,6 +34,7 @@ from vaerecon.utils.console import run_command
 METRICS = ("log_mel_mae", "lsd_db", "pesq_wb", "stoi")
 AROUND = (-0.03, 0.0, 0.02, 0.04, 0.08)  # s of look-ahead
 THROUGH = (0.04, 0.08, 0.16)
+FULL_BLOCKS = (0.16, 0.32, 0.64, 1.28)  # s
 HEAD = ["what", "latency ms", "VAE nepers", "log-mel MAE nepers", "LSD dB", "PESQ-WB", "STOI",
         "ms a block (99 %)", "load"]  # fmt: skip
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -112,12 +115,38 @@ def simulate(pipe: Any, clips: list[torch.Tensor], count: int) -> str:
     return line.report()
 
 
+def full_size_blocks(x: torch.Tensor) -> str:
+    """Blocks of several lengths and both ways to sound, with models of AudioLDM2's sizes."""
+    vae, vocoder = full_size(vr.log_mel(x, normalize=False))
+    pipe = vr.ReconstructionPipeline(vae, vocoder)
+    pipe.calibrate([x])
+    rows = []
+    for method in ("fast", "vocoder"):
+        for block in FULL_BLOCKS:
+            stream = vr.Stream(pipe, block=block, method=method)
+            spent = []
+            for piece in x.repeat(2).split(round(16000 * block)):
+                started = time.perf_counter()
+                stream.push(piece)
+                spent.append(time.perf_counter() - started)
+            median, most = np.median(spent[2:]), np.max(spent[2:])
+            rows.append([f"{method}, blocks of {block:g} s", f"{stream.latency / 16000:.2f}",
+                         f"{median:.2f} ({most:.2f})", f"{median / block:.2f}"])  # fmt: skip
+    head = ["full size", "latency s", "s a block (longest)", "load of all cores"]
+    return markdown(head, rows)
+
+
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--max-length", default=4.0, show_default=True, help="Seconds of each clip.")
 @click.option("--simulate", "count", default=0, help="Blocks at real speed, too.")
-def main(folder: Path, max_length: float, count: int) -> None:
+@click.option("--full-size", "full", is_flag=True, help="Only AudioLDM2's sizes.")
+def main(folder: Path, max_length: float, count: int, full: bool) -> None:
     """Measure and print."""
+    if full:
+        first = vr.load_audio(find_clips(folder)[0].path, max_length=10).samples
+        click.echo(full_size_blocks(normalize_level(first)[0]))
+        return
     torch.set_num_threads(1)
     warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing
     pipe = vr.ReconstructionPipeline.from_pretrained("tiny")
