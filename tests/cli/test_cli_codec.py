@@ -82,7 +82,10 @@ def test_a_folder_keeps_its_tree_and_a_bad_file_is_one_line(tmp_path, song):
     ("command", "word"),
     [
         ("encode none.wav a.vrec", "none.wav"),
-        ("encode song.wav a.safetensors", ".vrec"),
+        ("encode song.wav a.txt", ".vrec or .safetensors"),
+        ("encode song.wav a.vrec --scaled", ".safetensors"),
+        ("encode song.wav a.safetensors --kbps 6", "--kbps"),
+        ("decode empty a.wav", "empty"),
         ("encode song.wav a.vrec --kbps 0.001", "too low"),
         ("encode song.wav a.vrec --kbps nan", "above 0"),
         ("encode song.wav a.vrec --method silence", "method"),

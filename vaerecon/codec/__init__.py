@@ -1,4 +1,4 @@
-"""Latent to bits and back: a transform codec with fixed tables, and its files."""
+"""Latents in files: as bits, by a transform codec with fixed tables, or as they are."""
 
 import lazy_loader
 
@@ -7,5 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "files": ["decode_file", "encode_file"],
         "latent_codec": ["Header", "LatentCodec"],
+        "latents": ["LatentFile", "decode_latents", "encode_latents"],
     },
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from vaerecon.audio.buffers import FolderStore
 from vaerecon.audio.clip import stream_audio
 from vaerecon.audio.samples import Level, measure_level
 from vaerecon.codec.latent_codec import LAYOUT, Header, LatentCodec
-from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel_section
 from vaerecon.methods import get_method
 from vaerecon.models.autoencoder import decoded_pieces, posterior_pieces, vae_hash
@@ -25,7 +24,6 @@ from vaerecon.utils.files import text_to_name, whole_folder
 from vaerecon.utils.windows import split
 
 Name = str | os.PathLike[str]
-FRAMES = 3000  # of the mel that are computed at once
 
 
 @torch.no_grad()
@@ -40,18 +38,8 @@ def encode_file(
     cannot be read or written, and for a codec of another model.
     """
     codec.check(vae_hash(pipe.vae))
-    with _store(target) as (store, path):
-        with stream_audio(source) as sound:
-            samples = store.keep(torch.from_numpy(block) for block in sound.blocks)
-        n = len(samples)
-        level = measure_level(n, samples.read, FRAMES * AUDIOLDM_MEL.hop_length)
-
-        def read(start: int, stop: int) -> torch.Tensor:
-            return level.apply(samples.read(start, stop))
-
-        sections = split(AUDIOLDM_MEL.n_frames(n), FRAMES)
-        mel = store.keep((log_mel_section(read, n, *ends) for ends in sections), axis=-2)
-        pieces = posterior_pieces(pipe.vae, mel.read, len(mel))
+    with output_store(target) as (store, path):
+        n, level, pieces = read_posterior(source, pipe, store)
         latent = store.keep((mean for mean, _ in pieces), axis=-2)
         data = codec.encode(latent, n_samples=n, gain=float(level.gain), **settings)
         path.write_bytes(data)
@@ -75,23 +63,54 @@ def decode_file(
         file.seek(0)
         pieces = codec.decoded_pieces(file.read())
     codec.check(vae_hash(pipe.vae))
-    chosen = get_method(method or head.method)
-    if "original" in chosen.needs:
-        raise ValueError(f"method: got {chosen.name!r}, which needs the original; take another")
-    generator = torch.Generator().manual_seed(head.seed if seed is None else seed)
-    level, n = Level(torch.zeros(()), torch.tensor(head.gain)), head.n_samples
-    with _store(target) as (store, path):
-        latent = store.keep(pieces, axis=-2)
-        mel = store.keep(decoded_pieces(pipe.vae, latent.read, len(latent)), axis=-2)
-        sounds = synthesized(
-            pipe._models(), chosen, mel.read, AUDIOLDM_MEL.n_frames(n), n, generator
-        )  # fmt: skip
-        store.keep((level.restore(sound) for sound in sounds), wav=path.name, n_samples=n)
+    seed = head.seed if seed is None else seed
+    write_sound(target, pipe, pieces, head.n_samples, head.gain, method or head.method, seed)
     return head
 
 
+def read_posterior(
+    source: Name, pipe: ReconstructionPipeline, store: FolderStore
+) -> tuple[int, Level, Iterator[torch.Tensor]]:
+    """Number of samples of a sound file, its level, and its posterior piece by piece."""
+    models = pipe._models()
+    frames, config = models.plan.longest, models.config  # computed at once, as in the pipeline
+    with stream_audio(source) as sound:
+        samples = store.keep(torch.from_numpy(block) for block in sound.blocks)
+    n = len(samples)
+    level = measure_level(n, samples.read, frames * config.hop_length)
+
+    def read(start: int, stop: int) -> torch.Tensor:
+        return level.apply(samples.read(start, stop)).to(models.device)
+
+    sections = split(config.n_frames(n), frames)
+    mel = store.keep((log_mel_section(read, n, *ends) for ends in sections), axis=-2)
+    return n, level, posterior_pieces(pipe.vae, mel.read, len(mel), config, models.chunk_seconds)
+
+
+def write_sound(
+    target: Name, pipe: ReconstructionPipeline, pieces: Iterable[torch.Tensor], n_samples: int,
+    gain: float, method: str, seed: int,
+) -> None:  # fmt: skip
+    """The sound of an unscaled latent, which comes by pieces, as a WAV file at the clip's level."""
+    models, chosen = pipe._models(), get_method(method)
+    if "original" in chosen.needs:
+        raise ValueError(f"method: got {chosen.name!r}, which needs the original; take another")
+    generator = torch.Generator().manual_seed(seed)
+    level = Level(torch.zeros(()), torch.tensor(gain))
+    n_frames = models.config.n_frames(n_samples)
+    with output_store(target) as (store, path):
+        latent = store.keep(pieces, axis=-2)
+        decoded = decoded_pieces(
+            pipe.vae, latent.read, len(latent), models.config, models.chunk_seconds
+        )
+        mel = store.keep(decoded, axis=-2)
+        sounds = synthesized(models, chosen, mel.read, n_frames, n_samples, generator)
+        restored = (level.restore(sound) for sound in sounds)
+        store.keep(restored, wav=path.name, n_samples=n_samples)
+
+
 @contextmanager
-def _store(target: Name) -> Iterator[tuple[FolderStore, Path]]:
+def output_store(target: Name) -> Iterator[tuple[FolderStore, Path]]:
     """Where to keep tracks meanwhile, and the path of the result, which appears at the end."""
     target = Path(text_to_name(target))
     with whole_folder(target.parent) as folder:
