@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from . import methods, metrics
     from .audio.clip import Clip, load_audio, write_wav
     from .codec.latent_codec import LatentCodec
+    from .comparison.finished import evaluate_files
     from .comparison.grid import sweep
     from .comparison.run import compare
     from .mel.config import MelConfig
@@ -48,6 +49,7 @@ __all__ = [
     "Stream",
     "compare",
     "diagnose_mel",
+    "evaluate_files",
     "load_audio",
     "log_mel",
     "methods",
@@ -72,6 +74,7 @@ _MODULE_OF = {
     "LatentCodec": "codec.latent_codec",
     "Stream": "streaming.stream",
     "compare": "comparison.run",
+    "evaluate_files": "comparison.finished",
     "sweep": "comparison.grid",
 }
 _SUBMODULES = ("methods", "metrics")

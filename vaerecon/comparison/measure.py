@@ -83,7 +83,8 @@ def describe(task: Task) -> dict[str, Any]:
         If methods or metrics are unknown here.
     """
     try:
-        select_methods(task.methods)
+        if task.methods:  # none where finished sounds are measured
+            select_methods(task.methods)
         metric_names("metrics", task.metrics)
     except ValueError as error:
         raise ValueError(
@@ -146,18 +147,18 @@ def measure_file(file: SoundFile, find: Callable[[SoundFile], dict[str, Any]]) -
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
             entry = make_entry(file, error=f"{kind}{error}")
     notes = dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)
-    return entry | {"notes": [_without_path(note, file) for note in notes]}
+    return entry | {"notes": [without_path(note, file) for note in notes]}
 
 
 def make_entry(file: SoundFile, *, error: str | None = None, **found: Any) -> dict[str, Any]:
     """A line of the journal."""
     identity = {"file": file.key, "size": file.size, "mtime_ns": file.mtime_ns}
     identity["clip"] = PurePosixPath(file.key).stem
-    error = None if error is None else _without_path(error, file) or "no reason given"
+    error = None if error is None else without_path(error, file) or "no reason given"
     return identity | {"error": error, "notes": [], "rows": []} | found
 
 
-def _without_path(text: str, file: SoundFile) -> str:
+def without_path(text: str, file: SoundFile) -> str:
     """A message in one line that calls the clip as the table does."""
     text = text.replace(repr(file.path), repr(file.key)).replace(file.path, file.key)
     return plain_text(" ".join(text.split()))

@@ -156,15 +156,19 @@ def measure_clips(
     scheduler: str | None,
     resume: bool,
     overwrite: bool,
+    found: list[SoundFile] | None = None,
 ) -> pd.DataFrame:
-    """Do ``work`` on every clip; arguments and errors are those of :func:`compare`."""
+    """Do ``work`` on every clip; arguments and errors are those of :func:`compare`.
+
+    ``found`` are the clips, where they have been looked for already.
+    """
     check_max_length(settings.max_length)
     path = _checked_output(output, resume, overwrite)
     for name, value, least in (("workers", workers, 0), ("threads", settings.threads, 1)):
         if value is not None:
             check_whole(value, name, least)
     check_whole(settings.seed, "seed")
-    files = find_clips(clips, settings.max_length)
+    files = found or find_clips(clips, settings.max_length)
     with _team(workers, settings.threads, scheduler, len(files)) as team:
         ready = partial(work.describe, settings)
         facts = team.start(ready)

@@ -24,6 +24,9 @@ estoi                     0..1 (about)   higher the same, stricter, for modulate
 visqol                    1..4.73 MOS    higher audio quality; saturates near its top
 ========================= ============== ====== ===================================================
 
+``dnsmos`` [7]_ (1..5 MOS, higher; extra ``metrics``) is computed only where it is named: quality of
+noisy speech, of the estimate alone. Distances of two sets: :mod:`vaerecon.metrics.sets`.
+
 Phase. The first four compare samples. A method that invents a phase gives sound that is incoherent
 with the original (correlation near 0), however good it sounds; their numbers then measure loudness
 only, and digital silence, at 0.00 dB SNR, beats it. Read them beside the spectral and perceptual
@@ -49,6 +52,7 @@ References
 .. [4] ITU-T P.862.2, 2007: PESQ, wide band; package ``pesq``.
 .. [5] C. Taal et al., IEEE TASLP 2011: STOI; J. Jensen and C. Taal, 2016: ESTOI; ``pystoi``.
 .. [6] M. Chinen et al., "ViSQOL v3", QoMEX 2020; package ``visqol-python``.
+.. [7] C. Reddy et al., "DNSMOS P.835", ICASSP 2022: the overall score; package ``speechmos``.
 """
 
 import lazy_loader
@@ -56,9 +60,10 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "perceptual": ["estoi", "pesq_wb", "stoi", "visqol"],
+        "perceptual": ["dnsmos", "estoi", "pesq_wb", "stoi", "visqol"],
         "scores": [
             "METRICS",
+            "ON_REQUEST",
             "Mean",
             "Metric",
             "Scores",

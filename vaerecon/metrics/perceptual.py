@@ -1,4 +1,4 @@
-"""PESQ, STOI and ViSQOL: published models of what people hear, for clips of any length.
+"""PESQ, STOI, ViSQOL and DNSMOS: published models of what people hear, for clips of any length.
 
 Each is made for a clip of some seconds. A longer one is cut into equal pieces, and the score is the
 mean over those in which the reference can be scored; the limits stand beside each function.
@@ -32,6 +32,7 @@ PESQ_LONGEST = 15 * SAMPLE_RATE  # samples; the C code has room for 50 utterance
 STOI_SHORTEST = 6144  # samples; 30 frames with a hop of 128 at pystoi's 10 kHz, in 16 kHz
 STOI_LONGEST = 30 * SAMPLE_RATE  # samples; memory, and "within 40 dB of the loudest" of a passage
 _TOO_SHORT = "less than 0.41 s of the reference is within 40 dB of its loudest frame"
+DNSMOS_LONGEST = 30 * SAMPLE_RATE  # samples; memory
 VISQOL_LONGEST = 30 * SAMPLE_RATE  # samples; its time grows with the square, its memory too
 
 
@@ -169,4 +170,29 @@ def visqol(reference: Side, estimate: Side) -> float:
         values.append(round(value, 9))
     if not values:
         raise UndefinedScore("every piece of the reference is silent (or constant)")
+    return sum(values) / len(values)
+
+
+@lru_cache(maxsize=1)
+def _dnsmos_run() -> Any:
+    _installed("onnxruntime")
+    _installed("speechmos")
+    return _installed("speechmos.dnsmos").run
+
+
+def dnsmos(reference: Side, estimate: Side) -> float:
+    """DNSMOS P.835 [7]_, the overall score of the estimate, 1..5; the reference is not looked at.
+
+    The model hears 9 s; a shorter clip is repeated until it fills them. Samples beyond -1..1 are
+    cut off, as in a file. A clip over 30 s gets the mean over its equal pieces of at most that,
+    silent ones left out.
+    """
+    _, est = as_pair(reference, estimate)
+    est.require_sound()
+    run, values = _dnsmos_run(), []
+    for start, stop in pieces_of(len(est), DNSMOS_LONGEST):
+        piece = est.read(start, stop)
+        if not _is_silent(piece):
+            sound = piece.clamp(-1, 1).float().numpy()
+            values.append(float(run(sound, SAMPLE_RATE)["ovrl_mos"]))
     return sum(values) / len(values)

@@ -76,6 +76,12 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {}
+ON_REQUEST: dict[str, Metric] = {}  # computed only where they are named: an extra installs them
+
+
+def find_metric(name: str) -> Metric:
+    """The metric of that name, of METRICS or ON_REQUEST."""
+    return METRICS[name] if name in METRICS else ON_REQUEST[name]
 
 
 def register(metric: Metric) -> Metric:
@@ -147,6 +153,11 @@ for _metric in (
                   "over 30 s a mean of pieces"),
 ):
     register(_metric)
+
+ON_REQUEST["dnsmos"] = Metric(
+    "dnsmos", "DNSMOS", _bundled("dnsmos"), unit="MOS", best="higher", range="1..5", perfect=5.0,
+    caveat="made for noisy speech; does not look at the reference: compare with the reference's "
+           "own; over 30 s a mean of pieces")
 # fmt: on
 
 
@@ -177,7 +188,8 @@ def evaluate(
         Hz. Every metric works at 16 kHz: at another rate both are resampled to that first, and
         what lies above 8 kHz is not judged.
     metrics
-        Names of those wanted, the keys of the result; all of ``METRICS`` by default.
+        Names of those wanted, the keys of the result; all of ``METRICS`` by default. Those of
+        ``ON_REQUEST`` are computed only when named here.
     exclude
         Names of those to skip, for example ``("visqol",)``: None in the result, and noted.
     on_metric
@@ -211,7 +223,7 @@ def evaluate(
         if name in skipped:
             value, note = None, "left out, as asked"
         else:
-            value, note = _computed(METRICS[name], pair)
+            value, note = _computed(find_metric(name), pair)
         scores[name] = value
         if note:
             scores.notes[name] = note
@@ -238,11 +250,14 @@ def _computed(metric: Metric, pair: tuple[Signal, Signal]) -> tuple[float | None
 
 
 def metric_names(argument: str, names: Iterable[str]) -> list[str]:
-    """``names`` (or one name) in the order of METRICS; a ValueError names what is unknown."""
-    chosen = [names] if isinstance(names, str) else list(names)
-    if unknown := [name for name in chosen if name not in METRICS]:
-        raise ValueError(f"{argument}: got {unknown}, expected names from {list(METRICS)}")
-    return [name for name in METRICS if name in chosen]
+    """``names`` (or one name) in the order of METRICS, then of ON_REQUEST.
+
+    A ValueError names what is unknown.
+    """
+    chosen, known = [names] if isinstance(names, str) else list(names), [*METRICS, *ON_REQUEST]
+    if unknown := [name for name in chosen if name not in known]:
+        raise ValueError(f"{argument}: got {unknown}, expected names from {known}")
+    return [name for name in known if name in chosen]
 
 
 class Mean(NamedTuple):

@@ -19,6 +19,10 @@ from vaerecon.utils.files import FULL
 logger = logging.getLogger(__name__)
 
 LOG_IN = "log in with `hf auth login` (or set HF_TOKEN)"
+NO_PARTS = (
+    "vae/ and vocoder/ with a config.json each; expected a checkpoint of the AudioLDM, AudioLDM2 "
+    "or MusicLDM family"
+)
 
 
 def fetch_configs(
@@ -105,8 +109,9 @@ def _getter(repo: str, commit: str, cache: dict[str, Any]) -> Callable[[str], Pa
 
 
 @contextmanager
-def hub_errors(repo: str, revision: str | None) -> Iterator[None]:
-    """Say in one line what the hub client's errors mean here."""
+def hub_errors(repo: str, revision: str | None, missing: str = NO_PARTS) -> Iterator[None]:
+    """Say in one line what the hub client's errors mean here; ``missing`` is what the repository
+    has not got where a file is not there."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     endpoint = os.environ.get("HF_ENDPOINT", "the hub")
@@ -115,7 +120,7 @@ def hub_errors(repo: str, revision: str | None) -> Iterator[None]:
     except LocalEntryNotFoundError as error:
         raise OSError(f"{repo}: cannot be downloaded: {_unreachable(error, endpoint)}") from error
     except HfHubHTTPError as error:
-        raise _refused(error, repo, revision, endpoint) from error
+        raise _refused(error, repo, revision, endpoint, missing) from error
     except OSError as error:
         if error.errno not in FULL:
             raise
@@ -142,7 +147,7 @@ def _unreachable(error: Exception, endpoint: str) -> str:
     )
 
 
-def _refused(error: Any, repo: str, revision: str | None, endpoint: str) -> Exception:
+def _refused(error: Any, repo: str, revision: str | None, endpoint: str, missing: str) -> Exception:
     """For what the hub answers instead of a file."""
     from huggingface_hub import errors
 
@@ -158,10 +163,7 @@ def _refused(error: Any, repo: str, revision: str | None, endpoint: str) -> Exce
     if isinstance(error, errors.RevisionNotFoundError):
         return ValueError(f"{repo}: has no revision {revision!r} on {endpoint}")
     if isinstance(error, errors.EntryNotFoundError):
-        return ValueError(
-            f"{repo}: has no vae/ and vocoder/ with a config.json each; expected a checkpoint of "
-            "the AudioLDM, AudioLDM2 or MusicLDM family"
-        )
+        return ValueError(f"{repo}: has no {missing}")
     return OSError(
         f"{repo}: {endpoint} answered {error.response.status_code}; {LOG_IN}, or try later"
     )
