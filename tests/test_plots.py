@@ -11,6 +11,7 @@ import torch
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from vaerecon.lab.figures import darkened
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import METHODS
 from vaerecon.plots import (
@@ -115,15 +116,43 @@ VISION = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("vision", VISION)
-def test_methods_are_told_apart_by_their_colours(vision):
-    rgb = np.array([to_rgb(color) for color in METHOD_COLORS.values()])
+def test_methods_are_told_apart_by_their_colours(vision, dark):
+    figure = Figure()
+    lines = [figure.subplots().plot([0, 1], color=c)[0] for c in METHOD_COLORS.values()]
+    if dark:
+        lines = [ax.lines[0] for ax in darkened(figure).axes]
+    rgb = np.array([to_rgb(line.get_color()) for line in lines])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     seen = cielab(np.clip(linear @ np.transpose(VISION[vision]), 0, 1))
     apart = np.linalg.norm(seen[:, None] - seen[None], axis=-1)
     names = list(METHOD_COLORS)
     near = [(a, names[j]) for i, a in enumerate(names) for j in range(i) if apart[i, j] < 15]
     assert near == []
+
+
+def test_a_dark_figure_can_be_read_and_keeps_its_pictures():
+    """Text and lines have a contrast of 4.5 and 3 to the background; the figure stays as it was."""
+    figure, ax = plot_log_mel(torch.zeros(10, 64), title="a title", difference=True)
+    line = ax.axvline(0.05, color="black")
+    other = figure.add_subplot()
+    other.plot([0, 1], color=METHOD_COLORS["fast"])
+    copy = darkened(figure)
+    back = _luminance(copy.get_facecolor())
+    assert back < 0.01
+    for text in (copy.axes[0].title, copy.axes[0].xaxis.label, *copy.axes[2].get_xticklabels()):
+        assert (_luminance(text.get_color()) + 0.05) / (back + 0.05) > 4.5
+    assert (_luminance(copy.axes[2].lines[0].get_color()) + 0.05) / (back + 0.05) > 3
+    assert copy.axes[0].lines[0].get_color() == line.get_color() == "black"  # on a picture
+    assert np.array_equal(copy.axes[0].images[0].to_rgba([0.0]), ax.images[0].to_rgba([0.0]))
+    assert figure.get_facecolor() == (1, 1, 1, 1)
+
+
+def _luminance(color) -> float:
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ (0.2126, 0.7152, 0.0722))
 
 
 @pytest.mark.process

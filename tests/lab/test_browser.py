@@ -254,7 +254,7 @@ class Page:
     def control(self) -> WebElement:
         """The first explorer's first slider; if it has none, its first choice."""
         # with a picture: a listening test has sliders too, and none
-        explorer = ".jp-OutputArea:has(img.widget-image)"
+        explorer = ".jp-OutputArea:has(img.vaerecon-figure)"
         return [
             *self.all(f"{explorer} .widget-slider .noUi-handle"),
             *self.all(f"{explorer} .widget-dropdown select"),
@@ -319,7 +319,7 @@ def move_a_slider(page: Page) -> None:
     """The explorer's figure becomes another one."""
     control = page.control()
     output = control.find_element(By.XPATH, "ancestor::*[contains(@class, 'jp-OutputArea')][1]")
-    figure = output.find_element(By.CSS_SELECTOR, "img.widget-image")
+    figure = output.find_element(By.CSS_SELECTOR, "img.vaerecon-figure")
     before = wait_for(lambda: page.pixels(figure), "the explorer's figure")
     if control.tag_name == "select":
         Select(control).select_by_index(1)

@@ -12,7 +12,7 @@ import torch
 
 ROOT = Path(__file__).parents[2]
 ROOMS = {"03_vocoder_dimension_fix": "nb03_vocoder_fix"}  # the others are called as their notebooks
-IN_STYLE = sorted(p for p in (ROOT / "notebooks").glob("*.ipynb") if p.stem != "00_overview")
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 HEADING = re.compile(r"### Exercise (\d) \((easy|medium|hard), (\d+) minutes\): ")
 # what only Python or a library says
 PYTHON = ("unsupported operand", "object", "attribute", "argument", "convert", "dtype")
@@ -25,7 +25,7 @@ def solutions_of(stem: str):
 
 EXERCISES = [
     (path.stem, name)
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb"))
+    for path in NOTEBOOKS
     for name in getattr(solutions_of(path.stem), "CHECKS", {})
 ]
 
@@ -57,7 +57,7 @@ def read(path: Path) -> list[tuple[str, str]]:
     return [(c.cell_type, c.source) for c in nbformat.read(path, as_version=4).cells]
 
 
-@pytest.mark.parametrize("path", IN_STYLE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_exercises_stand_one_a_cell_behind_their_section_in_one_style(path):
     cells, solutions = read(path), solutions_of(path.stem)
     module = f"solutions_{path.stem[:2]}"
@@ -83,7 +83,7 @@ def test_exercises_stand_one_a_cell_behind_their_section_in_one_style(path):
     assert re.findall(rf"{module}\.(\w+)\?\?", text) == names[:1]  # shown once
 
 
-@pytest.mark.parametrize("path", IN_STYLE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_times_of_the_sections_add_up(path):
     text = "\n".join(source for kind, source in read(path) if kind == "markdown")
     sections = re.findall(r"^## .+\n\n\*(\d+) minutes\*$", text, re.MULTILINE)

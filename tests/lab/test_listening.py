@@ -346,14 +346,6 @@ def test_seeds_are_drawn_where_none_is_given_and_recorded(pair, tmp_path):
     assert set(read_results(file)["seed"]) == seeds
 
 
-def test_where_no_widgets_run_the_sounds_can_still_be_heard(pair):
-    for test in (AbxTest(pair), MushraTest({"one": pair})):
-        data = test._repr_mimebundle_()
-        assert "application/vnd.jupyter.widget-view+json" in data
-        assert "runs in a live notebook" in data["text/html"]
-        assert data["text/html"].count("<audio") == len(test.player.matched.tracks)
-
-
 def test_files_that_are_no_results_are_refused(tmp_path):
     file = Path(tmp_path / "x.csv")
     file.write_text("a,b\n1,2\n")

@@ -42,6 +42,7 @@ from vaerecon.lab.listening.player import (
     player_code,
     player_script,
 )
+from vaerecon.lab.listening.widgets import AbxTest, MushraTest
 
 FOLDER = Path(player_module.__file__).parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -331,6 +332,30 @@ def test_a_widget_leaves_a_player_below_it(three, outputs, tmp_path):
     mark = f"vaerecon-{live[WIDGET]['model_id']}"  # hidden while the widget is there
     assert still["text/html"].startswith(f'<div class="{mark}-still">')
     assert f"body:has(.{mark}) .{mark}-still {{ display: none; }}" in still["text/html"]
+
+
+def test_a_listening_test_leaves_its_progress_and_result(three, outputs):
+    """As the cell shows it at first, and after each answer; with its sounds."""
+    two = {name: three[name] for name in ("original", "soft")}
+    abx, mushra = AbxTest(two, n_trials=2, seed=0), MushraTest({"one": two})
+
+    def submit() -> None:
+        mushra.moved = set(mushra.sliders)
+        mushra.submit()
+
+    again = "To listen, run the cell again."
+    steps = [
+        (abx, abx._ipython_display_, f"0 of 2 trials answered. {again}"),
+        (abx, lambda: abx.answer(abx.order[0]), f"1 of 2 trials answered. {again}"),
+        (abx, lambda: abx.answer(abx.order[1]), "2 of 2 trials answered. 2 of 2 right (100%"),
+        (mushra, mushra._ipython_display_, f"0 of 1 items rated. {again}"),
+        (mushra, submit, "1 of 1 items rated. Finished."),
+    ]
+    for test, step, text in steps:
+        still = outputs(step)[-1]["text/html"]
+        assert text in still
+        assert still.startswith(f'<div class="vaerecon-{test.model_id}-still">')
+        assert still.count("<audio") == len(test.player.matched.tracks)
 
 
 def test_nothing_is_loaded_from_anywhere(three):

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
+import io
+import pickle
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import Collection
+from matplotlib.colors import to_rgb, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.text import Text
 
 from vaerecon.plots import METHOD_COLORS
 
 BLUE, ORANGE = METHOD_COLORS["vocoder"], METHOD_COLORS["griffinlim"]
 GREEN, GREY = METHOD_COLORS["hybrid"], METHOD_COLORS["silence"]
+DARK = 0x11 / 0xFF  # JupyterLab's dark background
+FAST_ON_DARK = "#9f24ff"  # still 15 or more from each colour of another method (CIELAB)
+KINDS = (Collection, Line2D, Patch, Text)
+COLORED = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
 
 
 def draw_picture(
@@ -31,3 +46,92 @@ def stacked(rows: int, height: float) -> tuple[Figure, np.ndarray]:
     """A figure of ``height`` inches with ``rows`` axes below each other, on one horizontal axis."""
     figure = Figure(figsize=(10, height), layout="constrained")
     return figure, figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+
+
+def darkened(figure: Figure) -> Figure:
+    """A copy of a drawn figure for a dark page: greys inverted, dark colours lighter.
+
+    Pictures (log-mels) keep their colours, and so does what is drawn on them.
+    """
+    figure = pickle.loads(pickle.dumps(figure))  # noqa: S301 (our own)
+    on_pictures = {id(x) for ax in figure.axes if ax.images for x in (*ax.lines, *ax.texts)}
+    artists = figure.findobj(lambda x: isinstance(x, KINDS) and id(x) not in on_pictures)
+    artists += [x.arrow_patch for x in artists if getattr(x, "arrow_patch", None)]
+    artists += [x.get_bbox_patch() for x in artists if isinstance(x, Text) and x.get_bbox_patch()]
+    for artist in artists:
+        if isinstance(artist, ScalarMappable) and artist.get_array() is not None:
+            continue  # coloured by its values
+        for what in COLORED:
+            if hasattr(artist, f"get_{what}") and hasattr(artist, f"set_{what}"):
+                getattr(artist, f"set_{what}")(_on_dark(getattr(artist, f"get_{what}")()))
+    return figure
+
+
+def _on_dark(color: Any) -> Any:
+    """One colour, or several: white becomes :data:`DARK`, black nearly white."""
+    several = to_rgba_array(color)
+    for rgb in several[:, :3]:
+        if np.ptp(rgb) < 0.09:  # a grey
+            rgb[:] = 0.9 - rgb.mean() * (0.9 - DARK)
+        elif np.allclose(rgb, to_rgb(METHOD_COLORS["fast"])):
+            rgb[:] = to_rgb(FAST_ON_DARK)
+        else:
+            while (rgb**2.2) @ (0.2126, 0.7152, 0.0722) < 0.117:  # a contrast of 3 to DARK
+                rgb[:] = 0.95 * rgb + 0.05
+    return several if len(several) != 1 else tuple(several[0])
+
+
+def png(figure: Figure, dpi: int = 100) -> str:
+    """A figure as PNG in base64."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=dpi)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def dark_style(figure: Figure, place: str, dpi: int = 100) -> str:
+    """A style that puts the dark figure into an ``<img>`` where the page around it is dark.
+
+    ``place`` is the image's CSS selector, in which ``{}`` is the class of the style. Where styles
+    are removed, as in notebooks that JupyterLab does not trust, the figure stays as it is.
+    """
+    data = png(darkened(figure), dpi)
+    name = f"vaerecon-{hashlib.sha256(data.encode()).hexdigest()[:12]}"
+    image = place.format(name)
+    rules = (
+        f"{image} {{ --dark: url(data:image/png;base64,{data}); }}\n"
+        f"body[data-jp-theme-light=false] {image} {{ content: var(--dark); }}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ body:not([data-jp-theme-light]) "
+        f"{image} {{ content: var(--dark); }} }}"
+    )
+    return f'<style class="{name}">{rules}</style>'
+
+
+def figure_html(figure: Figure, dpi: int = 100) -> str:
+    """A figure as an ``<img>``, for explorers; dark on a dark page."""
+    image = f'<img class="vaerecon-figure" alt="{html.escape(description(figure))}" '
+    image += f'style="max-width: 100%" src="data:image/png;base64,{png(figure, dpi)}">'
+    return f"{image}{dark_style(figure, 'img:has(+ .{})', dpi)}"
+
+
+def show(figure: Figure) -> None:
+    """Display a figure below the cell, as PNG with a description for readers who cannot see it.
+
+    A second output, which nobody sees, is the style for a dark page.
+    """
+    from IPython.display import Image, display
+
+    display(Image(base64.b64decode(png(figure)), alt=description(figure)))
+    style = dark_style(figure, ".jp-OutputArea-child:has(+ * .{}) img")
+    display({"text/html": style, "text/plain": ""}, raw=True)
+
+
+def description(figure: Figure) -> str:
+    """The titles of a figure's panels, and in one sentence what their axes show."""
+    axes = [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
+    over = figure.get_suptitle()
+    titles = dict.fromkeys(t for t in (over, *(ax.get_title() for ax in axes)) if t)
+    down = dict.fromkeys(label for ax in axes if (label := ax.get_ylabel()))
+    across = dict.fromkeys(label for ax in axes if (label := ax.get_xlabel()))
+    shown = " and ".join(", ".join(labels) for labels in (down, across) if labels)
+    sentences = ["; ".join(titles) or "A figure", f"Its axes show {shown}" if shown else ""]
+    return " ".join(f"{' '.join(text.split())}." for text in sentences if text)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import platform
 from collections.abc import Callable, Mapping
 from numbers import Real
-from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
@@ -14,9 +13,7 @@ import torch
 from vaerecon import __version__
 from vaerecon.audio.clip import Clip, load_audio
 from vaerecon.bundled import DEMO_CLIP, demo_clips
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from vaerecon.lab.figures import show as show
 
 
 def versions() -> str:
@@ -36,32 +33,6 @@ def demo_clip(clip: str = "", max_length: float | None = None) -> Clip:
     ``max_length`` seconds at most; errors are those of :func:`vaerecon.load_audio`.
     """
     return load_audio(demo_clips().get(clip or DEMO_CLIP, clip), max_length=max_length)
-
-
-def png(figure: Figure, dpi: int = 100) -> bytes:
-    """A figure as PNG bytes, for image widgets."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=dpi)
-    return buffer.getvalue()
-
-
-def show(figure: Figure) -> None:
-    """Display a figure below the cell, as PNG with a description for readers who cannot see it."""
-    from IPython.display import Image, display
-
-    display(Image(png(figure), alt=description(figure)))
-
-
-def description(figure: Figure) -> str:
-    """The titles of a figure's panels, and in one sentence what their axes show."""
-    axes = [ax for ax in figure.axes if ax.get_visible() and ax.get_label() != "<colorbar>"]
-    over = figure.get_suptitle()
-    titles = dict.fromkeys(t for t in (over, *(ax.get_title() for ax in axes)) if t)
-    down = dict.fromkeys(label for ax in axes if (label := ax.get_ylabel()))
-    across = dict.fromkeys(label for ax in axes if (label := ax.get_xlabel()))
-    shown = " and ".join(", ".join(labels) for labels in (down, across) if labels)
-    sentences = ["; ".join(titles) or "A figure", f"Its axes show {shown}" if shown else ""]
-    return " ".join(f"{' '.join(text.split())}." for text in sentences if text)
 
 
 def markdown(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import tempfile
 import warnings
@@ -42,9 +41,6 @@ def _still(widget: widgets.Widget) -> str:
         return widget.still()
     if isinstance(widget, widgets.HTML):
         return f"<div>{widget.value}</div>"
-    if isinstance(widget, widgets.Image) and widget.value:
-        data = base64.b64encode(widget.value).decode("ascii")
-        return f'<img alt="What the explorer shows first" src="data:image/png;base64,{data}">'
     return "".join(_still(child) for child in getattr(widget, "children", ()))
 
 
@@ -61,10 +57,10 @@ def row(*controls: widgets.Widget) -> widgets.HBox:
     return widgets.HBox(controls, layout={"flex_flow": "row wrap", "align_items": "flex-start"})
 
 
-def picture() -> widgets.Image:
-    """A place for a figure, never wider than the page."""
+def picture() -> widgets.HTML:
+    """A place for the HTML of a figure, never wider than the page."""
     layout = {"max_width": "calc(100% - 4px)", "align_self": "flex-start"}  # margins are 2 pixels
-    return widgets.Image(format="png", layout=layout)
+    return widgets.HTML(layout=layout)
 
 
 def put_player(box: widgets.Box, tracks: Mapping[str, ArrayLike], title: str) -> None:

@@ -130,6 +130,8 @@ class Lasting(ipywidgets.DOMWidget):
     by style while the widget is there.
     """
 
+    _below: Any = None  # that output, once it is shown
+
     def still(self) -> str:
         """What stays, as HTML."""
         raise NotImplementedError
@@ -137,13 +139,21 @@ class Lasting(ipywidgets.DOMWidget):
     def _ipython_display_(self) -> None:
         from IPython.display import display
 
-        mark = f"vaerecon-{self.model_id}"
-        self.add_class(mark)
+        self.add_class(f"vaerecon-{self.model_id}")
         bundle: Any = self._repr_mimebundle_()
         display(bundle[0] if isinstance(bundle, tuple) else bundle, raw=True)
+        self._below = display(self._kept(), raw=True, display_id=True)
+
+    def keep(self) -> None:
+        """Let :meth:`still` of now stay, not that of when the widget was shown."""
+        if self._below is not None:
+            self._below.update(self._kept(), raw=True)
+
+    def _kept(self) -> dict[str, str]:
+        mark = f"vaerecon-{self.model_id}"
         rule = f"<style>body:has(.{mark}) .{mark}-still {{ display: none; }}</style>"
         text = f'<div class="{mark}-still">{self.still()}</div>{rule}'
-        display({"text/html": text, "text/plain": "(the widget, as it was)"}, raw=True)
+        return {"text/html": text, "text/plain": "(the widget, as it was)"}
 
 
 class ABPlayer(Lasting, anywidget.AnyWidget):

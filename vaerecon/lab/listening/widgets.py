@@ -18,10 +18,10 @@ import ipywidgets
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.listening import statistics
 from vaerecon.lab.listening.levels import append_rows, audio_table, blind_labels, match_levels
-from vaerecon.lab.listening.player import ABPlayer
+from vaerecon.lab.listening.player import ABPlayer, Lasting
 
 
-class _ListeningTest(ipywidgets.VBox):
+class _ListeningTest(Lasting, ipywidgets.VBox):
     """Base of both tests: a heading, a player, a status line, results in a file."""
 
     player: ABPlayer
@@ -44,15 +44,17 @@ class _ListeningTest(ipywidgets.VBox):
                 return False
         return True
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
-        """The widget; where there are none, the sounds with their names and no test."""
-        data = super()._repr_mimebundle_(**kwargs)
-        data["text/plain"] = f"Listening test {self.title}"
-        data["text/html"] = (
-            "<p>The listening test runs in a live notebook. Its sounds:</p>"
+    def progress(self) -> str:
+        """How much of the test is answered."""
+        raise NotImplementedError
+
+    def still(self) -> str:
+        """How far the test is, or its result; and its sounds with their names."""
+        done = self.news.value or "To listen, run the cell again."
+        return (
+            f"<p><b>{html.escape(self.title)}</b>: {self.progress()}. {done} Its sounds:</p>"
             + audio_table(self.player.matched, title=self.title)
         )
-        return data
 
 
 class AbxTest(_ListeningTest):
@@ -117,6 +119,7 @@ class AbxTest(_ListeningTest):
         if len(answers) < len(self.order):
             self.answers = answers
             self._next()
+            self.keep()
             return
         a, b = self.matched.names
         row = {"title": self.title, "a": a, "b": b, "order": self.order, "answers": answers}
@@ -132,6 +135,11 @@ class AbxTest(_ListeningTest):
             f"{s.high:.0%}); by guessing as many or more: p = {s.p_value:.3g}. "
             f"A was {a}, B was {b}."
         )
+        self.keep()
+
+    def progress(self) -> str:
+        """Answered trials."""
+        return f"{len(self.answers)} of {len(self.order)} trials answered"
 
 
 class MushraTest(_ListeningTest):
@@ -225,3 +233,8 @@ class MushraTest(_ListeningTest):
             for slider in self.sliders.values():
                 slider.disabled = True
             self.news.value = "Finished. Thank you."
+        self.keep()
+
+    def progress(self) -> str:
+        """Rated items, and where the ratings are."""
+        return f"{self.page} of {len(self.item_order)} items rated"

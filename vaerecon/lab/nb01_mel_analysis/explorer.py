@@ -16,12 +16,12 @@ import torch
 from vaerecon import metrics
 from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import normalize_level
+from vaerecon.lab.figures import figure_html
 from vaerecon.lab.listening.levels import match_levels
 from vaerecon.lab.listening.player import ABPlayer
 from vaerecon.lab.nb01_mel_analysis.front_ends import empty_filters, settings
 from vaerecon.lab.nb01_mel_analysis.plots import plot_settings
 from vaerecon.lab.nb01_mel_analysis.recovery import recover
-from vaerecon.lab.setup import png
 from vaerecon.lab.widgets import Explorer, YourClip, picture, reported, row
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel
@@ -113,7 +113,7 @@ def explore_mel(clip: Clip, n_iter: int = ITERATIONS) -> Explorer:
     def show(heard: torch.Tensor) -> None:
         start = time.perf_counter()
         view = compute_view(heard, _config(controls), n_iter)
-        image.value = png(plot_settings(view.mel, view.config, view.title)[0], dpi=80)
+        image.value = figure_html(plot_settings(view.mel, view.config, view.title)[0], dpi=80)
         player.load(match_levels({"original": heard, "from the mel": view.sound}))
         facts.value = f"{view.facts} ({time.perf_counter() - start:.2f} s)"
 

@@ -16,10 +16,11 @@ import torch
 from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.bundled import DEMO_CLIP, demo_clips
+from vaerecon.lab.figures import figure_html
 from vaerecon.lab.nb02_vae_round_trip.latent_edits import edited_mel
 from vaerecon.lab.nb02_vae_round_trip.plots import plot_edit
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip, synthesize
-from vaerecon.lab.setup import demo_clip, png
+from vaerecon.lab.setup import demo_clip
 from vaerecon.lab.widgets import (
     Explorer,
     YourClip,
@@ -58,7 +59,7 @@ def explore_latent(
     def draw(_: object = None) -> None:
         with reported(status, image):
             edited = mel()
-            image.value = png(plot_edit(edited, one.decoded)[0])
+            image.value = figure_html(plot_edit(edited, one.decoded)[0])
             keep_up(sound, lambda: tracks(edited))
 
     def hear(_: object) -> None:
@@ -125,7 +126,7 @@ def explore_round_trip(
                 seconds = length.value
                 clip = own.clip(seconds) or demo_clip(bundled.value, seconds)
                 result = reconstruct(clip, variant.value, method.value)
-                image.value = png(result.plot()[0])
+                image.value = figure_html(result.plot()[0])
                 image.layout.display = ""
                 sounds: dict[str, ArrayLike] = {"original": torch.as_tensor(result.reference)}
                 sounds |= {name: result.audio[name] for name in method.value}

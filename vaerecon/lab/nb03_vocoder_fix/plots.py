@@ -17,10 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike, as_samples
-from vaerecon.lab.figures import BLUE, GREY, stacked
+from vaerecon.lab.figures import BLUE, GREY, figure_html, stacked
 from vaerecon.lab.listening.levels import audio_table, match_levels
 from vaerecon.lab.nb03_vocoder_fix.faults import LAYOUTS, SCALES, Attempt, feed
-from vaerecon.lab.setup import png
 from vaerecon.lab.widgets import Explorer, picture, row
 from vaerecon.mel.diagnosis import possible_range
 from vaerecon.mel.front_end import log_mel
@@ -147,7 +146,7 @@ def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> Explorer:
             sounds["vocoder"] = attempt.samples
         words = attempt.error or "accepted without an error"
         answer.value = f"<b>{attempt.shape} {attempt.dtype}:</b> <code>{html.escape(words)}</code>"
-        image.value = png(plot_attempt(x, attempt)[0])
+        image.value = figure_html(plot_attempt(x, attempt)[0])
         sound.value = audio_table(match_levels(sounds))
 
     for choice in choices.values():

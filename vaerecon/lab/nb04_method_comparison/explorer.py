@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from vaerecon.lab.figures import figure_html
 from vaerecon.lab.nb04_method_comparison.comparison import run_comparison
 from vaerecon.lab.nb04_method_comparison.plots import plot_clips
-from vaerecon.lab.setup import png
 from vaerecon.lab.tables import candidates, score_table, scored_metrics
 from vaerecon.lab.widgets import Explorer, YourClip, picture, row
 from vaerecon.metrics.scores import METRICS
@@ -51,7 +51,7 @@ def explorer_comparison(
 
     def redraw(_: Any = None) -> None:
         figure, _ax = plot_clips(score_table(known), metric.value, SOURCES[source.value])
-        image.value = png(figure)
+        image.value = figure_html(figure)
 
     def add(_: Any) -> None:
         note.value = "working ..."

@@ -12,9 +12,8 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import BLUE, GREY, ORANGE
+from vaerecon.lab.figures import BLUE, GREY, ORANGE, figure_html
 from vaerecon.lab.nb05_fine_tuning.tuning import Tuning, blend, sounds_of_mels, through
-from vaerecon.lab.setup import png
 from vaerecon.lab.widgets import Explorer, keep_up, labelled, picture, put_player, reported, row
 from vaerecon.plots import new_axes, plot_mels
 
@@ -66,7 +65,7 @@ def explorer_blend(tuning: Tuning, mels: dict[str, torch.Tensor]) -> Explorer:
             mel, decoded = mels[clip.value], reconstruction()
             error = float((decoded - mel).abs().mean())
             pictures = {"original": mel, f"reconstruction: error {error:.3f} nepers": decoded}
-            image.value = png(plot_mels(pictures)[0])
+            image.value = figure_html(plot_mels(pictures)[0])
             keep_up(sound, lambda: tracks(decoded))
 
     def hear(_: object) -> None:

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.codec import Header, LatentCodec
 from vaerecon.codec.quantiser import N_STEPS, step_of
+from vaerecon.lab.figures import figure_html
 from vaerecon.lab.nb07_compression.bits import Coded
-from vaerecon.lab.setup import png
 from vaerecon.lab.widgets import Explorer, keep_up, picture, put_player, reported, row
 from vaerecon.plots import plot_mels
 
@@ -63,7 +63,7 @@ def explore_step(
 
     def draw(_: object = None) -> None:
         with reported(status, image):
-            image.value = png(plot_step(pipe, codec, coded, index.value))
+            image.value = figure_html(plot_step(pipe, codec, coded, index.value))
             keep_up(sound, tracks)
 
     def hear(_: object) -> None:

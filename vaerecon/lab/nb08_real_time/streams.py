@@ -72,31 +72,24 @@ def whole_scores(
 
 
 @torch.no_grad()
-def window_errors(pipe: ReconstructionPipeline, mel: torch.Tensor, past: int = 24) -> pd.Series:
-    """Error of the mel behind the VAE, nepers: whole, and in windows of ``past`` frames and 12."""
+def window_errors(
+    pipe: ReconstructionPipeline, mel: torch.Tensor, encode_blocks: Any, past: int = 24
+) -> pd.Series:
+    """Error of the mel behind the VAE, nepers: whole, and in windows of ``past`` frames and 12.
+
+    ``encode_blocks(encode, mel, past)`` is the notebook's.
+    """
     errors = {}
     for name, vae in (("own statistics", pipe.vae), ("fixed statistics", pipe.fixed_vae())):
         latent = autoencoder.encode(vae, mel)
         with on_one_core():
+            encode, _ = autoencoder.window_coders(vae)
             windows = {
                 "whole clip": latent,
-                "windows": encode_windows(vae, mel, past),
-                "windows off the grid": encode_windows(vae, mel, past + 2),
+                "windows": encode_blocks(encode, mel, past),
+                "windows off the grid": encode_blocks(encode, mel, past + 2),
             }
             for how, z in windows.items():
                 decoded = autoencoder.decode(vae, z, len(mel))
                 errors[f"{how}, {name}"] = float((decoded - mel).abs().mean())
     return pd.Series(errors)
-
-
-def encode_windows(vae: Any, mel: torch.Tensor, past: int) -> torch.Tensor:
-    """The latent position by position, each from a window of ``past`` frames, its own and 8 more.
-
-    With a ``past`` that is no multiple of 4, the positions lie between those of the whole clip.
-    """
-    encode, _ = autoencoder.window_coders(vae)
-    positions = []
-    for frame in range(0, len(mel), 4):
-        first = max(0, frame - past)
-        positions.append(encode(mel[first : frame + 12])[:, (frame - first) // 4])
-    return torch.stack(positions, dim=1)

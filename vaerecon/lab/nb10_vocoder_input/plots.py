@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import ArrayLike
-from vaerecon.lab.setup import png
+from vaerecon.lab.figures import figure_html
 from vaerecon.lab.widgets import Explorer, keep_up, labelled, picture, put_player, reported, row
 from vaerecon.mel.damage import DAMAGES
 from vaerecon.mel.diagnosis import diagnose_mel
@@ -73,7 +73,7 @@ def explore_damage(pipe: ReconstructionPipeline, clip: Clip, method: str) -> Exp
     def draw(_: object = None) -> None:
         with reported(status, image):
             title, damaged = changed()
-            image.value = png(plot_mels({"the mel": mel, title: damaged})[0])
+            image.value = figure_html(plot_mels({"the mel": mel, title: damaged})[0])
             said.value = "<br>".join(map(str, diagnose_mel(damaged))) or "no finding"
             keep_up(sound, tracks)
 
