@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import pkgutil
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from importlib import metadata
@@ -22,6 +24,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 import vaerecon as vr
+from vaerecon.lab.reports.shipped import shipped_files
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "vaerecon"
@@ -110,7 +113,7 @@ def test_the_analysis_names_every_library_that_makes_a_number():
 
     no_numbers = {"huggingface-hub", "safetensors", "pandas", "pyarrow", "matplotlib", "seaborn",
                   "click", "rich", "tqdm", "threadpoolctl", "imageio-ffmpeg",
-                  "lazy-loader"}  # fmt: skip
+                  "lazy-loader", "pyyaml"}  # fmt: skip
     needed = {canonicalize_name(Requirement(d).name) for d in PROJECT["project"]["dependencies"]}
     assert set(LIBRARIES) == needed - no_numbers | {"vaerecon"}
 
@@ -270,7 +273,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     ignore = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(PACKAGE, source / "vaerecon", ignore=ignore)
+    for name in ("vaerecon", "notebooks", "tests/baselines"):
+        shutil.copytree(ROOT / name, source / name, ignore=ignore)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--no-deps"]
     offline = ["--no-build-isolation", "--no-index", "--quiet", "--wheel-dir", str(source / "out")]
     subprocess.run([*pip, *offline, "."], cwd=source, check=True)
@@ -287,7 +291,51 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     }
     assert any(name.startswith("vaerecon/bundled/") for name in here)
     there = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    assert there == here
+    shared = f"vaerecon-{vr.__version__}.data/data/share/vaerecon/notebooks"
+    assert there == here | {f"{shared}/{name}" for name in shipped_files()}
+    assert "baselines/00_overview.json" in shipped_files()
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_check_and_lab_work_from_the_wheel_alone(wheel, tmp_path):
+    """In an environment with the libraries of this one, but not its editable vaerecon."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "env"], cwd=tmp_path, check=True)
+    python = tmp_path / "env" / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    install = [*pip, "install", "--no-deps", "--no-index", "--quiet", wheel.filename]
+    subprocess.run(install, cwd=tmp_path, check=True)
+    site = next((tmp_path / "env").glob("lib/python*/site-packages"))
+    (site / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (tmp_path / "env" / "share" / "jupyter").mkdir(parents=True)
+    templates = Path("share", "jupyter", "nbconvert")
+    (tmp_path / "env" / templates).symlink_to(Path(sys.prefix) / templates)
+    work = tmp_path / "work"
+    work.mkdir()
+
+    def vaerecon(*args: str, cwd: Path = work) -> subprocess.CompletedProcess:
+        command = [str(python), "-m", "vaerecon", *args]
+        return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+    checked = vaerecon("check", "00_overview")
+    assert checked.returncode == 0, checked.stderr
+    assert "All as in the baselines." in checked.stdout
+    refused = vaerecon("check", "--update")
+    assert refused.returncode == 2
+    assert "vaerecon lab --copy-only" in refused.stderr
+    assert vaerecon("lab", "--copy-only").returncode == 0
+    copy = work / "vaerecon-notebooks"
+    names = {p.relative_to(copy).as_posix() for p in copy.rglob("*") if p.is_file()}
+    assert names == set(shipped_files())
+    stamp = json.loads((work / "reports" / "00_overview.json").read_text())
+    baseline = copy / "baselines" / "00_overview.json"
+    edited = json.loads(baseline.read_text())
+    name = next(iter(stamp["records"]))
+    edited["metrics"][name]["value"] += 1000.0
+    baseline.write_text(json.dumps(edited))
+    moved = vaerecon("check", "00_overview", "--notebooks-dir", "vaerecon-notebooks")
+    assert moved.returncode == 1  # by the baselines of the copy
+    assert name in moved.stdout
 
 
 @pytest.mark.process

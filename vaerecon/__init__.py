@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .pipeline.pipeline import ReconstructionPipeline
     from .pipeline.result import Reconstruction
     from .streaming.stream import Stream
+    from .utils.plugins import load_plugin
 
 __version__ = "0.2.0"  # setuptools reads it here for the package metadata
 
@@ -51,6 +52,7 @@ __all__ = [
     "diagnose_mel",
     "evaluate_files",
     "load_audio",
+    "load_plugin",
     "log_mel",
     "methods",
     "metrics",
@@ -76,6 +78,7 @@ _MODULE_OF = {
     "compare": "comparison.run",
     "evaluate_files": "comparison.finished",
     "sweep": "comparison.grid",
+    "load_plugin": "utils.plugins",
 }
 _SUBMODULES = ("methods", "metrics")
 

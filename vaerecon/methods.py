@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
+from vaerecon.utils.plugins import Registry
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +56,7 @@ class Method:
         return not self.uses_mel or "config" in self.needs
 
 
-METHODS: dict[str, Method] = {}
+METHODS: Registry[Method] = Registry("method", ("all", "latent", "opus", "mp3", "vorbis"))
 NEEDS = ("vocoder", "lag", "network", "original", "config")  # what a method may ask for
 GRIFFIN_LIM_STEPS = 22  # of `griffinlim`; more gain little (python -m benchmarks.phase)
 
@@ -74,9 +75,7 @@ def method(
         raise ValueError(f"needs: got {unknown}, expected names from {list(NEEDS)}")
 
     def register(function: Synthesis) -> Synthesis:
-        if name in METHODS:
-            raise ValueError(f"method: got {name!r}, which is registered; choose another name")
-        METHODS[name] = Method(name, label, summary, function, needs, uses_mel)
+        METHODS.add(name, Method(name, label, summary, function, needs, uses_mel))
         return function
 
     return register

@@ -35,6 +35,7 @@ from vaerecon.comparison.journal import journal_path, open_journal
 from vaerecon.comparison.table import summarize
 from vaerecon.comparison.workers import Processes, ThisProcess, run_batches
 from vaerecon.metrics.scores import METRICS
+from vaerecon.utils import plugins
 
 SLOW = ("pesq_wb", "stoi", "estoi", "visqol")
 QUICK = {"methods": "griffinlim", "exclude_metrics": SLOW}
@@ -692,6 +693,27 @@ def test_a_dask_cluster_that_loses_a_worker_in_mid_run(cluster, folder, table, t
     assert process.returncode == 0, err
     assert_same_numbers(pd.read_parquet(output), table)
     assert members[1].poll() is None  # the cluster is left as it was
+
+
+@pytest.mark.needs("distributed")
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_dask_cluster_loads_plug_in_files(cluster, folder, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import vaerecon as vr\n"
+        "@vr.metrics.metric('constant', 'Constant', best='higher', range='0..1', perfect=1.0,\n"
+        "                   caveat='none')\n"
+        "def constant(reference, estimate): return 0.5\n"
+    )
+    vr.load_plugin(path)
+    try:
+        table = vr.compare(folder, scheduler=cluster[0], **QUICK)
+    finally:
+        del METRICS["constant"], plugins.files[str(path)]
+    measured = table.dropna(subset="method")
+    assert (measured["constant"] == 0.5).all()
+    assert len(measured)
 
 
 # --- hundreds of clips ----------------------------------------------------------------------------

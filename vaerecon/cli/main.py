@@ -12,12 +12,14 @@ import click
 
 from vaerecon import __version__
 from vaerecon.cli.codec import decode, encode
-from vaerecon.cli.notebooks import check, report
+from vaerecon.cli.config import config_option, keep_settings
+from vaerecon.cli.notebooks import check, lab, report
 from vaerecon.cli.options import (
     Decorator,
     device_option,
     max_length_option,
     model_option,
+    plugin_option,
     revision_option,
     seed_option,
     with_options,
@@ -71,6 +73,7 @@ def cli() -> None:
 cli.add_command(check)
 cli.add_command(decode)
 cli.add_command(encode)
+cli.add_command(lab)
 cli.add_command(report)
 cli.add_command(stream)
 cli.add_command(train)
@@ -81,6 +84,7 @@ def _synthesis_options(methods: str = "fast,griffinlim,vocoder") -> Decorator:
     return with_options(
         click.option("--methods", default=methods, show_default=True,
                      help="Names with commas between, or 'all'."),
+        plugin_option,
         device_option,
         click.option("--dtype", default="auto", show_default=True,
                      type=click.Choice(["auto", "float32", "float16", "bfloat16", "mixed"])),
@@ -91,9 +95,16 @@ def _synthesis_options(methods: str = "fast,griffinlim,vocoder") -> Decorator:
     )  # fmt: skip
 
 
+class _MetricName(click.Choice[str]):
+    """A metric's name. They are looked up when they are needed: a plug-in may bring some."""
+
+    choices = property(lambda self: tuple(name.replace("_", "-") for name in METRICS),
+                       lambda self, _: None)  # fmt: skip
+
+
 def _metric_option(*default: str) -> Decorator:
     return click.option("--exclude-metric", "exclude_metrics", multiple=True, default=default,
-                        type=click.Choice([name.replace("_", "-") for name in METRICS]),
+                        type=_MetricName([]),
                         callback=lambda *given: [name.replace("-", "_") for name in given[2]],
                         help="Leave a metric out; visqol is the slowest. May be repeated."
                         )  # fmt: skip
@@ -112,6 +123,7 @@ _worker_options = with_options(
                  help="Processes; 1 works without any. [default: one a core]"),
     click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1),
                  help="Of each worker. Another number rounds differently."),
+    config_option,
     click.option("--scheduler", metavar="tcp://HOST:PORT",
                  help="Use the workers of this Dask scheduler."),
     click.option("--resume", is_flag=True, help="Go on with a run that was not finished."),
@@ -213,6 +225,7 @@ def compare(clips, output, only_through_vae, metrics, **options):
 @max_length_option
 @seed_option
 @_worker_options
+@plugin_option
 @_metric_option("visqol")
 def sweep(clips, output, vary, **options):
     """Measure what other settings of the mel keep of every clip of CLIPS.
@@ -270,6 +283,7 @@ def _tabulate(run, show, clips, output, **options) -> None:
         raise
     show(table, new_console())
     if output is not None:
+        keep_settings(output.with_name(f"{output.name}.yaml"))
         click.echo(f"\nWritten: {output} ({len(table)} rows)")
     if table["method"].isna().all():
         stop("none of the clips could be measured", 1)

@@ -1,4 +1,4 @@
-"""``vaerecon report`` and ``vaerecon check``: the commands that run notebooks.
+"""``vaerecon report``, ``vaerecon check`` and ``vaerecon lab``: the commands that run notebooks.
 
 Nothing here imports torch or papermill until the input has been found to be good.
 """
@@ -10,8 +10,9 @@ from pathlib import Path
 
 import click
 
-from vaerecon.cli.options import model_option, seed_option
+from vaerecon.cli.options import model_option, plugin_option, seed_option
 from vaerecon.cli.tables import new_console, plain, stop
+from vaerecon.utils.console import printable
 
 
 @click.command()
@@ -19,6 +20,7 @@ from vaerecon.cli.tables import new_console, plain, stop
 @click.option("--output", default=Path("report.html"), show_default=True,
               type=click.Path(path_type=Path), help="The page to write.")  # fmt: skip
 @model_option
+@plugin_option
 @click.option("--methods", default="all", show_default=True,
               help="Names with commas between, or 'all'.")  # fmt: skip
 @click.option("--max-length", type=float, default=30.0, show_default=True,
@@ -41,7 +43,7 @@ def report(clip, output, model, methods, max_length, seed, timeout):
     check_source(model)
     clip = clip or demo_clips()[DEMO_CLIP]
     loaded = load_audio(clip, max_length=max_length)
-    _need_notebook_packages()
+    _need_packages("papermill", "nbconvert")
     check_hub(model)
     from vaerecon.lab.reports.outcome import NotebookError
     from vaerecon.lab.reports.report import file_length, heard_text, write_report
@@ -60,10 +62,12 @@ def report(clip, output, model, methods, max_length, seed, timeout):
 @click.command()
 @click.argument("notebooks", nargs=-1)
 @click.option("--update", is_flag=True, help="Take what is measured now as the new baseline.")
-@click.option("--notebooks-dir", default=Path("notebooks"), show_default=True,
-              type=click.Path(path_type=Path), help="With a checks.yaml in it.")  # fmt: skip
-@click.option("--baselines", default=Path("tests/baselines"), show_default=True,
-              type=click.Path(path_type=Path), help="One JSON a notebook.")  # fmt: skip
+@click.option("--notebooks-dir", type=click.Path(path_type=Path),
+              help="With a checks.yaml in it. [default: notebooks; the installed ones if there "
+                   "are none]")  # fmt: skip
+@click.option("--baselines", type=click.Path(path_type=Path),
+              help="One JSON a notebook. [default: baselines in the folder of the notebooks, else "
+                   "tests/baselines]")  # fmt: skip
 @click.option("--output-dir", default=Path("reports"), show_default=True,
               type=click.Path(path_type=Path), help="For the executed notebooks.")  # fmt: skip
 def check(notebooks, update, notebooks_dir, baselines, output_dir):
@@ -72,8 +76,16 @@ def check(notebooks, update, notebooks_dir, baselines, output_dir):
     Exit status 1: a number moved by more than its tolerance. 3: a notebook did not run to its end.
     """
     from vaerecon.lab.reports import baselines as known
+    from vaerecon.lab.reports.shipped import installed_notebooks
 
-    _need_notebook_packages()
+    _need_packages("papermill", "nbconvert")
+    installed = None if (Path("notebooks") / known.CHECKS).exists() else installed_notebooks()
+    if update and installed and notebooks_dir is None:
+        raise ValueError("--update: got the installed notebooks; `vaerecon lab --copy-only` makes "
+                         "a copy, which --notebooks-dir names")  # fmt: skip
+    notebooks_dir = notebooks_dir or installed or Path("notebooks")
+    own = notebooks_dir / "baselines"
+    baselines = baselines or (own if own.is_dir() else Path("tests/baselines"))
     checks = known.read_checks(notebooks_dir, notebooks)
     before = {entry.name: known.read_baseline(baselines, entry.name) for entry in checks}
     runs, failures = _run_checks(checks, output_dir)
@@ -94,6 +106,31 @@ def check(notebooks, update, notebooks_dir, baselines, output_dir):
     if drifted:
         stop(f"{drifted} not as in the baselines; if that is meant: vaerecon check --update", 1)
     click.echo("All as in the baselines.")
+
+
+@click.command()
+@click.argument("folder", default="vaerecon-notebooks", type=click.Path(path_type=Path))
+@click.option("--overwrite", is_flag=True, help="Replace files in FOLDER that were changed.")
+@click.option("--copy-only", is_flag=True, help="Do not start JupyterLab.")
+@click.option("--no-browser", is_flag=True, help="Start JupyterLab without opening a browser.")
+def lab(folder, overwrite, copy_only, no_browser):
+    """Copy the notebooks into FOLDER (vaerecon-notebooks) and open them in JupyterLab.
+
+    A file there that was changed stays as it is.
+    """
+    if not copy_only:
+        _need_packages("jupyterlab", why="opens JupyterLab")
+    from vaerecon.lab.reports.shipped import copy_notebooks
+
+    stayed = copy_notebooks(folder, overwrite)
+    click.echo(f"Notebooks: {printable(str(folder))}")
+    if stayed:
+        click.echo(f"Not as they were shipped, and kept (--overwrite replaces them): "
+                   f"{', '.join(stayed)}")  # fmt: skip
+    if not copy_only:
+        from jupyterlab.labapp import LabApp
+
+        LabApp.launch_instance([f"--notebook-dir={folder}", *["--no-browser"][:no_browser]])
 
 
 def _run_checks(checks, output_dir):
@@ -131,10 +168,10 @@ def _show_drifts(name, drifts, differences) -> None:
         click.echo(f"The baseline was made with {'; '.join(differences)}.")
 
 
-def _need_notebook_packages() -> None:
+def _need_packages(*names: str, why: str = "runs notebooks") -> None:
     """Say at once what is missing, before anything is loaded."""
-    if any(importlib.util.find_spec(name) is None for name in ("papermill", "nbconvert")):
+    if any(importlib.util.find_spec(name) is None for name in names):
         raise click.UsageError(
-            "this command runs notebooks, and papermill or nbconvert is not installed: "
-            "`pip install -e '.[notebooks]'` in a checkout of vaerecon brings them"
+            f"this command {why}, and {' or '.join(names)} is not installed: "
+            "`pip install -e '.[notebooks]'` in a checkout of vaerecon brings what it needs"
         )

@@ -7,6 +7,9 @@ from typing import Any
 
 import click
 
+from vaerecon.cli.config import PLUGINS
+from vaerecon.utils.plugins import load_plugin
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -27,6 +30,17 @@ def _only_one(ctx: click.Context, option: click.Parameter, values: tuple[str, ..
     return values[0]
 
 
+def _load(ctx: click.Context, option: click.Parameter, paths: tuple[str, ...]) -> None:
+    for path in paths:
+        load_plugin(path)
+    ctx.meta[PLUGINS] = paths
+
+
+# eager: the names of other options may come from it
+plugin_option = click.option("--plugin", multiple=True, type=click.Path(), is_eager=True,
+                             expose_value=False, callback=_load,
+                             help="Python file with methods or metrics. May be repeated.",
+                             )  # fmt: skip
 model_option = click.option("--model", multiple=True, default=["tiny"], show_default=True,
                             callback=_only_one,
                             help="tiny, music, speech, large, a folder, or a hub id (owner/name).",

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from vaerecon.cli.config import config_option, keep_settings
 from vaerecon.cli.options import Decorator, device_option, with_options
 from vaerecon.training.settings import DEFAULTS, FINE_TUNING_STEPS, PARTS
 
 FOLDER = click.Path(path_type=Path)
+SETTINGS = "run.yaml"  # beside a checkpoint; that of `all`, in its output
 
 
 @click.group()
@@ -32,6 +35,7 @@ def train() -> None:
 
 
 _shared = with_options(
+    config_option,
     click.option("--data", multiple=True, required=True, type=FOLDER,
                  help="Folder of audio, searched recursively. May be repeated."),
     click.option("--output", required=True, type=FOLDER, help="Folder to write to."),
@@ -133,7 +137,8 @@ def all_parts(data, output, minutes, resume, device, precision, threads, memory_
 
     device = _device(device)
     train_all(list(data), output, minutes, given, resume=resume, device=device,
-              precision=precision, memory_limit=memory_limit)  # fmt: skip
+              precision=precision, memory_limit=memory_limit,
+              begun=partial(keep_settings, output / SETTINGS, not resume))  # fmt: skip
     click.echo(f"Written to {output}: {', '.join(PARTS)}")
 
 
@@ -163,7 +168,9 @@ def _one(part: str, objective: dict, options: dict, *, data, output, resume, ini
     chosen = {k: v for k, v in {**objective, "frames": frames}.items() if v is not None}
     made = _objective(run, part, output, resume, chosen)
     run.train(part, list(data), output, config, resume=resume, device=device, precision=precision,
-              memory_limit=memory_limit, objective=made, init=init, **options)  # fmt: skip
+              memory_limit=memory_limit, objective=made, init=init, **options,
+              begun=partial(keep_settings, output / f"{part}_run" / SETTINGS, not resume),
+              )  # fmt: skip
     click.echo(f"Written to {output}: {part}")
 
 

@@ -10,10 +10,10 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from importlib.metadata import version
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from vaerecon.audio.paths import plain_text
 from vaerecon.comparison.clips import SoundFile
 from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import metric_names
+from vaerecon.utils import plugins
 from vaerecon.utils.console import interrupted
 
 if TYPE_CHECKING:
@@ -41,10 +42,12 @@ class Task:
     metrics: tuple[str, ...]  # all that are known where the table is made
     exclude_metrics: tuple[str, ...]
     threads: int
+    plugins: tuple[str, ...] = field(default_factory=lambda: tuple(plugins.files))  # paths
 
     def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """For the journal."""
-        return asdict(self) | facts["versions"]
+        """For the journal; plug-in files by what is in them."""
+        hashes = {Path(path).name: plugins.files[path] for path in self.plugins}
+        return asdict(self) | {"plugins": hashes} | facts["versions"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,16 @@ class Settings(Task):
         """The model as it was found in place of what it was asked for by."""
         model = facts["model"]
         return super().to_record(facts) | model | {"model": model["source"]}
+
+
+def with_plugins(function: Callable[..., Any], task: Task, *args: Any) -> Any:
+    """``function(task, *args)`` where the task's plug-ins are loaded: a worker process is new."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # said where the table is made
+        plugins.load_plugins()
+        for path in task.plugins:
+            plugins.load_plugin(path)
+    return function(task, *args)
 
 
 def describe_model(settings: Settings) -> dict[str, Any]:
@@ -89,9 +102,10 @@ def describe(task: Task) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(
             f"{error} (in a worker process, which does not know what was registered elsewhere: "
-            "use workers=1)"
+            "use workers=1, or a plug-in, which workers load)"
         ) from None
-    return {"model": {}, "versions": {name: version(name) for name in ("vaerecon", "torch")}}
+    versions = {name: version(name) for name in ("vaerecon", "torch")}
+    return {"model": {}, "versions": versions | plugins.packages}
 
 
 def measure(settings: Settings, batch: list[SoundFile]) -> list[dict[str, Any]]:

@@ -25,7 +25,14 @@ from vaerecon.audio.conversion import check_max_length
 from vaerecon.comparison.clips import SoundFile, Source, find_clips, make_batches
 from vaerecon.comparison.codecs import parse_codecs
 from vaerecon.comparison.journal import Journal, check_free, open_journal
-from vaerecon.comparison.measure import Settings, Task, describe_model, make_entry, measure
+from vaerecon.comparison.measure import (
+    Settings,
+    Task,
+    describe_model,
+    make_entry,
+    measure,
+    with_plugins,
+)
 from vaerecon.comparison.table import check_suffix, make_table, write_table
 from vaerecon.comparison.workers import Processes, Team, ThisProcess, run_batches, why_no_processes
 from vaerecon.methods import select_methods
@@ -170,13 +177,13 @@ def measure_clips(
     check_whole(settings.seed, "seed")
     files = found or find_clips(clips, settings.max_length)
     with _team(workers, settings.threads, scheduler, len(files)) as team:
-        ready = partial(work.describe, settings)
+        ready = partial(with_plugins, work.describe, settings)
         facts = team.start(ready)
         device = facts["model"].get("device", "cpu")
         if workers is None and isinstance(team, Processes) and device != "cpu":
             team.limit_workers(1)  # more copies of the model on one GPU have to be asked for
         with open_journal(path, settings.to_record(facts), resume) as journal:
-            _measure_all(files, team, journal, partial(work.measure, settings), ready)
+            _measure_all(files, team, journal, partial(with_plugins, work.measure, settings), ready)
             table = work.tabulate(files, settings, facts, journal.entries())
             if path is not None:
                 write_table(table, path)

@@ -69,6 +69,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "Scores",
             "evaluate",
             "mean_scores",
+            "metric",
             "metric_names",
             "register",
         ],

@@ -9,9 +9,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from vaerecon.utils.numbers import is_number
+from vaerecon.utils.plugins import Registry
 
 if TYPE_CHECKING:
     from vaerecon.metrics.signals import Side, Signal
@@ -75,13 +76,16 @@ class Metric:
         return f"{value + 0.0:.{self.decimals}f}"  # + 0.0: no minus before zero
 
 
-METRICS: dict[str, Metric] = {}
+COLUMNS = ("file", "clip", "method", "through_vae", "seconds", "real_time_factor", "lag_samples",
+           "gain", "kbps", "vae_mae_nepers", "duration_s", "sha256", "notes", "error",
+           "seed")  # fmt: skip  # others of a table, which no metric may be called
+METRICS: Registry[Metric] = Registry("metric", COLUMNS)
 ON_REQUEST: dict[str, Metric] = {}  # computed only where they are named: an extra installs them
 
 
 def find_metric(name: str) -> Metric:
     """The metric of that name, of METRICS or ON_REQUEST."""
-    return METRICS[name] if name in METRICS else ON_REQUEST[name]
+    return ON_REQUEST[name] if name in ON_REQUEST else METRICS[name]
 
 
 def register(metric: Metric) -> Metric:
@@ -92,10 +96,22 @@ def register(metric: Metric) -> Metric:
     ValueError
         If the name is taken.
     """
-    if metric.name in METRICS:
-        raise ValueError(f"metric: got {metric.name!r}, which is registered; choose another name")
-    METRICS[metric.name] = metric
+    METRICS.add(metric.name, metric)
     return metric
+
+
+def metric(name: str, label: str, **facts: Any) -> Callable[[MetricFunction], MetricFunction]:
+    """Register the decorated function; ``facts`` are the other fields of :class:`Metric`.
+
+    It is called as ``function(reference, estimate)``, with the whole clip aligned, at 16 kHz;
+    ``reference.read(0, len(reference))`` are its samples, ``[N]`` float64.
+    """
+
+    def add(function: MetricFunction) -> MetricFunction:
+        register(Metric(name, label, function, **facts))
+        return function
+
+    return add
 
 
 def _bundled(name: str) -> MetricFunction:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ def train(
     memory_limit: float = MEMORY_LIMIT,
     started: float | None = None,
     progress: bool = True,
+    begun: Callable[[], object] = lambda: None,
     **options: Any,
 ) -> TrainingLoop:
     """Train one part, and write ``output/<part>`` (config and safetensors).
@@ -73,6 +74,8 @@ def train(
         GB of audio to keep in memory; a larger collection is read from disk.
     started
         ``time.perf_counter()`` when ``config.minutes`` began to count; by default now.
+    begun
+        Called when everything has been checked, before the first step.
     **options
         The part's own: ``size``, ``objective``, ``init``, ``vae``, ``freeze_encoder``.
 
@@ -101,6 +104,7 @@ def train(
         loop.resume()
     if accelerator.is_main_process:
         model_folder.begin(Path(output), part, options.get("init"))
+        begun()
     loop.run(progress)
     loop.average.load()
     if accelerator.is_main_process:
@@ -188,6 +192,7 @@ def train_all(
     memory_limit: float = MEMORY_LIMIT,
     parts: Sequence[str] = PARTS,
     options: dict[str, dict[str, Any]] | None = None,
+    begun: Callable[[], object] = lambda: None,
 ) -> None:
     """Train all parts from one data folder into one output folder within ``minutes``.
 
@@ -218,7 +223,8 @@ def train_all(
         extra = dict(options.get(part, {}))
         if part == "vocoder" and model_folder.is_trained(output, "vae"):
             extra.setdefault("vae", output / "vae")
-        how: dict[str, Any] = {"resume": resume, "device": device, "precision": precision}
+        how: dict[str, Any] = {"resume": resume, "device": device, "precision": precision,
+                               "begun": begun}  # fmt: skip
         train(part, read, output, config, **how | extra)
 
 

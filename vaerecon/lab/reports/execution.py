@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from nbformat import NotebookNode
 
+from vaerecon.utils import plugins
+
 if TYPE_CHECKING:
     from jupyter_client.manager import AsyncKernelManager
 
@@ -129,12 +131,15 @@ def link_inputs(inputs: Sequence[Path], folder: Path) -> None:
 
 @contextlib.contextmanager
 def _settings(cpu: bool) -> Iterator[None]:
-    """Silence papermill's log, since errors are reported here, and hide CUDA from the kernel."""
-    logger, name = logging.getLogger("papermill"), "CUDA_VISIBLE_DEVICES"
-    level, devices = logger.level, os.environ.get(name)
+    """Silence papermill's log, since errors are reported here; what the kernel finds around it.
+
+    It has the plug-in files of this process, and with ``cpu`` no CUDA.
+    """
+    logger, before = logging.getLogger("papermill"), dict(os.environ)
+    level = logger.level
     logger.setLevel(logging.CRITICAL)
-    if cpu:
-        os.environ[name] = ""
+    os.environ |= {plugins.VARIABLE: os.pathsep.join(plugins.files)}
+    os.environ |= {"CUDA_VISIBLE_DEVICES": ""} if cpu else {}
     try:
         yield
     except KeyboardInterrupt:  # Python ends, and tornado finds its sockets closed
@@ -142,9 +147,9 @@ def _settings(cpu: bool) -> Iterator[None]:
         raise
     finally:
         logger.setLevel(level)
-        if cpu:
-            del os.environ[name]
-            os.environ |= {} if devices is None else {name: devices}
+        for name in (plugins.VARIABLE, "CUDA_VISIBLE_DEVICES"):
+            os.environ.pop(name, None)
+            os.environ |= {name: before[name]} if name in before else {}
 
 
 def tags(cell: NotebookNode) -> list[str]:
