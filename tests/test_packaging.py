@@ -367,10 +367,10 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("vaerecon", ["cluster", "live"]),
+        ("vaerecon", ["cluster", "datasets", "live"]),
         ("vaerecon/lab", ["notebooks"]),
         ("vaerecon/training", ["train"]),
-        ("tests", ["cluster", "notebooks", "train", "test"]),
+        ("tests", ["cluster", "datasets", "notebooks", "train", "test"]),
     ],
 )
 def test_what_is_imported_is_declared(folder, extras):

@@ -220,7 +220,9 @@ def test_commands_are_ones_that_the_program_takes(words, monkeypatch, tmp_path):
     if options and "methods" in options:
         select_methods(options["methods"])
     if options and "model" in options:
-        check_source(options["model"])
+        models = options["model"]  # of `compare` there may be several
+        for model in [models] if isinstance(models, str) else models:
+            check_source(model)
 
 
 def test_there_are_commands_of_every_kind():

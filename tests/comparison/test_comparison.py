@@ -320,7 +320,23 @@ BAD = {
     "workers of two kinds": ({"workers": 2, "scheduler": "tcp://x:1"}, "workers of its own"),
     "nothing to resume": ({"resume": True}, "got no output"),
     "a table that exists": ({"output": "old.csv"}, "exists and is complete"),
-    "resuming a table that exists": ({"output": "old.csv", "resume": True}, "exists and is comp"),
+    "resuming a table that exists": (
+        {"output": "old.csv", "resume": True},
+        "exists and is no table",
+    ),
+    "sounds among the clips": (
+        {"keep_sounds": "clips/x", "clips": "clips"},
+        "is in a folder of clips",
+    ),
+    "a file for sounds": (
+        {"keep_sounds": "old.csv"},
+        "keep_sounds: got 'old.csv', which is a file",
+    ),
+    "no models": ({"model": []}, "model: got none"),
+    "one of two models' typo": ({"model": ["tiny", "musik"]}, "did you mean 'music'"),
+    "no domains": ({"domains": "nosuch.csv"}, "domains: cannot read 'nosuch.csv'"),
+    "domains without columns": ({"domains": "old.csv"}, "expected file and domain"),
+    "no clips at most": ({"max_clips": 0}, "max_clips: got 0"),
 }
 
 

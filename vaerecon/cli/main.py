@@ -19,6 +19,7 @@ from vaerecon.cli.options import (
     device_option,
     max_length_option,
     model_option,
+    models_option,
     plugin_option,
     revision_option,
     seed_option,
@@ -110,9 +111,9 @@ def _metric_option(*default: str) -> Decorator:
                         )  # fmt: skip
 
 
-def _clips_and_output(required: bool) -> Decorator:
+def _clips_and_output(required: bool, clips_required: bool = True) -> Decorator:
     return with_options(
-        click.argument("clips", nargs=-1, required=True, type=click.Path(path_type=Path)),
+        click.argument("clips", nargs=-1, required=clips_required, type=click.Path(path_type=Path)),
         click.option("--output", required=required, type=click.Path(path_type=Path),
                      help="The table to write: a .parquet or .csv file."),
     )  # fmt: skip
@@ -188,8 +189,8 @@ def demo(output_dir, **options):
 
 
 @cli.command()
-@_clips_and_output(required=True)
-@model_option
+@_clips_and_output(required=True, clips_required=False)
+@models_option
 @revision_option
 @max_length_option
 @click.option("--only-through-vae", is_flag=True,
@@ -198,18 +199,36 @@ def demo(output_dir, **options):
               callback=partial(_refuse_old_name, new="--only-through-vae"))  # fmt: skip
 @click.option("--codecs", default="", metavar="NAME:KBPS,...",
               help="Codecs too: latent, opus, mp3, vorbis, as in latent:4.8,opus:8.")  # fmt: skip
+@click.option("--keep-sounds", type=click.Path(path_type=Path), metavar="FOLDER",
+              help="Write the sounds of every clip, model and method there.")  # fmt: skip
+@click.option("--domains", type=click.Path(path_type=Path), metavar="FILE.CSV",
+              help="Columns file, domain. [default: the name of each clip's folder]")  # fmt: skip
+@click.option("--by", type=click.Choice(["domain"]),
+              help="Show means for each domain, with 95 % bootstrap intervals over its clips.",
+              )  # fmt: skip
+@click.option("--dataset", metavar="NAME|FOLDER", help="Hugging Face datasets, instead of CLIPS.")
+@click.option("--split", default="test", show_default=True, help="Of --dataset.")
+@click.option("--column", default="audio", show_default=True, help="Of --dataset, with its sounds.")
+@click.option("--max-clips", type=click.IntRange(min=1), help="Only the first so many clips.")
 @_worker_options
 @_synthesis_options("all")
-def compare(clips, output, only_through_vae, metrics, **options):
+def compare(clips, output, only_through_vae, metrics, by, dataset, split, **options):
     """Measure every method on every clip of CLIPS (files and folders); write one table.
 
     A row for each clip, method, and with or without the VAE. A clip that fails is one row with its
     reason. What is finished outlives a kill: the same command with --resume goes on. Exit status
     1: no clip could be measured.
     """
+    from vaerecon.comparison.journal import check_free
     from vaerecon.comparison.run import compare as run
+    from vaerecon.comparison.sources import open_dataset
 
-    show = partial(show_comparison, metrics=metrics)
+    if bool(clips) == bool(dataset):
+        raise click.UsageError("expected CLIPS (files and folders) or --dataset, one of the two")
+    if dataset:
+        check_free(output, options["resume"], options["overwrite"])  # before anything is fetched
+        clips = open_dataset(dataset, split)
+    show = partial(show_comparison, metrics=metrics, by=by)
     _tabulate(run, show, clips, output, without_vae=not only_through_vae, **options)
 
 
@@ -273,8 +292,9 @@ def evaluate(reference, estimate, output, metrics, **options):
 
 def _tabulate(run, show, clips, output, **options) -> None:
     """Compute a table of clips, show its means and say where it is."""
-    from vaerecon.comparison.journal import journal_path
+    from vaerecon.comparison.journal import is_finished, journal_path
 
+    finished = output is not None and options["resume"] and is_finished(output)
     try:
         table = run(clips, output=output, **options)
     except (KeyboardInterrupt, OSError):
@@ -282,7 +302,10 @@ def _tabulate(run, show, clips, output, **options) -> None:
             click.echo("What is finished is kept: --resume goes on with it.", err=True)
         raise
     show(table, new_console())
-    if output is not None:
+    if finished and not options["overwrite"]:
+        held = "all settings are" if table.attrs else "clips, methods, models and seed are"
+        click.echo(f"\nNothing to do: {output} is complete; {held} those asked for")
+    elif output is not None:
         keep_settings(output.with_name(f"{output.name}.yaml"))
         click.echo(f"\nWritten: {output} ({len(table)} rows)")
     if table["method"].isna().all():
@@ -321,6 +344,11 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
     if output_dir.exists() and not output_dir.is_dir():
         raise NotADirectoryError(
             f"--output-dir: got {output_dir.name!r}, which is a file; name a folder"
+        )
+    if clip.is_dir():
+        raise IsADirectoryError(
+            f"got the folder {clip.name!r}, expected a sound file; name one in it, or for all of "
+            "them: vaerecon compare FOLDER --keep-sounds SOUNDS --output table.parquet"
         )
     seconds = look_at(clip, max_length)
     check_hub(model, revision)

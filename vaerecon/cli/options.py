@@ -41,10 +41,11 @@ plugin_option = click.option("--plugin", multiple=True, type=click.Path(), is_ea
                              expose_value=False, callback=_load,
                              help="Python file with methods or metrics. May be repeated.",
                              )  # fmt: skip
+_MODEL = "tiny, music, speech, large, a folder, or a hub id (owner/name)."
 model_option = click.option("--model", multiple=True, default=["tiny"], show_default=True,
-                            callback=_only_one,
-                            help="tiny, music, speech, large, a folder, or a hub id (owner/name).",
-                            )  # fmt: skip
+                            callback=_only_one, help=_MODEL)  # fmt: skip
+models_option = click.option("--model", multiple=True, default=["tiny"], show_default=True,
+                             help=f"{_MODEL} May be repeated.")  # fmt: skip
 max_length_option = click.option("--max-length", type=float,
                                  help="Read at most this many seconds of a clip.")  # fmt: skip
 revision_option = click.option("--revision", help="Branch, tag or commit of a hub id.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from vaerecon.comparison.intervals import FEWEST
 from vaerecon.methods import METHODS, get_method
 from vaerecon.metrics.scores import METRICS, ON_REQUEST, find_metric
 from vaerecon.utils.console import printable
@@ -44,7 +45,11 @@ def stop(message: str, status: int) -> NoReturn:
 
 
 def _print_scores(
-    console: Console, time: str, shown: list[Metric], rows: list[tuple[str, bool, str, list[str]]]
+    console: Console,
+    time: str,
+    shown: list[Metric],
+    rows: list[tuple[str, bool, str, list[str]]],
+    per_table: int = PER_TABLE,
 ) -> None:
     """Print rows (method, through the VAE, time, a cell for each metric of ``shown``).
 
@@ -52,8 +57,8 @@ def _print_scores(
     """
     from rich.table import Table
 
-    for first in range(0, max(1, len(shown)), PER_TABLE):
-        some = slice(first, first + PER_TABLE)
+    for first in range(0, max(1, len(shown)), per_table):
+        some = slice(first, first + per_table)
         table = Table("method", "VAE", box=None, header_style="bold", pad_edge=False)
         for head in (time, *(f"{m.label} {m.arrow}\n{m.unit}" for m in shown[some])):
             table.add_column(head, justify="right")
@@ -118,16 +123,36 @@ def _times(share: float) -> str:
     return known.get(round(share, 2), f"{share:.2g} times as many")
 
 
-def show_comparison(table: pd.DataFrame, console: Console, metrics: str = "main") -> None:
-    """Means over the clips, then the clips that failed."""
+def show_comparison(
+    table: pd.DataFrame, console: Console, metrics: str = "main", by: str | None = None
+) -> None:
+    """Means over the clips, for each model and each group of ``by``; then the clips that failed."""
+    clips = table["file"].nunique()
+    done = table.dropna(subset="method")
+    console.print(f"{done['file'].nunique()} of {clips} clips measured; means over them (in "
+                  "brackets: over how many, where a metric has no value for some)\n")  # fmt: skip
+    names = [*(["model"] if table["model"].nunique() > 1 else []), *([by] if by else [])]
+    for key, group in done.groupby(names, sort=False) if names else [((), done)]:
+        if names:
+            title = ", ".join(
+                f"{name} {plain(str(one))}" for name, one in zip(names, key, strict=True)
+            )
+            console.print(f"[bold]{title}[/] ({_clip_count(group, by)})\n")
+        _show_means(group, console, metrics, intervals=by is not None)
+        console.print()
+    _show_failed(table.dropna(subset="error"), console)
+
+
+def _clip_count(group: pd.DataFrame, by: str | None) -> str:
+    n = group["file"].nunique()
+    few = f": too few for intervals, which need {FEWEST}" if by and n < FEWEST else ""
+    return f"{n} clip{'s' * (n != 1)}{few}"
+
+
+def _show_means(table: pd.DataFrame, console: Console, metrics: str, intervals: bool) -> None:
     from vaerecon.comparison.table import summarize
 
-    failed = table.dropna(subset="error")
-    clips = table["file"].nunique()
-    measured = clips - len(failed)
-    console.print(f"{measured} of {clips} clips measured; means over them (in brackets: over how "
-                  "many, where a metric has no value for some)\n")  # fmt: skip
-    means = summarize(table)
+    means, measured = summarize(table, intervals=intervals), table["file"].nunique()
     shown = [metric for metric in _wanted(metrics) if means[metric.name, "count"].any()]
     rows = []
     for (through_vae, method), row in zip(means.index, means.to_dict("records"), strict=True):
@@ -135,16 +160,17 @@ def show_comparison(table: pd.DataFrame, console: Console, metrics: str = "main"
         for metric in shown:
             value, count = row[metric.name, "mean"], int(row[metric.name, "count"])
             some = f" ({count})" if 0 < count < measured else ""
+            if intervals and count >= FEWEST:
+                some += f"\n{row[metric.name, 'lower']:.2f}..{row[metric.name, 'upper']:.2f}"
             cells.append(f"{value:.2f}{some}" if count else "-")
         factor = f"{row['real_time_factor', 'mean']:.3f}".replace("nan", "-")
         label = get_method(method).label if method in METHODS else method  # or a codec
         rows.append((label, through_vae, factor, cells))
     if measured:
-        _print_scores(console, "real-time\nfactor", shown, rows)
+        _print_scores(console, "real-time\nfactor", shown, rows, 5 if intervals else PER_TABLE)
         console.print(f"\nRecommended: {'; '.join(_choices_over_clips(table))}.")
     if measured and not shown:
         console.print("\nNo metric has a value; the table's column notes says why.")
-    _show_failed(failed, console)
 
 
 def show_evaluation(table: pd.DataFrame, console: Console, metrics: str = "main") -> None:
@@ -208,6 +234,7 @@ def _show_failed(failed: pd.DataFrame, console: Console) -> None:
     from rich.text import Text
 
     if len(failed):
-        console.print(f"\n{len(failed)} failed:")
+        console.print(f"\n{failed['file'].nunique()} failed:")
+    failed = failed.drop_duplicates(["file", "error"])  # by several models
     for file, reason in zip(failed["file"], failed["error"], strict=True):
         console.print(Text(f"  {printable(file)}: {printable(reason)}"))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 
 from vaerecon.audio.decoding import MOST
 from vaerecon.audio.paths import check_path, left_out, plain_text, sounds_below
@@ -28,6 +29,8 @@ class SoundFile:
     size: int  # bytes; with mtime_ns it tells whether the file has changed since
     mtime_ns: int
     seconds: float  # as the header says, else a guess
+    domain: str = ""  # the kind of sound that it belongs to
+    place: str = ""  # of its sounds: the key without suffix, if no other clip has the same
 
 
 def find_clips(
@@ -71,11 +74,64 @@ def find_clips(
     base = os.path.commonpath(bases)
     files = []
     for path in paths:
-        status = path.stat()
-        seconds = min(_seconds(path, status.st_size), max_length or float("inf"))
         key = plain_text(path.relative_to(base).as_posix())
-        files.append(SoundFile(key, str(path), status.st_size, status.st_mtime_ns, seconds))
+        files.append(sound_file(key, path, plain_text(path.parent.name), max_length))
     return files
+
+
+def sound_file(key: str, path: Path, domain: str, max_length: float | None) -> SoundFile:
+    """What is to be known of a clip before it is read."""
+    status = path.stat()
+    seconds = min(_seconds(path, status.st_size), max_length or float("inf"))
+    return SoundFile(key, str(path), status.st_size, status.st_mtime_ns, seconds, domain)
+
+
+def with_places(files: list[SoundFile]) -> list[SoundFile]:
+    """The clips with a place each for their sounds, also where capitals are not told apart."""
+    stems = {file.key: PurePosixPath(file.key).with_suffix("").as_posix() for file in files}
+    times = Counter(stem.casefold() for stem in stems.values())
+    return [
+        replace(file, place=stem if times[stem.casefold()] == 1 else file.key)
+        for file in files
+        for stem in (stems[file.key],)
+    ]
+
+
+def with_domains(files: list[SoundFile], table: Source) -> list[SoundFile]:
+    """The clips with the domains of a CSV file with the columns ``file`` and ``domain``.
+
+    Raises
+    ------
+    ValueError, OSError
+        If it cannot be read, or does not name each clip once and nothing else.
+    """
+    import pandas as pd
+
+    name = Path(table).name
+    try:
+        rows = pd.read_csv(table, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # those of pandas are ValueErrors
+        raise type(error)(f"domains: cannot read {name!r} ({error}); name a CSV file") from None
+    if missing := [column for column in ("file", "domain") if column not in rows]:
+        raise ValueError(
+            f"domains: got the columns {list(rows)} in {name!r}, expected file and domain; "
+            f"{' and '.join(missing)} is missing"
+        )
+    known = {file.key for file in files}
+    for what, wrong in (
+        ("which is not among the clips", rows["file"][~rows["file"].isin(known)]),
+        ("more than once", rows["file"][rows["file"].duplicated()]),
+        ("without a domain", rows["file"][rows["domain"].str.strip() == ""]),
+        ("not, which is among the clips", sorted(known.difference(rows["file"]))),
+    ):
+        if len(wrong):
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise ValueError(
+                f"domains: {name!r} has {next(iter(wrong))!r}{more} {what}; expected each clip "
+                "once, named as in the table's column file: its path below the common folder"
+            )
+    domains = dict(zip(rows["file"], rows["domain"].str.strip(), strict=True))
+    return [replace(file, domain=domains[file.key]) for file in files]
 
 
 def _seconds(path: Path, size: int) -> float:

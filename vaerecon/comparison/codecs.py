@@ -67,7 +67,10 @@ def _name_and_rate(item: str) -> tuple[str, float | None]:
 def codec_rows(
     clip: Clip, codecs: Iterable[str], pipe: ReconstructionPipeline, **options: Any
 ) -> Iterator[dict[str, Any]]:
-    """A row for each codec, as those of the methods; ``options`` are those of ``evaluate``."""
+    """A row for each codec, as those of the methods, and its ``samples`` ``[N]``.
+
+    ``options`` are those of ``evaluate``.
+    """
     from vaerecon import metrics
 
     samples, level = normalize_level(clip.samples)
@@ -87,6 +90,7 @@ def codec_rows(
             "kbps": rate,
             "lag_samples": lag,
             "gain": 1.0 / float(level.gain),
+            "samples": estimate,
             "notes": [f"{metric}: {reason}" for metric, reason in scores.notes.items()],
         }
 

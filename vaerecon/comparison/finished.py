@@ -132,9 +132,11 @@ def evaluate_files(
     more = {name: "float64" for name in wanted if name not in METRICS}
     distances = [SetDistances(spec) for spec in specs]  # an error in loading is met before the work
     work = Work(describe, _measure, partial(_tabulate, distances=distances, more=more))
-    return measure_clips(
-        (), settings, work, output, workers, None, resume, overwrite, found.references
-    )
+
+    def find() -> list[SoundFile]:
+        return found.references
+
+    return measure_clips(find, [settings], work, output, workers, None, resume, overwrite)
 
 
 def _tabulate(

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from vaerecon.comparison.clips import SoundFile, Source
+from vaerecon.comparison.clips import SoundFile, Source, find_clips
 from vaerecon.comparison.measure import Task, describe, flat, measure_file, one_at_a_time
 from vaerecon.comparison.run import Work, measure_clips
 from vaerecon.comparison.table import make_table
@@ -105,8 +105,9 @@ def sweep(
         threads=threads,
     )
     work = Work(describe, _measure, partial(make_table, more=COLUMNS))
-    table = measure_clips(clips, grid, work, output, workers, scheduler, resume, overwrite)
-    return table.drop(columns=["kbps", "vae_mae_nepers"])
+    find = partial(find_clips, clips, max_length)
+    table = measure_clips(find, [grid], work, output, workers, scheduler, resume, overwrite)
+    return table.drop(columns=["model", "sound", "kbps", "vae_mae_nepers"])
 
 
 def mel_grid(vary: Mapping[str, Iterable[float]], joint: bool = False) -> tuple[MelConfig, ...]:

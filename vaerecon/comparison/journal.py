@@ -15,12 +15,17 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-FORMAT = 2  # of the rows; changes when one changes its meaning
+FORMAT = 3  # of the rows; changes when one changes its meaning
 
 
 def journal_path(output: Path) -> Path:
     """Where the unfinished results for ``output`` are."""
     return output.with_name(output.name + ".partial.sqlite")
+
+
+def is_finished(output: Path) -> bool:
+    """Whether the table is there and no run for it is under way."""
+    return output.exists() and not journal_path(output).exists()
 
 
 def check_free(output: Path, resume: bool, overwrite: bool) -> None:
@@ -38,7 +43,7 @@ def check_free(output: Path, resume: bool, overwrite: bool) -> None:
                 f"output: a run for {output.name!r} was not finished, and its results are in "
                 f"{path.name!r}; use --resume to go on with it or --overwrite to start again"
             )
-    elif output.exists() and not overwrite:
+    elif output.exists() and not (resume or overwrite):  # resume: read_table looks into it
         raise ValueError(
             f"output: got {output.name!r}, which exists and is complete; "
             "name another file, or use --overwrite to replace it"

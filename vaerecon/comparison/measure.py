@@ -6,12 +6,15 @@ JSON values: what is said of the clip, and ``rows``, one for each method and sou
 
 from __future__ import annotations
 
+import gc
+import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path, PurePosixPath
 from threading import Lock
@@ -23,12 +26,14 @@ from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import metric_names
 from vaerecon.utils import plugins
 from vaerecon.utils.console import interrupted
+from vaerecon.utils.files import check_stem, text_to_name, whole_folder
 
 if TYPE_CHECKING:
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
     from vaerecon.pipeline.result import Reconstruction
 
 IN_MEMORY = 60  # s; a longer clip goes through temporary files, in memory that does not grow
+_LOADED: dict[tuple[str | None, ...], ReconstructionPipeline] = {}  # one at most
 _ONE_AT_A_TIME = Lock()  # a Dask worker may have several threads; STOI's seed and warnings may not
 
 
@@ -42,6 +47,7 @@ class Task:
     metrics: tuple[str, ...]  # all that are known where the table is made
     exclude_metrics: tuple[str, ...]
     threads: int
+    name: str = ""  # of the model, in the table
     plugins: tuple[str, ...] = field(default_factory=lambda: tuple(plugins.files))  # paths
 
     def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
@@ -60,11 +66,14 @@ class Settings(Task):
     dtype: str
     without_vae: bool
     codecs: tuple[str, ...] = ()  # "name:kbps", checked
+    keep_sounds: tuple[str, str] | None = None  # folder: absolute, and as seen from the table's
 
     def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """The model as it was found in place of what it was asked for by."""
-        model = facts["model"]
-        return super().to_record(facts) | model | {"model": model["source"]}
+        """The model as it was found in place of what it was asked for by; no absolute path."""
+        record = super().to_record(facts) | facts["model"]
+        record["model"] = record.pop("name")
+        record["keep_sounds"] = self.keep_sounds and self.keep_sounds[1]
+        return record
 
 
 def with_plugins(function: Callable[..., Any], task: Task, *args: Any) -> Any:
@@ -112,8 +121,13 @@ def measure(settings: Settings, batch: list[SoundFile]) -> list[dict[str, Any]]:
     """Measure some clips; one entry each, as the journal holds them."""
 
     def find(file: SoundFile) -> dict[str, Any]:
-        result = _reconstruct(file, settings, pipe)
-        return _of_clip(result) | {"rows": _rows(result) + _codec_rows(file, settings, pipe)}
+        with _reconstruct(file, settings, pipe) as result:
+            rows = _rows(result)
+            codecs = _codec_rows(file, settings, pipe)
+            if settings.keep_sounds is not None:
+                _keep_sounds(file, *settings.keep_sounds, result, rows, codecs)
+        rows += [{k: v for k, v in row.items() if k != "samples"} for row in codecs]
+        return _of_clip(result) | {"rows": rows}
 
     with one_at_a_time(settings.threads):
         pipe = _pipeline(settings)
@@ -121,17 +135,20 @@ def measure(settings: Settings, batch: list[SoundFile]) -> list[dict[str, Any]]:
 
 
 def _pipeline(settings: Settings) -> ReconstructionPipeline:
-    s = settings
-    return _load(s.model, revision=s.revision, device=s.device, dtype=s.dtype)
-
-
-@lru_cache(maxsize=1)  # once for each worker
-def _load(model: str, **options: str | None) -> ReconstructionPipeline:
+    """Loaded once for each worker; the model before it is freed first."""
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
-    pipe = ReconstructionPipeline.from_pretrained(model, **options)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    s = settings
+    key = (s.model, s.revision, s.device, s.dtype)
+    if key not in _LOADED:
+        _LOADED.clear()
+        gc.collect()  # the collector looks seldom (utils.console.spare_collector)
+        pipe = ReconstructionPipeline.from_pretrained(
+            s.model, revision=s.revision, device=s.device, dtype=s.dtype
+        )
+        pipe.set_progress_bar_config(disable=True)
+        _LOADED[key] = pipe
+    return _LOADED[key]
 
 
 @contextmanager
@@ -155,6 +172,8 @@ def measure_file(file: SoundFile, find: Callable[[SoundFile], dict[str, Any]]) -
         warnings.simplefilter("always", UserWarning)
         try:
             entry = make_entry(file, **find(file))
+        except NotKept:
+            raise
         except Exception as error:  # whatever it is, it is about this clip: the others go on
             if interrupted():  # or it is what C code made of Ctrl-C
                 raise KeyboardInterrupt from error
@@ -178,9 +197,11 @@ def without_path(text: str, file: SoundFile) -> str:
     return plain_text(" ".join(text.split()))
 
 
+@contextmanager
 def _reconstruct(
     file: SoundFile, settings: Settings, pipe: ReconstructionPipeline
-) -> Reconstruction:
+) -> Iterator[Reconstruction]:
+    """The result of a clip; the sounds of a long one are in files that go at the end."""
     from vaerecon.audio.clip import load_audio
 
     options: dict[str, Any] = {
@@ -190,9 +211,50 @@ def _reconstruct(
         "exclude_metrics": settings.exclude_metrics,
     }
     if file.seconds <= IN_MEMORY:
-        return pipe(load_audio(file.path, settings.max_length), **options)
+        yield pipe(load_audio(file.path, settings.max_length), **options)
+        return
+    options["keep_without_vae"] = settings.keep_sounds is not None
     with tempfile.TemporaryDirectory() as folder:
-        return pipe.reconstruct_file(file.path, folder, max_length=settings.max_length, **options)
+        yield pipe.reconstruct_file(file.path, folder, max_length=settings.max_length, **options)
+
+
+class NotKept(OSError):
+    """Sounds cannot be written: it ends the run, since it is not the clip's fault."""
+
+
+def _keep_sounds(
+    file: SoundFile,
+    folder: str,
+    seen_from_table: str,
+    result: Reconstruction,
+    rows: list[dict[str, Any]],
+    codecs: list[dict[str, Any]],
+) -> None:
+    """Write a clip's sounds, all or none, and say in each row where its own is."""
+    from vaerecon.audio.clip import write_wav
+    from vaerecon.pipeline.output import earlier_wavs, wav_name
+
+    stem = text_to_name(check_stem(result.clip.name))
+    result = replace(result, keep_without_vae=True)
+    for row in rows:
+        row["sound"] = result.sound_file(stem, row["method"], row["through_vae"])
+    for row in codecs:
+        row["sound"] = wav_name(stem, row["method"].replace(":", "_"), row["through_vae"])
+    target = text_to_name(os.path.join(folder, file.place))
+    try:
+        with whole_folder(target, partial(earlier_wavs, stem)) as scratch:
+            if result.tracks is not None:
+                result.write_sounds(scratch, stem)
+            for path in result.files:
+                if path.suffix == ".wav":
+                    shutil.move(path, scratch / path.name)
+            for row in codecs:
+                write_wav(scratch / row["sound"], row["samples"], result.clip.sample_rate)
+    except OSError as error:
+        raise NotKept(f"keep_sounds: {error}") from None
+    for row in (*rows, *codecs):
+        if row["sound"]:
+            row["sound"] = plain_text(f"{seen_from_table}/{file.place}/{row['sound']}")
 
 
 def _of_clip(result: Reconstruction) -> dict[str, Any]:

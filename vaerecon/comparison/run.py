@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,9 +24,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm.auto import tqdm
 
 from vaerecon.audio.conversion import check_max_length
-from vaerecon.comparison.clips import SoundFile, Source, find_clips, make_batches
+from vaerecon.comparison.clips import (
+    SoundFile,
+    Source,
+    find_clips,
+    make_batches,
+    with_domains,
+    with_places,
+)
 from vaerecon.comparison.codecs import parse_codecs
-from vaerecon.comparison.journal import Journal, check_free, open_journal
+from vaerecon.comparison.journal import Journal, check_free, is_finished, open_journal
 from vaerecon.comparison.measure import (
     Settings,
     Task,
@@ -33,11 +42,19 @@ from vaerecon.comparison.measure import (
     measure,
     with_plugins,
 )
-from vaerecon.comparison.table import check_suffix, make_table, write_table
+from vaerecon.comparison.names import check_sounds, name_models
+from vaerecon.comparison.sources import dataset_clips, is_dataset
+from vaerecon.comparison.table import (
+    check_same,
+    check_suffix,
+    join_tables,
+    make_table,
+    read_table,
+    write_table,
+)
 from vaerecon.comparison.workers import Processes, Team, ThisProcess, run_batches, why_no_processes
 from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import METRICS, metric_names
-from vaerecon.models.sources import VARIANTS, check_source
 from vaerecon.utils.files import text_to_name
 from vaerecon.utils.numbers import check_whole
 
@@ -48,8 +65,8 @@ logger = logging.getLogger(__name__)
 
 
 def compare(
-    clips: Source | Iterable[Source],
-    model: Source = "tiny",
+    clips: Source | Iterable[Source] | Any,
+    model: Source | Iterable[Source] = "tiny",
     methods: str | Iterable[str] = "all",
     *,
     output: Source | None = None,
@@ -61,6 +78,10 @@ def compare(
     seed: int = 0,
     exclude_metrics: Iterable[str] = (),
     codecs: str | Iterable[str] = (),
+    keep_sounds: Source | None = None,
+    domains: Source | None = None,
+    column: str = "audio",
+    max_clips: int | None = None,
     workers: int | None = None,
     threads: int = 1,
     scheduler: str | None = None,
@@ -74,10 +95,12 @@ def compare(
     Parameters
     ----------
     clips
-        Files and folders (all sounds in them and below).
+        Files and folders (all sounds in them and below); or a split of Hugging Face ``datasets``,
+        whose ``column`` holds the sounds.
     model
         As :meth:`vaerecon.ReconstructionPipeline.from_pretrained` takes it; also ``revision``,
-        ``device`` and ``dtype``.
+        ``device`` and ``dtype``. Of several, one after the other is in memory; each gets all rows,
+        also those around the VAE.
     methods
         Names, ``"a,b"`` or ``"all"``. Silence is always measured along with them.
     output
@@ -94,6 +117,14 @@ def compare(
     codecs
         Finished codecs at a rate in kbit/s, one row each: ``"latent:4.8,opus:8,mp3:16,vorbis"``;
         see :mod:`vaerecon.comparison.codecs`.
+    keep_sounds
+        Folder for the sounds: the original and every method's, in a folder for each clip, below
+        one for each model if there are several. What an earlier run wrote of a clip is replaced.
+    domains
+        CSV file with the columns ``file`` (as in the table) and ``domain``. By default a clip's
+        domain is the name of the folder that it is in.
+    max_clips
+        Only the first so many clips.
     workers
         Processes that share the work; 1 (or 0) works in this one. By default as many as there are
         cores (and clips), or 1 on a GPU. Always 1 where no process can be started: in a daemonic
@@ -106,16 +137,18 @@ def compare(
         same files under the same paths.
     resume
         Go on with the run for ``output`` that was not finished. Clips that are finished are not
-        done again, unless the file has changed.
+        done again, unless the file has changed. An ``output`` that is complete is read, if it has
+        these clips and settings; a CSV file tells of these only methods, models and seed.
     overwrite
         Replace an ``output`` that exists, and forget a run for it that was not finished.
 
     Returns
     -------
     pandas.DataFrame
-        One row a clip, method and ``through_vae``, in the order of the clips; one row with an
-        ``error`` for a clip that failed. Columns: ``file`` (path below the folder that holds all
-        clips), ``clip``, ``method``, ``through_vae``, the metrics (NaN where there is no value),
+        One row a model, clip, method and ``through_vae``, in that order; one row with an ``error``
+        for a clip that failed. Columns: ``file`` (path below the folder that holds all clips),
+        ``clip``, ``domain``, ``model``, ``method``, ``through_vae``, ``sound`` (its file, as seen
+        from the table's folder), the metrics (NaN where there is no value),
         ``seconds``, ``real_time_factor``, ``lag_samples``, ``gain``, ``kbps`` (of codecs),
         ``vae_mae_nepers``, ``duration_s``, ``sha256`` (of the samples, as in analysis.json),
         ``notes`` (why a number is missing), ``error``, the facts about the model, and ``seed``.
@@ -128,8 +161,13 @@ def compare(
     OSError
         If the table cannot be written, or all workers are lost; what was finished is kept.
     """
+    models = name_models([model] if isinstance(model, str | os.PathLike) else model)
+    if isinstance(clips, str | os.PathLike):
+        clips = [clips]
+    elif not is_dataset(clips):
+        clips = list(clips)
     settings = Settings(
-        model=_absolute(model),
+        model="",
         revision=revision,
         device=device,
         dtype=dtype,
@@ -142,8 +180,32 @@ def compare(
         threads=threads,
         codecs=parse_codecs(codecs),
     )
+    tasks = []
+    for path, name in models.items():
+        below = name if len(models) > 1 else "."
+        sounds = keep_sounds and check_sounds(keep_sounds, clips, output, below)
+        tasks.append(replace(settings, model=path, name=name, keep_sounds=sounds or None))
     work = Work(describe_model, measure, make_table)
-    return measure_clips(clips, settings, work, output, workers, scheduler, resume, overwrite)
+    with tempfile.TemporaryDirectory() as spool:
+        find = partial(_find, clips, column, max_length, max_clips, domains, Path(spool))
+        return measure_clips(find, tasks, work, output, workers, scheduler, resume, overwrite)
+
+
+def _find(
+    clips: Any,
+    column: str,
+    max_length: float | None,
+    max_clips: int | None,
+    domains: Source | None,
+    spool: Path,
+) -> list[SoundFile]:
+    if max_clips is not None:
+        check_whole(max_clips, "max_clips", 1)
+    if is_dataset(clips):
+        files = dataset_clips(clips, column, spool, max_length, max_clips)
+    else:
+        files = find_clips(clips, max_length)[:max_clips]
+    return with_places(files if domains is None else with_domains(files, domains))
 
 
 class Work(NamedTuple):
@@ -155,40 +217,57 @@ class Work(NamedTuple):
 
 
 def measure_clips(
-    clips: Source | Iterable[Source],
-    settings: Task,
+    find: Callable[[], list[SoundFile]],
+    tasks: Sequence[Task],
     work: Work,
     output: Source | None,
     workers: int | None,
     scheduler: str | None,
     resume: bool,
     overwrite: bool,
-    found: list[SoundFile] | None = None,
 ) -> pd.DataFrame:
-    """Do ``work`` on every clip; arguments and errors are those of :func:`compare`.
+    """Do ``work`` on every clip that ``find`` gives, one task after the other.
 
-    ``found`` are the clips, where they have been looked for already.
+    The tasks differ in their model only. Other arguments and errors are those of :func:`compare`.
     """
+    settings = tasks[0]
     check_max_length(settings.max_length)
     path = _checked_output(output, resume, overwrite)
     for name, value, least in (("workers", workers, 0), ("threads", settings.threads, 1)):
         if value is not None:
             check_whole(value, name, least)
     check_whole(settings.seed, "seed")
-    files = found or find_clips(clips, settings.max_length)
+    going_on = resume and not overwrite
+    finished = read_table(path) if path and going_on and is_finished(path) else None
+    files = find()
     with _team(workers, settings.threads, scheduler, len(files)) as team:
-        ready = partial(with_plugins, work.describe, settings)
-        facts = team.start(ready)
-        device = facts["model"].get("device", "cpu")
+        ready = [partial(with_plugins, work.describe, task) for task in tasks]
+        # every model is tried before anything is computed; the first one is the last, and stays
+        facts = [team.start(one) for one in reversed(ready)][::-1]
+        record = _merged([task.to_record(fact) for task, fact in zip(tasks, facts, strict=True)])
+        if path is not None and finished is not None:
+            return check_same(finished, path.name, [file.key for file in files], record)
+        device = facts[0]["model"].get("device", "cpu")
         if workers is None and isinstance(team, Processes) and device != "cpu":
             team.limit_workers(1)  # more copies of the model on one GPU have to be asked for
-        with open_journal(path, settings.to_record(facts), resume) as journal:
-            _measure_all(files, team, journal, partial(with_plugins, work.measure, settings), ready)
-            table = work.tabulate(files, settings, facts, journal.entries())
+        with open_journal(path, record, resume) as journal:
+            tables = []
+            for task, fact, one in zip(tasks, facts, ready, strict=True):
+                job = partial(with_plugins, work.measure, task)
+                _measure_all(files, team, journal, task.name, job, one)
+                entries = (entry for entry in journal.entries() if entry["model"] == task.name)
+                tables.append(work.tabulate(files, task, fact, entries))
+            table = join_tables(tables, record)
             if path is not None:
                 write_table(table, path)
                 journal.finished = True
     return table
+
+
+def _merged(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """One record for all; what differs as a list."""
+    values = {key: [record[key] for record in records] for key in records[0]}
+    return {key: v[0] if all(one == v[0] for one in v) else v for key, v in values.items()}
 
 
 def _checked_output(output: Source | None, resume: bool, overwrite: bool) -> Path | None:
@@ -200,14 +279,6 @@ def _checked_output(output: Source | None, resume: bool, overwrite: bool) -> Pat
     check_suffix(path)
     check_free(path, resume, overwrite)
     return path
-
-
-def _absolute(model: Source) -> str:
-    """A folder by a path that holds for workers in another one."""
-    model = os.fspath(model)
-    check_source(model)
-    folder = Path(model).expanduser()
-    return str(folder.absolute()) if model not in VARIANTS and folder.is_dir() else model
 
 
 def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int) -> Team:
@@ -234,15 +305,16 @@ def _measure_all(
     files: list[SoundFile],
     team: Team,
     journal: Journal,
+    name: str,
     measure: Callable[[list[SoundFile]], list[dict[str, Any]]],
     ready: Callable[[], object],
 ) -> None:
-    """Measure what the journal does not have, and add it there."""
+    """Measure what the journal does not have of the model ``name``, and add it there."""
     now = {file.key: (file.size, file.mtime_ns) for file in files}
     failed = {  # of the clips that are finished: whether they failed
         entry["file"]: entry["error"] is not None
         for entry in journal.entries()
-        if now.get(entry["file"]) == (entry["size"], entry["mtime_ns"])
+        if now.get(entry["file"]) == (entry["size"], entry["mtime_ns"]) and entry["model"] == name
     }
     todo = [file for file in files if file.key not in failed]
     done = sum(file.seconds for file in files if file.key in failed)
@@ -250,6 +322,7 @@ def _measure_all(
     with tqdm(
         total=round(done + sum(file.seconds for file in todo), 1),
         initial=round(done, 1),
+        desc=name or None,
         disable=None,  # shown in a notebook and on a terminal only
         bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s of sound [{elapsed}<{remaining}{postfix}]",
     ) as bar:
@@ -257,7 +330,7 @@ def _measure_all(
             if entries is None:
                 reason = "ended its worker process each time it was tried"
                 entries = [make_entry(file, error=reason) for file in batch]
-            journal.add(entries)
+            journal.add(entry | {"model": name} for entry in entries)
             failed |= {entry["file"]: entry["error"] is not None for entry in entries}
             bar.set_postfix_str(
                 f"{len(failed)}/{len(files)} clips, {sum(failed.values())} failed", refresh=False

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vaerecon.comparison.clips import SoundFile, Source
+from vaerecon.comparison.intervals import bootstrap_mean
 from vaerecon.comparison.measure import Task
 from vaerecon.metrics.scores import METRICS
 from vaerecon.utils.files import whole_file
@@ -32,14 +34,16 @@ def make_table(
 
     found = {entry["file"]: entry for entry in entries}  # the last one, if a clip has changed
     rows = []
-    for entry in (found[file.key] for file in files):
+    for file in files:
+        entry = found[file.key] | {"domain": file.domain}
         of_clip = {key: value for key, value in entry.items() if key not in ("rows", "notes")}
         for row in entry["rows"] or [{}]:
             notes = [*entry["notes"], *row.get("notes", [])]
             rows.append(of_clip | row | {"notes": "; ".join(notes) or None})
     text, whole, number = "string", "Int64", "float64"
     columns = {
-        "file": text, "clip": text, "method": text, "through_vae": "boolean", **more,
+        "file": text, "clip": text, "domain": text, "model": text, "method": text,
+        "through_vae": "boolean", "sound": text, **more,
         **dict.fromkeys(METRICS, number),
         "seconds": number, "real_time_factor": number, "lag_samples": whole, "gain": number,
         "kbps": number, "vae_mae_nepers": number, "duration_s": number, "sha256": text,
@@ -75,14 +79,90 @@ def write_table(table: pd.DataFrame, output: Source) -> None:
         os.fsync(file.fileno())  # on the disk before the journal goes
 
 
-def summarize(table: pd.DataFrame) -> pd.DataFrame:
+def join_tables(tables: Sequence[pd.DataFrame], record: dict[str, Any]) -> pd.DataFrame:
+    """The tables of several models as one; ``record`` says what all of them depend on."""
+    import pandas as pd
+
+    table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    table.attrs = record  # type: ignore[assignment]
+    return table
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that was written; a ValueError if it is none."""
+    import pandas as pd
+
+    try:
+        if path.suffix.lower() == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_csv(path, dtype={"file": str, "revision": str})
+        if missing := {"file", "method", "seed"} - set(table):
+            raise ValueError(f"no column {' and '.join(sorted(missing))}")
+    except ValueError as error:
+        raise ValueError(
+            f"resume: {path.name!r} exists and is no table of compare or sweep ({error}); name "
+            "another file, or use --overwrite to replace it"
+        ) from None
+    return table
+
+
+def check_same(
+    table: pd.DataFrame, name: str, files: Sequence[str], record: dict[str, Any]
+) -> pd.DataFrame:
+    """The finished table in the file ``name``, if it has these clips and the settings ``record``.
+
+    A parquet file holds all settings; a CSV file those only that are columns.
+
+    Raises
+    ------
+    ValueError
+        If it has others.
+    """
+    has: dict[Any, Any] = {"clips": list(table["file"].unique())}
+    wanted: dict[str, Any] = json.loads(json.dumps({"clips": list(files), **record}))
+    if table.attrs:
+        has = table.attrs | has
+    else:
+        has["methods"] = sorted(
+            set(table["method"].dropna()) - {"silence", *record.get("codecs", ())}
+        )
+        wanted["methods"] = sorted({*record["methods"]} - {"silence"})
+        wanted = {key: value for key, value in wanted.items() if key in has or key in table}
+        for key in wanted.keys() - has.keys():
+            values = list(table[key].astype(object).where(table[key].notna(), None).unique())
+            has[key] = values[0] if len(values) == 1 else values
+    if names := sorted(key for key in wanted if has.get(key) != wanted[key]):
+        changes = "; ".join(
+            key if key == "clips" else f"{key} was {has.get(key)!r}, now {wanted[key]!r}"
+            for key in names
+        )
+        raise ValueError(
+            f"resume: {name!r} is complete and was made with others ({changes}); name "
+            "another file, or use --overwrite to replace it"
+        )
+    return table
+
+
+def summarize(table: pd.DataFrame, intervals: bool = False) -> pd.DataFrame:
     """Means over the clips: a row for each ``through_vae`` and method.
 
     Columns are pairs: a metric (or ``seconds``, ``real_time_factor``) and ``"mean"`` or
     ``"count"``, the number of clips that have a value: means of different clips do not compare.
+    ``intervals``: also ``"lower"`` and ``"upper"`` of :func:`bootstrap_mean`.
     """
+    import pandas as pd
+
     measured = table.dropna(subset="method").sort_values(
         "through_vae", ascending=False, kind="stable"
     )
     groups = measured.groupby(["through_vae", "method"], sort=False)
-    return groups[[*METRICS, "seconds", "real_time_factor"]].agg(["mean", "count"])
+    names = [*METRICS, "seconds", "real_time_factor"]
+    means = groups[names].agg(["mean", "count"])
+    if intervals and len(means):
+        for name in names:
+            found = {key: bootstrap_mean(group) for key, group in groups[name]}
+            for end in ("lower", "upper"):
+                ends = {key: getattr(interval, end) for key, interval in found.items()}
+                means[name, end] = pd.Series(ends).reindex(means.index)
+    return means

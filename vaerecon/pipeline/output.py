@@ -28,10 +28,18 @@ def _earlier_sounds(stem: str, folder: Path) -> list[str]:
     """
     try:
         text = (folder / analysis_name(stem)).read_text(encoding="utf-8")
-        names = [wav_name(stem, method) for method in json.loads(text)["methods"]]
+        methods = json.loads(text)["methods"]
+        names = [wav_name(stem, method, through) for method in methods for through in (True, False)]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []  # there was none, or something else of that name
     return [name for name in names if not {"/", "\\", "\0"} & set(name)]
+
+
+def earlier_wavs(stem: str, folder: Path) -> list[str]:
+    """Sounds of any methods for the clip ``stem`` in ``folder``."""
+    ends = tuple(wav_name("", "", through_vae)[1:] for through_vae in (True, False))
+    return [p.name for p in folder.glob("*.wav") if p.name.startswith(f"{stem}_")
+            and p.name.endswith(ends)]  # fmt: skip
 
 
 def original_name(stem: str) -> str:
@@ -39,9 +47,9 @@ def original_name(stem: str) -> str:
     return f"{stem}_original.wav"
 
 
-def wav_name(stem: str, method: str) -> str:
+def wav_name(stem: str, method: str, through_vae: bool = True) -> str:
     """File name of a method's sound."""
-    return f"{stem}_{method}_reconstruction.wav"
+    return f"{stem}_{method}_{'reconstruction' if through_vae else 'without_vae'}.wav"
 
 
 def analysis_name(stem: str) -> str:

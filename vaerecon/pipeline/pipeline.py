@@ -266,6 +266,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         sample: bool,
         seed: int,
         exclude_metrics: Iterable[str],
+        keep_without_vae: bool = False,
     ) -> stages.Request:
         check_whole(seed, "seed")
         return stages.Request(
@@ -274,6 +275,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             sample=sample,
             seed=seed,
             exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
+            keep_without_vae=keep_without_vae,
         )
 
     @torch.no_grad()
@@ -290,6 +292,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         sample: bool = False,
         seed: int = 0,
         exclude_metrics: Iterable[str] = (),
+        keep_without_vae: bool = False,
     ) -> Reconstruction:
         """Send a sound file through the whole flow and write what was heard and found.
 
@@ -306,6 +309,8 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             there is replaced; other files stay.
         methods, without_vae, sample, seed, exclude_metrics
             As in :meth:`__call__`.
+        keep_without_vae
+            Also write the sounds that were made without the VAE.
 
         Returns
         -------
@@ -319,7 +324,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             Those of :func:`vaerecon.load_audio` and of :meth:`__call__`; also if the folder cannot
             be written. Then, as after an interrupt, nothing is left and an earlier result is kept.
         """
-        request = self._request(methods, without_vae, sample, seed, exclude_metrics)
+        request = self._request(
+            methods, without_vae, sample, seed, exclude_metrics, keep_without_vae
+        )
         check_path(path)
         check_stem(Path(path).stem)  # the files are named after it
         output_dir = Path(output_dir)

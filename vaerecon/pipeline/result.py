@@ -64,6 +64,7 @@ class Reconstruction:
     without_vae: dict[str, MethodResult]  # from the original mel; empty if not asked for
     model: ModelFacts
     seed: int
+    keep_without_vae: bool = False  # among the files are the sounds without the VAE
     tracks: Tracks | None = None
     files: tuple[Path, ...] = ()  # what was written
 
@@ -158,7 +159,7 @@ class Reconstruction:
         groups: dict[bool, dict[str, Any]] = {True: {}, False: {}}
         for row in self.rows():
             name, through_vae = row.pop("method"), row.pop("through_vae")
-            file = wav_name(stem, name) if through_vae and name != "silence" else None
+            file = self.sound_file(stem, name, through_vae)
             if file is None:
                 row["notes"]["file"] = (
                     "not written: only methods through the VAE are, and not silence"
@@ -269,13 +270,24 @@ class Reconstruction:
         stem = check_stem(stem or self.clip.name)
         folder, start = Path(folder), text_to_name(stem)
         with result_folder(folder, start) as scratch:
-            write_wav(scratch / original_name(start), self.reference, self.clip.sample_rate)
-            for name, found in self.methods.items():
-                if name != "silence":
-                    write_wav(scratch / wav_name(start, name), found.samples, self.clip.sample_rate)
+            self.write_sounds(scratch, start)
             self.write_numbers(scratch, stem)
             names = sorted(p.name for p in scratch.iterdir())
         return [folder / name for name in names]
+
+    def sound_file(self, stem: str, method: str, through_vae: bool) -> str | None:
+        """File name of a method's sound; None of silence, and of what is not kept."""
+        if method == "silence" or not (through_vae or self.keep_without_vae):
+            return None
+        return wav_name(stem, method, through_vae or not get_method(method).uses_mel)
+
+    def write_sounds(self, folder: Path, start: str) -> None:
+        """Write what was compared and what was heard; ``start`` begins the names of the files."""
+        write_wav(folder / original_name(start), self.reference, self.clip.sample_rate)
+        for through_vae, group in ((True, self.methods), (False, self.without_vae)):
+            for name, found in group.items():
+                if file := self.sound_file(start, name, through_vae):
+                    write_wav(folder / file, found.samples, self.clip.sample_rate)
 
     def write_numbers(self, folder: Path, stem: str) -> None:
         """Write ``analysis.json`` and the picture into ``folder``."""

@@ -49,6 +49,7 @@ class Request:
     sample: bool = False
     seed: int = 0
     exclude_metrics: tuple[str, ...] = ()
+    keep_without_vae: bool = False  # write the sounds without the VAE too
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class _Run:
                 models, method, mel.read, self.n_frames, self.n_samples, generator, normalized.read
             )
         )
-        file = wav_name(self.stem, name) if through_vae and name != "silence" else None
+        kept = (through_vae or self.request.keep_without_vae) and name != "silence"
+        file = wav_name(self.stem, name, through_vae) if kept else None
         sound = self.store.keep(
             self.counted((level.restore(piece) for piece in pieces), -1, self.n_samples),
             wav=file,
@@ -201,6 +203,7 @@ def reconstruct(
         without_vae=results[False],
         model=models.facts,
         seed=request.seed,
+        keep_without_vae=request.keep_without_vae,
         tracks=Tracks(reference, mel, latent, decoded),
     )
 

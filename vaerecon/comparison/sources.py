@@ -1,0 +1,97 @@
+"""Items of Hugging Face ``datasets`` as clips: read as they were stored, by our own loader."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import Any
+
+from vaerecon.audio.paths import plain_text
+from vaerecon.comparison.clips import SoundFile, sound_file
+
+
+def is_dataset(clips: Any) -> bool:
+    """Whether it is a ``datasets.Dataset`` or ``IterableDataset``."""
+    return hasattr(clips, "cast_column")
+
+
+def open_dataset(name: str, split: str) -> Any:
+    """A split of a dataset: one saved on disk, a folder of sounds, or, streamed, one of the hub.
+
+    Raises
+    ------
+    ValueError
+        If the package is not installed, or there is no such dataset or split.
+    """
+    try:
+        import datasets
+    except ImportError:
+        raise ValueError(
+            "dataset: the package datasets is not installed: `pip install datasets`"
+        ) from None
+    try:
+        if not any(Path(name, file).is_file() for file in ("state.json", "dataset_dict.json")):
+            return datasets.load_dataset(name, split=split, streaming=True)
+        found = datasets.load_from_disk(name)
+    except Exception as error:  # the package has errors of many kinds
+        raise ValueError(f"dataset: cannot open {name!r}, split {split!r}: {error}") from None
+    splits = found if isinstance(found, dict) else {str(found.split or split): found}
+    if split not in splits:
+        raise ValueError(f"split: got {split!r}, expected one of {', '.join(splits)}")
+    return splits[split]
+
+
+def dataset_clips(
+    dataset: Any, column: str, spool: Path, max_length: float | None, max_clips: int | None
+) -> list[SoundFile]:
+    """The clips of a split, in its order; a clip's key is its number and the name of its file.
+
+    What is not a file already is written to the folder ``spool``, as it was stored.
+
+    Raises
+    ------
+    ValueError
+        If the column is missing or holds no sounds, or there are no items.
+    """
+    from datasets import Audio, Dataset, Value
+
+    if dataset.features is not None and column not in dataset.features:
+        names = ", ".join(dataset.features)
+        raise ValueError(f"column: got {column!r}, expected one of the dataset's: {names}")
+    stored: Any = {"bytes": Value("binary"), "path": Value("string")}
+    if isinstance(dataset, Dataset):  # streamed, Audio would need torchcodec even so
+        stored = Audio(decode=False)
+    try:
+        items = dataset.select_columns(column).cast_column(column, stored)
+        files = [
+            _clip(index, item[column] or {}, spool, max_length, dataset.info.dataset_name)
+            for index, item in enumerate(islice(items, max_clips))
+        ]
+    except Exception as error:  # see open_dataset
+        raise ValueError(
+            f"column: cannot take sounds from {column!r} ({error}); expected audio as stored in "
+            "Parquet or Arrow files; give a folder of sound files as CLIPS"
+        ) from None
+    if not files:
+        raise ValueError("dataset: got no items, expected at least one; choose another split")
+    return files
+
+
+def _clip(
+    index: int, item: dict[str, Any], spool: Path, max_length: float | None, name: str | None
+) -> SoundFile:
+    stored, data = item.get("path") or "", item.get("bytes")
+    path = PurePath(stored)
+    key = "/".join([f"{index:06}", plain_text(path.name)][: 1 + bool(stored)])
+    domain = plain_text(path.parent.name) or name or "dataset"
+    if data is None and not os.path.isfile(stored):
+        return SoundFile(key, stored, 0, 0, 0.0, domain)  # its row will say that there is none
+    if data is None:
+        return sound_file(key, Path(stored), domain, max_length)
+    file = spool / f"{index:06}{path.suffix}"
+    file.write_bytes(data)
+    # the same bytes are the same clip, whenever they were written
+    return replace(sound_file(key, file, domain, max_length), mtime_ns=zlib.crc32(data))
