@@ -31,7 +31,7 @@ from vaerecon.lab.reports.baselines import (
 )
 from vaerecon.lab.reports.outcome import NotebookError, Run
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
-from vaerecon.lab.reports.report import NOTEBOOK, heard_text
+from vaerecon.lab.reports.report import NOTEBOOK, TABLE_NOTEBOOK, heard_text
 from vaerecon.lab.reports.runs import blob_hash, run_notebook
 from vaerecon.lab.reports.scrub import path_scrubber
 
@@ -765,7 +765,7 @@ def test_the_notebook_of_the_report_comes_with_the_package(tmp_path):
     subprocess.run([*pip, *build, "--no-deps", "--no-index"], check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
-    for name in (NOTEBOOK.name, "page.css", "page.html.j2"):
+    for name in (NOTEBOOK.name, TABLE_NOTEBOOK.name, "page.css", "page.html.j2"):
         assert f"vaerecon/lab/reports/{name}" in inside
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 import vaerecon.lab
+from vaerecon.comparison.intervals import Interval
 from vaerecon.lab import tables
 from vaerecon.lab.listening import levels
 from vaerecon.lab.nb01_mel_analysis import recovery
@@ -22,9 +23,9 @@ from vaerecon.lab.nb03_vocoder_fix import faults
 from vaerecon.lab.nb04_method_comparison import choice, error_budget, speed, validity
 from vaerecon.lab.nb05_fine_tuning import tuning
 from vaerecon.lab.nb07_compression import bits
-from vaerecon.lab.reports import report
+from vaerecon.lab.reports import report, table_scores
 from vaerecon.metrics.recommendation import Recommendation
-from vaerecon.metrics.scores import Mean
+from vaerecon.metrics.scores import METRICS, Mean
 
 ENDLESS = float("inf")
 
@@ -130,6 +131,28 @@ def coded(opus: tuple[float, float]) -> tuple[pd.DataFrame, dict[str, str], str]
 
 def bounded(file: float) -> tuple[pd.Series]:
     return (pd.Series({"the real file": file, "KL from N(0, 1)": 2.0}),)
+
+
+def measured(failed: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
+    table = pd.DataFrame({"file": ["a", "b"], "method": "fast", "error": None})
+    if failed:
+        table.loc[1, ["method", "error"]] = [None, "no sound"]
+    return table, table_scores.system_scores(table)
+
+
+def many(better: str) -> tuple[pd.DataFrame]:
+    """Eight clips by two methods, of which one is better."""
+    values = {"fast": 1.0 + (better != "fast"), "griffinlim": 1.0 + (better == "fast")}
+    rows = [{"file": f"{i}", "method": m, "lsd_db": v} for i in range(8) for m, v in values.items()]
+    return (table_scores.system_scores(pd.DataFrame(rows)),)
+
+
+def apart(lower: float, upper: float) -> tuple[dict[str, dict[str, Interval]], str]:
+    return {"lsd_db": {"Fast": Interval((lower + upper) / 2, lower, upper, 8)}}, "Vocoder"
+
+
+def ordered(worst: str, best: str) -> tuple:
+    return pd.DataFrame({"clip": [worst, best], "lsd_db": [9.0, 5.0]}), METRICS["lsd_db"], "Fast"
 
 
 def played(factor: float, **options: bool) -> levels.Matched:
@@ -240,6 +263,22 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
     "heard_text": (
         report.heard_text, ("a.wav", 4.0, 9.0), ("a.wav", 9.0, 9.0), "the first 4.0 s of 9.0 s",
         "all of it",
+    ),
+    "measured_text": (
+        table_scores.measured_text, measured(False), measured(True), "2 of 2 clips",
+        "1 of 2 clips.\n- Methods: Fast.\n- Failed: 1 clip.\n    - `b`: `no sound`",
+    ),
+    "choice_text": (
+        table_scores.choice_text, many("fast"), many("griffinlim"),
+        "music and other sound **Fast** (clear)", "music and other sound **Griffin-Lim** (clear)",
+    ),
+    "difference_text": (
+        table_scores.difference_text, apart(-2.0, -1.0), apart(1.0, 2.0),
+        "LSD: better: Fast (8 clips).", "LSD: worse: Fast (8 clips).",
+    ),
+    "extremes_text": (
+        table_scores.extremes_text, ordered("a", "b"), ordered("b", "a"),
+        "1. `a`: 9.0\n2. `b`: 5.0", "1. `b`: 9.0\n2. `a`: 5.0",
     ),
     "level_text": (
         levels.level_text, (played(0.5),), (played(0.5, level_match=False),),

@@ -14,9 +14,12 @@ from vaerecon.cli.options import model_option, plugin_option, seed_option
 from vaerecon.cli.tables import new_console, plain, stop
 from vaerecon.utils.console import printable
 
+TABLES = (".parquet", ".csv")
+OF_A_CLIP, OF_A_TABLE = ("model", "methods", "max_length", "seed"), ("by", "against")
+
 
 @click.command()
-@click.argument("clip", required=False, type=click.Path(path_type=Path))
+@click.argument("source", metavar="[CLIP|TABLE]", required=False, type=click.Path(path_type=Path))
 @click.option("--output", default=Path("report.html"), show_default=True,
               type=click.Path(path_type=Path), help="The page to write.")  # fmt: skip
 @model_option
@@ -26,37 +29,72 @@ from vaerecon.utils.console import printable
 @click.option("--max-length", type=float, default=30.0, show_default=True,
               help="Read at most this many seconds.")  # fmt: skip
 @seed_option
+@click.option("--by", default="", metavar="COLUMN",
+              help="Of a table: groups to compare. [default: domain or model]")  # fmt: skip
+@click.option("--against", default="", metavar="METHOD",
+              help="Of a table: what the others are compared with. [default: the recommended one]",
+              )  # fmt: skip
 @click.option("--timeout", default=1800.0, show_default=True, type=click.FloatRange(min=1),
               help="Seconds that it may take.")  # fmt: skip
-def report(clip, output, model, methods, max_length, seed, timeout):
-    """Compare methods on CLIP and write one HTML page, sounds in it, that needs no network.
+@click.pass_context
+def report(ctx, source, output, timeout, **options):
+    """Write one HTML page, sounds in it, that needs no network: about a CLIP or a TABLE.
 
-    Exit status 3: it did not run to its end, and what there was stands in <output>.failed.html.
+    Of a clip it compares methods. Of a .parquet or .csv table that `compare`, `sweep` or `evaluate`
+    wrote it shows means, spread, differences, and the worst and best clips. Exit status 3: it did
+    not run to its end, and what there was stands in <output>.failed.html.
     """
+    of_table = source is not None and source.suffix.lower() in TABLES
+    mine, others = (OF_A_TABLE, OF_A_CLIP) if of_table else (OF_A_CLIP, OF_A_TABLE)
+    for name in others:
+        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            kind = "clip, not a table" if of_table else "table (.parquet or .csv), not a clip"
+            raise click.UsageError(f"--{name.replace('_', '-')} is for a report on a {kind}")
+    start = _table_report if of_table else _clip_report
+    start(source, output, timeout, **{name: options[name] for name in mine})
+    click.echo(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+
+
+def _table_report(table, output, timeout, **options) -> None:
+    from vaerecon.comparison.table import read_measured
+
+    rows = read_measured(table)
+    _need_packages("papermill", "nbconvert")
+    from vaerecon.lab.reports.report import write_table_report
+
+    with new_console().status(f"{plain(table.name)}, {len(rows)} rows ..."):
+        _end_with_3(write_table_report, table, output, **options, timeout=timeout)
+
+
+def _clip_report(clip, output, timeout, **options) -> None:
     from vaerecon.audio.clip import load_audio
     from vaerecon.bundled import DEMO_CLIP, demo_clips
     from vaerecon.methods import select_methods
     from vaerecon.models.checkpoints import check_hub
     from vaerecon.models.sources import check_source
 
-    select_methods(methods)
-    check_source(model)
+    select_methods(options["methods"])
+    check_source(options["model"])
     clip = clip or demo_clips()[DEMO_CLIP]
-    loaded = load_audio(clip, max_length=max_length)
+    loaded = load_audio(clip, max_length=options["max_length"])
     _need_packages("papermill", "nbconvert")
-    check_hub(model)
-    from vaerecon.lab.reports.outcome import NotebookError
+    check_hub(options["model"])
     from vaerecon.lab.reports.report import file_length, heard_text, write_report
 
-    options = {"model": model, "methods": methods, "max_length": max_length, "seed": seed}
     console = new_console()
     console.print(plain(heard_text(clip.name, loaded.duration, file_length(clip))))
-    with console.status(f"{plain(loaded.name)} through {plain(model)} ..."):
-        try:
-            write_report(clip, output, **options, timeout=timeout)
-        except NotebookError as error:
-            stop(str(error), 3)
-    click.echo(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
+    with console.status(f"{plain(loaded.name)} through {plain(options['model'])} ..."):
+        _end_with_3(write_report, clip, output, **options, timeout=timeout)
+
+
+def _end_with_3(write, *arguments, **options) -> None:
+    """Write a report; exit status 3 if its notebook fails."""
+    from vaerecon.lab.reports.outcome import NotebookError
+
+    try:
+        write(*arguments, **options)
+    except NotebookError as error:
+        stop(str(error), 3)
 
 
 @click.command()

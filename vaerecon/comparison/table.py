@@ -18,6 +18,9 @@ from vaerecon.utils.files import whole_file
 if TYPE_CHECKING:
     import pandas as pd
 
+# what tells the rows of a clip apart; a table has some of these
+KEYS = ("method", "through_vae", "model", "variant", "source", "setting")
+
 
 def make_table(
     files: list[SoundFile],
@@ -166,3 +169,50 @@ def summarize(table: pd.DataFrame, intervals: bool = False) -> pd.DataFrame:
                 ends = {key: getattr(interval, end) for key, interval in found.items()}
                 means[name, end] = pd.Series(ends).reindex(means.index)
     return means
+
+
+def read_measured(path: Source) -> pd.DataFrame:
+    """A written table, also of an older version, in which at least one clip was measured.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it cannot be opened.
+    ValueError
+        If it is no such table, is empty, has a row twice, or each of its clips failed.
+    """
+    import pandas as pd
+
+    path = Path(path)
+    words = {name: "string" for name in (*KEYS, "file", "domain", "sound", "notes", "error")}
+    words["through_vae"] = "boolean"
+    with open(path, "rb") as file:  # a folder can be read as Parquet too, but is not ours
+        try:
+            if check_suffix(path) == ".parquet":
+                table = pd.read_parquet(file)
+            else:  # a folder may be called NA, so that only an empty cell has no value
+                table = pd.read_csv(file, dtype=words, keep_default_na=False, na_values=[""])
+        except (ValueError, OSError) as error:  # pyarrow's errors are these
+            reason = str(error).splitlines()[0][:200]
+            raise ValueError(f"{path.name}: this is no table ({reason})") from None
+    if table.empty:
+        raise ValueError(f"{path.name}: got a table without rows")
+    if missing := [name for name in ("file", "method") if name not in table]:
+        raise ValueError(
+            f"{path.name}: got no column {' and no '.join(missing)}, expected a table that "
+            "`vaerecon compare`, `sweep` or `evaluate` has written"
+        )
+    known = [name for name in METRICS if name in table]
+    if not known:
+        raise ValueError(f"{path.name}: got no metric, expected some of {', '.join(METRICS)}")
+    if wrong := [m for m in known if not pd.api.types.is_numeric_dtype(table[m].convert_dtypes())]:
+        raise ValueError(f"{path.name}: got text in {', '.join(wrong)}, expected numbers")
+    measured = table.dropna(subset="method")
+    if measured.empty:
+        reason = next(iter(table["error"].dropna()), "") if "error" in table else ""
+        raise ValueError(f"{path.name}: none of its clips could be measured: {reason or 'no why'}")
+    twice = measured[measured.duplicated([name for name in ("file", *KEYS) if name in table])]
+    if len(twice):
+        found = " ".join(str(twice.iloc[0][name]) for name in ("file", "method"))
+        raise ValueError(f"{path.name}: got two rows for {found}, expected one; leave one out")
+    return table.astype({m: "float64" for m in known})

@@ -76,9 +76,11 @@ class Metric:
         return f"{value + 0.0:.{self.decimals}f}"  # + 0.0: no minus before zero
 
 
-COLUMNS = ("file", "clip", "domain", "model", "method", "through_vae", "sound", "seconds", "real_time_factor", "lag_samples",
-           "gain", "kbps", "vae_mae_nepers", "duration_s", "sha256", "notes", "error",
-           "seed")  # fmt: skip  # others of a table, which no metric may be called
+COLUMNS = (  # others of a table, which no metric may be called
+    "file", "clip", "domain", "model", "method", "through_vae", "sound", "seconds",
+    "real_time_factor", "lag_samples", "gain", "kbps", "vae_mae_nepers", "duration_s", "sha256",
+    "notes", "error", "seed", "dnsmos",
+)  # fmt: skip
 METRICS: Registry[Metric] = Registry("metric", COLUMNS)
 ON_REQUEST: dict[str, Metric] = {}  # computed only where they are named: an extra installs them
 

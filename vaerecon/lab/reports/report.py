@@ -1,12 +1,16 @@
-"""Report on one clip as one HTML file: the notebook ``clip_report.ipynb`` without its code."""
+"""Reports on one clip, and on a table of many, as one HTML file: a notebook without its code."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaerecon.audio.clip import look_at
 from vaerecon.bundled import DEMO_CLIP, demo_clips
+from vaerecon.comparison.table import read_measured, write_table
+from vaerecon.lab.reports.table_scores import grouping, reference_system, system_scores
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models.sources import VARIANTS
 from vaerecon.utils.files import whole_file
@@ -14,7 +18,10 @@ from vaerecon.utils.files import whole_file
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vaerecon.metrics.scores import Metric
+
 NOTEBOOK = Path(__file__).with_name("clip_report.ipynb")
+TABLE_NOTEBOOK = Path(__file__).with_name("table_report.ipynb")
 
 
 def write_report(
@@ -35,26 +42,68 @@ def write_report(
     An invalid parameter or path is a ValueError or OSError, a failed run a NotebookError; its
     partial result is in ``<output>.failed.html``.
     """
-    # what these need comes with the extra `notebooks`
-    from vaerecon.lab.reports.outcome import NotebookError
-    from vaerecon.lab.reports.pages import to_html
-    from vaerecon.lab.reports.runs import execute
-
-    clip, output, folder = Path(clip), Path(output), Path(model)
-    if output.is_dir():
-        raise IsADirectoryError(f"--output: got {output.name!r}, which is a folder; name a file")
+    clip, folder = Path(clip), Path(model)
     files = [clip]
     if model not in VARIANTS and folder.is_dir():
         files.append(folder.resolve())
         model = f"./{folder.resolve().name}"
     given: dict[str, Any] = {"clip": clip.name, "model": model, "methods": methods, "seed": seed}
     given["max_length"] = max_length
-    run = execute(NOTEBOOK, given, timeout=timeout, files=files)
+    _write_page(NOTEBOOK, given, files, output, f"Report on {clip.name}", timeout)
+
+
+def write_table_report(
+    table: str | Path,
+    output: str | Path,
+    *,
+    by: str = "",
+    against: str = "",
+    timeout: float = 1800.0,
+) -> None:
+    """Run the notebook of a table that ``compare`` or ``sweep`` wrote, and write the page.
+
+    ``by`` is a column to group by (domain or model by default, where there are several), and
+    ``against`` the method that the others are compared with (the recommended one by default).
+    Where the table names sounds, those of the worst and the best clips are in the page. Errors are
+    those of :func:`write_report`, and of a table that cannot be read.
+    """
+    path = Path(table)
+    rows = read_measured(path)
+    scores = system_scores(rows)
+    grouping(scores, by)
+    reference_system(scores, against)
+    if "sound" in rows:  # from the table's folder; the notebook runs in another
+        folder = path.parent.absolute()
+        rows["sound"] = rows["sound"].map(lambda name: str(folder / name), na_action="ignore")
+    with tempfile.TemporaryDirectory(prefix="vaerecon-") as scratch:
+        copy = Path(scratch) / f"{path.stem}.parquet"
+        write_table(rows, copy)
+        given = {"table": copy.name, "by": by, "against": against}
+        _write_page(TABLE_NOTEBOOK, given, [copy], output, f"Report on {path.name}", timeout)
+
+
+def _write_page(
+    notebook: Path,
+    parameters: dict[str, Any],
+    files: Sequence[Path],
+    output: str | Path,
+    subject: str,
+    timeout: float,
+) -> None:
+    """Run a notebook on some files and write the page, or what ran of it beside that."""
+    # what these need comes with the extra `notebooks`
+    from vaerecon.lab.reports.outcome import NotebookError
+    from vaerecon.lab.reports.pages import to_html
+    from vaerecon.lab.reports.runs import execute
+
+    output = Path(output)
+    if output.is_dir():
+        raise IsADirectoryError(f"--output: got {output.name!r}, which is a folder; name a file")
+    run = execute(notebook, parameters, timeout=timeout, files=files)
     failed = output.with_name(f"{output.stem}.failed.html")
     target = output if run.failure is None else failed
     with whole_file(target) as scratch:
-        page = to_html(run, hide_code=True, subject=f"Report on {clip.name}")
-        scratch.write_text(page, encoding="utf-8")
+        scratch.write_text(to_html(run, hide_code=True, subject=subject), encoding="utf-8")
     if run.failure is not None:
         raise NotebookError(f"{run.failure}; what ran is in {failed}", run)
     failed.unlink(missing_ok=True)
@@ -72,6 +121,24 @@ def heard_text(name: str, seconds: float, length: float | None) -> str:
     if length - seconds < 0.05:
         return f"{name}: all of it, {seconds:.1f} s."
     return f"{name}: the first {seconds:.1f} s of {length:.1f} s."
+
+
+def play_rows(rows: pd.DataFrame, metric: Metric) -> None:
+    """A player of the original and a method's sound for each of some rows, where both are kept.
+
+    At most 30 s of each are read.
+    """
+    from vaerecon.audio.clip import load_audio
+    from vaerecon.lab.listening.player import play
+
+    kept = rows.dropna(subset="sound") if "sound" in rows else rows.iloc[:0]
+    for row in kept.to_dict("records"):
+        sound = Path(row["sound"])
+        both = {"original": next(sound.parent.glob("*_original.wav"), sound), row["system"]: sound}
+        if sound.is_file():
+            tracks = {name: load_audio(path, max_length=30).samples for name, path in both.items()}
+            value = metric.text(row[metric.name])
+            play(tracks, reference="original", title=f"{row['clip']}: {metric.label} {value}")
 
 
 def caveats(scores: pd.DataFrame) -> pd.DataFrame:
