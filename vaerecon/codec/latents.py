@@ -109,7 +109,7 @@ def _read(source: Name, pipe: ReconstructionPipeline) -> tuple[torch.Tensor, int
     if "latents" in found:
         latent = latent / pipe.vae.config["scaling_factor"]
     length = math.ceil(pipe.mel_config.n_frames(n) / reduction(pipe.vae))
-    if latent.ndim != 3 or latent.shape[1] != length or not 0 < gain < math.inf:
+    if latent.shape[1:-1] != (length,) or not 0 < gain < math.inf:
         raise ValueError(
             f"latents: got shape {list(latent.shape)} for {n} samples at gain {gain:g}, expected "
             f"one item of length {length} and a gain above 0"
