@@ -61,7 +61,7 @@ def test_a_folder_of_sounds_and_a_folder_of_both_kinds(tmp_path, song):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        (lambda t, f: ({"mean": t["mean"] * torch.nan}, f), "NaN"),
+        (lambda t, f: ({"mean": t["mean"] * torch.nan}, f), "latents: got NaN"),
         (lambda t, f: ({"mean": t["mean"].transpose(1, 2).contiguous()}, f), "transposed"),
         (lambda t, f: ({"mean": t["mean"][:, 1:].contiguous()}, f), "length 25"),
         (lambda t, f: ({"latents": torch.zeros(2, 8, 25, 16)}, f), "one item"),

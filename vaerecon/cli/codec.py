@@ -93,9 +93,11 @@ def _run(name: str, source: Path, target: Path, found: list[Path], suffixes: lis
             if to in written:
                 raise ValueError(f"{to.name} is already that of another file of this folder")
             if latents:
-                done = getattr(codec, f"{name}_latents")(file, to, pipe, **settings)
+                n, shape = getattr(codec, f"{name}_latents")(file, to, pipe, **settings)
+                facts = f"latent {shape}"
             else:
-                done = getattr(codec, f"{name}_file")(file, to, pipe, own, **settings)
+                head = getattr(codec, f"{name}_file")(file, to, pipe, own, **settings)
+                n, facts = head.n_samples, f"{head.kbps:.2f} kbit/s at step {head.step:.2f}"
         except (ValueError, OSError) as error:
             if file == source:
                 raise
@@ -103,6 +105,6 @@ def _run(name: str, source: Path, target: Path, found: list[Path], suffixes: lis
             failed += 1
         else:
             written.add(to)
-            click.echo(f"{printable(str(to))}: {done.n_samples / 16000:.2f} s, {done.summary}")
+            click.echo(f"{printable(str(to))}: {n / 16000:.2f} s, {facts}")
     if failed:
         stop(f"{failed} of {len(found)} files failed", 1)

@@ -7,6 +7,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "files": ["decode_file", "encode_file"],
         "latent_codec": ["Header", "LatentCodec"],
-        "latents": ["LatentFile", "decode_latents", "encode_latents"],
+        "latents": ["decode_latents", "encode_latents"],
     },
 )

@@ -71,11 +71,6 @@ class Header(NamedTuple):
         """Rate of the payload, kbit/s."""
         return 128 * self.payload / self.n_samples
 
-    @property
-    def summary(self) -> str:
-        """What the command line says of the file."""
-        return f"{self.kbps:.2f} kbit/s at step {self.step:.2f}"
-
     @classmethod
     def read(cls, data: bytes, size: int | None = None) -> Header:
         """Of a file of ``size`` bytes that begins with ``data``; ValueError if it cannot be one."""

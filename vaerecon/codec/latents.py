@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict
-from typing import NamedTuple
 
 import torch
 
@@ -22,24 +21,12 @@ from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.files import text_to_name
 
 
-class LatentFile(NamedTuple):
-    """What a file of latents holds."""
-
-    n_samples: int  # of the sound, at 16 kHz
-    shape: list[int]  # of the latent
-
-    @property
-    def summary(self) -> str:
-        """What the command line says of the file."""
-        return f"latent {self.shape}"
-
-
 def _model_facts(pipe: ReconstructionPipeline) -> dict[str, str]:
     """What a file and the model that decodes it must have in common."""
     return {
         "vae": vae_hash(pipe.vae),
         "mel": json.dumps(asdict(pipe.mel_config)),
-        "scaling_factor": repr(pipe.vae.config.scaling_factor),
+        "scaling_factor": repr(pipe.vae.config["scaling_factor"]),
     }
 
 
@@ -47,11 +34,11 @@ def _model_facts(pipe: ReconstructionPipeline) -> dict[str, str]:
 @without_autocast
 def encode_latents(
     source: Name, target: Name, pipe: ReconstructionPipeline, scaled: bool = False
-) -> LatentFile:
-    """Write the latent of a sound file; ``target`` appears whole or not at all.
+) -> tuple[int, list[int]]:
+    """Write the latent of a sound file; return the number of samples, and the latent's shape.
 
-    ``scaled`` writes ``latents`` in place of ``mean`` and ``deviation``. An hour takes 92 MB of
-    memory, besides a window. ValueError or OSError for files that cannot be read or written.
+    ``scaled`` writes ``latents`` in place of ``mean`` and ``deviation``. The file appears whole or
+    not at all. ValueError or OSError for files that cannot be read or written.
     """
     from safetensors.torch import save
 
@@ -60,16 +47,15 @@ def encode_latents(
         mean, logvar = torch.cat([piece.cpu() for piece in pieces], dim=-2)
         tensors = {"mean": mean, "deviation": (0.5 * logvar).exp()}
         if scaled:
-            tensors = {"latents": mean[None] * pipe.vae.config.scaling_factor}
+            tensors = {"latents": mean[None] * pipe.vae.config["scaling_factor"]}
         facts = {
             "vaerecon": __version__,
             "model": pipe.source,
             "n_samples": str(n),
-            "offset": repr(float(level.mean)),  # which the front-end took off
-            "gain": repr(float(level.gain)),  # and what it multiplied with
+            "gain": repr(float(level.gain)),  # which the front-end multiplied with
         }
         path.write_bytes(save(tensors, facts | _model_facts(pipe)))
-    return LatentFile(n, list(mean.shape))
+    return n, list(mean.shape)
 
 
 @torch.no_grad()
@@ -77,15 +63,16 @@ def encode_latents(
 def decode_latents(
     source: Name, target: Name, pipe: ReconstructionPipeline,
     method: str | None = None, seed: int | None = None,
-) -> LatentFile:  # fmt: skip
+) -> tuple[int, list[int]]:  # fmt: skip
     """Make a WAV file (mono, 16 kHz, float) of a file of latents, at the level of the clip.
 
-    ``method`` is ``"fast"`` and ``seed`` 0 by default. ValueError or OSError for a file that cannot
-    be read, is of another model, or whose latent is not finite or of another length.
+    ``method`` is ``"fast"`` and ``seed`` 0 by default; what is returned is as for
+    :func:`encode_latents`. ValueError or OSError for a file that cannot be read, is of another
+    model, or whose latent is not finite or of another length.
     """
     latent, n, gain = _read(source, pipe)
     write_sound(target, pipe, [latent], n, gain, method or "fast", seed or 0)
-    return LatentFile(n, list(latent.shape))
+    return n, list(latent.shape)
 
 
 def _read(source: Name, pipe: ReconstructionPipeline) -> tuple[torch.Tensor, int, float]:
@@ -98,8 +85,8 @@ def _read(source: Name, pipe: ReconstructionPipeline) -> tuple[torch.Tensor, int
     try:
         with safe_open(path, "pt") as file:
             facts = file.metadata() or {}
-            names = {"mean", "latents"}.intersection(file.keys())
-            tensors = {name: file.get_tensor(name) for name in names}
+            found = {"mean", "latents"}.intersection(file.keys())
+            tensors = [file.get_tensor(name) for name in found]
         n, gain = int(facts["n_samples"]), float(facts["gain"])
         for name, own in _model_facts(pipe).items():
             if facts[name] != own:
@@ -116,15 +103,13 @@ def _read(source: Name, pipe: ReconstructionPipeline) -> tuple[torch.Tensor, int
         ) from None
     if len(tensors) != 1:
         raise ValueError(
-            f"latents: got {sorted(tensors)}, expected one of 'mean' and 'latents'; leave one out"
+            f"latents: got {sorted(found)}, expected one of 'mean' and 'latents'; leave one out"
         )
-    (latent,) = tensors.values()
-    if "latents" in tensors:
-        latent = latent.float() / pipe.vae.config.scaling_factor
-        latent = latent[0] if latent.ndim == 4 and len(latent) == 1 else latent
-    latent = check_latent(pipe.vae, latent)
+    latent = check_latent(pipe.vae, tensors[0]).squeeze(0)
+    if "latents" in found:
+        latent = latent / pipe.vae.config["scaling_factor"]
     length = math.ceil(pipe.mel_config.n_frames(n) / reduction(pipe.vae))
-    if latent.ndim != 3 or latent.shape[1] != length or not 0 < gain < math.inf:
+    if latent.shape[1:-1] != (length,) or not 0 < gain < math.inf:
         raise ValueError(
             f"latents: got shape {list(latent.shape)} for {n} samples at gain {gain:g}, expected "
             f"one item of length {length} and a gain above 0"
