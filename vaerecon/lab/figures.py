@@ -58,7 +58,8 @@ def darkened(figure: Figure) -> Iterator[Figure]:
     on_pictures = {id(x) for ax in figure.axes if ax.images for x in (*ax.lines, *ax.texts)}
     artists = figure.findobj(lambda x: isinstance(x, KINDS) and id(x) not in on_pictures)
     artists += [x.arrow_patch for x in artists if getattr(x, "arrow_patch", None)]
-    artists += [x.get_bbox_patch() for x in artists if isinstance(x, Text) and x.get_bbox_patch()]
+    boxes = [x.get_bbox_patch() for x in artists if isinstance(x, Text)]
+    artists += [box for box in boxes if box is not None]
     before, layout = [(x, dict(vars(x))) for x in artists], figure.get_layout_engine()
     figure.set_layout_engine("none")  # everything has its place, and keeps it
     try:
