@@ -57,9 +57,9 @@ def darkened(figure: Figure) -> Iterator[Figure]:
     """
     on_pictures = {id(x) for ax in figure.axes if ax.images for x in (*ax.lines, *ax.texts)}
     artists = figure.findobj(lambda x: isinstance(x, KINDS) and id(x) not in on_pictures)
-    artists += [x.arrow_patch for x in artists if getattr(x, "arrow_patch", None)]
-    boxes = [x.get_bbox_patch() for x in artists if isinstance(x, Text)]
-    artists += [box for box in boxes if box is not None]
+    parts = [getattr(x, "arrow_patch", None) for x in artists]
+    parts += [x.get_bbox_patch() for x in artists if isinstance(x, Text)]
+    artists += [part for part in parts if part is not None]
     before, layout = [(x, dict(vars(x))) for x in artists], figure.get_layout_engine()
     figure.set_layout_engine("none")  # everything has its place, and keeps it
     try:
