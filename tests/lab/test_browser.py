@@ -184,12 +184,17 @@ return {
 };
 """
 PIXELS = """
-const [image] = arguments;
-if (!image.complete || !image.naturalWidth) return null;
+const image = arguments[0].querySelector("img.vaerecon-figure");
+if (!image?.naturalWidth) return null;
 const canvas = document.createElement("canvas");
 [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
 canvas.getContext("2d").drawImage(image, 0, 0);
 return canvas.toDataURL();
+"""
+DARK_FIGURES = """
+const figures = ".jp-RenderedImage img, img.vaerecon-figure";
+return [...document.querySelectorAll(figures)].map(
+  (image) => getComputedStyle(image).content.startsWith('url("data:image/png'));
 """
 PLACE = """
 arguments[0].scrollIntoView({block: "center"});
@@ -260,9 +265,13 @@ class Page:
             *self.all(f"{explorer} .widget-dropdown select"),
         ][0]
 
-    def pixels(self, image: WebElement) -> str | None:
-        """What an ``<img>`` shows, as text; None while it shows nothing."""
-        return self.driver.execute_script(PIXELS, image)
+    def pixels(self, output: WebElement) -> str | None:
+        """What an explorer's figure shows, as text; None while it shows nothing."""
+        return self.driver.execute_script(PIXELS, output)
+
+    def dark_figures(self) -> list[bool]:
+        """For each figure, whether the dark one is shown."""
+        return self.driver.execute_script(DARK_FIGURES)
 
     def press(self, element: WebElement) -> None:
         """Click what may be off the screen. Cells on the way there are drawn late and push it."""
@@ -309,6 +318,7 @@ def test_a_notebook_runs_answers_and_plays(page):
     assert page.state()["problems"] == []
     if page.stem not in WITHOUT_EXPLORER:
         move_a_slider(page)
+    follow_the_theme(page)
     play_and_switch(page)
     assert page.state()["problems"] == []
     assert "Error displaying widget" not in page.state()["text"]
@@ -319,13 +329,22 @@ def move_a_slider(page: Page) -> None:
     """The explorer's figure becomes another one."""
     control = page.control()
     output = control.find_element(By.XPATH, "ancestor::*[contains(@class, 'jp-OutputArea')][1]")
-    figure = output.find_element(By.CSS_SELECTOR, "img.vaerecon-figure")
-    before = wait_for(lambda: page.pixels(figure), "the explorer's figure")
+    before = wait_for(lambda: page.pixels(output), "the explorer's figure")
     if control.tag_name == "select":
         Select(control).select_by_index(1)
     else:
         control.send_keys(Keys.ARROW_RIGHT)
-    wait_for(lambda: page.pixels(figure) not in (None, before), "another figure")
+    wait_for(lambda: page.pixels(output) not in (None, before), "another figure")
+
+
+def follow_the_theme(page: Page) -> None:
+    """JupyterLab sets this attribute when the reader chooses another theme."""
+    light = page.dark_figures()
+    page.driver.execute_script("document.body.dataset.jpThemeLight = 'false'")
+    dark = page.dark_figures()
+    page.driver.execute_script("document.body.dataset.jpThemeLight = 'true'")
+    assert light == [False] * len(light)
+    assert dark == [True] * len(light)
 
 
 def play_and_switch(page: Page) -> None:

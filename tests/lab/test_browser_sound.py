@@ -18,7 +18,17 @@ from nbformat.v4 import new_code_cell, new_notebook
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from test_browser import TONE, Page, Server, driver, server, wait_for, wait_until_it_moves
+from test_browser import (
+    ANSWER,
+    DARK_FIGURES,
+    TONE,
+    Page,
+    Server,
+    driver,
+    server,
+    wait_for,
+    wait_until_it_moves,
+)
 
 from vaerecon.lab.listening.levels import match_levels, pcm16
 from vaerecon.lab.listening.player import player_html
@@ -32,6 +42,7 @@ CELLS = (
     "import numpy as np\n"
     "from vaerecon.audio.clip import Clip\n"
     "from vaerecon.lab.listening.player import play\n"
+    "from vaerecon.lab.listening.widgets import AbxTest\n"
     "from vaerecon.lab.nb01_mel_analysis.explorer import explore_mel\n"
     "noise = np.random.default_rng(0).standard_normal(32000) / 9\n"
     "tracks = {'whole': noise, 'soft': noise / 9, 'other': noise[::-1]}",
@@ -39,8 +50,15 @@ CELLS = (
     "play(tracks, title='blind', blind=True, seed=0)",
     "play(tracks, title='with a file', csv='preferences.csv')",
     "explore_mel(Clip.from_samples(noise[:8000], 16000, name='half'), n_iter=1)",
+    "AbxTest({'a': noise, 'b': noise[::-1]}, n_trials=3, title='ABX', seed=0)",
 )
-TITLES = ["as it is", "blind", "with a file", ""]  # the explorer's player has no title
+MEDIA = [("screen", "light"), ("screen", "dark"), ("print", "dark")]
+TITLES = [
+    "as it is",
+    "blind",
+    "with a file",
+    "",
+]  # the players of the explorer and of the test have no title
 PLAYERS = """
 return [...document.querySelectorAll(".vaerecon-player")].filter((p) => p.checkVisibility());
 """
@@ -153,6 +171,14 @@ def all_play(browser, press: Callable) -> None:
         wait_until_it_moves(player)
 
 
+def figures_of(browser, medium: str, scheme: str) -> list[bool]:
+    """For each figure of a page, whether the dark one is shown."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    how = {"media": medium, "features": features}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", how)
+    return browser.execute_script(DARK_FIGURES)
+
+
 def close(server: Server, page: Page, path: Path) -> None:
     """Save, and shut the kernel down."""
     page.menu("File", "Save Notebook")
@@ -163,16 +189,25 @@ def close(server: Server, page: Page, path: Path) -> None:
 
 @pytest.mark.process
 def test_a_notebook_that_is_reopened_still_plays(driver, server, source, tmp_path):
+    def heard() -> list[str]:
+        """What is seen of the test, apart from the widget."""
+        text = "ABX: 1 of 3 trials answered. To listen, run the cell again. Its sounds:"
+        return [p.text for p in page.all("p") if p.text == text]
+
     page = Page(driver, server, source)
     page.run_all()
     assert page.state()["problems"] == []
     assert list(players(driver)) == TITLES  # the widgets; what would stay of them is hidden
+    page.press(driver.find_element(By.XPATH, "//button[text()='X is A']"))
+    page.wait(lambda state: "ABX, trial 2 of 3" in state["text"], "the second trial", ANSWER)
+    assert heard() == []  # hidden too
     close(server, page, source)
     saved = nbformat.read(source, as_version=4)
     assert "widgets" not in saved.metadata
 
     page = Page(driver, server, source)
     assert list(players(driver)) == TITLES
+    assert len(heard()) == 1
     all_play(driver, page.press)
 
     # another machine does not trust it: JupyterLab takes the script out, and the sounds stay
@@ -182,7 +217,8 @@ def test_a_notebook_that_is_reopened_still_plays(driver, server, source, tmp_pat
     page = Page(driver, server, other)
     assert page.all(".vaerecon-player") == []
     sounds = wait_for(lambda: page.all("audio"), "the table")
-    assert len(sounds) == 3 + 3 + 3 + 2
+    assert len(heard()) == 1
+    assert len(sounds) == 3 + 3 + 3 + 2 + 2
     for sound in sounds:
         assert sound.get_attribute("src").startswith("data:audio/wav;base64,")
         wait_for(lambda sound=sound: sound.get_property("duration") in (2.0, 0.5), "the sound")
@@ -302,6 +338,7 @@ def test_a_page_plays_too_and_only_the_players_script_runs(driver, source, tmp_p
     page.write_text(text.replace("</body>", "<script>document.title = 'x'</script></body>"))
     driver.get(page.as_uri())
     assert list(players(driver)) == TITLES
+    assert [figures_of(driver, *how) for how in MEDIA] == [[False], [True], [False]]
     all_play(driver, lambda element: element.click())
     problems = [e["message"] for e in driver.get_log("browser") if e["level"] == "SEVERE"]
     assert len(problems) == 1
@@ -313,5 +350,5 @@ def test_a_page_plays_too_and_only_the_players_script_runs(driver, source, tmp_p
     page.write_text(re.sub(r"(?s)<script.*?</script>", "", text), encoding="utf-8")
     driver.get(page.as_uri())
     sounds = driver.find_elements(By.TAG_NAME, "audio")
-    assert len(sounds) == 3 + 3 + 3 + 2
+    assert len(sounds) == 3 + 3 + 3 + 2 + 2
     wait_for(lambda: all(s.get_property("duration") in (2.0, 0.5) for s in sounds), "the sounds")

@@ -6,7 +6,8 @@ import base64
 import hashlib
 import html
 import io
-import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -48,23 +49,33 @@ def stacked(rows: int, height: float) -> tuple[Figure, np.ndarray]:
     return figure, figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
 
 
-def darkened(figure: Figure) -> Figure:
-    """A copy of a drawn figure for a dark page: greys inverted, dark colours lighter.
+@contextmanager
+def darkened(figure: Figure) -> Iterator[Figure]:
+    """A drawn figure, meanwhile in colours for a dark page: greys inverted, dark colours lighter.
 
     Pictures (log-mels) keep their colours, and so does what is drawn on them.
     """
-    figure = pickle.loads(pickle.dumps(figure))  # noqa: S301 (our own)
     on_pictures = {id(x) for ax in figure.axes if ax.images for x in (*ax.lines, *ax.texts)}
     artists = figure.findobj(lambda x: isinstance(x, KINDS) and id(x) not in on_pictures)
-    artists += [x.arrow_patch for x in artists if getattr(x, "arrow_patch", None)]
-    artists += [x.get_bbox_patch() for x in artists if isinstance(x, Text) and x.get_bbox_patch()]
-    for artist in artists:
-        if isinstance(artist, ScalarMappable) and artist.get_array() is not None:
-            continue  # coloured by its values
-        for what in COLORED:
-            if hasattr(artist, f"get_{what}") and hasattr(artist, f"set_{what}"):
-                getattr(artist, f"set_{what}")(_on_dark(getattr(artist, f"get_{what}")()))
-    return figure
+    parts = [getattr(x, "arrow_patch", None) for x in artists]
+    parts += [x.get_bbox_patch() for x in artists if isinstance(x, Text)]
+    artists += [part for part in parts if part is not None]
+    before, layout = [(x, dict(vars(x))) for x in artists], figure.get_layout_engine()
+    figure.set_layout_engine("none")  # everything has its place, and keeps it
+    try:
+        for artist in artists:
+            if isinstance(artist, ScalarMappable) and artist.get_array() is not None:
+                continue  # coloured by its values
+            colored = [x for x in COLORED if hasattr(artist, f"get_{x}")]
+            # all of them are read first: a marker's colour may be that of its line
+            colors = [_on_dark(getattr(artist, f"get_{x}")()) for x in colored]
+            for what, color in zip(colored, colors, strict=True):
+                getattr(artist, f"set_{what}")(color)
+        yield figure
+    finally:
+        for artist, state in before:
+            vars(artist).update(state)
+        figure.set_layout_engine(layout)
 
 
 def _on_dark(color: Any) -> Any:
@@ -78,7 +89,7 @@ def _on_dark(color: Any) -> Any:
         else:
             while (rgb**2.2) @ (0.2126, 0.7152, 0.0722) < 0.117:  # a contrast of 3 to DARK
                 rgb[:] = 0.95 * rgb + 0.05
-    return several if len(several) != 1 else tuple(several[0])
+    return tuple(several[0]) if len(several) == 1 else several if len(several) else "none"
 
 
 def png(figure: Figure, dpi: int = 100) -> str:
@@ -94,7 +105,8 @@ def dark_style(figure: Figure, place: str, dpi: int = 100) -> str:
     ``place`` is the image's CSS selector, in which ``{}`` is the class of the style. Where styles
     are removed, as in notebooks that JupyterLab does not trust, the figure stays as it is.
     """
-    data = png(darkened(figure), dpi)
+    with darkened(figure):
+        data = png(figure, dpi)
     name = f"vaerecon-{hashlib.sha256(data.encode()).hexdigest()[:12]}"
     image = place.format(name)
     rules = (

@@ -17,7 +17,13 @@ import ipywidgets
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.listening import statistics
-from vaerecon.lab.listening.levels import append_rows, audio_table, blind_labels, match_levels
+from vaerecon.lab.listening.levels import (
+    Matched,
+    append_rows,
+    audio_table,
+    blind_labels,
+    match_levels,
+)
 from vaerecon.lab.listening.player import ABPlayer, Lasting
 
 
@@ -25,6 +31,7 @@ class _ListeningTest(Lasting, ipywidgets.VBox):
     """Base of both tests: a heading, a player, a status line, results in a file."""
 
     player: ABPlayer
+    matched: Matched  # the sounds, in an order that tells nothing of the test's
 
     def __init__(self, title: str, listener: str, csv: Any, seed: int | None) -> None:
         self.title, self.listener, self.csv = title, listener, csv
@@ -53,7 +60,7 @@ class _ListeningTest(Lasting, ipywidgets.VBox):
         done = self.news.value or "To listen, run the cell again."
         return (
             f"<p><b>{html.escape(self.title)}</b>: {self.progress()}. {done} Its sounds:</p>"
-            + audio_table(self.player.matched, title=self.title)
+            + audio_table(self.matched, title=self.title)
         )
 
 
@@ -193,10 +200,10 @@ class MushraTest(_ListeningTest):
         return self.item_order[self.page]
 
     def _show(self) -> None:
-        matched = self.items[self.item]
-        self.order = statistics.mushra_order(matched.names, self.page, self.seed)
+        self.matched = self.items[self.item]
+        self.order = statistics.mushra_order(self.matched.names, self.page, self.seed)
         labels = blind_labels(len(self.order))
-        shown = matched.in_order([statistics.HIDDEN_REFERENCE, *self.order])
+        shown = self.matched.in_order([statistics.HIDDEN_REFERENCE, *self.order])
         self.player.load(shown, ["Reference", *labels])
         self.moved: set[str] = set()
         self.sliders: dict[str, ipywidgets.IntSlider] = {
