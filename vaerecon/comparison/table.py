@@ -87,7 +87,7 @@ def join_tables(tables: Sequence[pd.DataFrame], record: dict[str, Any]) -> pd.Da
     import pandas as pd
 
     table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
-    table.attrs = tables[0].attrs | record  # type: ignore[assignment]
+    table.attrs = tables[0].attrs | record
     return table
 
 
