@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from vaerecon.methods import METHODS, get_method
-from vaerecon.metrics.scores import METRICS, ON_REQUEST, find_metric
+from vaerecon.metrics.scores import METRICS, ON_REQUEST
 from vaerecon.utils.console import printable
 
 if TYPE_CHECKING:
@@ -147,29 +147,23 @@ def show_comparison(table: pd.DataFrame, console: Console, metrics: str = "main"
     _show_failed(failed, console)
 
 
-def show_evaluation(table: pd.DataFrame, console: Console, metrics: str = "main") -> None:
+def show_evaluation(table: pd.DataFrame, console: Console, asked: list[str]) -> None:
     """Means over the pairs, what each number does not tell, the lag, the distances of sets."""
     from rich.table import Table
 
-    asked, rows = metrics.split(","), table.dropna(subset="method")
-    console.print(f"{len(rows)} of {len(table)} pairs measured; lag {table.attrs['lag']} samples "
-                  f"({table.attrs['lag_basis']})\n")  # fmt: skip
-    shape = Table("metric", box=None, header_style="bold", pad_edge=False)
-    for head in ("mean", "lowest", "highest", "pairs"):
-        shape.add_column(head, justify="right")
-    shape.add_column("what it does not tell")
-    for metric in [find_metric(name) for name in (*METRICS, *ON_REQUEST) if name in table]:
-        values = rows[metric.name].dropna()
-        if len(values) and (metric.terminal or "all" in asked or metric.name in asked):
-            cells = [metric.text(x) for x in (values.mean(), values.min(), values.max())]
-            shape.add_row(metric.heading, *cells, str(len(values)), metric.caveat)
+    console.print(f"{table['method'].count()} of {len(table)} pairs measured; lag "
+                  f"{table.attrs['lag']} samples ({table.attrs['lag_basis']})\n")  # fmt: skip
+    shape = Table("metric", "mean", "pairs", "what it does not tell", box=None, pad_edge=False)
+    for metric in [one for one in (METRICS | ON_REQUEST).values() if one.name in table]:
+        count = table[metric.name].count()
+        if count and (metric.terminal or "all" in asked or metric.name in asked):
+            mean = metric.text(table[metric.name].mean())
+            shape.add_row(metric.heading, mean, str(count), metric.caveat)
     console.print(shape if shape.row_count else "No metric has a value: see the column notes.")
     for found in table.attrs["sets"]:
-        pairs = zip(found["clips"], found["embeddings"], strict=True)
-        sizes = " against ".join(f"{n} of {clips} clips" for clips, n in pairs)
-        console.print(f"\nSets, by {found['kind']} of {plain(found['model'])}: embeddings of "
-                      f"{found['dimensions']} values, {sizes}")  # fmt: skip
-        for name in (f"{found['kind']}_frechet", f"{found['kind']}_kernel"):
+        sizes = " and ".join(map(str, found["embeddings"]))
+        console.print(f"\nBoth sets over {plain(found['embedding'])}: {sizes} embeddings")
+        for name in ("frechet", "kernel"):
             value = found[name]
             text = f"- ({found['notes'][name]})" if value is None else f"{value:.4g}"
             console.print(f"  {name} {text}")

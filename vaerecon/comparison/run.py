@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -156,19 +156,16 @@ def measure_clips(
     scheduler: str | None,
     resume: bool,
     overwrite: bool,
-    found: list[SoundFile] | None = None,
+    found: Sequence[SoundFile] = (),
 ) -> pd.DataFrame:
-    """Do ``work`` on every clip; arguments and errors are those of :func:`compare`.
-
-    ``found`` are the clips, where they have been looked for already.
-    """
+    """Do ``work`` on ``clips``, or on what was ``found``; the rest is as in :func:`compare`."""
     check_max_length(settings.max_length)
     path = _checked_output(output, resume, overwrite)
     for name, value, least in (("workers", workers, 0), ("threads", settings.threads, 1)):
         if value is not None:
             check_whole(value, name, least)
     check_whole(settings.seed, "seed")
-    files = found or find_clips(clips, settings.max_length)
+    files = list(found) or find_clips(clips, settings.max_length)
     with _team(workers, settings.threads, scheduler, len(files)) as team:
         ready = partial(work.describe, settings)
         facts = team.start(ready)
