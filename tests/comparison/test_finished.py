@@ -124,10 +124,11 @@ def test_sounds_without_a_partner_are_named(folders):
 
 def test_pairs_of_other_names_stand_in_a_csv_file(folders):
     (folders / "p.csv").write_text("reference,estimate\na.wav,sub/é.flac\nsub/é.wav,a.flac\n")
-    found = find_pairs(folders / "ref", folders / "my codec", folders / "p.csv")
+    found = find_pairs(folders / "ref", folders / "my codec", folders / "p.csv", False)
     assert [(pair.key, pair.estimate.path) for pair in found] == [
-        ("a.wav", str(folders / "my codec/sub/é.flac")), ("sub/é.wav", str(folders / "my codec/a.flac")),
-    ]  # fmt: skip
+        ("a.wav", str(folders / "my codec/sub/é.flac")),
+        ("sub/é.wav", str(folders / "my codec/a.flac")),
+    ]
 
 
 def test_a_run_that_was_cut_short_goes_on_and_a_changed_estimate_is_done_again(

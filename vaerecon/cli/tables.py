@@ -155,18 +155,17 @@ def show_evaluation(table: pd.DataFrame, console: Console, asked: list[str]) -> 
                   f"{table.attrs['lag']} samples ({table.attrs['lag_basis']})\n")  # fmt: skip
     shape = Table("metric", "mean", "pairs", "what it does not tell", box=None, pad_edge=False)
     for metric in [one for one in (METRICS | ON_REQUEST).values() if one.name in table]:
-        count = table[metric.name].count()
-        if count and (metric.terminal or "all" in asked or metric.name in asked):
-            mean = metric.text(table[metric.name].mean())
-            shape.add_row(metric.heading, mean, str(count), metric.caveat)
+        values = table[metric.name].dropna()
+        if len(values) and (metric.terminal or "all" in asked or metric.name in asked):
+            mean = metric.text(values.mean())
+            shape.add_row(metric.heading, mean, str(len(values)), metric.caveat)
     console.print(shape if shape.row_count else "No metric has a value: see the column notes.")
     for found in table.attrs["sets"]:
         sizes = " and ".join(map(str, found["embeddings"]))
         console.print(f"\nBoth sets over {plain(found['embedding'])}: {sizes} embeddings")
         for name in ("frechet", "kernel"):
-            value = found[name]
-            text = f"- ({found['notes'][name]})" if value is None else f"{value:.4g}"
-            console.print(f"  {name} {text}")
+            reason = found["notes"].get(name)
+            console.print(f"  {name} {f'- ({reason})' if reason else f'{found[name]:.4g}'}")
     _show_failed(table.dropna(subset="error"), console)
 
 

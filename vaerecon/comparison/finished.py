@@ -15,9 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.signal import correlate, correlation_lags
 
 from vaerecon.audio.clip import load_audio
 from vaerecon.audio.paths import plain_text
@@ -25,18 +27,16 @@ from vaerecon.comparison.clips import SoundFile, Source, find_clips
 from vaerecon.comparison.measure import Task, describe, measure_file, one_at_a_time, without_path
 from vaerecon.comparison.run import Work, measure_clips
 from vaerecon.comparison.table import make_table
-from vaerecon.metrics.scores import METRICS, evaluate, metric_names
+from vaerecon.mel.front_end import log_mel
+from vaerecon.metrics.scores import METRICS, ON_REQUEST, evaluate, metric_names
 from vaerecon.metrics.sets import frechet_distance, kernel_distance
 from vaerecon.metrics.signals import UndefinedScore
 from vaerecon.models.clap import load_clap
 from vaerecon.pipeline.facts import ClipFacts
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    Embed = Callable[[str], np.ndarray]
-    Files = list[SoundFile]
-    Rows = Iterable[tuple[SoundFile, SoundFile]]
+Embed = Callable[[str], np.ndarray]
+Files = list[SoundFile]
+Rows = Iterable[tuple[SoundFile, SoundFile]]
 
 LOOKED_AT = 32  # clips, over the whole set, by which the lag is measured
 BEGINNING = 20.0  # s of each
@@ -62,21 +62,11 @@ class Pair(SoundFile):
 
 
 def evaluate_files(
-    reference: Source,
-    estimate: Source,
-    *,
-    output: Source | None = None,
-    pairs: Source | None = None,
-    lag: int | str = "measured",
-    metrics: Iterable[str] | None = None,
-    sets: str | Iterable[str] = (),
-    allow_missing: bool = False,
-    workers: int | None = None,
-    threads: int = 1,
-    scheduler: str | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-) -> pd.DataFrame:
+    reference: Source, estimate: Source, *, output: Source | None = None,
+    pairs: Source | None = None, lag: int | str = "measured", metrics: Iterable[str] | None = None,
+    sets: str | Iterable[str] = (), allow_missing: bool = False, workers: int | None = None,
+    threads: int = 1, scheduler: str | None = None, resume: bool = False, overwrite: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     """Measure finished sounds, a row a pair; the rest is as in :func:`vaerecon.compare`.
 
     Parameters
@@ -110,7 +100,7 @@ def evaluate_files(
     )  # fmt: skip
 
     def tabulate(files: Any, task: Any, facts: Any, entries: Any) -> pd.DataFrame:
-        more = {name: "float64" for name in wanted if name not in METRICS}
+        more = {name: "float64" for name in wanted if name in ON_REQUEST}
         table = make_table(files, task, facts, entries, more)
         good = [pair for pair, bad in zip(files, table["error"].notna(), strict=True) if not bad]
         table.attrs["sets"] = [_set_distances(*one, good) for one in embedders.items() if good]
@@ -121,14 +111,14 @@ def evaluate_files(
 
 
 def find_pairs(
-    reference: Source, estimate: Source, pairs: Source | None = None, allow_missing: bool = False
+    reference: Source, estimate: Source, pairs: Source | None, allow_missing: bool
 ) -> list[Pair]:
     """Each reference with its estimate; arguments are those of :func:`evaluate_files`."""
     ours, theirs = find_clips(reference), find_clips(estimate)
     if (folder := os.path.isdir(reference)) != os.path.isdir(estimate):
         raise ValueError("got a file and a folder, expected two files or two folders")
     if pairs is not None:
-        rows = _listed(Path(pairs), ours, theirs)
+        rows = _read_pairs(Path(pairs), ours, theirs)
     else:
         rows = _of_one_name(ours, theirs, allow_missing) if folder else [(ours[0], theirs[0])]
     return [Pair(a.key, a.path, a.size + b.size, a.mtime_ns + b.mtime_ns, a.seconds, b)
@@ -144,10 +134,7 @@ def _of_one_name(references: Files, estimates: Files, allow_missing: bool) -> Ro
         names = ", ".join(alone[:10]) + (", ..." if len(alone) > 10 else "")
         message = f"got {len(alone)} sounds without a partner of the same name ({names})"
         if not (allow_missing and rows):
-            raise ValueError(
-                f"{message}, expected one estimate for each reference; --pairs names them where "
-                "names differ, --allow-missing leaves them out"
-            )
+            raise ValueError(f"{message}, expected one; see --pairs, --allow-missing")
         warnings.warn(f"{message}: left out", stacklevel=4)
     return rows
 
@@ -163,10 +150,7 @@ def _by_name(files: Files) -> dict[str, SoundFile]:
     return found
 
 
-def _listed(path: Path, references: Files, estimates: Files) -> Rows:
-    """The rows of a CSV file."""
-    import pandas as pd
-
+def _read_pairs(path: Path, references: Files, estimates: Files) -> Rows:
     ours, theirs = ({file.key: file for file in files} for files in (references, estimates))
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -175,16 +159,14 @@ def _listed(path: Path, references: Files, estimates: Files) -> Rows:
             raise ValueError(f"{len(table)} rows, {len(rows)} references")
     except (KeyError, ValueError) as error:  # no such sound, or column; pandas' are ValueErrors
         raise ValueError(
-            f"pairs: got {path.name!r} ({error}), expected a CSV file with the columns reference "
-            "and estimate, each reference once: paths of sounds below the two folders"
+            f"pairs: got {path.name!r} ({error}), expected a CSV file with columns reference and "
+            "estimate: paths of sounds below the two folders, each reference once"
         ) from error
     return rows.items()
 
 
 def find_lag(reference: np.ndarray, estimate: np.ndarray) -> tuple[int, float]:
     """Samples by which ``[M]`` is later than ``[N]``, and the correlation there, -1..1."""
-    from scipy.signal import correlate, correlation_lags
-
     lags = correlation_lags(len(estimate), len(reference))
     values = correlate(estimate, reference, method="fft")
     best = int(np.argmax(np.where(np.abs(lags) <= LONGEST_LAG, values, -np.inf)))
@@ -198,31 +180,24 @@ def _lag_of(lag: int | str, pairs: list[Pair]) -> tuple[int, str]:
         try:
             return (0, "none") if lag == "none" else (int(str(lag)), "stated")
         except ValueError:
-            raise ValueError(
-                f"lag: got {lag!r}, expected a whole number of samples, 'measured' or 'none'"
-            ) from None
+            raise ValueError(f"lag: got {lag!r}, expected samples, measured or none") from None
     peaks = []
     for pair in pairs[:: -(-len(pairs) // LOOKED_AT)]:
         with suppress(ValueError, OSError):  # its row of the table will say why
-            paths = (pair.path, pair.estimate.path)
-            one, other = (load_audio(path, BEGINNING).samples for path in paths)
+            one, other = (load_audio(x.path, BEGINNING).samples for x in (pair, pair.estimate))
             peaks.append(find_lag(one - one.mean(), other - other.mean()))
     clear = [samples for samples, correlation in peaks if correlation >= CLEAR]
     median = statistics.median_low(clear or [0])
     agree = sum(abs(samples - median) <= 1 for samples in clear)
     basis = f"{agree} of {len(peaks)} clips agree"
     if agree < max(1, len(peaks) / 2):
-        warnings.warn(
-            f"lag: cannot be measured ({basis} on {median} samples): taken as 0; state it with "
-            "--lag SAMPLES, or --lag none where the sound has not the phase of its reference",
-            stacklevel=3,
-        )
+        text = f"lag: cannot be measured ({basis} on {median}), taken as 0; state it, or 'none'"
+        warnings.warn(text, stacklevel=3)
         median = 0
     return median, basis
 
 
 def _measure(settings: Evaluation, batch: list[Pair]) -> list[dict[str, Any]]:
-    """Measure some pairs; one entry each, as the journal holds them."""
     with one_at_a_time(settings.threads):
         entries = [measure_file(pair, partial(_find, settings)) for pair in batch]
     for pair, entry in zip(batch, entries, strict=True):  # no absolute path of the estimate either
@@ -234,9 +209,8 @@ def _measure(settings: Evaluation, batch: list[Pair]) -> list[dict[str, Any]]:
 def _find(settings: Evaluation, pair: Any) -> dict[str, Any]:
     clip, other = load_audio(pair.path), load_audio(pair.estimate.path).samples
     facts, reference = ClipFacts.of(clip), clip.samples - clip.samples.mean()
-    estimate, notes = align(other - other.mean(), len(reference), settings.lag)
-    options: Any = {"metrics": settings.metrics, "exclude": settings.exclude_metrics}
-    scores = evaluate(reference, estimate, **options)
+    other, notes = align(other - other.mean(), len(reference), settings.lag)
+    scores = evaluate(reference, other, metrics=settings.metrics, exclude=settings.exclude_metrics)
     notes += [f"{metric}: {reason}" for metric, reason in scores.notes.items()]
     row = {"method": settings.method, "through_vae": False, "lag_samples": settings.lag,
            "gain": 1.0, "notes": notes, **scores}  # fmt: skip
@@ -254,7 +228,6 @@ def align(estimate: np.ndarray, n_samples: int, lag: int) -> tuple[np.ndarray, l
 
 def _embedder(name: str) -> Embed:
     """A function of a file that gives embeddings ``[n, d]``: of each 40 ms (VAE) or 10 s (CLAP)."""
-    from vaerecon.mel.front_end import log_mel
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
     if name.startswith("clap:") and name != "clap:":

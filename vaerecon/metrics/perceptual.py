@@ -175,8 +175,7 @@ def visqol(reference: Side, estimate: Side) -> float:
 def dnsmos(reference: Side, estimate: Side) -> float:
     """DNSMOS P.835 [7]_, the overall score of the estimate, 1..5; the reference is not looked at.
 
-    The mean over windows of 9 s, a second apart; a shorter clip is repeated until it fills one.
-    Samples beyond -1..1 are cut off, as in a file.
+    The mean over windows of 9 s, which a shorter clip fills by repetition; cut off at -1 and 1.
     """
     _, est = as_pair(reference, estimate)
     est.require_sound()

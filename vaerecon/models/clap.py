@@ -21,8 +21,7 @@ EXPECTED = f"{', '.join(FILES)}; expected a CLAP checkpoint of transformers"
 def load_clap(source: str) -> Callable[[str], np.ndarray]:
     """Of a folder or a hub id: a function of a sound file that gives ``[n, d]``, one for each 10 s.
 
-    A rest of less than 1 s is left out, unless it is all. A ValueError or OSError says if there is
-    no such model, or it cannot be downloaded.
+    A rest of less than 1 s is left out, unless it is all. ValueError, OSError: no such model.
     """
     from huggingface_hub import hf_hub_download
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel
@@ -44,9 +43,8 @@ def load_clap(source: str) -> Callable[[str], np.ndarray]:
     def embed(file: str) -> np.ndarray:
         samples, found = load_audio(file, sample_rate=rate).samples, []
         for start in range(0, max(1, len(samples) - size // 10 + 1), size):
-            piece = samples[start : start + size]
-            values = extractor(piece, sampling_rate=rate, return_tensors="pt")
-            output = model.get_audio_features(**values)
+            mel = extractor(samples[start : start + size], sampling_rate=rate, return_tensors="pt")
+            output = model.get_audio_features(**mel)
             found.append(getattr(output, "pooler_output", output)[0].numpy())  # a tensor before 5
         return np.stack(found)
 
