@@ -322,7 +322,7 @@ def imported(path: Path) -> set[str]:
         ("vaerecon", ["cluster", "live"]),
         ("vaerecon/lab", ["notebooks"]),
         ("vaerecon/training", ["train"]),
-        ("tests", ["cluster", "notebooks", "train", "test"]),
+        ("tests", ["cluster", "metrics", "notebooks", "train", "test"]),
     ],
 )
 def test_what_is_imported_is_declared(folder, extras):
