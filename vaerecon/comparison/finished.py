@@ -67,7 +67,7 @@ def evaluate_files(
     sets: str | Iterable[str] = (), allow_missing: bool = False, workers: int | None = None,
     threads: int = 1, scheduler: str | None = None, resume: bool = False, overwrite: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
-    """Measure finished sounds, a row a pair; the rest is as in :func:`vaerecon.compare`.
+    """Measure finished sounds, a row a pair; ``metrics`` as ``evaluate``, the rest as ``compare``.
 
     Parameters
     ----------
@@ -79,8 +79,6 @@ def evaluate_files(
         Samples at 16 kHz by which the estimates are late (below 0: early), ``"none"``, or
         ``"measured"``: the median of the peaks of the cross-correlations of up to 32 clips; 0,
         with a warning, where fewer than half agree within a sample.
-    metrics
-        As :func:`vaerecon.metrics.evaluate` takes them.
     sets
         ``"latent"`` (latent means of ``tiny``) or ``"clap:owner/name"``: distances of the two sets
         by these embeddings too, in ``table.attrs["sets"]``.
