@@ -370,7 +370,7 @@ def imported(path: Path) -> set[str]:
         ("vaerecon", ["cluster", "datasets", "live"]),
         ("vaerecon/lab", ["notebooks"]),
         ("vaerecon/training", ["train"]),
-        ("tests", ["cluster", "datasets", "notebooks", "train", "test"]),
+        ("tests", ["cluster", "datasets", "metrics", "notebooks", "train", "test"]),
     ],
 )
 def test_what_is_imported_is_declared(folder, extras):

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.linalg
 import soundfile as sf
 from helpers.hub_server import serve
 from helpers.in_process import run
@@ -18,7 +19,8 @@ import vaerecon as vr
 from vaerecon.comparison.codecs import code_sound
 from vaerecon.comparison.finished import align, find_lag, find_pairs
 from vaerecon.comparison.run import compare
-from vaerecon.metrics.scores import METRICS, ON_REQUEST
+from vaerecon.metrics.scores import METRICS, ON_REQUEST, Metric
+from vaerecon.metrics.sets import kernel_distance
 
 FEW = ("snr_db", "log_mel_mae")
 NAMES = ("a", "two words", "sub/é")
@@ -34,7 +36,7 @@ def write(folder, name: str, samples, rate: int = 16000) -> None:
 def folders(tmp_path):
     """References, and estimates of another format, rate and channels that are 37 samples late."""
     for seed, name in enumerate(NAMES):
-        sound = make_sound(1, seed)
+        sound = np.roll(make_sound(1), 4000 * seed)  # so that no other estimate fits
         write(tmp_path / "ref", f"{name}.wav", sound)
         late = np.concatenate([np.zeros(111), np.repeat(sound, 3)])  # 48 kHz, roughly
         write(tmp_path / "my codec", f"{name}.flac", np.stack([late, late], 1), 48000)
@@ -80,7 +82,7 @@ def test_the_numbers_are_those_of_compare_for_the_same_sound(tmp_path):
 def test_the_lag_is_found_and_taken_off(late):
     x = make_sound(1)
     moved = np.concatenate([np.zeros(max(0, late)), x[max(0, -late) :]])
-    lag, correlation = find_lag(x, moved, 16000)
+    lag, correlation = find_lag(x, moved)
     assert lag == late
     assert correlation > 0.8
     aligned, notes = align(moved.astype(np.float32), len(x), late)
@@ -116,15 +118,42 @@ def test_sounds_without_a_partner_are_named(folders):
     done = run("evaluate", "ref", "my codec", *options, "--allow-missing", cwd=folders)
     assert done.status == 0, done.stderr
     assert "2 of 2 pairs measured" in done.stdout
-    assert "2 without a partner left out" in done.stderr
+    assert "got 2 sounds without a partner" in done.stderr
+    assert "left out" in done.stderr
 
 
 def test_pairs_of_other_names_stand_in_a_csv_file(folders):
     (folders / "p.csv").write_text("reference,estimate\na.wav,sub/é.flac\nsub/é.wav,a.flac\n")
-    found = find_pairs(folders / "ref", folders / "my codec", folders / "p.csv")
-    assert [file.key for file in found.references] == ["a.wav", "sub/é.wav"]
-    assert list(found.estimates.values()) == [str(folders / "my codec" / name)
-                                              for name in ("sub/é.flac", "a.flac")]  # fmt: skip
+    found = find_pairs(folders / "ref", folders / "my codec", folders / "p.csv", False)
+    assert [(pair.key, pair.estimate.path) for pair in found] == [
+        ("a.wav", str(folders / "my codec/sub/é.flac")),
+        ("sub/é.wav", str(folders / "my codec/a.flac")),
+    ]
+
+
+def test_a_run_that_was_cut_short_goes_on_and_a_changed_estimate_is_done_again(
+    folders, monkeypatch
+):
+    calls = []
+
+    def count(reference, estimate):
+        calls.append(len(reference))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return 0.0
+
+    metric = Metric("counted", "", count, best="lower", range="", perfect=0.0, caveat="")
+    monkeypatch.setitem(ON_REQUEST, "counted", metric)
+    output = folders / "t.csv"
+    options = {"metrics": ["counted"], "workers": 1, "output": output}
+    with pytest.raises(KeyboardInterrupt):
+        vr.evaluate_files(folders / "ref", folders / "my codec", lag=37, **options)
+    with pytest.raises(ValueError, match="resume"):
+        vr.evaluate_files(folders / "ref", folders / "my codec", lag=38, resume=True, **options)
+    write(folders / "my codec", "a.flac", make_sound(0.5))
+    table = vr.evaluate_files(folders / "ref", folders / "my codec", lag=37, resume=True, **options)
+    assert len(calls) == 3 + 2  # the one that was interrupted, and the one that has changed
+    assert list(table["counted"]) == list(pd.read_csv(output)["counted"]) == [0.0] * 3
 
 
 @pytest.mark.parametrize(
@@ -132,9 +161,9 @@ def test_pairs_of_other_names_stand_in_a_csv_file(folders):
     [
         ("reference,other\na.wav,a.flac\n", "columns reference and estimate"),
         ("", "columns reference and estimate"),
-        ("reference,estimate\n", "0 rows"),
-        ("reference,estimate\na.wav,a.flac\na.wav,two words.flac\n", "each reference once"),
-        ("reference,estimate\na.wav,no.flac\n", "not there: no.flac"),
+        ("reference,estimate\n", "0 rows, 0 references"),
+        ("reference,estimate\na.wav,a.flac\na.wav,two words.flac\n", "2 rows, 1 references"),
+        ("reference,estimate\na.wav,no.flac\n", "'no.flac'"),
     ],
 )
 def test_a_list_of_pairs_that_cannot_be_is_refused(folders, text, said):
@@ -204,41 +233,50 @@ def test_dnsmos_is_that_of_the_package_and_computed_only_where_named():
 
 
 def test_a_metric_of_an_extra_that_is_not_installed_is_null_with_a_note(monkeypatch):
-    from vaerecon.metrics import perceptual
-
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    perceptual._dnsmos_run.cache_clear()
     found = vr.metrics.evaluate(make_sound(1), make_sound(1), metrics=["dnsmos"])
-    perceptual._dnsmos_run.cache_clear()
     assert found["dnsmos"] is None
     assert found.notes["dnsmos"] == "the package 'onnxruntime' is not installed here"
     assert not set(ON_REQUEST) & set(METRICS)
 
 
+def moments(x):
+    return x.mean(0), np.cov(x, rowvar=False)
+
+
 @pytest.mark.slow
-def test_distances_of_sets_are_in_the_table_and_said(tmp_path):
-    for seed in range(3):
-        write(tmp_path / "ref", f"{seed}.wav", make_sound(4, seed))
-        write(tmp_path / "est", f"{seed}.wav", np.round(make_sound(4, seed), 1))
+def test_distances_of_sets_are_in_the_table_and_said(tmp_path, tiny):
+    sides = []
+    for side, digits in (("ref", 9), ("est", 1)):
+        for seed in range(3):
+            write(tmp_path / side, f"{seed}.wav", np.round(make_sound(4, seed), digits))
+        clips = [vr.load_audio(tmp_path / side / f"{seed}.wav").samples for seed in range(3)]
+        latents = [tiny.encode(vr.log_mel(x)).double().numpy() for x in clips]  # [8, 100, 16]
+        sides.append(np.concatenate([np.hstack(list(latent)) for latent in latents]))
+    (m1, c1), (m2, c2) = map(moments, sides)
+    root = scipy.linalg.sqrtm(c1 @ c2).real
+    frechet = np.square(m1 - m2).sum() + np.trace(c1 + c2 - 2 * root)
     args = ("evaluate", "ref", "est", "--metrics", "snr_db", "--workers", 1, "--sets", "latent")
     done = run(*args, "--output", "t.parquet", cwd=tmp_path)
     assert done.status == 0, done.stderr
     (found,) = pd.read_parquet(tmp_path / "t.parquet").attrs["sets"]
-    assert (found["clips"], found["embeddings"]) == ([3, 3], [300, 300])
-    assert f"latent_frechet {found['latent_frechet']:.4g}" in done.stdout
-    assert found["latent_kernel"] > 0
+    assert (found["embedding"], found["embeddings"]) == ("latent", [300, 300])
+    assert found["frechet"] == pytest.approx(frechet, rel=1e-3)
+    assert found["kernel"] == pytest.approx(kernel_distance(*sides), rel=1e-4)
+    assert f"frechet {found['frechet']:.4g}\n  kernel {found['kernel']:.4g}\n" in done.stdout
     (tmp_path / "est/2.wav").unlink()
     done = run(*args, "--allow-missing", cwd=tmp_path)  # 200 frames, of 128 values
-    assert "latent_frechet - (needs 256 embeddings" in done.stdout
-    assert "latent_kernel -" not in done.stdout
+    assert "frechet - (needs 256 embeddings in each set" in done.stdout
+    expected = kernel_distance(*(side[:200] for side in sides))
+    assert f"kernel {expected:.3g}" in done.stdout
 
 
 CLIENT = """
 import json, sys
-from vaerecon.comparison.set_distances import SetDistances
-for repo in sys.argv[3:]:
+from vaerecon.models.clap import load_clap
+for source in sys.argv[2:]:
     try:
-        print(json.dumps(SetDistances(("clap", repo))([sys.argv[1]] * 2, [sys.argv[2]] * 2)))
+        print(json.dumps(load_clap(source)(sys.argv[1]).tolist()))
     except Exception as error:
         print(json.dumps(f"{type(error).__name__}: {error}"))
 """
@@ -269,11 +307,19 @@ def small_clap(tmp_path):
     return folder
 
 
+@pytest.fixture
+def sounds(tmp_path):
+    """Of 25 s, which makes three stretches, the last of 5 s; of 20.5 s, which makes two."""
+    write(tmp_path, "a.wav", make_sound(25))
+    write(tmp_path, "b.wav", noise(328000))
+    return [str(tmp_path / name) for name in ("a.wav", "b.wav")]
+
+
 @pytest.mark.process
 @pytest.mark.slow
-def test_clap_comes_from_a_hub_and_its_files_alone_are_asked_for(tmp_path, small_clap, monkeypatch):
-    write(tmp_path, "a.wav", make_sound(25))  # three stretches, the last of 5 s
-    write(tmp_path, "b.wav", noise(20 * 16000))
+def test_clap_comes_from_a_hub_and_its_files_alone_are_asked_for(
+    tmp_path, sounds, small_clap, monkeypatch
+):
     (tmp_path / "other").mkdir()
     (tmp_path / "other/config.json").write_text('{"model_type": "bert"}')
     with serve() as hub:
@@ -282,18 +328,37 @@ def test_clap_comes_from_a_hub_and_its_files_alone_are_asked_for(tmp_path, small
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
         done = subprocess.run(
-            [sys.executable, "-c", CLIENT, tmp_path / "a.wav", tmp_path / "b.wav", "me/clap",
-             "me/other", "me/none", str(tmp_path / "other")],
+            [sys.executable, "-c", CLIENT, sounds[0], "me/clap", "me/other", "me/none",
+             str(tmp_path / "other")],
             capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         asked = set(hub.files_asked("me/clap"))
     assert done.returncode == 0, done.stderr
     found, other, none, folder = map(json.loads, done.stdout.splitlines())
     assert asked <= {"config.json", "preprocessor_config.json", "model.safetensors"}
-    assert (found["dimensions"], found["embeddings"], found["clips"]) == (6, [6, 4], [2, 2])
-    assert found["clap_frechet"] is None
-    assert "needs 12 embeddings" in found["notes"]["clap_frechet"]
-    assert found["clap_kernel"] > 0
+    assert np.shape(found) == (3, 6)
     assert other.startswith("ValueError: me/other: has no config.json, preprocessor_config.json")
     assert none.startswith("ValueError: me/none: no folder here, and not found")
     assert "expected a CLAP checkpoint" in folder
+    assert "its model_type is 'bert'" in folder
+
+
+@pytest.mark.slow
+def test_clap_hears_stretches_of_10_s_at_its_own_rate(sounds, small_clap):
+    import torch
+    from transformers import ClapFeatureExtractor, ClapModel
+
+    model, extractor = (x.from_pretrained(small_clap) for x in (ClapModel, ClapFeatureExtractor))
+    sets = []
+    for path, starts in zip(sounds, ([0, 10, 20], [0, 10]), strict=True):
+        x = vr.load_audio(path, sample_rate=48000).samples
+        mels = [extractor(x[48000 * s : 48000 * (s + 10)], sampling_rate=48000, return_tensors="pt")
+                for s in starts]  # fmt: skip
+        with torch.no_grad():
+            outputs = [model.get_audio_features(**mel) for mel in mels]
+        sets.append(torch.cat([getattr(y, "pooler_output", y) for y in outputs]).double().numpy())
+    table = vr.evaluate_files(*sounds, lag="none", metrics=["rmse"], sets=f"clap:{small_clap}")
+    (found,) = table.attrs["sets"]
+    assert found["embeddings"] == [3, 2]
+    assert found["kernel"] == pytest.approx(kernel_distance(*sets), rel=1e-4)
+    assert (found["frechet"], found["notes"]["frechet"][:19]) == (None, "needs 12 embeddings")

@@ -260,34 +260,27 @@ def sweep(clips, output, vary, **options):
 @cli.command()
 @click.argument("reference", type=click.Path(path_type=Path))
 @click.argument("estimate", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path),
-              help="The table to write: a .parquet or .csv file.")  # fmt: skip
-@click.option("--pairs", type=click.Path(path_type=Path),
-              help="CSV file with columns reference and estimate: paths below the two folders.",
-              )  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path), help="A .parquet or .csv file to write.")
+@click.option("--pairs", type=click.Path(path_type=Path), help="CSV file: reference,estimate.")
 @click.option("--lag", default="measured", show_default=True, metavar="SAMPLES|measured|none",
               help="By how much the estimates are late, at 16 kHz; one lag for all.")  # fmt: skip
 @click.option("--metrics", default="main", show_default=True,
               help="main, all, or names with commas between; dnsmos only by its name.")  # fmt: skip
-@click.option("--sets", default="", metavar="latent|clap:HUB_ID",
-              help="Distances of the two sets as well.")  # fmt: skip
+@click.option("--sets", metavar="latent|clap:HUB_ID", help="Distances of the two sets as well.")
 @click.option("--allow-missing", is_flag=True, help="Leave out sounds without a partner.")
-@click.option("--workers", type=click.IntRange(min=0),
-              help="Processes; 1 works without any. [default: one a core]")  # fmt: skip
-@click.option("--resume", is_flag=True, help="Go on with a run that was not finished.")
-@click.option("--overwrite", is_flag=True, help="Replace the table that is there.")
-def evaluate(reference, estimate, output, metrics, **options):
-    """Measure finished sounds, ESTIMATE, of any codec, against REFERENCE: two files or folders.
+@_worker_options
+@plugin_option
+def evaluate(reference, estimate, output, metrics, sets, **options):
+    """Measure finished sounds, ESTIMATE, against REFERENCE: two files, or folders with equal names.
 
-    Pairs have the same name without the suffix. One row a pair, in the table of `compare`. Exit
-    status 1: no pair could be measured.
+    One row a pair, in the table of `compare`. Exit status 1: no pair could be measured.
     """
     from vaerecon.comparison.finished import evaluate_files
 
-    run = partial(evaluate_files, estimate=estimate)
-    show = partial(show_evaluation, metrics=metrics)
-    names = ["all" if name == "main" else name for name in metrics.split(",")]
-    _tabulate(run, show, reference, output, metrics=names, **options)
+    asked = metrics.split(",")
+    names = [name for item in asked for name in (METRICS if item in ("main", "all") else [item])]
+    options |= {"estimate": estimate, "metrics": names, "sets": sets.split(",") if sets else ()}
+    _tabulate(evaluate_files, partial(show_evaluation, asked=asked), reference, output, **options)
 
 
 def _tabulate(run, show, clips, output, **options) -> None:

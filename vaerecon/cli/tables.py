@@ -10,7 +10,7 @@ import click
 
 from vaerecon.comparison.intervals import FEWEST
 from vaerecon.methods import METHODS, get_method
-from vaerecon.metrics.scores import METRICS, ON_REQUEST, find_metric
+from vaerecon.metrics.scores import METRICS, ON_REQUEST
 from vaerecon.utils.console import printable
 
 if TYPE_CHECKING:
@@ -173,32 +173,26 @@ def _show_means(table: pd.DataFrame, console: Console, metrics: str, intervals: 
         console.print("\nNo metric has a value; the table's column notes says why.")
 
 
-def show_evaluation(table: pd.DataFrame, console: Console, metrics: str = "main") -> None:
+def show_evaluation(table: pd.DataFrame, console: Console, asked: list[str]) -> None:
     """Means over the pairs, what each number does not tell, the lag, the distances of sets."""
     from rich.table import Table
 
-    asked, rows = metrics.split(","), table.dropna(subset="method")
-    console.print(f"{len(rows)} of {len(table)} pairs measured; lag {table.attrs['lag']} samples "
-                  f"({table.attrs['lag_basis']})\n")  # fmt: skip
-    shape = Table("metric", box=None, header_style="bold", pad_edge=False)
-    for head in ("mean", "lowest", "highest", "pairs"):
-        shape.add_column(head, justify="right")
-    shape.add_column("what it does not tell")
-    for metric in [find_metric(name) for name in (*METRICS, *ON_REQUEST) if name in table]:
-        values = rows[metric.name].dropna()
+    facts = {"lag": "unknown", "lag_basis": "not in a CSV file", "sets": []} | table.attrs
+    console.print(f"{table['method'].count()} of {len(table)} pairs measured; lag "
+                  f"{facts['lag']} samples ({facts['lag_basis']})\n")  # fmt: skip
+    shape = Table("metric", "mean", "pairs", "what it does not tell", box=None, pad_edge=False)
+    for metric in [one for one in (*METRICS.values(), *ON_REQUEST.values()) if one.name in table]:
+        values = table[metric.name].dropna()
         if len(values) and (metric.terminal or "all" in asked or metric.name in asked):
-            cells = [metric.text(x) for x in (values.mean(), values.min(), values.max())]
-            shape.add_row(metric.heading, *cells, str(len(values)), metric.caveat)
+            mean = metric.text(values.mean())
+            shape.add_row(metric.heading, mean, str(len(values)), metric.caveat)
     console.print(shape if shape.row_count else "No metric has a value: see the column notes.")
-    for found in table.attrs["sets"]:
-        pairs = zip(found["clips"], found["embeddings"], strict=True)
-        sizes = " against ".join(f"{n} of {clips} clips" for clips, n in pairs)
-        console.print(f"\nSets, by {found['kind']} of {plain(found['model'])}: embeddings of "
-                      f"{found['dimensions']} values, {sizes}")  # fmt: skip
-        for name in (f"{found['kind']}_frechet", f"{found['kind']}_kernel"):
-            value = found[name]
-            text = f"- ({found['notes'][name]})" if value is None else f"{value:.4g}"
-            console.print(f"  {name} {text}")
+    for found in facts["sets"]:
+        sizes = " and ".join(map(str, found["embeddings"]))
+        console.print(f"\nBoth sets over {plain(found['embedding'])}: {sizes} embeddings")
+        for name in ("frechet", "kernel"):
+            reason = found["notes"].get(name)
+            console.print(f"  {name} {f'- ({reason})' if reason else f'{found[name]:.4g}'}")
     _show_failed(table.dropna(subset="error"), console)
 
 

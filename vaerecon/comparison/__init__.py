@@ -4,9 +4,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={
-        "finished": ["evaluate_files"],
-        "grid": ["mean_settings", "pareto_front", "sweep"],
-        "run": ["compare"],
-    },
-)
+    submod_attrs={"finished": ["evaluate_files"], "run": ["compare"],
+                  "grid": ["mean_settings", "pareto_front", "sweep"]},
+)  # fmt: skip

@@ -1,315 +1,256 @@
 """Finished sounds, of any codec, against their references, to a table as that of ``compare``.
 
->>> table = evaluate_files("clips/", "decoded/opus/", lag="measured")
->>> table[["visqol", "lsd_db"]].mean()
-
-Pairs have one name below their folders, without the suffix, or stand in a CSV file. Both sides are
-read as any clip is (mono, 16 kHz) and lose their mean; nothing is scaled. The estimates are moved
-by one lag, the same for all, and cut or filled with zeros to the length of their reference.
+Both sides are read as any clip is (mono, 16 kHz) and lose their mean; nothing is scaled. All
+estimates are moved by one lag, and cut or filled with zeros to the length of their reference.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import statistics
 import unicodedata
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
+from scipy.signal import correlate, correlation_lags
 
+from vaerecon.audio.clip import load_audio
 from vaerecon.audio.paths import plain_text
 from vaerecon.comparison.clips import SoundFile, Source, find_clips
 from vaerecon.comparison.measure import Task, describe, measure_file, one_at_a_time, without_path
 from vaerecon.comparison.run import Work, measure_clips
-from vaerecon.comparison.set_distances import SetDistances, check_sets
 from vaerecon.comparison.table import make_table
-from vaerecon.metrics.scores import METRICS, metric_names
+from vaerecon.mel.front_end import log_mel
+from vaerecon.metrics.scores import METRICS, ON_REQUEST, evaluate, metric_names
+from vaerecon.metrics.sets import frechet_distance, kernel_distance
+from vaerecon.metrics.signals import UndefinedScore
+from vaerecon.models.clap import load_clap
+from vaerecon.pipeline.facts import ClipFacts
 
-if TYPE_CHECKING:
-    import pandas as pd
+Embed = Callable[[str], np.ndarray]
+Files = list[SoundFile]
+Rows = Iterable[tuple[SoundFile, SoundFile]]
 
-RATE = 16000  # Hz
 LOOKED_AT = 32  # clips, over the whole set, by which the lag is measured
 BEGINNING = 20.0  # s of each
-LONGEST_LAG = RATE  # samples, early or late
+LONGEST_LAG = 16000  # samples, early or late
 CLEAR = 0.5  # correlation at the peak, below which a clip says nothing of the lag
-OTHER_LENGTH = 0.1  # s; a larger difference of the lengths is noted
+OTHER_LENGTH = 1600  # samples; a larger difference of the lengths is noted
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Task):
-    """What the numbers depend on besides the references."""
-
-    method: str
-    lag: int  # samples by which the estimates are late
-    lag_basis: str  # where that is from
-    estimates: dict[str, str]  # path of a reference -> path of its estimate
-
-    def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """A hash in place of the paths and times of the estimates."""
-        digest = hashlib.sha256()
-        for path in self.estimates.values():
-            status = os.stat(path)
-            digest.update(
-                f"{path} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "replace")
-            )
-        return super().to_record(facts) | {"estimates": digest.hexdigest()}
-
-
-class Pairs(NamedTuple):
-    """References, and the estimate of each."""
+    """What the numbers depend on besides the sounds."""
 
     method: str  # name of the folder of estimates, or of the one file without its suffix
-    references: list[SoundFile]
-    estimates: dict[str, str]  # path -> path
+    lag: int  # samples by which the estimates are late
+    lag_basis: str  # where that is from
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair(SoundFile):
+    """A reference; its size and time are sums of both, so that a change of either is seen."""
+
+    estimate: SoundFile
 
 
 def evaluate_files(
-    reference: Source,
-    estimate: Source,
-    *,
-    output: Source | None = None,
-    pairs: Source | None = None,
-    lag: int | str = "measured",
-    metrics: str | Iterable[str] = "all",
-    sets: str | Iterable[str] = (),
-    allow_missing: bool = False,
-    workers: int | None = None,
-    threads: int = 1,
-    resume: bool = False,
-    overwrite: bool = False,
-) -> pd.DataFrame:
-    """Measure finished sounds.
+    reference: Source, estimate: Source, *, output: Source | None = None,
+    pairs: Source | None = None, lag: int | str = "measured", metrics: Iterable[str] | None = None,
+    sets: str | Iterable[str] = (), allow_missing: bool = False, workers: int | None = None,
+    threads: int = 1, scheduler: str | None = None, resume: bool = False, overwrite: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Measure finished sounds, a row a pair; ``metrics`` as ``evaluate``, the rest as ``compare``.
 
     Parameters
     ----------
     reference, estimate
-        Two files or two folders.
+        Two files, or two folders with the same names in them, whatever the suffix.
     pairs
         CSV file with the columns ``reference`` and ``estimate``: paths below the two folders.
     lag
-        Samples at 16 kHz by which the estimates are late (below 0: early); ``"measured"``: once,
-        by the cross-correlation of up to 32 clips, the median of their peaks; or ``"none"``. What
-        is measured counts only where half of the clips agree within a sample, else it is 0 and a
-        warning says so: sound with a phase of its own has no such peak.
-    metrics
-        Names; ``"all"`` are those of ``METRICS``. ``"dnsmos"`` has to be named.
+        Samples at 16 kHz by which the estimates are late (below 0: early), ``"none"``, or
+        ``"measured"``: the median of the peaks of the cross-correlations of up to 32 clips; 0,
+        with a warning, where fewer than half agree within a sample.
     sets
-        Distances of the two sets too, in ``table.attrs["sets"]``: ``"latent"`` (of ``tiny``, or
-        ``"latent:music"``) or ``"clap:owner/name"``; see :mod:`vaerecon.comparison.set_distances`.
+        ``"latent"`` (latent means of ``tiny``) or ``"clap:owner/name"``: distances of the two sets
+        by these embeddings too, in ``table.attrs["sets"]``.
     allow_missing
-        Leave out sounds without a partner, with a warning; by default they are an error.
-    output, workers, threads, resume, overwrite
-        As :func:`vaerecon.compare` takes them.
-
-    Returns
-    -------
-    pandas.DataFrame
-        One row a pair, with the columns of ``compare`` that are not of a model. ``file`` is the
-        reference, ``method`` the name of the estimates' folder; ``lag_samples`` was taken off.
-
-    Raises
-    ------
-    ValueError, OSError
-        Those of ``compare``; also for sounds without a partner, and another ``lag`` or ``sets``.
+        Leave out sounds without a partner, with a warning; by default they are a ValueError.
     """
-    asked = metrics.split(",") if isinstance(metrics, str) else list(metrics)
-    names = [name for item in asked for name in (METRICS if item == "all" else [item])]
-    wanted, specs = metric_names("metrics", names), check_sets(sets)
+    wanted = metric_names("metrics", METRICS if metrics is None else metrics)
     found = find_pairs(reference, estimate, pairs, allow_missing)
+    embedders = {name: _embedder(name) for name in ([sets] if isinstance(sets, str) else sets)}
     late, basis = _lag_of(lag, found)
+    path = Path(os.path.abspath(estimate))
     settings = Evaluation(
-        method=found.method, lag=late, lag_basis=basis, estimates=found.estimates, methods=(),
-        max_length=None, seed=0, threads=threads, metrics=tuple(dict.fromkeys([*METRICS, *wanted])),
+        method=plain_text(path.name if path.is_dir() else path.stem), lag=late, lag_basis=basis,
+        methods=(), max_length=None, seed=0, threads=threads,
+        metrics=tuple(metric_names("metrics", [*METRICS, *wanted])),
         exclude_metrics=tuple(name for name in METRICS if name not in wanted),
     )  # fmt: skip
-    more = {name: "float64" for name in wanted if name not in METRICS}
-    distances = [SetDistances(spec) for spec in specs]  # an error in loading is met before the work
-    work = Work(describe, _measure, partial(_tabulate, distances=distances, more=more))
 
-    def find() -> list[SoundFile]:
-        return found.references
+    def tabulate(files: Any, task: Any, facts: Any, entries: Any) -> pd.DataFrame:
+        more = {name: "float64" for name in wanted if name in ON_REQUEST}
+        table = make_table(files, task, facts, entries, more)
+        good = [pair for pair, bad in zip(files, table["error"].notna(), strict=True) if not bad]
+        table.attrs["sets"] = [_set_distances(*one, good) for one in embedders.items() if good]
+        return table
 
-    return measure_clips(find, [settings], work, output, workers, None, resume, overwrite)
-
-
-def _tabulate(
-    files: list[SoundFile], settings: Evaluation, facts: Any, entries: Any,
-    distances: list[SetDistances], more: dict[str, str],
-) -> pd.DataFrame:  # fmt: skip
-    table = make_table(files, settings, facts, entries, more)
-    sides = list(settings.estimates), list(settings.estimates.values())
-    table.attrs["sets"] = [distance(*sides) for distance in distances]
-    return table
+    work = Work(describe, _measure, tabulate)
+    return measure_clips(
+        lambda: found, [settings], work, output, workers, scheduler, resume, overwrite
+    )
 
 
 def find_pairs(
-    reference: Source, estimate: Source, pairs: Source | None = None, allow_missing: bool = False
-) -> Pairs:
-    """The pairs of :func:`evaluate_files`, which says what is raised."""
-    folders = [Path(os.path.abspath(side)) for side in (reference, estimate)]
-    if folders[0].exists() and folders[1].exists() and folders[0].is_dir() != folders[1].is_dir():
+    reference: Source, estimate: Source, pairs: Source | None, allow_missing: bool
+) -> list[Pair]:
+    """Each reference with its estimate; arguments are those of :func:`evaluate_files`."""
+    ours, theirs = find_clips(reference), find_clips(estimate)
+    if (folder := os.path.isdir(reference)) != os.path.isdir(estimate):
         raise ValueError("got a file and a folder, expected two files or two folders")
     if pairs is not None:
-        found = _listed(Path(pairs), *folders)
-        ours = [
-            replace(f, key=plain_text(Path(os.path.relpath(f.path, folders[0])).as_posix()))
-            for f in find_clips([one for one, _ in found])
-        ]
-        return Pairs(plain_text(folders[1].name), ours, dict(found))
-    ours, theirs = find_clips(reference), find_clips(estimate)
-    if not folders[0].is_dir():
-        return Pairs(plain_text(folders[1].stem), ours, {ours[0].path: theirs[0].path})
-    one, other = _by_name(ours, "reference"), _by_name(theirs, "estimate")
-    alone = [f"reference {f.key}" for name, f in one.items() if name not in other]
-    alone += [f"estimate {f.key}" for name, f in other.items() if name not in one]
-    both = [name for name in one if name in other]
-    if alone and not (allow_missing and both):
-        fix = "" if not both else "; --allow-missing leaves them out"
-        raise ValueError(
-            f"got {len(alone)} sounds without a partner of the same name ({_some(alone)}), "
-            f"expected one estimate for each reference; --pairs names them where names differ{fix}"
-        )
+        rows = _read_pairs(Path(pairs), ours, theirs)
+    else:
+        rows = _of_one_name(ours, theirs, allow_missing) if folder else [(ours[0], theirs[0])]
+    return [Pair(a.key, a.path, a.size + b.size, a.mtime_ns + b.mtime_ns, a.seconds, a.domain,
+                 estimate=b) for a, b in rows]  # fmt: skip
+
+
+def _of_one_name(references: Files, estimates: Files, allow_missing: bool) -> Rows:
+    ours, theirs = _by_name(references), _by_name(estimates)
+    alone = [f"reference {file.key}" for name, file in ours.items() if name not in theirs]
+    alone += [f"estimate {file.key}" for name, file in theirs.items() if name not in ours]
+    rows = [(file, theirs[name]) for name, file in ours.items() if name in theirs]
     if alone:
-        warnings.warn(f"{len(alone)} without a partner left out: {_some(alone)}", stacklevel=3)
-    files = [one[name] for name in both]
-    return Pairs(plain_text(folders[1].name), files, {one[n].path: other[n].path for n in both})
+        names = ", ".join(alone[:10]) + (", ..." if len(alone) > 10 else "")
+        message = f"got {len(alone)} sounds without a partner of the same name ({names})"
+        if not (allow_missing and rows):
+            raise ValueError(f"{message}, expected one; see --pairs, --allow-missing")
+        warnings.warn(f"{message}: left out", stacklevel=4)
+    return rows
 
 
-def _some(names: list[str], shown: int = 10) -> str:
-    more = f", and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
-
-
-def _by_name(files: list[SoundFile], side: str) -> dict[str, SoundFile]:
+def _by_name(files: Files) -> dict[str, SoundFile]:
     """By the path below the folder, without suffix; accents as one character, as macOS has not."""
     found: dict[str, SoundFile] = {}
     for file in files:
-        name = unicodedata.normalize("NFC", str(PurePosixPath(file.key).with_suffix("")))
-        if name in found:
-            raise ValueError(
-                f"{side}: got {found[name].key} and {file.key}, expected one sound of that name; "
-                "--pairs says which belong together"
-            )
-        found[name] = file
+        name = unicodedata.normalize("NFC", os.path.splitext(file.key)[0])
+        if found.setdefault(name, file) is not file:
+            raise ValueError(f"got {found[name].key} and {file.key}, expected one sound of that "
+                             "name; --pairs says which belong together")  # fmt: skip
     return found
 
 
-def _listed(path: Path, reference: Path, estimate: Path) -> list[tuple[str, str]]:
-    """The rows of a CSV file, as absolute paths."""
-    import pandas as pd
-
+def _read_pairs(path: Path, references: Files, estimates: Files) -> Rows:
+    ours, theirs = ({file.key: file for file in files} for files in (references, estimates))
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        rows = list(zip(table["reference"], table["estimate"], strict=True))
-    except (KeyError, ValueError) as error:  # pandas' own are ValueErrors
+        rows = {ours[a]: theirs[b] for a, b in table[["reference", "estimate"]].to_numpy()}
+        if len(rows) < max(1, len(table)):
+            raise ValueError(f"{len(table)} rows, {len(rows)} references")
+    except (KeyError, ValueError) as error:  # no such sound, or column; pandas' are ValueErrors
         raise ValueError(
-            f"pairs: got {path.name!r}, expected a CSV file with the columns reference and estimate"
+            f"pairs: got {path.name!r} ({error}), expected a CSV file with columns reference and "
+            "estimate: paths of sounds below the two folders, each reference once"
         ) from error
-    found = [(os.path.join(reference, a), os.path.join(estimate, b)) for a, b in rows]
-    found = [(os.path.abspath(a), os.path.abspath(b)) for a, b in found]
-    if missing := [row[i] for row, paths in zip(rows, found, strict=True) for i in (0, 1)
-                   if not os.path.isfile(paths[i])]:  # fmt: skip
-        raise ValueError(f"pairs: {path.name!r} names {len(missing)} files that are not there: "
-                         f"{_some(missing)}")  # fmt: skip
-    if len({one for one, _ in found}) < len(found) or not found:
-        raise ValueError(
-            f"pairs: got {path.name!r} with {len(found)} rows, expected each reference once"
-        )
-    return found
+    return rows.items()
 
 
-def find_lag(reference: np.ndarray, estimate: np.ndarray, longest: int) -> tuple[int, float]:
+def find_lag(reference: np.ndarray, estimate: np.ndarray) -> tuple[int, float]:
     """Samples by which ``[M]`` is later than ``[N]``, and the correlation there, -1..1."""
-    size = 1 << (len(reference) + len(estimate) + longest).bit_length()
-    product = np.fft.rfft(estimate, size) * np.conj(np.fft.rfft(reference, size))
-    values = np.roll(np.fft.irfft(product, size), longest)[: 2 * longest + 1]
-    best = int(np.argmax(values))
+    lags = correlation_lags(len(estimate), len(reference))
+    values = correlate(estimate, reference, method="fft")
+    best = int(np.argmax(np.where(np.abs(lags) <= LONGEST_LAG, values, -np.inf)))
     norm = float(np.linalg.norm(reference) * np.linalg.norm(estimate))
-    return best - longest, float(values[best]) / norm if norm else 0.0
+    return int(lags[best]), float(values[best]) / (norm or 1.0)
 
 
-def _lag_of(lag: int | str, pairs: Pairs) -> tuple[int, str]:
+def _lag_of(lag: int | str, pairs: list[Pair]) -> tuple[int, str]:
     """The lag, and where it is from."""
-    from vaerecon.audio.clip import load_audio
-
-    if lag == "none":
-        return 0, "none"
     if lag != "measured":
         try:
-            return int(lag), "stated"
+            return (0, "none") if lag == "none" else (int(str(lag)), "stated")
         except ValueError:
-            raise ValueError(
-                f"lag: got {lag!r}, expected a whole number of samples, 'measured' or 'none'"
-            ) from None
-    every = -(-len(pairs.references) // LOOKED_AT)
-    found: list[tuple[int, float]] = []
-    for file in pairs.references[::every]:
-        try:
-            sides = [
-                load_audio(p, BEGINNING).samples for p in (file.path, pairs.estimates[file.path])
-            ]
-        except (ValueError, OSError):
-            continue  # its row of the table will say why
-        one, other = (x - x.mean() for x in sides)
-        found.append(find_lag(one, other, LONGEST_LAG))
-    clear = [samples for samples, correlation in found if correlation >= CLEAR]
-    lag = statistics.median_low(clear) if clear else 0
-    agree = sum(abs(samples - lag) <= 1 for samples in clear)
-    basis = f"{agree} of {len(found)} clips agree"
-    if 2 * agree >= len(found) and agree:
-        return lag, basis
-    warnings.warn(
-        f"lag: cannot be measured ({basis} on {lag} samples): taken as 0; where the sound has the "
-        "phase of its reference, state it with --lag SAMPLES, else with --lag none",
-        stacklevel=3,
-    )
-    return 0, basis
+            raise ValueError(f"lag: got {lag!r}, expected samples, measured or none") from None
+    peaks = []
+    for pair in pairs[:: -(-len(pairs) // LOOKED_AT)]:
+        with suppress(ValueError, OSError):  # its row of the table will say why
+            one, other = (load_audio(x.path, BEGINNING).samples for x in (pair, pair.estimate))
+            peaks.append(find_lag(one - one.mean(), other - other.mean()))
+    clear = [samples for samples, correlation in peaks if correlation >= CLEAR]
+    median = statistics.median_low(clear or [0])
+    agree = sum(abs(samples - median) <= 1 for samples in clear)
+    basis = f"{agree} of {len(peaks)} clips agree"
+    if agree < max(1, len(peaks) / 2):
+        text = f"lag: cannot be measured ({basis} on {median}), taken as 0; state it, or 'none'"
+        warnings.warn(text, stacklevel=3)
+        median = 0
+    return median, basis
 
 
-def _measure(settings: Evaluation, batch: list[SoundFile]) -> list[dict[str, Any]]:
-    """Measure some pairs; one entry each, as the journal holds them."""
+def _measure(settings: Evaluation, batch: list[Pair]) -> list[dict[str, Any]]:
     with one_at_a_time(settings.threads):
-        entries = [measure_file(file, partial(_find, settings)) for file in batch]
-    for file, entry in zip(batch, entries, strict=True):  # no absolute path of the estimate either
-        path = settings.estimates[file.path]
-        own = replace(file, path=path, key=f"{settings.method}/{Path(path).name}")
-        entry["error"] = entry["error"] and without_path(entry["error"], own)
-        entry["notes"] = [without_path(note, own) for note in entry["notes"]]
+        entries = [measure_file(pair, partial(_find, settings)) for pair in batch]
+    for pair, entry in zip(batch, entries, strict=True):  # no absolute path of the estimate either
+        entry["error"] = entry["error"] and without_path(entry["error"], pair.estimate)
+        entry["notes"] = [without_path(note, pair.estimate) for note in entry["notes"]]
     return entries
 
 
-def _find(settings: Evaluation, file: SoundFile) -> dict[str, Any]:
-    from vaerecon.audio.clip import load_audio
-    from vaerecon.metrics import evaluate
-    from vaerecon.pipeline.facts import ClipFacts
-
-    clip = load_audio(file.path)
+def _find(settings: Evaluation, pair: Any) -> dict[str, Any]:
+    clip, other = load_audio(pair.path), load_audio(pair.estimate.path).samples
     facts, reference = ClipFacts.of(clip), clip.samples - clip.samples.mean()
-    estimate = load_audio(settings.estimates[file.path]).samples
-    estimate, notes = align(estimate - estimate.mean(), len(reference), settings.lag)
-    scores = evaluate(
-        reference, estimate, metrics=settings.metrics, exclude=settings.exclude_metrics
-    )
+    other, notes = align(other - other.mean(), len(reference), settings.lag)
+    scores = evaluate(reference, other, metrics=settings.metrics, exclude=settings.exclude_metrics)
     notes += [f"{metric}: {reason}" for metric, reason in scores.notes.items()]
-    row = {"method": settings.method, "through_vae": False, **scores}
-    row |= {"lag_samples": settings.lag, "gain": 1.0, "notes": notes}
+    row = {"method": settings.method, "through_vae": False, "lag_samples": settings.lag,
+           "gain": 1.0, "notes": notes, **scores}  # fmt: skip
     return {"duration_s": facts.duration, "sha256": facts.sha256, "rows": [row]}
 
 
 def align(estimate: np.ndarray, n_samples: int, lag: int) -> tuple[np.ndarray, list[str]]:
     """``estimate`` moved by ``lag`` to ``[n_samples]``, with a note where much is cut or filled."""
-    moved = np.concatenate([np.zeros(max(0, -lag), np.float32), estimate[max(0, lag) :]])
-    more = (len(moved) - n_samples) / RATE
-    aligned = np.zeros(n_samples, np.float32)
-    aligned[: len(moved)] = moved[:n_samples]
-    if abs(more) <= OTHER_LENGTH:
-        return aligned, []
+    moved = np.pad(estimate, (max(0, -lag), 0))[max(0, lag) :]
+    more = len(moved) - n_samples
     kind = "longer: cut" if more > 0 else "shorter: filled with zeros"
-    return aligned, [f"the estimate is {abs(more):.2f} s {kind}"]
+    note = f"the estimate is {abs(more) / 16000:.2f} s {kind}"
+    return np.pad(moved, (0, max(0, -more)))[:n_samples], [note] * (abs(more) > OTHER_LENGTH)
+
+
+def _embedder(name: str) -> Embed:
+    """A function of a file that gives embeddings ``[n, d]``: of each 40 ms (VAE) or 10 s (CLAP)."""
+    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+
+    if name.startswith("clap:") and name != "clap:":
+        return load_clap(name.removeprefix("clap:"))
+    if name != "latent":
+        raise ValueError(f"sets: got {name!r}, expected 'latent' or 'clap:owner/name'")
+    pipe = ReconstructionPipeline.from_pretrained("tiny")
+
+    def embed(file: str) -> np.ndarray:  # [8, T/4, 16] -> [T/4, 8, 16] -> [T/4, 128]
+        latent = pipe.encode(log_mel(load_audio(file).samples)).cpu()
+        return np.asarray(latent.permute(1, 0, 2).flatten(1))
+
+    return embed
+
+
+def _set_distances(name: str, embed: Embed, pairs: list[Pair]) -> dict[str, Any]:
+    """Of all references from all estimates; None, with its reason, where there is no value."""
+    sides = [pair.path for pair in pairs], [pair.estimate.path for pair in pairs]
+    sets = [np.concatenate([embed(path) for path in side]) for side in sides]
+    found: dict[str, Any] = {"embedding": name, "embeddings": [len(x) for x in sets], "notes": {}}
+    for key, distance in (("frechet", frechet_distance), ("kernel", kernel_distance)):
+        try:
+            found[key] = distance(*sets)
+        except UndefinedScore as reason:
+            found[key], found["notes"][key] = None, str(reason)
+    return found

@@ -217,7 +217,7 @@ class Work(NamedTuple):
 
 
 def measure_clips(
-    find: Callable[[], list[SoundFile]],
+    find: Callable[[], Sequence[SoundFile]],
     tasks: Sequence[Task],
     work: Work,
     output: Source | None,
@@ -239,7 +239,7 @@ def measure_clips(
     check_whole(settings.seed, "seed")
     going_on = resume and not overwrite
     finished = read_table(path) if path and going_on and is_finished(path) else None
-    files = find()
+    files = list(find())
     with _team(workers, settings.threads, scheduler, len(files)) as team:
         ready = [partial(with_plugins, work.describe, task) for task in tasks]
         # every model is tried before anything is computed; the first one is the last, and stays

@@ -32,7 +32,6 @@ PESQ_LONGEST = 15 * SAMPLE_RATE  # samples; the C code has room for 50 utterance
 STOI_SHORTEST = 6144  # samples; 30 frames with a hop of 128 at pystoi's 10 kHz, in 16 kHz
 STOI_LONGEST = 30 * SAMPLE_RATE  # samples; memory, and "within 40 dB of the loudest" of a passage
 _TOO_SHORT = "less than 0.41 s of the reference is within 40 dB of its loudest frame"
-DNSMOS_LONGEST = 30 * SAMPLE_RATE  # samples; memory
 VISQOL_LONGEST = 30 * SAMPLE_RATE  # samples; its time grows with the square, its memory too
 
 
@@ -173,26 +172,13 @@ def visqol(reference: Side, estimate: Side) -> float:
     return sum(values) / len(values)
 
 
-@lru_cache(maxsize=1)
-def _dnsmos_run() -> Any:
-    _installed("onnxruntime")
-    _installed("speechmos")
-    return _installed("speechmos.dnsmos").run
-
-
 def dnsmos(reference: Side, estimate: Side) -> float:
     """DNSMOS P.835 [7]_, the overall score of the estimate, 1..5; the reference is not looked at.
 
-    The model hears 9 s; a shorter clip is repeated until it fills them. Samples beyond -1..1 are
-    cut off, as in a file. A clip over 30 s gets the mean over its equal pieces of at most that,
-    silent ones left out.
+    The mean over windows of 9 s, which a shorter clip fills by repetition; cut off at -1 and 1.
     """
     _, est = as_pair(reference, estimate)
     est.require_sound()
-    run, values = _dnsmos_run(), []
-    for start, stop in pieces_of(len(est), DNSMOS_LONGEST):
-        piece = est.read(start, stop)
-        if not _is_silent(piece):
-            sound = piece.clamp(-1, 1).float().numpy()
-            values.append(float(run(sound, SAMPLE_RATE)["ovrl_mos"]))
-    return sum(values) / len(values)
+    _installed("onnxruntime")  # which speechmos does not bring along
+    sound = est.read(0, len(est)).clamp(-1, 1).float().numpy()
+    return float(_installed("speechmos.dnsmos").run(sound, SAMPLE_RATE)["ovrl_mos"])

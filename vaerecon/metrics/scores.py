@@ -85,11 +85,6 @@ METRICS: Registry[Metric] = Registry("metric", COLUMNS)
 ON_REQUEST: dict[str, Metric] = {}  # computed only where they are named: an extra installs them
 
 
-def find_metric(name: str) -> Metric:
-    """The metric of that name, of METRICS or ON_REQUEST."""
-    return ON_REQUEST[name] if name in ON_REQUEST else METRICS[name]
-
-
 def register(metric: Metric) -> Metric:
     """Add a metric: from then on everything that computes, shows or chooses by metrics has it.
 
@@ -175,7 +170,7 @@ for _metric in (
 ON_REQUEST["dnsmos"] = Metric(
     "dnsmos", "DNSMOS", _bundled("dnsmos"), unit="MOS", best="higher", range="1..5", perfect=5.0,
     caveat="made for noisy speech; does not look at the reference: compare with the reference's "
-           "own; over 30 s a mean of pieces")
+           "own")
 # fmt: on
 
 
@@ -206,8 +201,8 @@ def evaluate(
         Hz. Every metric works at 16 kHz: at another rate both are resampled to that first, and
         what lies above 8 kHz is not judged.
     metrics
-        Names of those wanted, the keys of the result; all of ``METRICS`` by default. Those of
-        ``ON_REQUEST`` are computed only when named here.
+        Names of those wanted, the keys of the result; all of ``METRICS`` by default, those of
+        ``ON_REQUEST`` only when named.
     exclude
         Names of those to skip, for example ``("visqol",)``: None in the result, and noted.
     on_metric
@@ -241,7 +236,7 @@ def evaluate(
         if name in skipped:
             value, note = None, "left out, as asked"
         else:
-            value, note = _computed(find_metric(name), pair)
+            value, note = _computed(ON_REQUEST.get(name) or METRICS[name], pair)
         scores[name] = value
         if note:
             scores.notes[name] = note
@@ -268,10 +263,7 @@ def _computed(metric: Metric, pair: tuple[Signal, Signal]) -> tuple[float | None
 
 
 def metric_names(argument: str, names: Iterable[str]) -> list[str]:
-    """``names`` (or one name) in the order of METRICS, then of ON_REQUEST.
-
-    A ValueError names what is unknown.
-    """
+    """``names`` (or one) in the order of the registries; a ValueError names what is unknown."""
     chosen, known = [names] if isinstance(names, str) else list(names), [*METRICS, *ON_REQUEST]
     if unknown := [name for name in chosen if name not in known]:
         raise ValueError(f"{argument}: got {unknown}, expected names from {known}")

@@ -1,12 +1,8 @@
-"""Distances of two sets of sounds, by embeddings ``[n, d]`` of them; no pairs are needed.
+"""Distances of two sets of sounds by their embeddings, ``[n, d]`` and ``[m, d]``; without pairs.
 
-They say how far the one set as a whole is from the other, and nothing of any clip. Only numbers by
-the same embedding, and of sets of about the same size, can be compared.
+Only numbers by one embedding, and of sets of about one size, can be compared.
 
-References
-----------
-.. [1] M. Heusel et al., NeurIPS 2017: the Frechet distance; over VGGish: K. Kilgour et al.,
-   "Frechet Audio Distance", Interspeech 2019.
+.. [1] M. Heusel et al., NeurIPS 2017; K. Kilgour et al., "Frechet Audio Distance", 2019.
 .. [2] M. Binkowski et al., "Demystifying MMD GANs", ICLR 2018: the kernel distance.
 """
 
@@ -20,60 +16,39 @@ PER_DIMENSION = 2  # embeddings for each dimension that a covariance needs at le
 BLOCK = 1024  # rows of a kernel matrix at once
 
 
-def _checked(reference: np.ndarray, estimate: np.ndarray, least: int) -> list[np.ndarray]:
+def _as_sets(reference: np.ndarray, estimate: np.ndarray, least: int) -> list[np.ndarray]:
     sets = [np.asarray(x, dtype=np.float64) for x in (reference, estimate)]
-    if any(x.ndim != 2 for x in sets) or sets[0].shape[1] != sets[1].shape[1]:
-        shapes = " and ".join(str(list(x.shape)) for x in sets)
-        raise ValueError(f"embeddings: got {shapes}, expected [n, d] and [m, d] of one embedding")
     if (fewest := min(map(len, sets))) < least:
-        raise UndefinedScore(
-            f"needs {least} embeddings in each set at least, got {fewest} of {sets[0].shape[1]} "
-            "dimensions"
-        )
+        raise UndefinedScore(f"needs {least} embeddings in each set at least, got {fewest} of "
+                             f"{sets[0].shape[1]} dimensions")  # fmt: skip
     return sets
 
 
 def frechet_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Frechet distance [1]_ of the normal distributions of ``[n, d]`` and ``[m, d]``, squared.
+    """Frechet distance [1]_ of normal distributions, ``|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))``.
 
-    ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``, by the eigenvalues of symmetric matrices.
-
-    Raises
-    ------
-    UndefinedScore
-        For fewer than ``2 d`` embeddings in a set: a covariance of so few is (nearly) singular, and
-        the distance is then mostly that of the numbers of clips.
+    ``UndefinedScore`` for fewer than ``2 d`` embeddings in a set: its covariance is (nearly)
+    singular, and the distance depends on the number of clips most.
     """
-    one, other = _checked(reference, estimate, PER_DIMENSION * np.shape(reference)[-1])
-    first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (one, other))
-    values, vectors = np.linalg.eigh(first)
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
-    shared = np.sqrt(np.linalg.eigvalsh(root @ second @ root).clip(0)).sum()
-    shift = np.square(one.mean(0) - other.mean(0)).sum()
-    return float(shift + np.trace(first) + np.trace(second) - 2 * shared)
+    sets = _as_sets(reference, estimate, PER_DIMENSION * reference.shape[1])
+    # C = R^T R, and the trace of the root is the sum of the singular values of R R'^T
+    roots = [np.linalg.qr(x - x.mean(0), "r") / np.sqrt(len(x) - 1) for x in sets]
+    spread = sum(np.square(root).sum() for root in roots)
+    shared = np.linalg.norm(roots[0] @ roots[1].T, "nuc")
+    return float(np.square(sets[0].mean(0) - sets[1].mean(0)).sum() + spread - 2 * shared)
 
 
 def kernel_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Kernel distance [2]_: the unbiased squared MMD with the kernel ``(x.y / d + 1)^3``.
 
-    It holds for small sets too. Equal distributions give 0 on average, so it may be negative.
-
-    Raises
-    ------
-    UndefinedScore
-        For a set of fewer than two embeddings.
+    Of two embeddings or more. Equal distributions give 0 on average, so it may be negative.
     """
-    one, other = _checked(reference, estimate, 2)
-    within = [_kernel_sum(x, x) - _kernel(x, x).sum() for x in (one, other)]
-    n, m = len(one), len(other)
-    mean = within[0] / (n * (n - 1)) + within[1] / (m * (m - 1))
-    return float(mean - 2 * _kernel_sum(one, other) / (n * m))
-
-
-def _kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Of each row of ``x`` with the same row of ``y``: ``[n]``."""
-    kernel: np.ndarray = ((x * y).sum(1) / x.shape[1] + 1) ** 3
-    return kernel
+    one, other = _as_sets(reference, estimate, 2)
+    within = [
+        (_kernel_sum(x, x) - ((np.square(x).mean(1) + 1) ** 3).sum()) / (len(x) * (len(x) - 1))
+        for x in (one, other)  # without the pairs of a row with itself
+    ]
+    return float(sum(within) - 2 * _kernel_sum(one, other) / (len(one) * len(other)))
 
 
 def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:

@@ -110,8 +110,7 @@ def _getter(repo: str, commit: str, cache: dict[str, Any]) -> Callable[[str], Pa
 
 @contextmanager
 def hub_errors(repo: str, revision: str | None, missing: str = NO_PARTS) -> Iterator[None]:
-    """Say in one line what the hub client's errors mean here; ``missing`` is what the repository
-    has not got where a file is not there."""
+    """Say in one line what the client's errors mean; ``missing`` for a file that is not there."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     endpoint = os.environ.get("HF_ENDPOINT", "the hub")
