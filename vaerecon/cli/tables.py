@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -177,7 +177,8 @@ def show_evaluation(table: pd.DataFrame, console: Console, asked: list[str]) -> 
     """Means over the pairs, what each number does not tell, the lag, the distances of sets."""
     from rich.table import Table
 
-    facts = {"lag": "unknown", "lag_basis": "not in a CSV file", "sets": []} | table.attrs
+    facts: dict[str, Any] = {"lag": "unknown", "lag_basis": "not in a CSV file", "sets": []}
+    facts.update({str(key): value for key, value in table.attrs.items()})
     console.print(f"{table['method'].count()} of {len(table)} pairs measured; lag "
                   f"{facts['lag']} samples ({facts['lag_basis']})\n")  # fmt: skip
     shape = Table("metric", "mean", "pairs", "what it does not tell", box=None, pad_edge=False)

@@ -130,7 +130,8 @@ def check_same(
         has["methods"] = sorted(
             set(table["method"].dropna()) - {"silence", *record.get("codecs", ())}
         )
-        wanted["methods"] = sorted({*record["methods"]} - {"silence"})
+        of_finished = [record["method"]] if "method" in record else []  # evaluate's
+        wanted["methods"] = sorted({*record["methods"], *of_finished} - {"silence"})
         wanted = {key: value for key, value in wanted.items() if key in has or key in table}
         for key in wanted.keys() - has.keys():
             values = list(table[key].astype(object).where(table[key].notna(), None).unique())
