@@ -23,6 +23,7 @@ from vaerecon.lab.nb03_vocoder_fix import faults
 from vaerecon.lab.nb04_method_comparison import choice, error_budget, speed, validity
 from vaerecon.lab.nb05_fine_tuning import tuning
 from vaerecon.lab.nb07_compression import bits
+from vaerecon.lab.nb11_domains import domains
 from vaerecon.lab.reports import report, table_scores
 from vaerecon.metrics.recommendation import Recommendation
 from vaerecon.metrics.scores import METRICS, Mean
@@ -131,6 +132,13 @@ def coded(opus: tuple[float, float]) -> tuple[pd.DataFrame, dict[str, str], str]
 
 def bounded(file: float) -> tuple[pd.Series]:
     return (pd.Series({"the real file": file, "KL from N(0, 1)": 2.0}),)
+
+
+def by_domain(noise: float, lower: float) -> tuple[dict[str, Interval]]:
+    """Speech and noise; where the interval of noise is wide, a domain of one clip too."""
+    found = {"speech": Interval(0.1, 0.05, 0.2, 3), "noise": Interval(noise, lower, 0.35, 3)}
+    own = {"own": Interval(0.2, np.nan, np.nan, 1)} if lower < 0.2 else {}
+    return (found | own,)
 
 
 def measured(failed: bool) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -253,6 +261,11 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
     ),
     "bound_text": (
         bits.bound_text, bounded(1.0), bounded(3.0), ": less than", ": no less than",
+    ),
+    "domain_text": (
+        domains.domain_text, by_domain(0.3, 0.25), by_domain(0.3, 0.15),
+        "**noise**: 0.300 nepers, 0.250 to 0.350 (3 clips). **Settled**",
+        "**Not settled** against speech: the intervals overlap. No interval, so not settled: own",
     ),
     "gain_text": (
         levels.gain_text, (played(0.5).tracks[1],), (played(2.0).tracks[1],), "+6.0", "-6.0",

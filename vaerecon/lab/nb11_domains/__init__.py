@@ -1,0 +1,1 @@
+"""What notebook ``11_domains`` uses."""
