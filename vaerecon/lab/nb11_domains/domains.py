@@ -11,6 +11,8 @@ from vaerecon.comparison.intervals import FEWEST, Interval
 from vaerecon.lab.tables import count
 from vaerecon.metrics.scores import METRICS
 
+MANY = 10  # clips; of fewer, an interval is somewhat too narrow: see `intervals`
+
 
 def worst_domain(costs: Mapping[str, Interval]) -> str:
     """The domain of the highest mean."""
@@ -24,16 +26,20 @@ def domain_text(costs: Mapping[str, Interval], metric: str = "log_mel_mae") -> s
     """
     worst, text = worst_domain(costs), METRICS[metric].text
     cost = costs[worst]
-    first = f"The VAE costs the most in **{worst}**: {text(cost.mean)} {METRICS[metric].unit}"
-    few = [f"{name} ({count(c.n, 'clip')})" for name, c in costs.items() if c.n < FEWEST]
-    if cost.n >= FEWEST:
-        first += f", {text(cost.lower)} to {text(cost.upper)}"
-    first += f" ({count(cost.n, 'clip')})."
+    ends = f", {text(cost.lower)} to {text(cost.upper)}" if cost.n >= FEWEST else ""
+    said = [
+        f"The VAE costs the most in **{worst}**: {text(cost.mean)} {METRICS[metric].unit}{ends} "
+        f"({count(cost.n, 'clip')})."
+    ]
     # without an interval (NaN), the comparison is False
     near = [name for name, c in costs.items() if name != worst and c.upper >= cost.lower]
-    without = f"No interval, so not settled: {', '.join(few)}." if few else ""
-    overlap = f"**Not settled** against {', '.join(near)}: the intervals overlap." if near else ""
-    settled = "**Settled**: its interval is above all others."
-    return " ".join(filter(None, [first, overlap, without])) + (
-        "" if near or few else f" {settled}"
-    )
+    few = [f"{name} ({count(c.n, 'clip')})" for name, c in costs.items() if c.n < FEWEST]
+    if near:
+        said += [f"**Not settled** against {', '.join(near)}: the intervals overlap."]
+    if few:
+        said += [f"No interval, so not settled: {', '.join(few)}."]
+    if not near and not few:
+        said += ["**Settled** by these intervals: its own is above all others."]
+    if any(FEWEST <= c.n < MANY for c in costs.values()):
+        said += [f"Intervals of fewer than {MANY} clips are somewhat too narrow."]
+    return " ".join(said)
