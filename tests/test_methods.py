@@ -77,7 +77,7 @@ def test_a_typo_gets_the_nearest_name():
 
 
 def test_a_taken_name_is_refused():
-    with pytest.raises(ValueError, match="'vocoder', which is registered;"):
+    with pytest.raises(ValueError, match="'vocoder', which is registered or reserved;"):
         method("vocoder", "again", "again")(lambda *args: None)
 
 

@@ -214,6 +214,8 @@ def test_commands_are_ones_that_the_program_takes(words, monkeypatch, tmp_path):
     for folder in ("FOLDER", "clips"):
         (tmp_path / folder).mkdir()
     shutil.copytree(TINY, tmp_path / "my_model")  # which `train export` writes
+    for name in ("my.py", "table.parquet.yaml"):
+        (tmp_path / name).touch()
     options = parse(words, monkeypatch)
     if words[0] == "vaerecon":
         assert options is not None
@@ -293,7 +295,7 @@ def test_methods_are_those_of_the_code():
 
 def test_metrics_are_those_of_the_code():
     """Each once, by its label, with the direction and, where one is given, the range."""
-    labels = {metric.label.casefold(): metric for metric in (METRICS | ON_REQUEST).values()}
+    labels = {metric.label.casefold(): metric for metric in (*METRICS.values(), *ON_REQUEST.values())}
     seen = []
     for names, arrows, *prose in read_table("metric"):
         row = names.casefold().split(", ")

@@ -139,10 +139,6 @@ BAD = {
         ["SONG", "--model", "tiny", "--model", "music"],
         "got tiny, music, expected one",
     ),
-    "two models to compare": (
-        ["compare", "SONG", "--output", "t.csv", "--model", "tiny", "--model", "tiny"],
-        "got tiny, tiny, expected one",
-    ),
     "two models to report on": (
         ["report", "SONG", "--model", "tiny", "--model", "tiny"],
         "got tiny, tiny, expected one",

@@ -760,6 +760,8 @@ def test_the_notebook_of_the_report_comes_with_the_package(tmp_path):
         shutil.copy(ROOT / name, source)
     leave = shutil.ignore_patterns("__pycache__", "clips", "tiny", "training")
     shutil.copytree(ROOT / "vaerecon", source / "vaerecon", ignore=leave)
+    for folder in ("notebooks", "tests/baselines"):
+        shutil.copytree(ROOT / folder, source / folder)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     build = ["wheel", "--no-build-isolation", "--wheel-dir", tmp_path, source]
     subprocess.run([*pip, *build, "--no-deps", "--no-index"], check=True, capture_output=True)

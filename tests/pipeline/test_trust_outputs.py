@@ -45,7 +45,7 @@ COMMANDS = {  # name -> arguments, and what it writes; run in a folder made by `
             "--overwrite",
             *QUICK,
         ],
-        ["table.csv"],
+        ["table.csv", "table.csv.yaml"],
     ),
 }
 TRIALS = {"reconstruct": 6, "check": 4, "compare": 4}  # moments for each signal

@@ -6,6 +6,7 @@ Nothing here imports torch or papermill until the input has been found to be goo
 from __future__ import annotations
 
 import importlib.util
+from importlib import import_module
 from pathlib import Path
 
 import click
@@ -166,9 +167,8 @@ def lab(folder, overwrite, copy_only, no_browser):
         click.echo(f"Not as they were shipped, and kept (--overwrite replaces them): "
                    f"{', '.join(stayed)}")  # fmt: skip
     if not copy_only:
-        from jupyterlab.labapp import LabApp
-
-        LabApp.launch_instance([f"--notebook-dir={folder}", *["--no-browser"][:no_browser]])
+        app = import_module("jupyterlab.labapp").LabApp  # of an extra
+        app.launch_instance([f"--notebook-dir={folder}", *["--no-browser"][:no_browser]])
 
 
 def _run_checks(checks, output_dir):
