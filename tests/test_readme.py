@@ -295,7 +295,8 @@ def test_methods_are_those_of_the_code():
 
 def test_metrics_are_those_of_the_code():
     """Each once, by its label, with the direction and, where one is given, the range."""
-    labels = {metric.label.casefold(): metric for metric in (*METRICS.values(), *ON_REQUEST.values())}
+    known = (*METRICS.values(), *ON_REQUEST.values())
+    labels = {metric.label.casefold(): metric for metric in known}
     seen = []
     for names, arrows, *prose in read_table("metric"):
         row = names.casefold().split(", ")
