@@ -110,11 +110,12 @@ def load_plugin(path: str | os.PathLike[str]) -> None:
         spec = spec_from_file_location(f"vaerecon_plugin_{file.stem}", file)
         if file.suffix != ".py" or not file.is_file() or spec is None or spec.loader is None:
             raise ValueError(f"plugin: got {os.fspath(path)!r}, expected a Python file (.py)")
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
+        source = file.read_bytes()
         module = sys.modules[spec.name] = module_from_spec(spec)
         try:
             with _whole():
-                spec.loader.exec_module(module)
+                # not by the loader, which would leave a folder __pycache__ beside the file
+                exec(compile(source, file, "exec"), vars(module))  # noqa: S102
         except (Exception, SystemExit) as error:
             del sys.modules[spec.name]
             lines = [f.lineno for f in traceback.extract_tb(error.__traceback__)
@@ -122,7 +123,7 @@ def load_plugin(path: str | os.PathLike[str]) -> None:
             where = f", line {lines[-1]}" if lines else ""
             raise ValueError(f"plugin: {file.name} cannot be loaded ({type(error).__name__}: "
                              f"{error}{where})") from error  # fmt: skip
-        files[str(file)] = digest
+        files[str(file)] = hashlib.sha256(source).hexdigest()
 
 
 @contextmanager
