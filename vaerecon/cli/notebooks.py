@@ -57,13 +57,10 @@ def report(ctx, source, output, timeout, **options):
 
 
 def _table_report(table, output, timeout, **options) -> None:
-    from vaerecon.comparison.table import read_measured
-
-    rows = read_measured(table)
     _need_packages("papermill", "nbconvert")
     from vaerecon.lab.reports.report import write_table_report
 
-    with new_console().status(f"{plain(table.name)}, {len(rows)} rows ..."):
+    with new_console().status(f"{plain(table.name)} ..."):
         _end_with_3(write_table_report, table, output, **options, timeout=timeout)
 
 
@@ -168,7 +165,7 @@ def lab(folder, overwrite, copy_only, no_browser):
                    f"{', '.join(stayed)}")  # fmt: skip
     if not copy_only:
         app = import_module("jupyterlab.labapp").LabApp  # of an extra
-        app.launch_instance([f"--notebook-dir={folder}", *["--no-browser"][:no_browser]])
+        app.launch_instance([f"--notebook-dir={folder}", *(["--no-browser"] if no_browser else [])])
 
 
 def _run_checks(checks, output_dir):

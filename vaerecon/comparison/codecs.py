@@ -32,6 +32,7 @@ NAMES = ("latent", *ENCODERS)
 LATENT_KBPS = 4.8  # where no rate is given; the others take their coarsest setting then
 METHOD = "fast"  # makes sound of the latent
 TRIALS = 10  # halvings of the range of levels
+LONGEST_LAG = 16000  # samples, early or late, that a lag is looked for
 
 
 def parse_codecs(codecs: str | Iterable[str]) -> tuple[str, ...]:
@@ -189,7 +190,15 @@ def _lag(name: str, level: float) -> int:
     noise = np.cumsum(np.random.default_rng(0).uniform(-1, 1, 32000))
     noise = np.diff(noise - np.convolve(noise, np.ones(64) / 64, "same"))  # above about 250 Hz
     noise = (0.3 * noise / np.abs(noise).max()).astype(np.float32)
-    decoded = _decoded(_encoded(noise, name, level))
-    size = 1 << 17
-    product = np.fft.rfft(decoded, size) * np.conj(np.fft.rfft(noise, size))
-    return int(np.argmax(np.fft.irfft(product, size)[:4096]))
+    return find_lag(noise, _decoded(_encoded(noise, name, level)))[0]
+
+
+def find_lag(reference: np.ndarray, estimate: np.ndarray) -> tuple[int, float]:
+    """Samples by which ``[M]`` is later than ``[N]``, and the correlation there, -1..1."""
+    from scipy.signal import correlate, correlation_lags
+
+    lags = correlation_lags(len(estimate), len(reference))
+    values = correlate(estimate, reference, method="fft")
+    best = int(np.argmax(np.where(np.abs(lags) <= LONGEST_LAG, values, -np.inf)))
+    norm = float(np.linalg.norm(reference) * np.linalg.norm(estimate))
+    return int(lags[best]), float(values[best]) / (norm or 1.0)

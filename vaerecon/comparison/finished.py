@@ -6,6 +6,7 @@ estimates are moved by one lag, and cut or filled with zeros to the length of th
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import unicodedata
@@ -19,11 +20,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.signal import correlate, correlation_lags
 
 from vaerecon.audio.clip import load_audio
 from vaerecon.audio.paths import plain_text
 from vaerecon.comparison.clips import SoundFile, Source, find_clips
+from vaerecon.comparison.codecs import find_lag
 from vaerecon.comparison.measure import Task, describe, measure_file, one_at_a_time, without_path
 from vaerecon.comparison.run import Work, measure_clips
 from vaerecon.comparison.table import make_table
@@ -40,7 +41,6 @@ Rows = Iterable[tuple[SoundFile, SoundFile]]
 
 LOOKED_AT = 32  # clips, over the whole set, by which the lag is measured
 BEGINNING = 20.0  # s of each
-LONGEST_LAG = 16000  # samples, early or late
 CLEAR = 0.5  # correlation at the peak, below which a clip says nothing of the lag
 OTHER_LENGTH = 1600  # samples; a larger difference of the lengths is noted
 
@@ -165,15 +165,6 @@ def _read_pairs(path: Path, references: Files, estimates: Files) -> Rows:
     return rows.items()
 
 
-def find_lag(reference: np.ndarray, estimate: np.ndarray) -> tuple[int, float]:
-    """Samples by which ``[M]`` is later than ``[N]``, and the correlation there, -1..1."""
-    lags = correlation_lags(len(estimate), len(reference))
-    values = correlate(estimate, reference, method="fft")
-    best = int(np.argmax(np.where(np.abs(lags) <= LONGEST_LAG, values, -np.inf)))
-    norm = float(np.linalg.norm(reference) * np.linalg.norm(estimate))
-    return int(lags[best]), float(values[best]) / (norm or 1.0)
-
-
 def _lag_of(lag: int | str, pairs: list[Pair]) -> tuple[int, str]:
     """The lag, and where it is from."""
     if lag != "measured":
@@ -182,7 +173,7 @@ def _lag_of(lag: int | str, pairs: list[Pair]) -> tuple[int, str]:
         except ValueError:
             raise ValueError(f"lag: got {lag!r}, expected samples, measured or none") from None
     peaks = []
-    for pair in pairs[:: -(-len(pairs) // LOOKED_AT)]:
+    for pair in pairs[:: math.ceil(len(pairs) / LOOKED_AT)]:
         with suppress(ValueError, OSError):  # its row of the table will say why
             one, other = (load_audio(x.path, BEGINNING).samples for x in (pair, pair.estimate))
             peaks.append(find_lag(one - one.mean(), other - other.mean()))
@@ -223,7 +214,7 @@ def align(estimate: np.ndarray, n_samples: int, lag: int) -> tuple[np.ndarray, l
     more = len(moved) - n_samples
     kind = "longer: cut" if more > 0 else "shorter: filled with zeros"
     note = f"the estimate is {abs(more) / 16000:.2f} s {kind}"
-    return np.pad(moved, (0, max(0, -more)))[:n_samples], [note] * (abs(more) > OTHER_LENGTH)
+    return np.pad(moved, (0, max(0, -more)))[:n_samples], [note] if abs(more) > OTHER_LENGTH else []
 
 
 def _embedder(name: str) -> Embed:

@@ -13,6 +13,7 @@ References
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ def bootstrap_mean(values: ArrayLike, seed: int = 0) -> Interval:
     if n < FEWEST:
         return Interval(float(x.mean()) if n else np.nan, np.nan, np.nan, n)
     rng = np.random.default_rng(seed)
-    parts = np.array_split(np.arange(RESAMPLES), -(-RESAMPLES * n // AT_ONCE))
+    parts = np.array_split(np.arange(RESAMPLES), math.ceil(RESAMPLES * n / AT_ONCE))
     means = [x[rng.integers(n, size=(len(part), n))].mean(axis=1) for part in parts]
     rest = (1 - CONFIDENCE) / 2
     lower, upper = np.quantile(np.concatenate(means), [rest, 1 - rest])

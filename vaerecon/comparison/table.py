@@ -91,21 +91,32 @@ def join_tables(tables: Sequence[pd.DataFrame], record: dict[str, Any]) -> pd.Da
     return table
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A table that was written; a ValueError if it is none."""
+def _read(path: Path) -> pd.DataFrame:
+    """A table of either kind of file; a ValueError for what cannot be read as one."""
     import pandas as pd
 
+    words = {name: "string" for name in (*KEYS, "file", "domain", "sound", "notes", "error")}
+    words |= {"revision": "string", "through_vae": "boolean"}
+    with open(path, "rb") as file:  # a folder can be read as Parquet too, but is not ours
+        try:
+            if check_suffix(path) == ".parquet":
+                return pd.read_parquet(file)
+            # a folder may be called NA, so that only an empty cell has no value
+            return pd.read_csv(file, dtype=words, keep_default_na=False, na_values=[""])
+        except (ValueError, OSError) as error:  # pyarrow's errors are these
+            raise ValueError(str(error).splitlines()[0][:200]) from None
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that a run for it has written; a ValueError if it is none."""
     try:
-        if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path)
-        else:
-            table = pd.read_csv(path, dtype={"file": str, "revision": str})
+        table = _read(path)
         if missing := {"file", "method", "seed"} - set(table):
             raise ValueError(f"no column {' and '.join(sorted(missing))}")
     except ValueError as error:
         raise ValueError(
-            f"resume: {path.name!r} exists and is no table of compare or sweep ({error}); name "
-            "another file, or use --overwrite to replace it"
+            f"resume: {path.name!r} exists, is no table of compare, sweep or evaluate ({error}); "
+            "name another file, or use --overwrite to replace it"
         ) from None
     return table
 
@@ -185,17 +196,10 @@ def read_measured(path: Source) -> pd.DataFrame:
     import pandas as pd
 
     path = Path(path)
-    words = {name: "string" for name in (*KEYS, "file", "domain", "sound", "notes", "error")}
-    words["through_vae"] = "boolean"
-    with open(path, "rb") as file:  # a folder can be read as Parquet too, but is not ours
-        try:
-            if check_suffix(path) == ".parquet":
-                table = pd.read_parquet(file)
-            else:  # a folder may be called NA, so that only an empty cell has no value
-                table = pd.read_csv(file, dtype=words, keep_default_na=False, na_values=[""])
-        except (ValueError, OSError) as error:  # pyarrow's errors are these
-            reason = str(error).splitlines()[0][:200]
-            raise ValueError(f"{path.name}: this is no table ({reason})") from None
+    try:
+        table = _read(path)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: this is no table ({error})") from None
     if table.empty:
         raise ValueError(f"{path.name}: got a table without rows")
     if missing := [name for name in ("file", "method") if name not in table]:

@@ -71,7 +71,9 @@ def plot_groups(scores: pd.DataFrame, column: str) -> tuple[Figure, list[Axes]]:
     """
     rows = scores[scores["vae"]]
     rows = rows[rows["system"].isin(compared(rows))]
-    metrics = [name for name in scored_metrics(rows) if METRICS[name].overview & METRICS[name].bold]
+    metrics = [
+        name for name in scored_metrics(rows) if METRICS[name].overview and METRICS[name].bold
+    ]
     figure, axes = _panels(
         metrics, rows["system"].nunique(), 1 if rows[column].nunique() > 8 else 2
     )
