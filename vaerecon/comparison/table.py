@@ -115,8 +115,8 @@ def read_table(path: Path) -> pd.DataFrame:
             raise ValueError(f"no column {' and '.join(sorted(missing))}")
     except ValueError as error:
         raise ValueError(
-            f"resume: {path.name!r} exists, is no table of compare, sweep or evaluate ({error}); "
-            "name another file, or use --overwrite to replace it"
+            f"resume: {path.name!r} exists and is no table of compare, sweep or evaluate "
+            f"({error}); name another file, or use --overwrite to replace it"
         ) from None
     return table
 
@@ -198,6 +198,10 @@ def read_measured(path: Source) -> pd.DataFrame:
     path = Path(path)
     try:
         table = _read(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"got the table {path.name!r}; there is none: check the name and the folder"
+        ) from None
     except ValueError as error:
         raise ValueError(f"{path.name}: this is no table ({error})") from None
     if table.empty:
