@@ -52,6 +52,7 @@ def test_a_folder_gives_the_table_that_compare_would(folders):
     assert table["rmse"].isna().all()
     assert table["notes"].str.contains("rmse: left out, as asked").all()
     assert table["error"].isna().all()
+    assert table["model"].isna().all()
     wrong = vr.evaluate_files(
         folders / "ref", folders / "my codec", metrics=FEW, lag="none", workers=1
     )

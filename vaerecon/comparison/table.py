@@ -39,6 +39,7 @@ def make_table(
     rows = []
     for file in files:
         entry = found[file.key] | {"domain": file.domain}
+        entry["model"] = entry["model"] or None  # none where no model is measured
         of_clip = {key: value for key, value in entry.items() if key not in ("rows", "notes")}
         for row in entry["rows"] or [{}]:
             notes = [*entry["notes"], *row.get("notes", [])]
