@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import partial
+from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,6 +93,13 @@ def load_plugins() -> None:
                 packages.update({name: version} if version else {})
 
 
+class _Uncached(SourceFileLoader):
+    """Leaves no folder ``__pycache__`` beside the file."""
+
+    def set_data(self, *args: Any, **options: Any) -> None:
+        """Write no bytecode."""
+
+
 def load_plugin(path: str | os.PathLike[str]) -> None:
     """Run a Python file that registers methods or metrics; once, however often it is named.
 
@@ -107,15 +115,15 @@ def load_plugin(path: str | os.PathLike[str]) -> None:
     with _lock:
         if str(file) in files:
             return
-        spec = spec_from_file_location(f"vaerecon_plugin_{file.stem}", file)
+        name = f"vaerecon_plugin_{file.stem}"
+        spec = spec_from_file_location(name, file, loader=_Uncached(name, str(file)))
         if file.suffix != ".py" or not file.is_file() or spec is None or spec.loader is None:
             raise ValueError(f"plugin: got {os.fspath(path)!r}, expected a Python file (.py)")
-        source = file.read_bytes()
+        digest = hashlib.sha256(file.read_bytes()).hexdigest()
         module = sys.modules[spec.name] = module_from_spec(spec)
         try:
             with _whole():
-                # not by the loader, which would leave a folder __pycache__ beside the file
-                exec(compile(source, file, "exec"), vars(module))  # noqa: S102
+                spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
             del sys.modules[spec.name]
             lines = [f.lineno for f in traceback.extract_tb(error.__traceback__)
@@ -123,7 +131,7 @@ def load_plugin(path: str | os.PathLike[str]) -> None:
             where = f", line {lines[-1]}" if lines else ""
             raise ValueError(f"plugin: {file.name} cannot be loaded ({type(error).__name__}: "
                              f"{error}{where})") from error  # fmt: skip
-        files[str(file)] = hashlib.sha256(source).hexdigest()
+        files[str(file)] = digest
 
 
 @contextmanager
