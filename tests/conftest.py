@@ -12,6 +12,7 @@ from helpers.installed import need
 from helpers.sounds import make_sound
 
 from vaerecon.audio.clip import Clip
+from vaerecon.utils import plugins
 
 SKIPPED = "Skipped: needs "
 
@@ -61,6 +62,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterat
         counts = Counter(name for names in skipped for name in names.split(", "))
         text = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
         terminalreporter.write_line(f"{len(skipped)} skipped for what is not installed: {text}")
+
+
+@pytest.fixture(autouse=True)
+def plugin_files_of_one_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in file that one test loads is not named in the records of the next."""
+    monkeypatch.setattr(plugins, "files", dict(plugins.files))
 
 
 @pytest.fixture(scope="session")
