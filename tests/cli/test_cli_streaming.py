@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
 
 import numpy as np
 import pytest
 import soundfile as sf
+import torch
 from helpers.in_process import run
 
 import vaerecon as vr
@@ -87,6 +89,23 @@ def test_what_does_not_fit_the_queue_is_dropped_and_counted(tiny):
     assert line.owed <= 0
     assert line.ready.qsize() == 0 or line.owed == 0
     assert "5 dropped" in line.report()
+
+
+def test_the_garbage_collector_does_not_look_through_the_models(tiny):
+    """That takes 0.2 s: five blocks would be late."""
+    line, frozen = Line(vr.Stream(tiny, through_vae=False)), []
+    push = line.stream.push
+
+    def noted(block: np.ndarray) -> torch.Tensor:
+        frozen.append(gc.get_freeze_count())
+        return push(block)
+
+    line.stream.push = noted
+    line.exchange(np.zeros(line.size, np.float32))
+    line.end()
+    line.work()
+    assert frozen[0] > 100_000
+    assert gc.get_freeze_count() == 0
 
 
 def test_the_callback_does_not_wait_for_the_model(tiny):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import queue
 import threading
@@ -60,16 +61,23 @@ class Line:
 
     def work(self) -> None:
         """Compute what comes until :meth:`end`; not in the callback's thread."""
-        while (block := self.coming.get()) is not None:
-            started = time.thread_time()
-            found = self.stream.push(block).numpy()
-            spent = time.thread_time() - started
-            self.total += spent
-            self.seconds.append(spent)
-            if self.owed > 0:
-                self.owed -= 1
-            else:
-                self.ready.put(found)
+        gc.freeze()  # to look through all objects of torch and diffusers takes 5 blocks
+        try:
+            while (block := self.coming.get()) is not None:
+                self._compute(block)
+        finally:
+            gc.unfreeze()
+
+    def _compute(self, block: np.ndarray) -> None:
+        started = time.thread_time()
+        found = self.stream.push(block).numpy()
+        spent = time.thread_time() - started
+        self.total += spent
+        self.seconds.append(spent)
+        if self.owed > 0:
+            self.owed -= 1
+        else:
+            self.ready.put(found)
 
     def report(self) -> str:
         """What was late, what was dropped, and how much of a core it took."""
