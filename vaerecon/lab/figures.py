@@ -111,9 +111,9 @@ def dark_style(figure: Figure, place: str, dpi: int = 100) -> str:
     image = place.format(name)
     rules = (
         f"{image} {{ --dark: url(data:image/png;base64,{data}); }}\n"
-        f"body[data-jp-theme-light=false] {image} {{ content: var(--dark); }}\n"
-        f"@media screen and (prefers-color-scheme: dark) {{ body:not([data-jp-theme-light]) "
-        f"{image} {{ content: var(--dark); }} }}"
+        f"body:is([data-jp-theme-light=false], .vscode-dark) {image} {{ content: var(--dark); }}\n"
+        f"@media screen and (prefers-color-scheme: dark) {{ "
+        f"body:not([data-jp-theme-light], .vscode-light) {image} {{ content: var(--dark); }} }}"
     )
     return f'<style class="{name}">{rules}</style>'
 
@@ -128,12 +128,15 @@ def figure_html(figure: Figure, dpi: int = 100) -> str:
 def show(figure: Figure) -> None:
     """Display a figure below the cell, as PNG with a description for readers who cannot see it.
 
-    A second output, which nobody sees, is the style for a dark page.
+    A second output, which nobody sees, is the style for a dark page. VS Code takes the text for
+    the description.
     """
-    from IPython.display import Image, display
+    from IPython.display import display
 
-    display(Image(base64.b64decode(png(figure)), alt=description(figure)))
-    style = dark_style(figure, ".jp-OutputArea-child:has(+ * .{}) img")
+    alt = description(figure)
+    display({"image/png": png(figure), "text/plain": alt}, raw=True,
+            metadata={"image/png": {"alt": alt}})  # fmt: skip
+    style = dark_style(figure, ":is(.jp-OutputArea-child, .output_container):has(+ * .{}) img")
     display({"text/html": style, "text/plain": ""}, raw=True)
 
 
