@@ -19,8 +19,10 @@ BLOCK = 1024  # rows of a kernel matrix at once
 def _as_sets(reference: np.ndarray, estimate: np.ndarray, least: int) -> list[np.ndarray]:
     sets = [np.asarray(x, dtype=np.float64) for x in (reference, estimate)]
     if (fewest := min(map(len, sets))) < least:
-        raise UndefinedScore(f"needs {least} embeddings in each set at least, got {fewest} of "
-                             f"{sets[0].shape[1]} dimensions")  # fmt: skip
+        raise UndefinedScore(
+            f"needs {least} embeddings in each set at least, got {fewest} of "
+            f"{sets[0].shape[1]} dimensions"
+        )
     return sets
 
 

@@ -29,10 +29,9 @@ def log_mel_mae(reference: Side, estimate: Side, config: MelConfig = AUDIOLDM_ME
     ref, est = as_pair(reference, estimate)
     # in float32, as the front-end computes
     readers = [lambda a, b, r=r: r(a, b).float() for r in one_gain(ref, est)]
-    n_samples, total = len(ref), 0.0
-    n_frames = config.n_frames(n_samples)
-    for first, last in split(n_frames, BLOCK // config.hop_length):
-        one, other = (log_mel_section(read, n_samples, first, last, config) for read in readers)
+    total, n_frames = 0.0, config.n_frames(len(ref))
+    for ends in split(n_frames, BLOCK // config.hop_length):
+        one, other = (log_mel_section(read, len(ref), *ends, config) for read in readers)
         total += float((one - other).double().abs().sum())
     return total / (n_frames * config.n_mels)
 
@@ -44,10 +43,9 @@ def lsd_db(reference: Side, estimate: Side) -> float:
     Magnitudes below ``LSD_FLOOR`` are raised to it, so that digital silence, which has no level,
     does not rule the mean: what the mel cannot hold is not compared either.
     """
-    pair = as_pair(reference, estimate)
     total, frames = 0.0, 0
-    for levels in paired_magnitudes(*pair):
-        one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in levels)
+    for pair in paired_magnitudes(*as_pair(reference, estimate)):
+        one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in pair)
         total += float((one - other).square().mean(dim=-1).sqrt().sum())
         frames += len(one)
     return total / frames
@@ -69,15 +67,12 @@ def mrstft(reference: Side, estimate: Side) -> float:
     Frames at the ends are padded with zeros, so that clips of any length have a value.
     """
     ref, est = as_pair(reference, estimate)
-    readers = one_gain(ref, est)
-    total = 0.0
-    for n_fft, hop, win in MRSTFT:
+    readers, total = one_gain(ref, est), 0.0
+    for sizes in MRSTFT:
+        hop, count = sizes[1], 0
         error = energy = difference = 0.0
-        count = 0
-        for first, last in split(len(ref) // hop + 1, BLOCK // hop):
-            one, other = (
-                _plain_magnitudes(read, len(ref), first, last, n_fft, hop, win) for read in readers
-            )
+        for ends in split(len(ref) // hop + 1, BLOCK // hop):
+            one, other = (_plain_magnitudes(read, len(ref), *ends, *sizes) for read in readers)
             error += float((one - other).square().sum())
             energy += float(one.square().sum())
             difference += float((one.log() - other.log()).abs().sum())
