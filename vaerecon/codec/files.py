@@ -32,10 +32,10 @@ def encode_file(
     source: Name, target: Name, pipe: ReconstructionPipeline, codec: LatentCodec,
     **settings: Any,
 ) -> Header:  # fmt: skip
-    """Code a sound file; ``target`` appears whole or not at all.
+    """Code a sound file; ``settings`` are those of :meth:`LatentCodec.encode`.
 
-    ``settings`` are those of :meth:`LatentCodec.encode`. ValueError or OSError for files that
-    cannot be read or written, and for a codec of another model.
+    ``target`` appears whole or not at all. ValueError or OSError for files that cannot be read or
+    written, and for a codec of another model.
     """
     codec.check(vae_hash(pipe.vae))
     with output_store(target) as (store, path):
@@ -98,11 +98,10 @@ def write_sound(
     generator = torch.Generator().manual_seed(seed)
     level = Level(torch.zeros(()), torch.tensor(gain))
     n_frames = models.config.n_frames(n_samples)
+    windows = models.config, models.chunk_seconds
     with output_store(target) as (store, path):
         latent = store.keep(pieces, axis=-2)
-        decoded = decoded_pieces(
-            pipe.vae, latent.read, len(latent), models.config, models.chunk_seconds
-        )
+        decoded = decoded_pieces(pipe.vae, latent.read, len(latent), *windows)
         mel = store.keep(decoded, axis=-2)
         sounds = synthesized(models, chosen, mel.read, n_frames, n_samples, generator)
         restored = (level.restore(sound) for sound in sounds)

@@ -1,8 +1,8 @@
-"""Sound to ``.safetensors`` files with its latent, and back: for who edits or generates latents.
+"""Sound to ``.safetensors`` files with its latent, and back, to edit or to generate latents.
 
 A file holds ``mean`` and ``deviation`` ``[8, L, 16]`` of the posterior, or, scaled, ``latents``
 ``[1, 8, L, 16]``: the mean times the VAE's ``scaling_factor``, as AudioLDM2's UNet takes it. Its
-metadata hold what :func:`decode_latents` needs. ``docs/latents.md`` changes a clip by them.
+metadata hold what :func:`decode_latents` needs. Example: ``docs/latents.md``.
 """
 
 from __future__ import annotations
@@ -48,12 +48,8 @@ def encode_latents(
         tensors = {"mean": mean, "deviation": (0.5 * logvar).exp()}
         if scaled:
             tensors = {"latents": mean[None] * pipe.vae.config["scaling_factor"]}
-        facts = {
-            "vaerecon": __version__,
-            "model": pipe.source,
-            "n_samples": str(n),
-            "gain": repr(float(level.gain)),  # which the front-end multiplied with
-        }
+        facts = {"vaerecon": __version__, "model": pipe.source, "n_samples": str(n)}
+        facts["gain"] = repr(float(level.gain))  # which the front-end multiplied with
         path.write_bytes(save(tensors, facts | _model_facts(pipe)))
     return n, list(mean.shape)
 

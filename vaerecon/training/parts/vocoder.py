@@ -8,7 +8,6 @@ train it.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,15 +17,9 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.models.vocoder import measure_lag
-from vaerecon.training.losses import (
-    log_mel_loss,
-    multi_resolution_stft_loss,
-    multi_scale_log_mel_loss,
-)
-from vaerecon.training.parts.part import Batch, Data
-from vaerecon.training.parts.synthesizer import SynthesizerPart
+from vaerecon.training import losses
+from vaerecon.training.parts.part import Batch, Data, SynthesizerPart
 from vaerecon.training.settings import LoopConfig
-from vaerecon.training.weights import load_part
 
 
 @dataclass(frozen=True)
@@ -102,32 +95,22 @@ class VocoderPart(SynthesizerPart):
     """The vocoder in training."""
 
     name = "vocoder"
-    model: SpeechT5HifiGan
 
     def __init__(
-        self,
-        data: Data,
-        config: LoopConfig,
-        objective: VocoderObjective = VocoderObjective(),
-        size: VocoderSize = VocoderSize(),
-        init: str | Path | None = None,
-        vae: str | Path | None = "tiny",
+        self, data: Data, config: LoopConfig, objective: Any, vae: Any = "tiny", **model: Any
     ):
-        super().__init__(data, config, objective, vae)
-        if init is None:
-            self.model = build_vocoder(size, data.mean, data.deviation)
-        else:
-            self.model = load_part("vocoder", init)
-        self.network = VocoderNetwork(self.model, 0 if init is None else measure_lag(self.model))
+        super().__init__(data, config, objective, vae, **model)
+        fresh = model.get("init") is None
+        self.network = VocoderNetwork(self.model, 0 if fresh else measure_lag(self.model))
+
+    def fresh(self, size: VocoderSize | None) -> Any:
+        return build_vocoder(size or VocoderSize(), self.data.mean, self.data.deviation)
 
     def losses(self, batch: Batch, made: Batch) -> dict[str, torch.Tensor]:
         objective, samples = self.objective, batch["samples"]
-        stft = multi_resolution_stft_loss(made["samples"], samples)
-        mae = log_mel_loss(made["samples"], batch["mel"])
-        scales = multi_scale_log_mel_loss(made["samples"], samples)
-        loss = (
-            objective.stft_weight * stft
-            + objective.mel_weight * mae
-            + objective.scales_weight * scales
-        )
+        stft = losses.multi_resolution_stft_loss(made["samples"], samples)
+        mae = losses.log_mel_loss(made["samples"], batch["mel"])
+        scales = losses.multi_scale_log_mel_loss(made["samples"], samples)
+        loss = objective.stft_weight * stft + objective.mel_weight * mae
+        loss = loss + objective.scales_weight * scales
         return {"loss": loss, "stft": stft, "mae": mae, "scales": scales}
