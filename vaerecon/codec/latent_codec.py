@@ -250,9 +250,8 @@ class LatentCodec:
             tables = [self._tables[row] for row in rows] * count
             numbers, place = rans.decode(words, place, tables)
             decoded = quantiser.restore(np.array(numbers, float).reshape(count, 128))
-            frames = decoded @ self._rotation.T + self._mean
-            # [L, 16, 8] -> [8, L, 16]
-            piece = np.moveaxis(frames.reshape(count, 16, 8), -1, 0) * self._scale
+            frames = (decoded @ self._rotation.T + self._mean).reshape(count, 16, 8)
+            piece = np.moveaxis(frames, -1, 0) * self._scale  # [L, 16, 8] -> [8, L, 16]
             yield torch.from_numpy(piece.astype(np.float32))
         if place != len(words):
             raise ValueError("vrec: more is coded than the header says: the file is damaged")

@@ -2,7 +2,6 @@
 
 They work on a table of scores with a row for each clip, method and source: ``clip``, ``method``,
 ``vae`` (True: through the VAE; only these rows count), ``real_time_factor``, and the metrics.
-Nothing here knows which method is good: the choice follows from the scores.
 
 References
 ----------

@@ -151,11 +151,9 @@ class TrainingLoop:
             self.folder.mkdir(parents=True, exist_ok=True)
         self.accelerator.wait_for_everyone()
         hidden = None if progress and main else True  # None: only on a terminal and in notebooks
-        total, name = self.steps or None, self.part.name
+        shown: dict[str, Any] = {"desc": self.part.name, "unit": "step", "disable": hidden}
         try:
-            with tqdm(
-                total=total, initial=self.step, unit="step", desc=name, disable=hidden
-            ) as bar:
+            with tqdm(total=self.steps or None, initial=self.step, **shown) as bar:
                 self._run(bar)
         finally:
             self.batches.close()

@@ -98,7 +98,7 @@ def detail_energy_loss(estimate: torch.Tensor, reference: torch.Tensor) -> torch
     return (energy(estimate).log() - energy(reference).log()).abs().mean()
 
 
-# of each discriminator, its feature maps by layer; the last one is the logits
+# feature maps by discriminator and layer; the last one is the logits
 FeatureMaps = Sequence[Sequence[torch.Tensor]]
 
 

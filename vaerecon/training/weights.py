@@ -24,11 +24,7 @@ def load_part(part: str, source: str | Path) -> Any:
     ``source`` is what :func:`vaerecon.models.checkpoints.load` takes (``"tiny"``, ``"music"``, a
     folder, a hub id), or a folder with this part alone: ``runs/mine`` with ``vae/`` in it, or
     ``runs/mine/vae``. Of ``fast`` there is the bundled one (``"tiny"``) and those in folders.
-
-    Raises
-    ------
-    ValueError, OSError
-        If it cannot be read, or is another kind of model.
+    ValueError or OSError if it cannot be read, or is another kind of model.
     """
     folder = part_folder(part, source)
     if folder is None:

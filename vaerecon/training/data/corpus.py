@@ -28,12 +28,7 @@ from tqdm.auto import tqdm
 
 from vaerecon.audio.clip import SAMPLE_RATE, load_audio, stream_audio
 from vaerecon.audio.paths import check_path, left_out, sounds_below
-from vaerecon.training.data.augmentation import (
-    USUAL_AUGMENTATION,
-    Augmentation,
-    colour,
-    to_full_scale,
-)
+from vaerecon.training.data.augmentation import USUAL, Augmentation, colour, to_full_scale
 
 logger = logging.getLogger(__name__)
 _warn_once = lru_cache(maxsize=256)(logger.warning)  # both parts of a corpus look for files
@@ -168,10 +163,8 @@ class Corpus:
         logger.info("%s: %d files, %.1f min, %s", part, len(self.clips), self.seconds / 60, place)
 
     def crop(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
-        """One crop ``[n_samples]``, float32, peak at most 0.5.
-
-        More than :data:`FAILED_AT_MOST` crops that cannot be read are a ValueError.
-        """
+        """One crop ``[n_samples]``, float32, peak at most 0.5; a ValueError if too many crops
+        cannot be read."""
         x = self._cut(n_samples, rng, augment)
         if rng.random() < augment.mix:
             level = 10 ** (rng.uniform(*augment.mix_db) / 20)
@@ -184,17 +177,7 @@ class Corpus:
 
     def _cut(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
         """A random piece of a random file, perhaps at another speed; short files are padded."""
-        x, factor = self._read(n_samples, rng, augment)
-        if factor != 1.0:
-            x = soxr.resample(x, factor * SAMPLE_RATE, SAMPLE_RATE, quality="MQ")
-        x = np.pad(x[:n_samples], (0, max(0, n_samples - len(x))))
-        return to_full_scale(x)
-
-    def _read(
-        self, n_samples: int, rng: np.random.Generator, augment: Augmentation
-    ) -> tuple[np.ndarray, float]:
-        """Samples of a random crop before any change, and the factor of its speed."""
-        while True:
+        while True:  # until one can be read
             index = int(np.searchsorted(self._until, rng.random(), side="right"))
             clip = self.clips[min(index, len(self.clips) - 1)]
             factor = rng.uniform(*augment.speed_range) if rng.random() < augment.speed else 1.0
@@ -202,9 +185,13 @@ class Corpus:
             start = int(rng.integers(0, max(1, len(clip) - wanted + 1)))
             self.drawn += 1
             try:
-                return clip.read(start, start + wanted), factor
+                x = clip.read(start, start + wanted)
+                break
             except (ValueError, OSError) as error:
                 self._note_failure(clip.path.name, error)
+        if factor != 1.0:
+            x = soxr.resample(x, factor * SAMPLE_RATE, SAMPLE_RATE, quality="MQ")
+        return to_full_scale(np.pad(x[:n_samples], (0, max(0, n_samples - len(x)))))
 
     def _note_failure(self, name: str, error: Exception) -> None:
         """Warn once of each file with a crop that cannot be read; stop if there are many."""
@@ -225,7 +212,7 @@ class Corpus:
         size: int,
         n_samples: int,
         rng: np.random.Generator,
-        augment: Augmentation = USUAL_AUGMENTATION,
+        augment: Augmentation = USUAL,
     ) -> torch.Tensor:
         """``[size, n_samples]`` float32 crops."""
         return torch.from_numpy(np.stack([self.crop(n_samples, rng, augment) for _ in range(size)]))
@@ -249,11 +236,9 @@ def _open(files: list[Path], label: str, kind: type[Source], progress: bool) -> 
 class Batches:
     """Draws the batch of a step from a generator that is seeded by the step's number.
 
-    So a run that goes on from a checkpoint sees the batches that it would have seen, and threads
-    may draw ahead without changing what is drawn.
-
-    ``workers`` threads draw ahead (0 draws on demand, which is best where the CPU also trains).
-    ``process`` is the number of the process: each of several GPUs has its own batches.
+    So a resumed run draws the batches that it would have drawn, and threads may draw ahead:
+    ``workers`` of them (0, to draw on demand, is best where the CPU also trains). ``process`` is
+    the number of the process: each of several GPUs has its own batches.
     """
 
     def __init__(

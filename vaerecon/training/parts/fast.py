@@ -55,8 +55,8 @@ class FastPart(SynthesizerPart):
 
     name = "fast"
 
-    def __init__(self, *given: Any, **options: Any):
-        super().__init__(*given, **options)
+    def __init__(self, *given: Any, **model: Any):
+        super().__init__(*given, **model)
         self.network = FastNetwork(self.model)
 
     def fresh(self, size: FastSize | None) -> Any:

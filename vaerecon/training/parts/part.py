@@ -81,9 +81,9 @@ class Part(ABC):
     network: nn.Module
 
     def __init__(
-        self, data: Data, config: LoopConfig, objective: Any, size: Any = None, init: Any = None
+        self, data: Data, config: LoopConfig, objective: Any, *, size: Any = None, init: Any = None
     ):
-        self.data, self.config, self.objective = data, config, objective
+        self.data, self.config, self.objective, self.init = data, config, objective, init
         self.n_samples = objective.frames * AUDIOLDM_MEL.hop_length
         self.model: Any = self.fresh(size) if init is None else load_part(self.name, init)
 
@@ -152,11 +152,8 @@ class Part(ABC):
 
     def chunks(self) -> list[Batch]:
         """The held-out crops in pieces of the batch size, so that they need no more memory."""
-        size = self.config.batch_size
-        return [
-            {name: value[start : start + size] for name, value in self.held_out.items()}
-            for start in range(0, len(self.held_out["mel"]), size)
-        ]
+        pieces = [value.split(self.config.batch_size) for value in self.held_out.values()]
+        return [dict(zip(self.held_out, piece, strict=True)) for piece in zip(*pieces, strict=True)]
 
 
 class SynthesizerPart(Part):
@@ -168,9 +165,10 @@ class SynthesizerPart(Part):
     """
 
     def __init__(
-        self, data: Data, config: LoopConfig, objective: Any, vae: Any = None, **model: Any
+        self, data: Data, config: LoopConfig, objective: Any, *, vae: Any = None, **model: Any
     ):
-        self.share, self.vae = 0.0, None
+        self.share: float = 0.0
+        self.vae: Any = None
         if vae is not None and objective.vae_share:
             self.share, self.vae = objective.vae_share, load_part("vae", vae).requires_grad_(False)
         super().__init__(data, config, objective, **model)
@@ -193,13 +191,12 @@ class SynthesizerPart(Part):
     @torch.no_grad()
     def _through_vae(self, mel: torch.Tensor) -> torch.Tensor:
         """A mel ``[B, T, 64]`` encoded and decoded, a batch at a time; ``T`` a multiple of 4."""
-        vae: Any = self.vae
-        pieces = [
+        made = []
+        for piece in mel.split(self.config.batch_size):
             # [B, T, 64] -> [B, 1, T, 64] and back
-            vae.decode(vae.encode(piece[:, None]).latent_dist.mode()).sample[:, 0]
-            for piece in mel.split(self.config.batch_size)
-        ]
-        return torch.cat(pieces)
+            latent = self.vae.encode(piece[:, None]).latent_dist.mode()
+            made.append(self.vae.decode(latent).sample[:, 0])
+        return torch.cat(made)
 
     def discriminator(self) -> nn.Module:
         return SoundDiscriminator()

@@ -93,7 +93,7 @@ class VaePart(Part):
     def __init__(self, *given: Any, freeze_encoder: bool | None = None, **model: Any):
         super().__init__(*given, **model)
         if freeze_encoder is None:
-            freeze_encoder = str(model.get("init") or "tiny") != "tiny"
+            freeze_encoder = self.init is not None and str(self.init) != "tiny"
         self.network = VaeNetwork(self.model, freeze_encoder)
 
     def fresh(self, size: VaeSize | None) -> Any:

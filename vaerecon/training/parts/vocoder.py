@@ -8,6 +8,7 @@ train it.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +19,7 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.models.vocoder import measure_lag
 from vaerecon.training import losses
-from vaerecon.training.parts.part import Batch, Data, SynthesizerPart
-from vaerecon.training.settings import LoopConfig
+from vaerecon.training.parts.part import Batch, SynthesizerPart
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,10 @@ class VocoderPart(SynthesizerPart):
 
     name = "vocoder"
 
-    def __init__(
-        self, data: Data, config: LoopConfig, objective: Any, vae: Any = "tiny", **model: Any
-    ):
-        super().__init__(data, config, objective, vae, **model)
-        fresh = model.get("init") is None
-        self.network = VocoderNetwork(self.model, 0 if fresh else measure_lag(self.model))
+    def __init__(self, *given: Any, vae: str | Path | None = "tiny", **model: Any):
+        super().__init__(*given, vae=vae, **model)
+        lag = 0 if self.init is None else measure_lag(self.model)
+        self.network = VocoderNetwork(self.model, lag)
 
     def fresh(self, size: VocoderSize | None) -> Any:
         return build_vocoder(size or VocoderSize(), self.data.mean, self.data.deviation)
