@@ -68,11 +68,8 @@ def panel_metrics(panel: str) -> list[str]:
 
 
 def pareto(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> pd.DataFrame:
-    """Those of ``methods`` that no other beats in cost and in ``metric`` both, cheapest first.
-
-    By method ``real_time_factor``, the median over the clips since a machine is sometimes busy, and
-    the mean of the metric.
-    """
+    """Median real-time factor and mean of a metric over clips, by method, cheapest first: the
+    methods that no other beats in both."""
     rows = scores[scores["vae"] & scores["method"].isin(methods)].groupby("method", sort=False)
     cost, means = rows["real_time_factor"].median(), rows[metric].mean()
     return unbeaten(cost.to_frame().join(means).dropna(), metric, "real_time_factor")
@@ -148,10 +145,8 @@ def recommend_for_clip(
 
 
 def recommend(scores: pd.DataFrame, methods: Sequence[str]) -> list[Recommendation]:
-    """For each panel and each cost budget, that of ``methods`` with the best mean rank.
-
-    The cost is the median real-time factor of mel to samples, on the machine that ran it.
-    """
+    """For each panel and each budget of the median real-time factor, the method with the best mean
+    rank."""
     cost = scores[scores["vae"]].groupby("method", sort=False)["real_time_factor"].median()
     found = []
     for panel, budget in product(PANELS, BUDGETS):

@@ -86,8 +86,7 @@ ON_REQUEST: dict[str, Metric] = {}  # computed only where they are named: an ext
 
 
 def register(metric: Metric) -> Metric:
-    """Add a metric to all that computes, shows or chooses by metrics; ValueError if its name is
-    taken."""
+    """Add a metric to all that uses metrics; a ValueError if its name is taken."""
     METRICS.add(metric.name, metric)
     return metric
 

@@ -16,7 +16,9 @@ from vaerecon.mel.front_end import log_mel_section, magnitudes
 from vaerecon.metrics.signals import BLOCK, Side, as_pair, one_gain, paired_magnitudes, ratio_db
 from vaerecon.utils.windows import split
 
-LSD_FLOOR = 1e-4  # STFT magnitude at peak 0.5; about the mel's own floor (1e-5 / filter sum 0.064)
+# STFT magnitude at peak 0.5, about the mel's own floor (1e-5 / filter sum 0.064): digital silence,
+# which has no level, would dominate the mean
+LSD_FLOOR = 1e-4
 MRSTFT = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))  # n_fft, hop, window, samples; [3]_
 MRSTFT_FLOOR = 1e-7  # power; the clamp of the published implementation of [3]_
 
@@ -38,11 +40,7 @@ def log_mel_mae(reference: Side, estimate: Side, config: MelConfig = AUDIOLDM_ME
 
 def lsd_db(reference: Side, estimate: Side) -> float:
     """Log-spectral distance [2]_, in dB: the RMS over bins of the difference of the levels
-    (``20 log10`` of the magnitude), averaged over frames.
-
-    Magnitudes below ``LSD_FLOOR`` are raised to it, so that digital silence, which has no level,
-    does not rule the mean: what the mel cannot hold is not compared either.
-    """
+    (``20 log10`` of the magnitude, at least ``LSD_FLOOR``), averaged over frames."""
     total, frames = 0.0, 0
     for pair in paired_magnitudes(*as_pair(reference, estimate)):
         one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in pair)
@@ -63,8 +61,6 @@ def spectral_convergence_db(reference: Side, estimate: Side) -> float:
 def mrstft(reference: Side, estimate: Side) -> float:
     """Multi-resolution STFT distance [3]_: the mean over three resolutions of spectral
     convergence (a ratio, not in dB) plus the mean absolute difference of log magnitudes (nepers).
-
-    Frames at the ends are padded with zeros, so that clips of any length have a value.
     """
     ref, est = as_pair(reference, estimate)
     readers, total = one_gain(ref, est), 0.0
