@@ -19,7 +19,7 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 from vaerecon.cli.train import train
 from vaerecon.models.sources import VARIANTS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
-from vaerecon.training.export import export
+from vaerecon.training.model_folder import export
 from vaerecon.training.parts.vae import build_vae
 from vaerecon.training.run_files import read_checkpoint, read_curve
 from vaerecon.training.settings import DEFAULTS, PARTS

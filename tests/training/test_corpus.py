@@ -17,8 +17,7 @@ from helpers.training_parts import write_sounds
 
 from vaerecon.audio.decoding import find_ffmpeg
 from vaerecon.training.data.augmentation import NO_AUGMENTATION, Augmentation, bell_db, colour
-from vaerecon.training.data.batches import Batches
-from vaerecon.training.data.corpus import Corpus, InMemory, OnDisk, held_out, split
+from vaerecon.training.data.corpus import Batches, Corpus, InMemory, OnDisk, held_out, split
 from vaerecon.training.parts.part import Data
 
 

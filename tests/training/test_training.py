@@ -22,10 +22,9 @@ from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models.autoencoder import encode
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
-from vaerecon.training.average import WeightAverage
 from vaerecon.training.data.augmentation import NO_AUGMENTATION
-from vaerecon.training.export import export
-from vaerecon.training.loop import TrainingLoop
+from vaerecon.training.loop import TrainingLoop, WeightAverage
+from vaerecon.training.model_folder import export
 from vaerecon.training.parts.part import Data
 from vaerecon.training.parts.vae import VaeObjective, build_vae
 from vaerecon.training.parts.vocoder import VocoderSize, build_vocoder

@@ -147,7 +147,7 @@ def all_parts(data, output, minutes, resume, device, precision, threads, memory_
 @click.argument("target", type=FOLDER)
 def export(run: Path, target: Path) -> None:
     """Write what was trained in RUN to TARGET: float16 weights, checksums, the curves."""
-    from vaerecon.training.export import export as write
+    from vaerecon.training.model_folder import export as write
 
     for name, digest in write(run, target).items():
         click.echo(f"{digest}  {name}")

@@ -5,8 +5,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "files": ["decode_file", "encode_file"],
+        "files": ["decode_file", "decode_latents", "encode_file", "encode_latents"],
         "latent_codec": ["Header", "LatentCodec"],
-        "latents": ["decode_latents", "encode_latents"],
     },
 )

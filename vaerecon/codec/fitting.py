@@ -1,20 +1,19 @@
-"""Learns a codec's constants from sound: some seconds after encoding it.
+"""The constants of a codec, learned from sound.
 
-The predictor is learned on decoded frames, since these are what it will see, at one step that
-serves all. Tables are shared: each is for numbers of one mean size.
+The predictor is learned on decoded frames, which are its input in use, at one step for all steps.
+Tables are shared: each is for numbers of one mean size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
 from vaerecon.audio.samples import first_seconds
-from vaerecon.codec.quantiser import N_STEPS, Quantiser
+from vaerecon.codec.quantiser import N_STEPS, Quantiser, to_frames
 from vaerecon.codec.rans import PARTS
 from vaerecon.mel.front_end import log_mel
 from vaerecon.models.autoencoder import posterior
@@ -24,8 +23,15 @@ STEP_INDEX = 48  # whose step, 4 deviations, the predictor is learned with
 SMALLEST, PER_OCTAVE, TABLES = 2.0**-10, 3, 48  # mean size of the first table's numbers
 
 
-def fit(frames: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """The constants of a :class:`vaerecon.LatentCodec` for frames ``[L, 128]`` like these."""
+@torch.no_grad()
+def fit(clips: Any, vae: Any) -> dict[str, np.ndarray]:
+    """The constants of a :class:`vaerecon.LatentCodec` from the first 30 s of each clip."""
+    found = [posterior(vae, log_mel(clip.samples)) for clip in first_seconds(clips, 30)]
+    if not found:
+        raise ValueError("clips: got none, expected at least 10 s of sound to learn from")
+    variances = [logvar.exp().cpu().numpy() for _, logvar in found]
+    deviation = np.concatenate(variances, axis=1).mean(axis=(1, 2)) ** 0.5
+    frames = [to_frames(mean.cpu().numpy() / deviation[:, None, None]) for mean, _ in found]
     sections = [x[i : i + SECTION] for x in frames for i in range(0, len(x), SECTION)]
     chosen = sections[:: math.ceil(len(sections) / MOST)]
     if sum(map(len, chosen)) < SECTION:
@@ -41,9 +47,9 @@ def fit(frames: list[np.ndarray]) -> dict[str, np.ndarray]:
         predictor, rotation = _predictor(decoded, wanted, inside)
         numbers = Quantiser(predictor, STEP_INDEX).quantise(wanted @ rotation)
         decoded = Quantiser(predictor, STEP_INDEX).restore(numbers) @ rotation.T
-    tables = _tables(predictor, wanted @ rotation, inside)
-    constants = {"mean": mean.astype("f4"), "rotation": rotation.astype("f2"),
-                 "predictor": predictor.astype("f2"), **tables}  # fmt: skip
+    constants = _tables(predictor, wanted @ rotation, inside)
+    constants |= {"deviation": deviation, "mean": mean.astype("f4")}
+    constants |= {"rotation": rotation.astype("f2"), "predictor": predictor.astype("f2")}
     return {name: np.ascontiguousarray(array) for name, array in constants.items()}
 
 
@@ -87,11 +93,3 @@ def _frequencies(table: int, counts: np.ndarray) -> np.ndarray:
     parts = np.floor(smooth / smooth.sum() * (PARTS - 255)) + inside
     parts[127] += PARTS - parts.sum()
     return parts.astype("u2")
-
-
-@torch.no_grad()
-def posteriors(clips: Any, vae: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Mean and variance of the latent of the first 30 s of each clip."""
-    for clip in first_seconds(clips, 30):
-        mean, logvar = posterior(vae, log_mel(clip.samples))
-        yield mean.cpu().numpy(), logvar.exp().cpu().numpy()

@@ -1,10 +1,9 @@
 """A latent to the bytes of a ``.vrec`` file and back. Notebook: ``07_compression``.
 
-A frame of the latent, 16 positions x 8 channels, is divided by each channel's posterior deviation
-(what the VAE itself leaves open), the mean is taken off, and a fixed rotation, the KLT, makes 128
-coefficients of it. The decoded ones of the frame before, times a fixed matrix, predict them; what
-is left is divided by the step, rounded, and coded by a fixed table for each coefficient and step.
-These constants were learned once for one VAE, and are the same for every clip.
+A frame of the latent, 16 positions x 8 channels, is divided by each channel's posterior deviation,
+the mean is subtracted, and a fixed rotation, the KLT, gives 128 coefficients. The decoded ones of
+the frame before, times a fixed matrix, predict them; the residual is divided by the step, rounded,
+and coded by a fixed table for each coefficient and step. All constants are learned once for a VAE.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from vaerecon.audio.buffers import MemoryTrack, Track
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.bundled import TINY
 from vaerecon.codec import rans
-from vaerecon.codec.quantiser import N_STEPS, Quantiser, step_of
+from vaerecon.codec.quantiser import N_STEPS, Quantiser, step_of, to_frames
 from vaerecon.models.autoencoder import vae_hash
 
 FILE = "codec/tables.safetensors"
@@ -79,12 +78,9 @@ class Header(NamedTuple):
         head = cls._make([*LAYOUT.unpack_from(data), (size or len(data)) - LAYOUT.size])
         if head.version != 1:
             raise ValueError(f"vrec: got version {head.version}, expected 1; update vaerecon")
-        fits = (
-            head.method_number < len(METHODS)
-            and head.step_index < N_STEPS
-            and 0 < head.gain < math.inf
-        )
-        if not (fits and 0 < head.payload <= MOST_BYTES * head.frames and head.payload % 2 == 0):
+        fits = head.method_number < len(METHODS) and head.step_index < N_STEPS
+        fits = fits and 0 < head.gain < math.inf and head.payload % 2 == 0
+        if not (fits and 0 < head.payload <= MOST_BYTES * head.frames):
             raise ValueError("vrec: the header says what cannot be: the file is damaged")
         return head
 
@@ -138,23 +134,17 @@ class LatentCodec:
 
     @classmethod
     def fit(cls, clips: Iterable[Any], model: Any = "tiny") -> LatentCodec:
-        """Learn the constants from the first 30 s of each clip: some seconds after encoding them.
+        """Learn the constants from the first 30 s of each clip, in some seconds.
 
         ``clips`` are folders, files or samples, ten seconds together at least; ``model`` is a
         pipeline, or what its ``from_pretrained`` takes.
         """
-        from vaerecon.codec.fitting import fit, posteriors
+        from vaerecon.codec.fitting import fit
         from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
         if not isinstance(model, ReconstructionPipeline):
             model = ReconstructionPipeline.from_pretrained(model)
-        found = list(posteriors(clips, model.vae))
-        if not found:
-            raise ValueError("clips: got none, expected at least 10 s of sound to learn from")
-        means, variances = zip(*found, strict=True)
-        deviation = np.concatenate(variances, axis=1).mean(axis=(1, 2)) ** 0.5
-        frames = [to_frames(mean / deviation[:, None, None]) for mean in means]
-        return cls({"deviation": deviation, **fit(frames)}, vae_hash(model.vae))
+        return cls(fit(clips, model.vae), vae_hash(model.vae))
 
     def encode(
         self, latent: ArrayLike | Track, kbps: float | None = None, step: float | None = None,
@@ -165,17 +155,17 @@ class LatentCodec:
         Parameters
         ----------
         kbps
-            The finest step is taken whose payload (all but the 40 bytes of the header) has at most
-            this rate; the real one is ``Header.read(data).kbps``.
+            Highest rate of the payload, all but the 40 bytes of the header: the finest step within
+            it is taken. The actual rate is ``Header.read(data).kbps``.
         step
-            In place of ``kbps``: of the quantiser, 0.5 to 64 posterior deviations.
+            In place of ``kbps``: the quantiser's step, 0.5 to 64 posterior deviations.
         n_samples, gain, method, seed
-            For who makes sound of it: see :class:`Header`. ``640 L`` samples by default.
+            For the synthesis, see :class:`Header`. ``640 L`` samples by default.
 
         Raises
         ------
         ValueError
-            For another layout, a rate that the coarsest step exceeds, or settings that cannot be.
+            For another layout, a rate that the coarsest step exceeds, or impossible settings.
         """
         if not isinstance(latent, Track):
             latent = MemoryTrack(torch.as_tensor(latent).detach().cpu(), -2)
@@ -212,9 +202,8 @@ class LatentCodec:
         def bits(index: int) -> float:
             return sum(48 + 16 * len(n) - np.log2(n).sum() for _, n in self._symbols(latent, index))
 
-        index = bisect.bisect_left(
-            range(N_STEPS), -kbps * milliseconds, key=lambda index: -bits(index)
-        )
+        most = kbps * milliseconds  # bits; a finer step takes more
+        index = bisect.bisect_left(range(N_STEPS), -most, key=lambda index: -bits(index))
         if index == N_STEPS:
             least = bits(N_STEPS - 1) / milliseconds
             raise ValueError(f"kbps: got {kbps:g}, too low for this clip; it needs {least:.3f}")
@@ -254,19 +243,15 @@ class LatentCodec:
         least = (16 - np.log2(self._sizes.max(axis=1)[rows])).sum()  # bits of a frame
         if head.frames * least > 8 * head.payload:
             raise ValueError(f"vrec: {head.payload} bytes cannot hold {head.n_samples} samples")
-        quantiser, words, place = (
-            Quantiser(self.constants["predictor"], head.step_index),
-            rans.to_words(payload),
-            0,
-        )
+        quantiser = Quantiser(self.constants["predictor"], head.step_index)
+        words, place = rans.to_words(payload), 0
         for start in range(0, head.frames, BLOCK):
             count = min(BLOCK, head.frames - start)
             tables = [self._tables[row] for row in rows] * count
             numbers, place = rans.decode(words, place, tables)
             decoded = quantiser.restore(np.array(numbers, float).reshape(count, 128))
-            frames = decoded @ self._rotation.T + self._mean
-            # [L, 16, 8] -> [8, L, 16]
-            piece = np.moveaxis(frames.reshape(count, 16, 8), -1, 0) * self._scale
+            frames = (decoded @ self._rotation.T + self._mean).reshape(count, 16, 8)
+            piece = np.moveaxis(frames, -1, 0) * self._scale  # [L, 16, 8] -> [8, L, 16]
             yield torch.from_numpy(piece.astype(np.float32))
         if place != len(words):
             raise ValueError("vrec: more is coded than the header says: the file is damaged")
@@ -279,8 +264,3 @@ class LatentCodec:
                     f"codec: got the {name} {got}, expected {own}: the file, the model and the "
                     "codec must belong together; load those that the file was made with"
                 )
-
-
-def to_frames(latent: np.ndarray) -> np.ndarray:
-    """``[8, L, 16]`` to ``[L, 128]``."""
-    return np.moveaxis(latent, 0, -1).reshape(-1, 128)

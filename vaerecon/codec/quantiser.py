@@ -36,3 +36,8 @@ class Quantiser:
         for i, number in enumerate(numbers):
             self._decoded = decoded[i] = self._decoded @ self._predictor + number
         return decoded * self._step
+
+
+def to_frames(latent: np.ndarray) -> np.ndarray:
+    """``[8, L, 16]`` to ``[L, 128]``."""
+    return np.moveaxis(latent, 0, -1).reshape(-1, 128)

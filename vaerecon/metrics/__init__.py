@@ -29,18 +29,15 @@ noisy speech, of the estimate alone. Distances of two sets: :mod:`vaerecon.metri
 
 Phase. The first four compare samples. A method that invents a phase gives sound that is incoherent
 with the original (correlation near 0), however good it sounds; their numbers then measure loudness
-only, and digital silence, at 0.00 dB SNR, beats it. Read them beside the spectral and perceptual
-ones, with ``silence`` as a row of the table.
+only, and digital silence, at 0.00 dB SNR, is better. Compare with ``silence`` in the table.
 
-Level. The spectral metrics (log_mel_mae, lsd_db, spectral_convergence_db, mrstft) remove each
-signal's mean and scale *both* by the *one* gain that brings the reference's peak to 0.5, as the mel
-front-end does; ViSQOL, whose noise floor is absolute, gets the same. So they do not depend on how
-loud the clip was recorded, and the spectral ones do see an estimate that is louder or softer than
-its reference; a gain for each would hide that.
+Level. The spectral metrics (log_mel_mae, lsd_db, spectral_convergence_db, mrstft) and ViSQOL remove
+each signal's mean and scale both by the one gain that brings the reference's peak to 0.5, as the
+mel front-end does. So they do not depend on the level of the recording, but the spectral ones see
+an estimate that is louder or softer than its reference.
 
-Length. Everything is summed over blocks of ten seconds, with the values of the whole to rounding
-and in the memory of a block. PESQ, STOI and ViSQOL, whose models are made for short clips, are the
-mean over pieces (:mod:`vaerecon.metrics.perceptual`).
+Length. Everything is summed over blocks of ten seconds, in the memory of a block. PESQ, STOI and
+ViSQOL are the mean over pieces (:mod:`vaerecon.metrics.perceptual`).
 
 Notebook: ``04_method_comparison``.
 
@@ -61,20 +58,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "perceptual": ["dnsmos", "estoi", "pesq_wb", "stoi", "visqol"],
-        "scores": [
-            "METRICS",
-            "ON_REQUEST",
-            "Mean",
-            "Metric",
-            "Scores",
-            "evaluate",
-            "mean_scores",
-            "metric",
-            "metric_names",
-            "register",
-        ],
+        "scores": ["METRICS", "ON_REQUEST", "Mean", "Metric", "Scores", "evaluate", "mean_scores",
+                   "metric", "metric_names", "register"],
         "signals": ["UndefinedScore"],
         "spectral": ["log_mel_mae", "lsd_db", "mrstft", "spectral_convergence_db"],
         "waveform": ["correlation", "rmse", "si_sdr_db", "snr_db"],
     },
-)
+)  # fmt: skip

@@ -2,7 +2,6 @@
 
 They work on a table of scores with a row for each clip, method and source: ``clip``, ``method``,
 ``vae`` (True: through the VAE; only these rows count), ``real_time_factor``, and the metrics.
-Nothing here knows which method is good: the choice follows from the scores.
 
 References
 ----------
@@ -14,11 +13,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vaerecon.metrics.scores import METRICS, PANELS, Metric
+from vaerecon.metrics.scores import METRICS, PANELS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,24 +68,15 @@ def panel_metrics(panel: str) -> list[str]:
 
 
 def pareto(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> pd.DataFrame:
-    """Those of ``methods`` that no other beats in cost and in ``metric`` both, cheapest first.
-
-    Over the clips: the median of the cost, since a machine is sometimes busy, and the mean of the
-    metric.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Indexed by method: ``real_time_factor`` and the metric.
-    """
+    """Median real-time factor and mean of a metric over clips, by method, cheapest first: the
+    methods that no other beats in both."""
     rows = scores[scores["vae"] & scores["method"].isin(methods)].groupby("method", sort=False)
     cost, means = rows["real_time_factor"].median(), rows[metric].mean()
     return unbeaten(cost.to_frame().join(means).dropna(), metric, "real_time_factor")
 
 
 def unbeaten(table: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
-    """The rows that no other beats, cheapest first: none is at most as dear and better in
-    ``metric``, which has a value in each."""
+    """The rows that no other row beats in cost and in ``metric`` both, cheapest first."""
     ordered = table.assign(loss=-METRICS[metric].sign * table[metric])
     ordered = ordered.sort_values([cost, "loss"], kind="stable")
     loss = ordered.pop("loss")
@@ -93,40 +84,40 @@ def unbeaten(table: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
 
 
 def ranks(scores: pd.DataFrame, metrics: Iterable[str], methods: Sequence[str]) -> pd.DataFrame:
-    """Mean rank of methods by some metrics, clip by clip.
+    """Mean rank of methods by some metrics, clip by clip: clips x methods, 1 is best.
 
     A metric that lacks a value for one of the methods is left out on that clip; a clip without any
     metric is left out.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Clips x methods; 1 is best.
     """
     import pandas as pd
 
     rows = scores[scores["vae"]].set_index(["clip", "method"])
-    known = [METRICS[name] for name in metrics if name in scores]
+    known = [name for name in metrics if name in scores]
     table = {}
     for clip in scores["clip"].unique():
-        found = []
-        for metric in known:
-            values = rows.loc[clip].loc[list(methods), metric.name].to_numpy(float)
-            if np.isfinite(values).all():
-                found.append(_ranks_by(metric, values))
+        of_clip = rows.loc[clip].loc[list(methods)]
+        found = _ranks_by_metric({name: of_clip[name].to_list() for name in known})
         if found:
-            table[clip] = np.mean(found, axis=0)
+            table[clip] = np.mean(list(found.values()), axis=0)
     return pd.DataFrame.from_dict(table, orient="index", columns=list(methods))
 
 
-def _ranks_by(metric: Metric, values: np.ndarray) -> np.ndarray:
-    """Ranks by one metric: 1, plus 1 for each value that is better by more than the metric's
-    ``tie``, plus a half for each within it."""
-    # [i, j]: by how much method i is worse than method j
-    behind = metric.sign * (values[None, :] - values[:, None])
-    ties = (np.abs(behind) <= metric.tie).sum(axis=1) - 1  # less itself
-    ranked: np.ndarray = 1 + (behind > metric.tie).sum(axis=1) + ties / 2
-    return ranked
+def _ranks_by_metric(values: Mapping[str, list[float | None]]) -> dict[str, np.ndarray]:
+    """Ranks of the methods by each metric that has a value for every method.
+
+    A rank is 1, plus 1 for each value that is better by more than the metric's ``tie``, plus a half
+    for each within it.
+    """
+    found = {}
+    for name, given in values.items():
+        metric, scores = METRICS[name], np.array(given, float)
+        if not np.isfinite(scores).all():
+            continue
+        # [i, j]: by how much method i is worse than method j
+        behind = metric.sign * (scores[None, :] - scores[:, None])
+        ties = (np.abs(behind) <= metric.tie).sum(axis=1) - 1  # less itself
+        found[name] = 1 + (behind > metric.tie).sum(axis=1) + ties / 2
+    return found
 
 
 def recommend_for_clip(
@@ -140,40 +131,34 @@ def recommend_for_clip(
     methods = list(scores)
     if len(methods) < 2:
         return next(iter(methods), None), "nothing to choose from"
-    found = {}
-    for metric in map(METRICS.__getitem__, panel_metrics(panel)):
-        values = np.array([scores[name].get(metric.name) for name in methods], float)
-        if np.isfinite(values).all():
-            found[metric.label] = _ranks_by(metric, values)
+    values = {name: [scores[m].get(name) for m in methods] for name in panel_metrics(panel)}
+    found = _ranks_by_metric(values)
     if not found:
         return None, "no metric has a value for every method"
     means = np.mean(list(found.values()), axis=0)
-    best = int(np.argmin(means))
-    basis = f"mean rank {means[best]:.1f} of {len(methods)} by {', '.join(found)}"
-    level = [name for name, rank in zip(methods, means, strict=True) if rank == means[best]][1:]
-    return methods[best], basis + (f"; level with {', '.join(level)}" if level else "")
+    best, *level = np.flatnonzero(means == means.min())
+    labels = ", ".join(METRICS[name].label for name in found)
+    basis = f"mean rank {means[best]:.1f} of {len(methods)} by {labels}"
+    if level:
+        basis += f"; level with {', '.join(methods[i] for i in level)}"
+    return methods[best], basis
 
 
 def recommend(scores: pd.DataFrame, methods: Sequence[str]) -> list[Recommendation]:
-    """For each panel and each cost budget, that of ``methods`` with the best mean rank.
-
-    The cost is the median real-time factor of mel to samples, on the machine that ran it.
-    """
+    """For each panel and each budget of the median real-time factor, the method with the best mean
+    rank."""
     cost = scores[scores["vae"]].groupby("method", sort=False)["real_time_factor"].median()
     found = []
-    for panel in PANELS:
-        for budget in BUDGETS:
-            able = [name for name in methods if cost[name] <= budget]
-            table = ranks(scores, panel_metrics(panel), able)
-            if table.empty:
-                found.append(Recommendation(panel, budget, None))
-                continue
-            order = table.mean().sort_values(kind="stable")
-            best, second = order.index[0], order.index[1] if len(able) > 1 else None
-            lead = table[second] - table[best] if second else table[best] * 0
-            wins, losses = int((lead > 0).sum()), int((lead < 0).sum())
-            rank = float(order.iloc[0])
-            found.append(
-                Recommendation(panel, budget, best, rank, second, wins, losses, len(table))
-            )
+    for panel, budget in product(PANELS, BUDGETS):
+        able = [name for name in methods if cost[name] <= budget]
+        table = ranks(scores, panel_metrics(panel), able)
+        if table.empty:
+            found.append(Recommendation(panel, budget, None))
+            continue
+        order = table.mean().sort_values(kind="stable")
+        best, second = order.index[0], order.index[1] if len(able) > 1 else None
+        lead = table[second] - table[best] if second else table[best] * 0
+        wins, losses = int((lead > 0).sum()), int((lead < 0).sum())
+        rank = float(order.iloc[0])
+        found.append(Recommendation(panel, budget, best, rank, second, wins, losses, len(table)))
     return found

@@ -86,13 +86,7 @@ ON_REQUEST: dict[str, Metric] = {}  # computed only where they are named: an ext
 
 
 def register(metric: Metric) -> Metric:
-    """Add a metric: from then on everything that computes, shows or chooses by metrics has it.
-
-    Raises
-    ------
-    ValueError
-        If the name is taken.
-    """
+    """Add a metric to all that uses metrics; a ValueError if its name is taken."""
     METRICS.add(metric.name, metric)
     return metric
 
@@ -111,14 +105,14 @@ def metric(name: str, label: str, **facts: Any) -> Callable[[MetricFunction], Me
     return add
 
 
-def _bundled(name: str) -> MetricFunction:
-    """The package's function of that name, imported when it is called."""
+def _bundled(name: str, label: str, **facts: Any) -> Metric:
+    """A metric of this package, whose function is imported when it is called."""
 
     def function(reference: Side, estimate: Side) -> float:
         value: float = getattr(import_module(__package__), name)(reference, estimate)
         return value
 
-    return function
+    return Metric(name, label, function, **facts)
 
 
 _PHASE = "sees phase: for incoherent sound it measures loudness, and silence beats it"
@@ -127,50 +121,47 @@ _SPEECH = "made for speech: intelligibility, not quality; over 30 s a mean of pi
 # (log-mel MAE), 0.02 (LSD), 0.007 (MR-STFT) and 0.07 (ViSQOL); bundled clips, five seeds, 4 s.
 # fmt: off
 for _metric in (
-    Metric("snr_db", "SNR", _bundled("snr_db"), unit="dB", best="higher", range="-inf..inf",
-           perfect=math.inf, span=1.0, bold=False, caveat=_PHASE),
-    Metric("si_sdr_db", "SI-SDR", _bundled("si_sdr_db"), unit="dB", best="higher",
-           range="-inf..inf", perfect=math.inf, decimals=1, span=10.0, bold=False, bounded=True,
-           overview=False,
-           caveat="sees phase, not gain: about -35 dB is normal for a vocoder"),
-    Metric("correlation", "Correlation", _bundled("correlation"), best="higher", range="-1..1",
-           perfect=1.0, decimals=3, span=0.1, bold=False, terminal=False, overview=False,
-           caveat="sees phase: near 0 for every method that invents one, however good it sounds"),
-    Metric("rmse", "RMSE", _bundled("rmse"), best="lower", range="0..inf", perfect=0.0, decimals=3,
-           span=0.01, bold=False, terminal=False, overview=False, caveat=_PHASE),
-    Metric("log_mel_mae", "Log-mel MAE", _bundled("log_mel_mae"), unit="nepers", best="lower",
-           range="0..inf", perfect=0.0, decimals=3, span=0.1, tie=0.002, panels=PANELS,
-           caveat="sees level, not phase: what the VAE works on, not what one hears"),
-    Metric("lsd_db", "LSD", _bundled("lsd_db"), unit="dB", best="lower", range="0..inf",
-           perfect=0.0, decimals=1, span=2.0, tie=0.05, panels=(OTHER,), bounded=True,
-           caveat="counts inaudible bins as much as loud ones"),
-    Metric("spectral_convergence_db", "Spectral convergence", _bundled("spectral_convergence_db"),
-           unit="dB", best="lower", range="-inf..inf", perfect=-math.inf, decimals=1, span=1.0,
-           bounded=True, terminal=False, overview=False,
-           caveat="only the loudest bins count; silence scores 0 dB"),
-    Metric("mrstft", "MR-STFT", _bundled("mrstft"), best="lower", range="0..inf", perfect=0.0,
-           span=0.2, tie=0.015, panels=(OTHER,), bounded=True, terminal=False,
-           caveat="a training loss: favours what was trained on it"),
-    Metric("pesq_wb", "PESQ-WB", _bundled("pesq_wb"), unit="MOS-LQO", best="higher",
-           range="1..4.64", perfect=4.644, span=0.5, tie=0.3, panels=(SPEECH,), bounded=True,
-           caveat="made for speech: on music and noise it only ranks, roughly; "
-                  "over 15 s a mean of pieces"),
-    Metric("stoi", "STOI", _bundled("stoi"), best="higher", range="0..1", perfect=1.0, decimals=3,
-           span=0.1, bounded=True, overview=False, caveat=_SPEECH),
-    Metric("estoi", "ESTOI", _bundled("estoi"), best="higher", range="0..1", perfect=1.0,
-           decimals=3, span=0.1, tie=0.01, panels=(SPEECH,), bounded=True, terminal=False,
-           caveat=f"{_SPEECH}; stricter than STOI"),
-    Metric("visqol", "ViSQOL", _bundled("visqol"), unit="MOS-LQO", best="higher", range="1..4.73",
-           perfect=4.732, span=0.5, tie=0.15, panels=(OTHER,), slow=True,
-           caveat="audio mode saturates near its top: never the only judge; "
-                  "over 30 s a mean of pieces"),
+    _bundled("snr_db", "SNR", unit="dB", best="higher", range="-inf..inf", perfect=math.inf,
+             span=1.0, bold=False, caveat=_PHASE),
+    _bundled("si_sdr_db", "SI-SDR", unit="dB", best="higher", range="-inf..inf", perfect=math.inf,
+             decimals=1, span=10.0, bold=False, bounded=True, overview=False,
+             caveat="sees phase, not gain: about -35 dB is normal for a vocoder"),
+    _bundled("correlation", "Correlation", best="higher", range="-1..1", perfect=1.0, decimals=3,
+             span=0.1, bold=False, terminal=False, overview=False,
+             caveat="sees phase: near 0 for every method that invents one, however good it sounds"),
+    _bundled("rmse", "RMSE", best="lower", range="0..inf", perfect=0.0, decimals=3, span=0.01,
+             bold=False, terminal=False, overview=False, caveat=_PHASE),
+    _bundled("log_mel_mae", "Log-mel MAE", unit="nepers", best="lower", range="0..inf", perfect=0.0,
+             decimals=3, span=0.1, tie=0.002, panels=PANELS,
+             caveat="sees level, not phase: what the VAE works on, not what one hears"),
+    _bundled("lsd_db", "LSD", unit="dB", best="lower", range="0..inf", perfect=0.0, decimals=1,
+             span=2.0, tie=0.05, panels=(OTHER,), bounded=True,
+             caveat="counts inaudible bins as much as loud ones"),
+    _bundled("spectral_convergence_db", "Spectral convergence", unit="dB", best="lower",
+             range="-inf..inf", perfect=-math.inf, decimals=1, span=1.0, bounded=True,
+             terminal=False, overview=False,
+             caveat="only the loudest bins count; silence scores 0 dB"),
+    _bundled("mrstft", "MR-STFT", best="lower", range="0..inf", perfect=0.0, span=0.2, tie=0.015,
+             panels=(OTHER,), bounded=True, terminal=False,
+             caveat="a training loss: favours what was trained on it"),
+    _bundled("pesq_wb", "PESQ-WB", unit="MOS-LQO", best="higher", range="1..4.64", perfect=4.644,
+             span=0.5, tie=0.3, panels=(SPEECH,), bounded=True, caveat="made for speech: on music "
+             "and noise it only ranks, roughly; over 15 s a mean of pieces"),
+    _bundled("stoi", "STOI", best="higher", range="0..1", perfect=1.0, decimals=3, span=0.1,
+             bounded=True, overview=False, caveat=_SPEECH),
+    _bundled("estoi", "ESTOI", best="higher", range="0..1", perfect=1.0, decimals=3, span=0.1,
+             tie=0.01, panels=(SPEECH,), bounded=True, terminal=False,
+             caveat=f"{_SPEECH}; stricter than STOI"),
+    _bundled("visqol", "ViSQOL", unit="MOS-LQO", best="higher", range="1..4.73", perfect=4.732,
+             span=0.5, tie=0.15, panels=(OTHER,), slow=True, caveat="audio mode saturates near its "
+             "top: never the only judge; over 30 s a mean of pieces"),
 ):
     register(_metric)
 
-ON_REQUEST["dnsmos"] = Metric(
-    "dnsmos", "DNSMOS", _bundled("dnsmos"), unit="MOS", best="higher", range="1..5", perfect=5.0,
-    caveat="made for noisy speech; does not look at the reference: compare with the reference's "
-           "own")
+ON_REQUEST["dnsmos"] = _bundled(
+    "dnsmos", "DNSMOS", unit="MOS", best="higher", range="1..5", perfect=5.0, caveat="made for "
+    "noisy speech; does not look at the reference: compare with the reference's own",
+)
 # fmt: on
 
 
@@ -179,7 +170,7 @@ class Scores(dict[str, "float | None"]):
 
     def __init__(self, values: dict[str, float | None], notes: dict[str, str] | None = None):
         super().__init__(values)
-        self.notes: dict[str, str] = dict(notes or {})
+        self.notes = dict(notes or {})
 
 
 def evaluate(
@@ -189,29 +180,23 @@ def evaluate(
     *,
     metrics: Iterable[str] | None = None,
     exclude: Iterable[str] = (),
-    on_metric: Callable[[str], None] | None = None,
+    on_metric: Callable[[str], object] = lambda name: None,
 ) -> Scores:
-    """Compute the metrics of one estimate.
+    """Compute the metrics of one estimate, in the order of ``METRICS``; finite or None, never NaN.
 
     Parameters
     ----------
     reference, estimate
         ``[N]``, aligned, at ``sample_rate``.
     sample_rate
-        Hz. Every metric works at 16 kHz: at another rate both are resampled to that first, and
-        what lies above 8 kHz is not judged.
+        Hz. Every metric works at 16 kHz: from another rate both are resampled first, and what lies
+        above 8 kHz is not measured.
     metrics
-        Names of those wanted, the keys of the result; all of ``METRICS`` by default, those of
-        ``ON_REQUEST`` only when named.
+        Names of those wanted; all of ``METRICS`` by default, those of ``ON_REQUEST`` only if named.
     exclude
         Names of those to skip, for example ``("visqol",)``: None in the result, and noted.
     on_metric
         Called with the name of each before it is computed.
-
-    Returns
-    -------
-    Scores
-        In the order of ``METRICS``; finite numbers or None, never NaN.
 
     Raises
     ------
@@ -231,13 +216,11 @@ def evaluate(
         pair = as_pair(*(resample(x, sample_rate, SAMPLE_RATE) for x in whole))
     scores = Scores({})
     for name in wanted:
-        if on_metric is not None:
-            on_metric(name)
+        on_metric(name)
         if name in skipped:
-            value, note = None, "left out, as asked"
+            scores[name], note = None, "left out, as asked"
         else:
-            value, note = _computed(ON_REQUEST.get(name) or METRICS[name], pair)
-        scores[name] = value
+            scores[name], note = _computed(ON_REQUEST.get(name) or METRICS[name], pair)
         if note:
             scores.notes[name] = note
     return scores

@@ -19,16 +19,17 @@ BLOCK = 1024  # rows of a kernel matrix at once
 def _as_sets(reference: np.ndarray, estimate: np.ndarray, least: int) -> list[np.ndarray]:
     sets = [np.asarray(x, dtype=np.float64) for x in (reference, estimate)]
     if (fewest := min(map(len, sets))) < least:
-        raise UndefinedScore(f"needs {least} embeddings in each set at least, got {fewest} of "
-                             f"{sets[0].shape[1]} dimensions")  # fmt: skip
+        raise UndefinedScore(
+            f"needs {least} embeddings in each set at least, got {fewest} of "
+            f"{sets[0].shape[1]} dimensions"
+        )
     return sets
 
 
 def frechet_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
     """Frechet distance [1]_ of normal distributions, ``|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))``.
 
-    ``UndefinedScore`` for fewer than ``2 d`` embeddings in a set: its covariance is (nearly)
-    singular, and the distance depends on the number of clips most.
+    ``UndefinedScore`` for fewer than ``2 d`` embeddings in a set: its covariance is near singular.
     """
     sets = _as_sets(reference, estimate, PER_DIMENSION * reference.shape[1])
     # C = R^T R, and the trace of the root is the sum of the singular values of R R'^T

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -28,36 +27,32 @@ class UndefinedScore(ValueError):
 
 
 class Signal:
-    """Samples ``[N]``, on the CPU in float64, of which only sections exist at a time.
+    """Samples ``[N]`` on the CPU, read in sections in float64, and their mean, energy and peak.
 
-    A ValueError names the signal if it is not ``[N]``, empty or (met later) not finite.
+    A ValueError names the signal if it is not ``[N]``, empty or not finite.
     """
 
     def __init__(self, samples: ArrayLike | Track, name: str):
         self.name = name
         if isinstance(samples, MemoryTrack):
             samples = samples.values
-        if isinstance(samples, FileTrack):
-            self._read, self._length = samples.read, len(samples)
-            return
-        try:
-            x = as_samples(samples)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-        if x.ndim != 1:
-            raise ValueError(
-                f"{name}: got shape {list(x.shape)}, expected [N]: metrics score one clip; "
-                "call evaluate once for each and summarise with mean_scores"
-            )
-        x = x.detach().cpu()
-        self._read, self._length = (lambda start, stop: x[start:stop]), len(x)
+        self._track = samples if isinstance(samples, FileTrack) else _one_clip(samples, name)
+        total, self.energy, self._lowest, self._highest = 0.0, 0.0, math.inf, -math.inf
+        for x in self.blocks():
+            total += float(x.sum())
+            self.energy += float(x.square().sum())
+            self._lowest = min(self._lowest, float(x.min()))
+            self._highest = max(self._highest, float(x.max()))
+        if not math.isfinite(self.energy):
+            raise ValueError(f"{name}: got NaN or infinite samples, expected finite ones")
+        self.mean = total / len(self)
 
     def __len__(self) -> int:
-        return self._length
+        return len(self._track)
 
     def read(self, start: int, stop: int) -> torch.Tensor:
         """The section from ``start`` to ``stop``, float64."""
-        return self._read(start, stop).double()
+        return self._track.read(start, stop).double()
 
     def scaled(self, gain: float) -> Reader:
         """A reader of the signal without its mean, times ``gain``."""
@@ -68,32 +63,10 @@ class Signal:
         for start, stop in split(len(self), BLOCK):
             yield self.read(start, stop)
 
-    @cached_property
-    def _sums(self) -> tuple[float, float, float, float]:
-        """Mean, energy, and the lowest and highest sample, from one pass."""
-        total, energy, lowest, highest = 0.0, 0.0, math.inf, -math.inf
-        for x in self.blocks():
-            total += float(x.sum())
-            energy += float(x.square().sum())
-            lowest, highest = min(lowest, float(x.min())), max(highest, float(x.max()))
-        if not math.isfinite(energy):
-            raise ValueError(f"{self.name}: got NaN or infinite samples, expected finite ones")
-        return total / len(self), energy, lowest, highest
-
-    @property
-    def mean(self) -> float:
-        """Of the samples."""
-        return self._sums[0]
-
-    @property
-    def energy(self) -> float:
-        """Sum of the squared samples."""
-        return self._sums[1]
-
     def peak(self, centred: bool = True) -> float:
         """Largest absolute value; ``centred``: without the mean."""
-        mean, _, lowest, highest = self._sums
-        return max(mean - lowest, highest - mean) if centred else max(-lowest, highest)
+        mean = self.mean if centred else 0.0
+        return max(mean - self._lowest, self._highest - mean)
 
     def require_sound(self, centred: bool = True) -> None:
         """Raise :class:`UndefinedScore` for silence, or (``centred``) a constant."""
@@ -102,17 +75,24 @@ class Signal:
             raise UndefinedScore(reason)
 
 
+def _one_clip(samples: ArrayLike, name: str) -> MemoryTrack:
+    try:
+        x = as_samples(samples)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+    if x.ndim != 1:
+        raise ValueError(
+            f"{name}: got shape {list(x.shape)}, expected [N]: metrics score one clip; "
+            "call evaluate once for each and summarise with mean_scores"
+        )
+    return MemoryTrack(x.detach().cpu())
+
+
 Side = ArrayLike | Track | Signal
 
 
 def as_pair(reference: Side, estimate: Side) -> tuple[Signal, Signal]:
-    """Both sides as signals of one length.
-
-    Raises
-    ------
-    ValueError
-        If one is refused by :class:`Signal`, or if the lengths differ.
-    """
+    """Both sides as signals; a ValueError if :class:`Signal` refuses one, or the lengths differ."""
     ref = reference if isinstance(reference, Signal) else Signal(reference, "reference")
     est = estimate if isinstance(estimate, Signal) else Signal(estimate, "estimate")
     if len(ref) != len(est):
@@ -137,11 +117,10 @@ def one_gain(ref: Signal, est: Signal) -> tuple[Reader, Reader]:
 
 def paired_magnitudes(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """STFT magnitudes ``[t, 513]`` of both at one gain, on the mel's frame grid."""
-    readers = one_gain(ref, est)
-    n_samples = len(ref)
-    for first, last in split(AUDIOLDM_MEL.n_frames(n_samples), BLOCK // AUDIOLDM_MEL.hop_length):
-        one, other = (stft_section(read, n_samples, first, last) for read in readers)
-        yield magnitudes(one), magnitudes(other)
+    readers, n_frames = one_gain(ref, est), AUDIOLDM_MEL.n_frames(len(ref))
+    for ends in split(n_frames, BLOCK // AUDIOLDM_MEL.hop_length):
+        one, other = (magnitudes(stft_section(read, len(ref), *ends)) for read in readers)
+        yield one, other
 
 
 def pieces_of(n_samples: int, longest: int) -> list[tuple[int, int]]:

@@ -16,7 +16,9 @@ from vaerecon.mel.front_end import log_mel_section, magnitudes
 from vaerecon.metrics.signals import BLOCK, Side, as_pair, one_gain, paired_magnitudes, ratio_db
 from vaerecon.utils.windows import split
 
-LSD_FLOOR = 1e-4  # STFT magnitude at peak 0.5; about the mel's own floor (1e-5 / filter sum 0.064)
+# STFT magnitude at peak 0.5, about the mel's own floor (1e-5 / filter sum 0.064): digital silence,
+# which has no level, would dominate the mean
+LSD_FLOOR = 1e-4
 MRSTFT = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))  # n_fft, hop, window, samples; [3]_
 MRSTFT_FLOOR = 1e-7  # power; the clamp of the published implementation of [3]_
 
@@ -29,25 +31,19 @@ def log_mel_mae(reference: Side, estimate: Side, config: MelConfig = AUDIOLDM_ME
     ref, est = as_pair(reference, estimate)
     # in float32, as the front-end computes
     readers = [lambda a, b, r=r: r(a, b).float() for r in one_gain(ref, est)]
-    n_samples, total = len(ref), 0.0
-    n_frames = config.n_frames(n_samples)
-    for first, last in split(n_frames, BLOCK // config.hop_length):
-        one, other = (log_mel_section(read, n_samples, first, last, config) for read in readers)
+    total, n_frames = 0.0, config.n_frames(len(ref))
+    for ends in split(n_frames, BLOCK // config.hop_length):
+        one, other = (log_mel_section(read, len(ref), *ends, config) for read in readers)
         total += float((one - other).double().abs().sum())
     return total / (n_frames * config.n_mels)
 
 
 def lsd_db(reference: Side, estimate: Side) -> float:
     """Log-spectral distance [2]_, in dB: the RMS over bins of the difference of the levels
-    (``20 log10`` of the magnitude), averaged over frames.
-
-    Magnitudes below ``LSD_FLOOR`` are raised to it, so that digital silence, which has no level,
-    does not rule the mean: what the mel cannot hold is not compared either.
-    """
-    pair = as_pair(reference, estimate)
+    (``20 log10`` of the magnitude, at least ``LSD_FLOOR``), averaged over frames."""
     total, frames = 0.0, 0
-    for levels in paired_magnitudes(*pair):
-        one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in levels)
+    for pair in paired_magnitudes(*as_pair(reference, estimate)):
+        one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in pair)
         total += float((one - other).square().mean(dim=-1).sqrt().sum())
         frames += len(one)
     return total / frames
@@ -65,19 +61,14 @@ def spectral_convergence_db(reference: Side, estimate: Side) -> float:
 def mrstft(reference: Side, estimate: Side) -> float:
     """Multi-resolution STFT distance [3]_: the mean over three resolutions of spectral
     convergence (a ratio, not in dB) plus the mean absolute difference of log magnitudes (nepers).
-
-    Frames at the ends are padded with zeros, so that clips of any length have a value.
     """
     ref, est = as_pair(reference, estimate)
-    readers = one_gain(ref, est)
-    total = 0.0
-    for n_fft, hop, win in MRSTFT:
+    readers, total = one_gain(ref, est), 0.0
+    for sizes in MRSTFT:
+        hop, count = sizes[1], 0
         error = energy = difference = 0.0
-        count = 0
-        for first, last in split(len(ref) // hop + 1, BLOCK // hop):
-            one, other = (
-                _plain_magnitudes(read, len(ref), first, last, n_fft, hop, win) for read in readers
-            )
+        for ends in split(len(ref) // hop + 1, BLOCK // hop):
+            one, other = (_plain_magnitudes(read, len(ref), *ends, *sizes) for read in readers)
             error += float((one - other).square().sum())
             energy += float(one.square().sum())
             difference += float((one.log() - other.log()).abs().sum())

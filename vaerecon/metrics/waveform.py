@@ -6,7 +6,7 @@ References: see :mod:`vaerecon.metrics`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import torch
 
@@ -25,24 +25,19 @@ def snr_db(reference: Side, estimate: Side) -> float:
     return ratio_db(ref.energy, _sum((r - e).square() for r, e in paired_blocks(ref, est)))
 
 
-def si_sdr_db(reference: Side, estimate: Side, zero_mean: bool = False) -> float:
+def si_sdr_db(reference: Side, estimate: Side) -> float:
     """Scale-invariant signal-to-distortion ratio [1]_, in dB.
 
-    The SNR after the reference has been scaled to fit the estimate best. ``zero_mean`` removes
-    both means first (the default, as in most published code, does not).
+    The SNR after the reference has been scaled to fit the estimate best. The means stay, as in most
+    published code.
     """
     ref, est = as_pair(reference, estimate)
-    ref.require_sound(centred=zero_mean)
-    est.require_sound(centred=zero_mean)
-    shift = (ref.mean, est.mean) if zero_mean else (0.0, 0.0)
-
-    def blocks() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        return ((r - shift[0], e - shift[1]) for r, e in paired_blocks(ref, est))
-
-    energy = _sum(r.square() for r, _ in blocks())
-    scale = _sum(r * e for r, e in blocks()) / energy
+    ref.require_sound(centred=False)
+    est.require_sound(centred=False)
+    scale = _sum(r * e for r, e in paired_blocks(ref, est)) / ref.energy
     # the error itself, not a difference of energies: near a perfect estimate that is only rounding
-    return ratio_db(scale**2 * energy, _sum((e - scale * r).square() for r, e in blocks()))
+    error = _sum((e - scale * r).square() for r, e in paired_blocks(ref, est))
+    return ratio_db(scale**2 * ref.energy, error)
 
 
 def correlation(reference: Side, estimate: Side) -> float:

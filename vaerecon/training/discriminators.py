@@ -1,4 +1,4 @@
-"""Small discriminators of generated and real sound, or mels.
+"""Small discriminators of generated and real sound, or mels, and their training.
 
 A spectral loss does not constrain the phase, and an L1 loss on mels gives blurred ones; an
 adversarial loss has neither problem. Each module returns, for every discriminator in it, a list of
@@ -15,12 +15,24 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from vaerecon.training.losses import stft_magnitude
+from vaerecon.training.losses import (
+    adversarial_loss,
+    discriminator_loss,
+    feature_matching_loss,
+    stft_magnitude,
+)
+from vaerecon.training.settings import LoopConfig
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 SLOPE = 0.1  # of the leaky ReLU
 
@@ -112,3 +124,57 @@ def _feature_maps(layers: nn.ModuleList, logits: nn.Module, x: torch.Tensor) -> 
         x = F.leaky_relu(layer(x), SLOPE)
         maps.append(x)
     return [*maps, logits(x)]
+
+
+class Adversary:
+    """A discriminator in training, with its optimiser; fresh weights are seeded by the run."""
+
+    def __init__(self, make: Callable[[], nn.Module], config: LoopConfig, accelerator: Accelerator):
+        self.config, self.accelerator = config, accelerator
+        torch.manual_seed(config.seed)
+        network = make()
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=config.discriminator_rate, betas=(0.8, 0.99)
+        )
+        self.network, self.optimizer = accelerator.prepare(network, optimizer)
+        self.plain = accelerator.unwrap_model(self.network)  # as on one GPU
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it."""
+        weights = self.plain.state_dict()
+        return {"discriminator": weights, "discriminator_optimizer": self.optimizer.state_dict()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.plain.load_state_dict(state["discriminator"])
+        self.optimizer.load_state_dict(state["discriminator_optimizer"])
+
+    def step(self, real: torch.Tensor, fake: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Train the discriminator on a batch; its loss, and the losses for the generator."""
+        both = self.network(torch.cat([real, fake.detach()]))
+        halves = [[[x.chunk(2)[half] for x in layers] for layers in both] for half in (0, 1)]
+        own_loss = discriminator_loss(*halves)
+        descend(self.accelerator, self.optimizer, own_loss, self.config.clip_norm)
+
+        self.plain.requires_grad_(False)  # the gradient passes through it; its weights get none
+        with self.accelerator.autocast():
+            with torch.no_grad():
+                maps_real = self.plain(real)
+            maps_fake = self.plain(fake)
+        self.plain.requires_grad_(True)
+        maps_real, maps_fake = (
+            [[x.float() for x in layers] for layers in maps] for maps in (maps_real, maps_fake)
+        )
+        return {
+            "discriminator": own_loss,
+            "adversarial": adversarial_loss(maps_fake),
+            "matching": feature_matching_loss(maps_real, maps_fake),
+        }
+
+
+def descend(accelerator: Accelerator, optimizer: Any, loss: torch.Tensor, clip_norm: float) -> None:
+    """One step of an optimiser, its gradients clipped to ``clip_norm``."""
+    optimizer.zero_grad(set_to_none=True)
+    accelerator.backward(loss)
+    accelerator.clip_grad_norm_(optimizer.param_groups[0]["params"], clip_norm)
+    optimizer.step()

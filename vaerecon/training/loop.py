@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm.auto import tqdm
 
-from vaerecon.training.adversary import Adversary, descend
-from vaerecon.training.average import WeightAverage
-from vaerecon.training.data.batches import Batches
+from vaerecon.training.data.corpus import Batches
+from vaerecon.training.discriminators import Adversary, descend
 from vaerecon.training.parts.part import Part
-from vaerecon.training.run_files import read_checkpoint, read_curve, write_checkpoint, write_curve
+from vaerecon.training.run_files import read_curve, write_checkpoint, write_curve, write_samples
 from vaerecon.training.settings import LoopConfig, learning_rate
 
 if TYPE_CHECKING:
@@ -32,6 +35,41 @@ LATE = 0.1  # share of the budget by which the end may be off before the plan is
 DRAW_AHEAD = 4  # threads that draw batches where a GPU trains
 
 
+class WeightAverage:
+    """Exponential moving average of a model's floating-point weights and buffers: what is saved."""
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.model, self.decay = model, decay
+        self.weights = _copy(model)
+
+    def update(self, step: int) -> None:
+        """Move towards the model's weights, faster at the start; ``step`` counts from 1."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.weights[name].lerp_(value, 1 - decay)
+            else:
+                self.weights[name].copy_(value)
+
+    def load(self) -> None:
+        """Put the average into the model, for good."""
+        self.model.load_state_dict(self.weights)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the average into the model within the block, and its own weights back after it."""
+        own = _copy(self.model)
+        self.load()
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
+
+
+def _copy(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
 class TrainingLoop:
     """Trains a part to its last step, saving what it needs to go on.
 
@@ -42,33 +80,16 @@ class TrainingLoop:
     and with it the schedule are chosen and stored. They are chosen anew at a checkpoint only if the
     end would be off by more than a tenth of the budget, because the machine got busy.
 
-    Parameters
-    ----------
-    part
-        What is trained; :attr:`average` holds the moving average of its model's weights.
-    config
-        Settings.
-    folder
-        Receives ``checkpoint.pt`` (replaced atomically), ``curve.csv`` and ``samples/``.
-    accelerator
-        From :func:`vaerecon.training.devices.make_accelerator`.
-    started
-        ``time.perf_counter()`` when ``config.minutes`` began to count.
+    ``folder`` receives ``checkpoint.pt``, ``curve.csv`` and ``samples/``; :attr:`average` holds the
+    moving average of the weights of ``part.model``.
     """
 
-    def __init__(
-        self,
-        part: Part,
-        config: LoopConfig,
-        folder: Path,
-        accelerator: Accelerator,
-        started: float | None = None,
-    ):
+    def __init__(self, part: Part, config: LoopConfig, folder: Path, accelerator: Accelerator):
         self.part, self.config, self.folder = part, config, Path(folder)
         self.accelerator = accelerator
         part.to(accelerator.device)
-        self.step, self.steps, self.earlier = 0, config.steps, 0.0
-        self.started = time.perf_counter() if started is None else started
+        self.step, self.steps = 0, config.steps
+        self.earlier, self.started = 0.0, time.perf_counter()
         self.average = WeightAverage(part.model, config.ema)
         trained = [p for p in part.network.parameters() if p.requires_grad]
         decay = config.weight_decay
@@ -82,11 +103,6 @@ class TrainingLoop:
     def seconds(self) -> float:
         """Time spent so far, in this process and before a resume."""
         return self.earlier + time.perf_counter() - self.started
-
-    @property
-    def checkpoint(self) -> Path:
-        """The file that :meth:`save` writes and :meth:`resume` reads."""
-        return self.folder / "checkpoint.pt"
 
     def save(self) -> None:
         """Write the whole state."""
@@ -104,76 +120,71 @@ class TrainingLoop:
             state |= self.adversary.state()
         if self.accelerator.scaler is not None:
             state["scaler"] = self.accelerator.scaler.state_dict()
-        write_checkpoint(self.checkpoint, state)
+        write_checkpoint(self.folder, state)
 
-    def resume(self) -> bool:
-        """Go on from the checkpoint, if there is one; says whether there was."""
-        if not self.checkpoint.exists():
-            return False
-        state = read_checkpoint(self.checkpoint)
-        if "judge" in state:
-            raise ValueError(
-                f"resume: {self.checkpoint.parent.name} has discriminators of vaerecon 0.1.0, with "
-                "other names; begin anew from its weights: another output, and --init"
-            )
-        self.step, self.steps = state["step"], state["steps"]
-        self.earlier = state["seconds"]
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from the state in a checkpoint."""
+        self.step, self.steps, self.earlier = state["step"], state["steps"], state["seconds"]
         self.part.model.load_state_dict(state["model"])
         for name, value in state["average"].items():
             self.average.weights[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])
         if "discriminator" in state:
-            self.adversary = Adversary(self.part, self.config, self.accelerator)
-            self.adversary.load(state)
+            self._make_adversary().load(state)
         if "scaler" in state and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        if self.accelerator.is_main_process:
-            self._cut_curve()
+        path = self.folder / "curve.csv"
+        rows = read_curve(path)
+        if self.accelerator.is_main_process and rows and rows[-1]["step"] > self.step:
+            # a killed run wrote them after its last checkpoint
+            write_curve(path, [row for row in rows if row["step"] <= self.step])
         logger.info("resumed at step %d", self.step)
-        return True
+
+    def _make_adversary(self) -> Adversary:
+        self.adversary = Adversary(self.part.discriminator, self.config, self.accelerator)
+        return self.adversary
 
     def run(self, progress: bool = True) -> None:
         """Train to the last step; validation and samples are made with the averaged weights."""
-        shown = progress and self.accelerator.is_main_process
-        if self.accelerator.is_main_process:
+        main = self.accelerator.is_main_process
+        if main:
             self.folder.mkdir(parents=True, exist_ok=True)
         self.accelerator.wait_for_everyone()
-        hidden = None if shown else True  # None: only on a terminal and in notebooks
-        total, name = self.steps or None, self.part.name
+        hidden = None if progress and main else True  # None: only on a terminal and in notebooks
+        shown: dict[str, Any] = {"desc": self.part.name, "unit": "step", "disable": hidden}
         try:
-            with tqdm(
-                total=total, initial=self.step, unit="step", desc=name, disable=hidden
-            ) as bar:
+            with tqdm(total=self.steps or None, initial=self.step, **shown) as bar:
                 self._run(bar)
         finally:
             self.batches.close()
 
     def _run(self, bar: tqdm) -> None:
-        means, times, shown, since = _Means(), [], 0.0, self.seconds
+        values, times, shown, since = defaultdict(list), [], 0.0, self.seconds
         while self.steps == 0 or self.step < self.steps:
             began = time.perf_counter()
-            means.add(self._one_step())
+            for name, value in self._one_step().items():
+                values[name].append(value)
             if self.steps == 0:
                 times.append(time.perf_counter() - began)
             bar.update()
             if time.perf_counter() - shown > 1.0 and not bar.disable:  # reading waits for a GPU
                 shown = time.perf_counter()
-                bar.set_postfix({k: f"{v:.3f}" for k, v in means.means().items()}, refresh=False)
+                bar.set_postfix({k: f"{v:.3f}" for k, v in _means(values).items()}, refresh=False)
             planning = self.steps == 0 and self.step == PLAN_AFTER
             if planning or self.step % self.config.save_every == 0 or self.step == self.steps:
                 began = time.perf_counter()
-                row = means.means() | self._validate()
+                row = _means(values) | self._validate()
                 if planning:
                     check = time.perf_counter() - began
                     self._plan(float(np.median(times[UNTIMED:])), check)
                 elif self.config.minutes is not None and self.step < self.steps:
-                    self._keep_to_plan((self.seconds - since) / means.steps)
+                    self._keep_to_plan((self.seconds - since) / len(values["loss"]))
                 bar.total = self.steps
                 if self.accelerator.is_main_process:
                     self._log(row)
                     self.save()
                 self.accelerator.wait_for_everyone()
-                means, since = _Means(), self.seconds
+                values, since = defaultdict(list), self.seconds
 
     def _validate(self) -> dict[str, float]:
         """Validation and samples at a checkpoint, by the first process."""
@@ -181,8 +192,6 @@ class TrainingLoop:
             return {}
         with self.average.applied(), torch.no_grad():
             if self.config.samples:
-                from vaerecon.training.pictures import write_samples
-
                 count = min(self.config.samples, self.config.validation_crops)
                 write_samples(self.folder / "samples", self.step, self.part.samples(count))
             return self.part.validate()
@@ -201,9 +210,8 @@ class TrainingLoop:
         made = self.network(batch)
         values = self.part.losses(batch, made)
         if self._is_adversarial():
-            if self.adversary is None:
-                self.adversary = Adversary(self.part, config, self.accelerator)
-            values |= self.adversary.step(*self.part.real_and_fake(batch, made))
+            adversary = self.adversary or self._make_adversary()
+            values |= adversary.step(*self.part.real_and_fake(batch, made))
             loss = values["loss"] + config.adversarial_weight * values["adversarial"]
             values["loss"] = loss + config.matching_weight * values["matching"]
         descend(self.accelerator, self.optimizer, values["loss"], config.clip_norm)
@@ -222,9 +230,8 @@ class TrainingLoop:
 
     @property
     def _seconds_left(self) -> float:
-        """What is left of the budget; infinite without one."""
-        minutes = self.config.minutes
-        return np.inf if minutes is None else minutes * 60 - self.seconds
+        """What is left of the budget."""
+        return (self.config.minutes or 0.0) * 60 - self.seconds
 
     def _plan(self, step_seconds: float, check_seconds: float) -> None:
         """Choose the number of steps that fit into what is left of the budget."""
@@ -257,27 +264,7 @@ class TrainingLoop:
         write_curve(path, [*read_curve(path), row])
         logger.info(" ".join(f"{k}={v:.4g}" for k, v in row.items()))
 
-    def _cut_curve(self) -> None:
-        """Drop rows that a killed run wrote after its last checkpoint."""
-        path = self.folder / "curve.csv"
-        rows = read_curve(path)
-        if rows and rows[-1]["step"] > self.step:
-            write_curve(path, [row for row in rows if row["step"] <= self.step])
 
-
-class _Means:
-    """Means of named values over the steps that had them; read from the device only when asked."""
-
-    def __init__(self) -> None:
-        self.steps = 0
-        self.sums: dict[str, torch.Tensor] = {}
-        self.counts: dict[str, int] = {}
-
-    def add(self, values: dict[str, torch.Tensor]) -> None:
-        self.steps += 1
-        for name, value in values.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def means(self) -> dict[str, float]:
-        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+def _means(values: dict[str, list[torch.Tensor]]) -> dict[str, float]:
+    """Means of named values over the steps that had them."""
+    return {name: float(sum(given)) / len(given) for name, given in values.items()}

@@ -31,37 +31,42 @@ def stft_magnitude(samples: torch.Tensor, n_fft: int, hop: int) -> torch.Tensor:
     return (spectrum.real.square() + spectrum.imag.square() + 1e-7).sqrt()
 
 
-def multi_resolution_stft_loss(
-    estimate: torch.Tensor, reference: torch.Tensor, resolutions=RESOLUTIONS
-) -> torch.Tensor:
+def _mean(values: list[torch.Tensor]) -> torch.Tensor:
+    return sum(values, start=torch.zeros(())) / len(values)
+
+
+def multi_resolution_stft_loss(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Spectral convergence plus log-magnitude L1, mean over resolutions [1]_. ``[B, N]`` each."""
     total = estimate.new_zeros(())
-    for n_fft, hop in resolutions:
+    for n_fft, hop in RESOLUTIONS:
         got, want = stft_magnitude(estimate, n_fft, hop), stft_magnitude(reference, n_fft, hop)
         # per clip, so that quiet crops count as much as loud ones
         error = torch.linalg.vector_norm(got - want, dim=(1, 2))
         convergence = error / torch.linalg.vector_norm(want, dim=(1, 2)).clamp_min(1e-3)
         total = total + convergence.mean() + F.l1_loss(got.log(), want.log())
-    return total / len(resolutions)
+    return total / len(RESOLUTIONS)
 
 
 def log_mel_loss(
     estimate: torch.Tensor, log_mel: torch.Tensor, config=AUDIOLDM_MEL
 ) -> torch.Tensor:
     """Mean absolute log-mel difference of ``estimate`` ``[B, N]`` to ``log_mel`` ``[B, T, 64]``."""
-    return F.l1_loss(magnitude_to_log_mel(_magnitude(estimate, config), config), log_mel)
+    spectrum = stft_frames(estimate, config)
+    # 1e-9 under the root keeps the gradient finite at zero
+    magnitude = (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
+    return F.l1_loss(magnitude_to_log_mel(magnitude, config), log_mel)
 
 
 def multi_scale_log_mel_loss(
     estimate: torch.Tensor, reference: torch.Tensor, scales=MEL_SCALES
 ) -> torch.Tensor:
     """Mean absolute log-mel difference with shorter and longer windows. ``[B, N]`` each, nepers."""
-    total = estimate.new_zeros(())
+    losses = []
     for n_fft, hop, bins in scales:
         config = replace(AUDIOLDM_MEL, n_fft=n_fft, win_length=n_fft, hop_length=hop, n_mels=bins)
         want = magnitude_to_log_mel(stft_frames(reference, config).abs(), config)
-        total = total + log_mel_loss(estimate, want, config)
-    return total / len(scales)
+        losses.append(log_mel_loss(estimate, want, config))
+    return _mean(losses)
 
 
 def log_magnitude_loss(log_estimate: torch.Tensor, magnitude: torch.Tensor) -> torch.Tensor:
@@ -79,12 +84,6 @@ def root_magnitude_loss(log_estimate: torch.Tensor, magnitude: torch.Tensor) -> 
     return (error / (root.mean(dim=(1, 2), keepdim=True) + 1e-3)).mean()
 
 
-def _magnitude(samples: torch.Tensor, config) -> torch.Tensor:
-    """STFT magnitude with a gradient that stays finite at zero."""
-    spectrum = stft_frames(samples, config)
-    return (spectrum.real.square() + spectrum.imag.square() + 1e-9).sqrt()
-
-
 def detail_energy_loss(estimate: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Mean absolute log ratio of the energy of fine detail; ``[B, 1, T, 64]`` nepers each.
 
@@ -99,7 +98,7 @@ def detail_energy_loss(estimate: torch.Tensor, reference: torch.Tensor) -> torch
     return (energy(estimate).log() - energy(reference).log()).abs().mean()
 
 
-# of each discriminator, its feature maps by layer; the last one is the logits
+# feature maps by discriminator and layer; the last one is the logits
 FeatureMaps = Sequence[Sequence[torch.Tensor]]
 
 
@@ -113,10 +112,7 @@ def discriminator_loss(real: FeatureMaps, fake: FeatureMaps) -> torch.Tensor:
 
 def adversarial_loss(fake: FeatureMaps) -> torch.Tensor:
     """Least-squares loss of a generator [2]_: the logits of what it generated towards 1."""
-    total = fake[0][-1].new_zeros(())
-    for made in fake:
-        total = total + (made[-1] - 1).square().mean()
-    return total / len(fake)
+    return _mean([(made[-1] - 1).square().mean() for made in fake])
 
 
 def feature_matching_loss(real: FeatureMaps, fake: FeatureMaps) -> torch.Tensor:
@@ -124,10 +120,9 @@ def feature_matching_loss(real: FeatureMaps, fake: FeatureMaps) -> torch.Tensor:
 
     Relative to the mean magnitude of each map, because layers have different scales.
     """
-    total, count = real[0][-1].new_zeros(()), 0
+    losses = []
     for true, made in zip(real, fake, strict=True):
         for want, got in zip(true[:-1], made[:-1], strict=True):
             want = want.detach()
-            total = total + F.l1_loss(got, want) / want.abs().mean().clamp_min(1e-4)
-            count += 1
-    return total / count
+            losses.append(F.l1_loss(got, want) / want.abs().mean().clamp_min(1e-4))
+    return _mean(losses)

@@ -1,19 +1,24 @@
-"""The folder that trainings write: a whole model, with copies of the parts that were not trained.
+"""The folder that trainings write, a whole model with copies of the parts that were not trained.
 
 ``training.json`` and the model card ``README.md`` say where each part comes from. Neither contains
-a path, so the folder can be moved.
+a path, so the folder can be moved. :func:`export` makes a smaller one for distribution.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from vaerecon.models.sources import VARIANTS
-from vaerecon.training.weights import FILES, load_part, write_part
+from vaerecon.training.run_files import read_checkpoint, read_curve, run_folder
+from vaerecon.training.weights import FILES, as_folder, has_part, load_part, write_part
 from vaerecon.utils.files import whole_folder
+from vaerecon.utils.quiet import quiet_libraries
 
 logger = logging.getLogger(__name__)
 
@@ -66,11 +71,6 @@ def finish(output: Path, part: str, model: Any, facts: dict[str, Any]) -> None:
         write_record(record, new, output)
 
 
-def has_part(folder: Path, part: str) -> bool:
-    """Whether the folder has the part, trained or copied."""
-    return (folder / part / "config.json").is_file()
-
-
 def is_trained(folder: Path, part: str) -> bool:
     """Whether the part in ``folder`` is the result of a training there."""
     return has_part(folder, part) and read_record(folder).get(part, {}).get("trained", True)
@@ -78,9 +78,8 @@ def is_trained(folder: Path, part: str) -> bool:
 
 def source_name(source: str | Path) -> str:
     """A variant, a hub id, or a folder's name without its path."""
-    folder = Path(source)
-    is_folder = str(source) not in VARIANTS and folder.is_dir()
-    return folder.resolve().name if is_folder else str(source)
+    folder = as_folder(source)
+    return folder.resolve().name if folder else str(source)
 
 
 def read_record(folder: Path) -> Record:
@@ -90,10 +89,7 @@ def read_record(folder: Path) -> Record:
 
 
 def write_record(record: Record, folder: Path, target: Path) -> None:
-    """Write ``training.json`` and the card into ``folder``, which becomes ``target``.
-
-    A user's own card stays.
-    """
+    """Write record and card into ``folder``, which becomes ``target``; a user's own card stays."""
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     card = target / CARD
     if not card.exists() or WRITTEN_BY in card.read_text(encoding="utf-8", errors="replace"):
@@ -107,9 +103,8 @@ def model_card(record: Record) -> str:
         text += f"| {part} | {' | '.join(_row(part, record.get(part)))} |\n"
     vae = record.get("vae", {})
     if vae.get("trained") and "scaling_factor" in vae:
-        how = "as before, because the encoder was frozen"
-        if vae["encoder_trained"]:
-            how = "1 / the standard deviation of the held-out latents"
+        measured = "1 / the standard deviation of the held-out latents"
+        how = measured if vae["encoder_trained"] else "as before, because the encoder was frozen"
         text += f"\n`scaling_factor` of the VAE: {vae['scaling_factor']:.4g}, {how}.\n"
     return text
 
@@ -119,25 +114,62 @@ def _row(part: str, entry: dict[str, Any] | None) -> tuple[str, str, str]:
     if entry is None:
         return "no", f"none here: the kit's own `{part}` is used", "Apache-2.0"
     if "copied_from" in entry:
-        said, source = "**no**", entry["copied_from"]
-        weights = f"a copy of {source}, not trained"
-    elif not entry.get("trained", True):
+        source = entry["copied_from"]
+        return "**no**", f"a copy of {source}, not trained", _licence(source)
+    if not entry.get("trained", True):
         return "not to its end", "none yet", "-"
-    else:
-        said, source = "yes", entry.get("init")
-        weights = f"trained from {source}" if source else "trained from random weights"
+    source = entry.get("init")
     if source is None:
-        return said, weights, "-"
-    variant = VARIANTS.get(source)
-    return said, weights, variant.licence if variant else f"see {source}"
+        return "yes", "trained from random weights", "-"
+    return "yes", f"trained from {source}", _licence(source)
+
+
+def _licence(source: str) -> str:
+    return VARIANTS[source].licence if source in VARIANTS else f"see {source}"
 
 
 def _source_of(part: str, init: str | Path | None) -> str | Path | None:
     """Where a part that is not trained is copied from; None for a ``fast`` that need not be."""
-    if init is not None and str(init) not in VARIANTS and Path(init).is_dir():
-        if has_part(Path(init), part):
-            return init
-        init = None  # a folder with another part alone
+    folder = None if init is None else as_folder(init)
+    if folder is not None and has_part(folder, part):
+        return init
     if part == "fast":
         return None
-    return init or "tiny"
+    return "tiny" if init is None or folder is not None else init
+
+
+def export(run: Path, target: Path) -> dict[str, str]:
+    """Write each part to ``target`` in float16, ``training.json`` and the model card beside them.
+
+    All of it appears together or not at all; the same run gives the same bytes. ``run`` is the
+    output folder of the trainings; the record names the parts that were not trained as copies. A
+    VAE's ``scaling_factor`` is the one that its training measured; for an older run
+    ``vaerecon train vae --resume`` measures it. Returns the sha256 of each file below ``target``.
+    A ValueError if a part is missing.
+    """
+    run = Path(run)
+    for part in REQUIRED:
+        if not has_part(run, part):
+            raise ValueError(f"run: {run.name!r} has no {part}/; train it first")
+    known, record = read_record(run), Record()
+    digests: dict[str, str] = {}
+    with whole_folder(target) as folder:
+        for part in (part for part in FILES if has_part(run, part)):
+            with quiet_libraries():
+                model = load_part(part, run / part).to(torch.float16)
+            write_part(model, folder / part)
+            name = f"{part}/{FILES[part]}"
+            digests[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            record[part] = {"parameters": sum(p.numel() for p in model.parameters())}
+            record[part] |= known.get(part, {"trained": True})
+            own_run = run_folder(run, part)  # none where a finished model was exported before
+            if own_run.is_dir() and record[part].get("trained", True):
+                state = read_checkpoint(own_run / "checkpoint.pt")
+                record[part] |= {
+                    "config": state["config"] | {"steps": state["steps"]},
+                    "objective": state["objective"],
+                    "seconds": round(state["seconds"]),
+                    "curve": read_curve(own_run / "curve.csv"),
+                }
+        write_record({"sha256": digests} | record, folder, Path(target))
+    return digests

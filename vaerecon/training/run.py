@@ -8,25 +8,25 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from vaerecon.training import model_folder
 from vaerecon.training.data.corpus import MEMORY_LIMIT
-from vaerecon.training.devices import make_accelerator
 from vaerecon.training.loop import TrainingLoop
 from vaerecon.training.parts.part import Data, Part
-from vaerecon.training.run_files import read_checkpoint
-from vaerecon.training.settings import (
-    DEFAULTS,
-    FINE_TUNING_RATE,
-    FINE_TUNING_STEPS,
-    GPU_ADVERSARIAL_FROM,
-    PARTS,
-    LoopConfig,
-)
+from vaerecon.training.run_files import read_checkpoint, run_folder
+from vaerecon.training.settings import DEFAULTS, FINE_TUNING_STEPS, PARTS, LoopConfig
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 logger = logging.getLogger(__name__)
 
+PRECISIONS = ("no", "bf16", "fp16")  # accelerate's names; "no" is float32
+FINE_TUNING_RATE = 0.1  # of trained weights, times the rate for fresh ones
+GPU_ADVERSARIAL_FROM = 1 / 3  # share of the steps before discriminators are used, on a GPU
 FREE = {"save_every", "samples"}  # settings that do not change the weights
 
 
@@ -46,34 +46,29 @@ def train(
     device: str | None = "cpu",
     precision: str = "no",
     memory_limit: float = MEMORY_LIMIT,
-    started: float | None = None,
     progress: bool = True,
     begun: Callable[[], object] = lambda: None,
     **options: Any,
 ) -> TrainingLoop:
     """Train one part, and write ``output/<part>`` (config and safetensors).
 
-    Missing parts are copied, so that ``output`` is a whole model
-    (:mod:`vaerecon.training.model_folder`). Returns the finished loop, with the averaged weights in
-    ``part.model``.
+    Missing parts are copied, so that ``output`` is a whole model. Returns the finished loop, with
+    the averaged weights in ``part.model``.
 
     Parameters
     ----------
     part
         ``"vae"``, ``"vocoder"`` or ``"fast"``.
     data
-        Folders of audio, of which about 6 % of the files are held out for validation; or what
-        :meth:`vaerecon.training.parts.part.Data.read` returns for them.
+        Folders of audio, of which about 6 % of the files are held out; or what ``Data.read`` gives.
     output
         Receives the part's folder, and ``<part>_run/`` with checkpoint, curve and samples.
     resume
-        Go on from ``output/<part>_run/checkpoint.pt`` if it is there.
+        Go on from the checkpoint if it is there.
     device, precision
-        As in :func:`vaerecon.training.devices.make_accelerator`.
+        As in :func:`make_accelerator`.
     memory_limit
         GB of audio to keep in memory; a larger collection is read from disk.
-    started
-        ``time.perf_counter()`` when ``config.minutes`` began to count; by default now.
     begun
         Called when everything has been checked, before the first step.
     **options
@@ -85,54 +80,56 @@ def train(
         For data, settings or weights that cannot be used, an output that holds another training,
         or a checkpoint of other settings.
     """
-    folder = Path(output) / f"{part}_run"
-    check_output(folder, resume)
+    output = Path(output)
+    state = _earlier(output, part, resume)
     if not isinstance(data, Data):
         check_apart(data, output)
     accelerator = make_accelerator(device, precision)
     objective = options.pop("objective", None) or part_class(part, "Objective")()
-    if resume and (folder / "checkpoint.pt").exists():
-        check_same(read_checkpoint(folder / "checkpoint.pt"), config, objective, folder)
+    if state is not None:
+        check_same(state, config, objective, output)
     if not isinstance(data, Data):
         data = Data.read(data, config.seed, memory_limit, progress)
-    import torch
-
     torch.manual_seed(config.seed)  # fresh weights
     model: Part = part_class(part)(data, config, objective, **options)
-    loop = TrainingLoop(model, config, folder, accelerator, started)
-    if resume:
-        loop.resume()
+    loop = TrainingLoop(model, config, run_folder(output, part), accelerator)
+    if state is not None:
+        loop.resume(state)
     if accelerator.is_main_process:
-        model_folder.begin(Path(output), part, options.get("init"))
+        model_folder.begin(output, part, options.get("init"))
         begun()
     loop.run(progress)
     loop.average.load()
     if accelerator.is_main_process:
-        model_folder.finish(Path(output), part, model.model, model.finish())
+        model_folder.finish(output, part, model.model, model.finish())
     accelerator.wait_for_everyone()
     return loop
 
 
-def check_output(folder: Path, resume: bool) -> None:
-    """Refuse to write a new training over another one."""
-    if not resume and (folder / "checkpoint.pt").exists():
+def _earlier(output: Path, part: str, resume: bool) -> dict[str, Any] | None:
+    """The checkpoint, if any; a ValueError if there is one that is not to be resumed."""
+    path = run_folder(output, part) / "checkpoint.pt"
+    if not path.exists():
+        return None
+    if not resume:
         raise ValueError(
-            f"output: {folder.parent.name} holds a training ({folder.name}/checkpoint.pt); "
+            f"output: {output.name} holds a training ({part}_run/checkpoint.pt); "
             "go on with --resume (resume=True), or name another folder"
         )
+    return read_checkpoint(path)
 
 
 def check_apart(data: Sequence[Path], output: Path) -> None:
     """Refuse an output within the data: the samples written there would be trained on."""
     for folder in data:
-        if Path(output).resolve().is_relative_to(Path(folder).resolve()):
+        if output.resolve().is_relative_to(Path(folder).resolve()):
             raise ValueError(
-                f"output: {Path(output).name} lies within the training data; sounds are written "
+                f"output: {output.name} lies within the training data; sounds are written "
                 "there, which would be trained on: name a folder beside the data"
             )
 
 
-def check_same(state: dict[str, Any], config: LoopConfig, objective: Any, folder: Path) -> None:
+def check_same(state: dict[str, Any], config: LoopConfig, objective: Any, output: Path) -> None:
     """Refuse to go on with other settings than those that a checkpoint began with."""
     wanted = asdict(config) | asdict(objective)
     known = state["config"] | state["objective"]
@@ -140,9 +137,9 @@ def check_same(state: dict[str, Any], config: LoopConfig, objective: Any, folder
         got = wanted.get(name, value)
         if name not in FREE and got != value:
             raise ValueError(
-                f"resume: {folder.name} began with {name} = {value}, got {got}; resume with the "
-                f"same settings, or begin anew from its weights: another output, and "
-                f"--init {folder.parent.name}"
+                f"resume: the training in {output.name} began with {name} = {value}, got {got}; "
+                "resume with the same settings, or begin anew from its weights: another output, "
+                f"and --init {output.name}"
             )
 
 
@@ -160,10 +157,9 @@ def loop_config(
     weights, has a lower rate and fewer steps. On a GPU discriminators are used by default.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    path = Path(output) / f"{part}_run" / "checkpoint.pt"
-    if resume and path.exists():
-        state = read_checkpoint(path)
-        known = LoopConfig(**state["config"] | {"betas": tuple(state["config"]["betas"])})
+    state = _earlier(output, part, resume) if resume else None
+    if state is not None:
+        known = LoopConfig(**state["config"])
         if "minutes" in given and given["minutes"] != known.minutes:
             given.setdefault("steps", 0)
         if "steps" in given:
@@ -174,10 +170,9 @@ def loop_config(
     steps = FINE_TUNING_STEPS if fine_tuning else defaults.steps
     if "minutes" in given:
         steps = 0
-    config = LoopConfig(**{"learning_rate": rate, "steps": steps} | given)
-    if config.adversarial_from is None and device == "cuda":
-        config = replace(config, adversarial_from=GPU_ADVERSARIAL_FROM)
-    return config
+    if device == "cuda":
+        given.setdefault("adversarial_from", GPU_ADVERSARIAL_FROM)
+    return LoopConfig(**{"learning_rate": rate, "steps": steps} | given)
 
 
 def train_all(
@@ -186,13 +181,12 @@ def train_all(
     minutes: float,
     given: dict[str, Any],
     *,
-    resume: bool = False,
-    device: str | None = "cpu",
-    precision: str = "no",
-    memory_limit: float = MEMORY_LIMIT,
     parts: Sequence[str] = PARTS,
     options: dict[str, dict[str, Any]] | None = None,
-    begun: Callable[[], object] = lambda: None,
+    resume: bool = False,
+    device: str | None = "cpu",
+    memory_limit: float = MEMORY_LIMIT,
+    **how: Any,
 ) -> None:
     """Train all parts from one data folder into one output folder within ``minutes``.
 
@@ -204,38 +198,65 @@ def train_all(
     counts. ``given`` has fields of :class:`LoopConfig` for all parts, ``options`` further arguments
     of :func:`train` by part. Other parameters and errors are those of :func:`train`.
     """
-    started, options, output = time.perf_counter(), options or {}, Path(output)
-    todo, spent = _unfinished(parts, output, resume)
+    started, output = time.perf_counter(), Path(output)
+    todo, spent = [], 0.0
+    for part in parts:
+        state = _earlier(output, part, resume)
+        finished = state is not None and state["step"] == state["steps"]
+        if not (finished and model_folder.is_trained(output, part)):
+            todo.append(part)
+        spent += state["seconds"] if state else 0.0
     check_apart(data, output)
     if not todo:
         logger.info("all parts are trained")
         return
     read = Data.read(data, given.get("seed") or 0, memory_limit)
-    for part in todo:
-        path = output / f"{part}_run" / "checkpoint.pt"
-        if resume and path.exists():  # it has its own share
+    for index, part in enumerate(todo):
+        if _earlier(output, part, resume) is not None:  # it has its own share
             config = loop_config(part, output, {}, resume=True)
         else:
             left = minutes * 60 - spent - (time.perf_counter() - started)
-            share = DEFAULTS[part].share / sum(DEFAULTS[p].share for p in todo[todo.index(part) :])
+            share = DEFAULTS[part].share / sum(DEFAULTS[p].share for p in todo[index:])
             own = {"minutes": max(left * share, 1.0) / 60}
             config = loop_config(part, output, given | own, device=device)
-        extra = dict(options.get(part, {}))
+        extra = dict((options or {}).get(part, {}))
         if part == "vocoder" and model_folder.is_trained(output, "vae"):
             extra.setdefault("vae", output / "vae")
-        how: dict[str, Any] = {"resume": resume, "device": device, "precision": precision,
-                               "begun": begun}  # fmt: skip
-        train(part, read, output, config, **how | extra)
+        train(part, read, output, config, resume=resume, device=device, **how | extra)
 
 
-def _unfinished(parts: Sequence[str], output: Path, resume: bool) -> tuple[list[str], float]:
-    """The parts that are not trained to their end, and the seconds spent on all so far."""
-    left, spent = [], 0.0
-    for part in parts:
-        check_output(output / f"{part}_run", resume)
-        path = output / f"{part}_run" / "checkpoint.pt"
-        state = read_checkpoint(path) if path.exists() else {"step": 0, "steps": -1, "seconds": 0}
-        spent += state["seconds"]
-        if state["step"] != state["steps"] or not model_folder.is_trained(output, part):
-            left.append(part)
-    return left, spent
+def make_accelerator(device: str | None = None, precision: str = "no") -> Accelerator:
+    """Where a training runs, by Hugging Face accelerate; ``None``: the device that it chooses.
+
+    ``accelerate launch --num_processes 4 -m vaerecon train`` takes four devices: each process draws
+    its own crops, gradients are averaged, the first process validates and writes. A ValueError if
+    accelerate is not installed, or the device is missing, cannot compute in ``precision``, or
+    differs from this process's earlier training (accelerate keeps one for all).
+    """
+    try:
+        from accelerate import Accelerator
+    except ImportError:
+        raise ValueError(
+            "training: the package accelerate is not installed: `pip install accelerate`"
+        ) from None
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    present = ["cpu", *(name for name, found in available.items() if found)]
+    if device is not None and device not in present:
+        raise ValueError(f"device: got {device!r}, expected one that is here: {', '.join(present)}")
+    if precision == "fp16" and (device == "cpu" or present == ["cpu"]):
+        raise ValueError("precision: got 'fp16' on a CPU, expected 'no' or 'bf16'")
+    try:
+        found = Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    except ValueError as error:
+        raise ValueError(
+            f"training: this process has trained on another device or in another precision before "
+            f"and accelerate keeps those; start a new process ({error})"
+        ) from error
+    if device is not None and found.device.type != device:
+        raise ValueError(
+            f"device: got {device!r}, but this process has trained on {found.device.type!r} "
+            "before; start a new process"
+        )
+    return found

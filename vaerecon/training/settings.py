@@ -61,10 +61,7 @@ DEFAULTS = {
     "vae": PartDefaults(learning_rate=1.5e-3, steps=5000, share=0.35),
     "vocoder": PartDefaults(learning_rate=8e-4, steps=6000, share=0.25),
 }
-# trained weights need smaller steps, and fewer
-FINE_TUNING_RATE = 0.1  # times the rate for fresh weights
-FINE_TUNING_STEPS = 500
-GPU_ADVERSARIAL_FROM = 1 / 3  # share of the steps before discriminators are used, on a GPU
+FINE_TUNING_STEPS = 500  # for trained weights
 
 
 def learning_rate(step: int, steps: int, config: LoopConfig) -> float:

@@ -24,11 +24,7 @@ def load_part(part: str, source: str | Path) -> Any:
     ``source`` is what :func:`vaerecon.models.checkpoints.load` takes (``"tiny"``, ``"music"``, a
     folder, a hub id), or a folder with this part alone: ``runs/mine`` with ``vae/`` in it, or
     ``runs/mine/vae``. Of ``fast`` there is the bundled one (``"tiny"``) and those in folders.
-
-    Raises
-    ------
-    ValueError, OSError
-        If it cannot be read, or is another kind of model.
+    ValueError or OSError if it cannot be read, or is another kind of model.
     """
     folder = part_folder(part, source)
     if folder is None:
@@ -49,8 +45,7 @@ def load_part(part: str, source: str | Path) -> Any:
 
     from vaerecon.models.fast_vocoder import MagnitudeNetwork
 
-    classes = {"vae": AutoencoderKL, "vocoder": SpeechT5HifiGan, "fast": MagnitudeNetwork}
-    model_class = classes[part]
+    model_class = {"vae": AutoencoderKL, "vocoder": SpeechT5HifiGan, "fast": MagnitudeNetwork}[part]
     try:
         with quiet_libraries():
             return model_class.from_pretrained(folder, use_safetensors=True, local_files_only=True)
@@ -74,12 +69,19 @@ def part_folder(part: str, source: str | Path) -> Path | None:
     """The folder of the part alone; None if ``source`` is a whole model or a name."""
     if part == "fast" and str(source) == "tiny":
         return TINY / "fast"
-    folder = Path(source)
-    if str(source) in VARIANTS or not folder.is_dir():
-        return None
-    if (folder / "config.json").is_file():
+    folder = as_folder(source)
+    if folder is None or (folder / "config.json").is_file():
         return folder
-    whole = all((folder / name / "config.json").is_file() for name in ("vae", "vocoder"))
-    if (part == "fast" or not whole) and (folder / part / "config.json").is_file():
-        return folder / part
-    return None
+    whole = has_part(folder, "vae") and has_part(folder, "vocoder")
+    return folder / part if has_part(folder, part) and (part == "fast" or not whole) else None
+
+
+def as_folder(source: str | Path) -> Path | None:
+    """The folder that ``source`` names; None for a variant or a hub id."""
+    folder = Path(source)
+    return folder if str(source) not in VARIANTS and folder.is_dir() else None
+
+
+def has_part(folder: Path, part: str) -> bool:
+    """Whether the folder has the part, trained or copied."""
+    return (folder / part / "config.json").is_file()

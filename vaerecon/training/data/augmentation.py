@@ -27,7 +27,7 @@ class Augmentation:
     gain_db: tuple[float, float] = (-30.0, 0.0)  # dB; level of the crop's peak
 
 
-USUAL_AUGMENTATION = Augmentation()
+USUAL = Augmentation()
 NO_AUGMENTATION = Augmentation(speed=0, tilt=0, peak=0, mix=0, gain=0)
 
 

@@ -6,8 +6,8 @@ milliseconds a crop. Both give the same crops for the same random draws, up to t
 bits. The length of a file is that in its header, else that of the decoded samples.
 
 A crop is drawn from a file with probability proportional to its length, then augmented: speed (and
-with it pitch), spectrum, a second source, polarity and level. Where a crop cannot be read, another
-is drawn.
+with it pitch), spectrum, a second source, polarity and level. :class:`Batches` draws those of a
+step, of any step and in any order.
 """
 
 from __future__ import annotations
@@ -16,38 +16,37 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
+import soxr
 import torch
 from tqdm.auto import tqdm
 
-from vaerecon.audio.clip import load_audio, stream_audio
+from vaerecon.audio.clip import SAMPLE_RATE, load_audio, stream_audio
 from vaerecon.audio.paths import check_path, left_out, sounds_below
-from vaerecon.training.data.augmentation import (
-    USUAL_AUGMENTATION,
-    Augmentation,
-    colour,
-    to_full_scale,
-)
+from vaerecon.training.data.augmentation import USUAL, Augmentation, colour, to_full_scale
 
 logger = logging.getLogger(__name__)
+_warn_once = lru_cache(maxsize=256)(logger.warning)  # both parts of a corpus look for files
 
 MEMORY_LIMIT = 2.0  # GB; a larger collection is read from disk crop by crop
+HELD_OUT = 0.06  # share of the files that are kept for validation
 SILENT = 1e-4  # peak below which a file is left out
 FAILED_AT_MOST = 0.05  # of the crops, or of the first 100, that cannot be read; then training stops
 
 
-def hash_share(name: str) -> float:
+def _hash_share(name: str) -> float:
     """A number in 0..1 from the SHA-256 of ``name``."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") / 2**32
 
 
-def held_out(name: str, share: float = 0.06) -> bool:
+def held_out(name: str) -> bool:
     """Whether the file called ``name`` belongs to the validation part, decided by its hash."""
-    return hash_share(name) < share
+    return _hash_share(name) < HELD_OUT
 
 
 def split(files: list[Path]) -> tuple[list[Path], list[Path]]:
@@ -60,7 +59,7 @@ def split(files: list[Path]) -> tuple[list[Path], list[Path]]:
     names = {f.name for f in files}
     chosen = {name for name in names if held_out(name)}
     if not chosen or chosen == names:
-        chosen = {min(names, key=hash_share)}
+        chosen = {min(names, key=_hash_share)}
     if chosen == names:
         raise ValueError(
             f"training data: all files are called {files[0].name!r}, expected different names "
@@ -89,49 +88,42 @@ def find_audio(folders: Sequence[Path]) -> list[Path]:
     return files
 
 
-@lru_cache(maxsize=256)
-def _warn_once(text: str) -> None:
-    logger.warning("%s", text)  # a training looks into its folders several times
-
-
-class _Source(Protocol):
-    """A file's samples at the corpus's rate."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Float32, perhaps shorter; ``ValueError``, ``OSError`` if they cannot be read."""
-
-
 class InMemory:
-    """A decoded file as 16-bit integers, scaled so that its peak uses them all."""
+    """A decoded file as 16-bit integers, its peak the largest of them; empty if it is silent."""
 
-    def __init__(self, samples: np.ndarray):
-        self.peak = float(np.abs(samples).max())
-        self.samples = np.round(samples / max(self.peak, 1e-9) * 32767).astype(np.int16)
+    def __init__(self, path: Path):
+        samples = load_audio(path).samples
+        self.path, self.peak = path, float(np.abs(samples).max())
+        if self.peak <= SILENT:
+            samples = samples[:0]
+        self.samples = np.round(samples / max(self.peak, SILENT) * 32767).astype(np.int16)
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def read(self, start: int, stop: int) -> np.ndarray:
+        """The section as float32, perhaps shorter."""
         return self.samples[start:stop].astype(np.float32) * np.float32(self.peak / 32767)
 
 
 class OnDisk:
     """A file of which only the crops that are drawn are decoded."""
 
-    def __init__(self, path: Path, sample_rate: int):
-        self.path, self.sample_rate = path, sample_rate
-        with stream_audio(path, sample_rate=sample_rate) as sound:
+    def __init__(self, path: Path):
+        self.path = path
+        with stream_audio(path) as sound:
             # without a length in the header, all is decoded
-            self.length = round((sound.seconds or 0) * sample_rate) or sum(map(len, sound.blocks))
+            self.length = round((sound.seconds or 0) * SAMPLE_RATE) or sum(map(len, sound.blocks))
 
     def __len__(self) -> int:
         return self.length
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        rate = self.sample_rate
-        return load_audio(self.path, (stop - start) / rate, start / rate, sample_rate=rate).samples
+        """The same; a ValueError or an OSError if it cannot be decoded."""
+        return load_audio(self.path, (stop - start) / SAMPLE_RATE, start / SAMPLE_RATE).samples
+
+
+Source = InMemory | OnDisk
 
 
 class Corpus:
@@ -139,28 +131,24 @@ class Corpus:
 
     ``folders`` are searched recursively. ``part`` is ``"train"`` or ``"validation"`` (about 6 % of
     the files, at least one, chosen by a hash of their names, so that the split survives new files).
-    More than ``memory_limit`` GB of 16-bit samples stay on disk. Too few files, or none that can be
-    read, are a ValueError.
+    More than ``memory_limit`` GB of 16-bit samples stay on disk. A ValueError if there are too few
+    files, or none can be read.
     """
 
     def __init__(
         self,
         folders: Sequence[Path],
         part: str = "train",
-        sample_rate: int = 16000,
         memory_limit: float = MEMORY_LIMIT,
         progress: bool = True,
     ):
         files = split(find_audio(folders))[part == "validation"]
-        self.sample_rate, self.progress = sample_rate, progress
         # headers only: what does not fit is never decoded as a whole
-        found = self._open(files, f"measuring {part} audio", OnDisk)
-        size = 2 * sum(len(source) for source in found.values()) / 1e9
-        self.streaming = size > memory_limit
+        self.clips = _open(files, f"measuring {part} audio", OnDisk, progress)
+        self.streaming = 2 * sum(map(len, self.clips)) / 1e9 > memory_limit
         if not self.streaming:
-            found = self._open(list(found), f"reading {part} audio", _decode)
-        self.names = [path.name for path in found]
-        self.clips: list[_Source] = list(found.values())
+            readable = [clip.path for clip in self.clips]
+            self.clips = _open(readable, f"reading {part} audio", InMemory, progress)
         self.drawn = 0  # crops, whether they could be read or not
         self.failed: Counter[str] = Counter()  # crops that could not be read, by file
         lengths = np.array([len(clip) for clip in self.clips], dtype=np.float64)
@@ -169,37 +157,19 @@ class Corpus:
                 f"training data: no file of the {part} part could be read or has any sound; "
                 "see the warnings above"
             )
-        self.seconds = float(lengths.sum()) / sample_rate
+        self.seconds = float(lengths.sum()) / SAMPLE_RATE
         self._until = np.cumsum(lengths) / lengths.sum()  # share of the total up to each file's end
         place = "on disk" if self.streaming else "in memory"
         logger.info("%s: %d files, %.1f min, %s", part, len(self.clips), self.seconds / 60, place)
 
-    def _open(
-        self, files: list[Path], label: str, opened: Callable[[Path, int], _Source | None]
-    ) -> dict[Path, _Source]:
-        """Each file that can be read and is not silent; a warning for each of the others."""
-        found: dict[Path, _Source] = {}
-        hidden = None if self.progress else True  # None: only on a terminal and in notebooks
-        for path in tqdm(files, desc=label, unit="file", leave=False, disable=hidden):
-            try:
-                source = opened(path, self.sample_rate)
-            except (ValueError, OSError) as error:
-                logger.warning("%s: left out: %s", path.name, error)
-                continue
-            if source is not None and len(source):
-                found[path] = source
-        return found
-
     def crop(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
-        """One crop ``[n_samples]``, float32, peak at most 0.5.
-
-        More than :data:`FAILED_AT_MOST` crops that cannot be read are a ValueError.
-        """
+        """One crop ``[n_samples]``, float32, peak at most 0.5; a ValueError if too many crops
+        cannot be read."""
         x = self._cut(n_samples, rng, augment)
         if rng.random() < augment.mix:
             level = 10 ** (rng.uniform(*augment.mix_db) / 20)
             x = x + level * self._cut(n_samples, rng, augment)
-        x = colour(x, rng, augment, self.sample_rate)
+        x = colour(x, rng, augment, SAMPLE_RATE)
         x = x - x.mean()
         gain_db = rng.uniform(*augment.gain_db) if rng.random() < augment.gain else 0.0
         scale = 0.5 * 10 ** (gain_db / 20) * rng.choice((-1.0, 1.0))
@@ -207,30 +177,21 @@ class Corpus:
 
     def _cut(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
         """A random piece of a random file, perhaps at another speed; short files are padded."""
-        x, factor = self._read(n_samples, rng, augment)
-        if factor != 1.0:
-            import soxr
-
-            x = soxr.resample(x, factor * self.sample_rate, self.sample_rate, quality="MQ")
-        x = np.pad(x[:n_samples], (0, max(0, n_samples - len(x))))
-        return to_full_scale(x)
-
-    def _read(
-        self, n_samples: int, rng: np.random.Generator, augment: Augmentation
-    ) -> tuple[np.ndarray, float]:
-        """Samples of a random crop before any change, and the factor of its speed."""
-        while True:
+        while True:  # until one can be read
             index = int(np.searchsorted(self._until, rng.random(), side="right"))
-            index = min(index, len(self.clips) - 1)
-            clip = self.clips[index]
+            clip = self.clips[min(index, len(self.clips) - 1)]
             factor = rng.uniform(*augment.speed_range) if rng.random() < augment.speed else 1.0
             wanted = round(n_samples * factor)
             start = int(rng.integers(0, max(1, len(clip) - wanted + 1)))
             self.drawn += 1
             try:
-                return clip.read(start, start + wanted), factor
+                x = clip.read(start, start + wanted)
+                break
             except (ValueError, OSError) as error:
-                self._note_failure(self.names[index], error)
+                self._note_failure(clip.path.name, error)
+        if factor != 1.0:
+            x = soxr.resample(x, factor * SAMPLE_RATE, SAMPLE_RATE, quality="MQ")
+        return to_full_scale(np.pad(x[:n_samples], (0, max(0, n_samples - len(x)))))
 
     def _note_failure(self, name: str, error: Exception) -> None:
         """Warn once of each file with a crop that cannot be read; stop if there are many."""
@@ -251,13 +212,61 @@ class Corpus:
         size: int,
         n_samples: int,
         rng: np.random.Generator,
-        augment: Augmentation = USUAL_AUGMENTATION,
+        augment: Augmentation = USUAL,
     ) -> torch.Tensor:
         """``[size, n_samples]`` float32 crops."""
         return torch.from_numpy(np.stack([self.crop(n_samples, rng, augment) for _ in range(size)]))
 
 
-def _decode(path: Path, sample_rate: int) -> InMemory | None:
-    """A whole file; None if there is no sound in it."""
-    samples = InMemory(load_audio(path, sample_rate=sample_rate).samples)
-    return samples if samples.peak > SILENT else None
+def _open(files: list[Path], label: str, kind: type[Source], progress: bool) -> list[Source]:
+    """Each file that has sound; a warning for each one that cannot be read."""
+    found: list[Source] = []
+    hidden = None if progress else True  # None: only on a terminal and in notebooks
+    for path in tqdm(files, desc=label, unit="file", leave=False, disable=hidden):
+        try:
+            source = kind(path)
+        except (ValueError, OSError) as error:
+            logger.warning("%s: left out: %s", path.name, error)
+            continue
+        if len(source):
+            found.append(source)
+    return found
+
+
+class Batches:
+    """Draws the batch of a step from a generator that is seeded by the step's number.
+
+    So a resumed run draws the batches that it would have drawn, and threads may draw ahead:
+    ``workers`` of them (0, to draw on demand, is best where the CPU also trains). ``process`` is
+    the number of the process: each of several GPUs has its own batches.
+    """
+
+    def __init__(
+        self, draw: Callable[[np.random.Generator], Any], seed: int, process: int = 0,
+        workers: int = 0,
+    ):  # fmt: skip
+        self.draw, self.key, self.workers = draw, (seed, process), workers
+        self.pool = ThreadPoolExecutor(workers, "batches") if workers else None
+        self.coming: dict[int, Future[Any]] = {}
+
+    def __getitem__(self, step: int) -> Any:
+        if self.pool is None:
+            return self._drawn(step)
+        for ahead in range(step, step + self.workers + 1):
+            if ahead not in self.coming:
+                self.coming[ahead] = self.pool.submit(self._drawn, ahead)
+        return self.coming.pop(step).result()
+
+    def _drawn(self, step: int) -> Any:
+        return self.draw(np.random.default_rng((*self.key, step)))
+
+    def torch_seed(self, step: int) -> int:
+        """Seed of torch's own draws (a posterior's noise) in a step."""
+        sequence = np.random.SeedSequence((*self.key, step, 1))
+        return int(sequence.generate_state(1, np.uint64)[0] >> 1)
+
+    def close(self) -> None:
+        """Stop drawing ahead."""
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+            self.coming.clear()

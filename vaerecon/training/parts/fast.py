@@ -6,7 +6,6 @@ The losses compare STFT magnitudes, not samples: the network predicts no phase.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,10 +16,7 @@ from vaerecon.mel.front_end import stft_frames
 from vaerecon.models.fast_vocoder import MagnitudeNetwork, synthesize
 from vaerecon.training.discriminators import PatchDiscriminator
 from vaerecon.training.losses import log_magnitude_loss, root_magnitude_loss
-from vaerecon.training.parts.part import Batch, Data
-from vaerecon.training.parts.synthesizer import SynthesizerPart
-from vaerecon.training.settings import LoopConfig
-from vaerecon.training.weights import load_part
+from vaerecon.training.parts.part import Batch, SynthesizerPart
 
 
 @dataclass(frozen=True)
@@ -46,9 +42,9 @@ class FastObjective:
 class FastNetwork(nn.Module):
     """Mel to log magnitudes."""
 
-    def __init__(self, network: MagnitudeNetwork):
+    def __init__(self, network: Any):
         super().__init__()
-        self.network: Any = network
+        self.network = network
 
     def forward(self, batch: Batch) -> Batch:
         return {"log_magnitude": self.network(batch["mel_in"])}
@@ -58,24 +54,14 @@ class FastPart(SynthesizerPart):
     """The network of ``fast`` in training."""
 
     name = "fast"
-    model: Any  # MagnitudeNetwork
 
-    def __init__(
-        self,
-        data: Data,
-        config: LoopConfig,
-        objective: FastObjective = FastObjective(),
-        size: FastSize = FastSize(),
-        init: str | Path | None = None,
-        vae: str | Path | None = None,
-    ):
-        super().__init__(data, config, objective, vae)
-        if init is None:
-            statistics = {"mel_mean": data.mean, "mel_deviation": data.deviation}
-            self.model = MagnitudeNetwork(**asdict(size) | statistics)
-        else:
-            self.model = load_part("fast", init)
+    def __init__(self, *given: Any, **model: Any):
+        super().__init__(*given, **model)
         self.network = FastNetwork(self.model)
+
+    def fresh(self, size: FastSize | None) -> Any:
+        statistics = {"mel_mean": self.data.mean, "mel_deviation": self.data.deviation}
+        return MagnitudeNetwork(**asdict(size or FastSize()) | statistics)
 
     def with_mel(self, batch: Batch) -> Batch:
         magnitude = stft_frames(batch["samples"], AUDIOLDM_MEL).abs()

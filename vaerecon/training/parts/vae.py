@@ -8,9 +8,7 @@ raw log-mel, as AudioLDM2's does: the first and last convolution contain the sta
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,9 +19,7 @@ from torch import nn
 from vaerecon.models.autoencoder import kl_nats
 from vaerecon.training.discriminators import PatchDiscriminator
 from vaerecon.training.losses import detail_energy_loss
-from vaerecon.training.parts.part import Batch, Data, Part
-from vaerecon.training.settings import LoopConfig
-from vaerecon.training.weights import load_part
+from vaerecon.training.parts.part import Batch, Part
 
 
 @dataclass(frozen=True)
@@ -65,24 +61,6 @@ def build_vae(size: VaeSize, mean: float, deviation: float) -> AutoencoderKL:
     return vae
 
 
-@torch.no_grad()
-def scaling_factor(vae: Any, mels: Iterable[torch.Tensor]) -> float:
-    """1 / the standard deviation of all latent values, by which a UNet's latents are multiplied.
-
-    The latents are the posterior means of the batches ``[B, T, 64]``. Rounded to 4 digits; 1 for
-    latents that do not vary or are not finite.
-
-    References
-    ----------
-    .. [1] R. Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR
-       2022, appendix G.
-    """
-    # [B, T, 64] -> [B, 1, T, 64]: a picture with one channel
-    latents = [vae.encode(mel[:, None]).latent_dist.mode().flatten() for mel in mels]
-    deviation = float(torch.cat(latents).std())
-    return float(f"{1 / deviation:.4g}") if 0 < deviation < math.inf else 1.0
-
-
 class VaeNetwork(nn.Module):
     """Mel to posterior to mel. A frozen encoder keeps no activations for gradients."""
 
@@ -110,26 +88,16 @@ class VaePart(Part):
     """
 
     name = "vae"
-    model: Any  # AutoencoderKL
     network: VaeNetwork
 
-    def __init__(
-        self,
-        data: Data,
-        config: LoopConfig,
-        objective: VaeObjective = VaeObjective(),
-        size: VaeSize = VaeSize(),
-        init: str | Path | None = None,
-        freeze_encoder: bool | None = None,
-    ):
-        super().__init__(data, config, objective)
-        if init is None:
-            self.model = build_vae(size, data.mean, data.deviation)
-        else:
-            self.model = load_part("vae", init)
+    def __init__(self, *given: Any, freeze_encoder: bool | None = None, **model: Any):
+        super().__init__(*given, **model)
         if freeze_encoder is None:
-            freeze_encoder = init is not None and str(init) != "tiny"
+            freeze_encoder = self.init is not None and str(self.init) != "tiny"
         self.network = VaeNetwork(self.model, freeze_encoder)
+
+    def fresh(self, size: VaeSize | None) -> Any:
+        return build_vae(size or VaeSize(), self.data.mean, self.data.deviation)
 
     def losses(self, batch: Batch, made: Batch) -> dict[str, torch.Tensor]:
         objective = self.objective
@@ -151,11 +119,19 @@ class VaePart(Part):
         kl = kl_nats(made["mean"], made["logvar"]).mean()
         return {"mae": F.l1_loss(made["mel"], batch["mel"]), "kl": kl}
 
+    @torch.no_grad()
     def finish(self) -> dict[str, Any]:
-        """Measure the scaling factor of a trained encoder; a frozen one keeps its own."""
+        """Measure the scaling factor of a trained encoder; a frozen one keeps its own.
+
+        It is 1 / the standard deviation of all latent values (R. Rombach et al., "High-Resolution
+        Image Synthesis with Latent Diffusion Models", CVPR 2022, appendix G), in 4 digits; 1 for
+        latents that do not vary or are not finite.
+        """
         trained = not self.network.freeze_encoder
         if trained:
-            factor = scaling_factor(self.model, [batch["mel"] for batch in self.chunks()])
+            posteriors = [self.model.encode(b["mel"][:, None]).latent_dist for b in self.chunks()]
+            deviation = float(torch.cat([p.mean.flatten() for p in posteriors]).std())
+            factor = float(f"{1 / deviation:.4g}") if 0 < deviation < math.inf else 1.0
             self.model.register_to_config(scaling_factor=factor)
         return {"encoder_trained": trained, "scaling_factor": self.model.config.scaling_factor}
 

@@ -18,15 +18,8 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.models.vocoder import measure_lag
-from vaerecon.training.losses import (
-    log_mel_loss,
-    multi_resolution_stft_loss,
-    multi_scale_log_mel_loss,
-)
-from vaerecon.training.parts.part import Batch, Data
-from vaerecon.training.parts.synthesizer import SynthesizerPart
-from vaerecon.training.settings import LoopConfig
-from vaerecon.training.weights import load_part
+from vaerecon.training import losses
+from vaerecon.training.parts.part import Batch, SynthesizerPart
 
 
 @dataclass(frozen=True)
@@ -102,32 +95,20 @@ class VocoderPart(SynthesizerPart):
     """The vocoder in training."""
 
     name = "vocoder"
-    model: SpeechT5HifiGan
 
-    def __init__(
-        self,
-        data: Data,
-        config: LoopConfig,
-        objective: VocoderObjective = VocoderObjective(),
-        size: VocoderSize = VocoderSize(),
-        init: str | Path | None = None,
-        vae: str | Path | None = "tiny",
-    ):
-        super().__init__(data, config, objective, vae)
-        if init is None:
-            self.model = build_vocoder(size, data.mean, data.deviation)
-        else:
-            self.model = load_part("vocoder", init)
-        self.network = VocoderNetwork(self.model, 0 if init is None else measure_lag(self.model))
+    def __init__(self, *given: Any, vae: str | Path | None = "tiny", **model: Any):
+        super().__init__(*given, vae=vae, **model)
+        lag = 0 if self.init is None else measure_lag(self.model)
+        self.network = VocoderNetwork(self.model, lag)
+
+    def fresh(self, size: VocoderSize | None) -> Any:
+        return build_vocoder(size or VocoderSize(), self.data.mean, self.data.deviation)
 
     def losses(self, batch: Batch, made: Batch) -> dict[str, torch.Tensor]:
         objective, samples = self.objective, batch["samples"]
-        stft = multi_resolution_stft_loss(made["samples"], samples)
-        mae = log_mel_loss(made["samples"], batch["mel"])
-        scales = multi_scale_log_mel_loss(made["samples"], samples)
-        loss = (
-            objective.stft_weight * stft
-            + objective.mel_weight * mae
-            + objective.scales_weight * scales
-        )
+        stft = losses.multi_resolution_stft_loss(made["samples"], samples)
+        mae = losses.log_mel_loss(made["samples"], batch["mel"])
+        scales = losses.multi_scale_log_mel_loss(made["samples"], samples)
+        loss = objective.stft_weight * stft + objective.mel_weight * mae
+        loss = loss + objective.scales_weight * scales
         return {"loss": loss, "stft": stft, "mae": mae, "scales": scales}
