@@ -1,23 +1,20 @@
 """Which method to take, in words and as a table, and the numbers to remember.
 
-The rules are those of :mod:`vaerecon.metrics.recommendation`. What they work on comes from
-:mod:`vaerecon.lab.nb04_method_comparison.comparison` and :mod:`vaerecon.lab.tables`.
-
-Notebook: ``04_method_comparison``.
+The rules are those of :mod:`vaerecon.metrics.recommendation`, the tables those of
+:mod:`vaerecon.lab.tables`. Notebook: ``04_method_comparison``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from vaerecon.lab.nb04_method_comparison.error_budget import mean_shares
 from vaerecon.lab.nb04_method_comparison.validity import rank_correlation
-from vaerecon.lab.tables import candidates, count, score_table, scored_metrics
-from vaerecon.methods import METHODS
+from vaerecon.lab.tables import candidates, count, label, score_table, scored_metrics
 from vaerecon.metrics.recommendation import (
     CERTAIN,
     Recommendation,
@@ -27,24 +24,18 @@ from vaerecon.metrics.recommendation import (
     sign_test,
 )
 from vaerecon.metrics.scores import METRICS, PANELS
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from vaerecon.pipeline.result import Reconstruction
+from vaerecon.pipeline.result import Reconstruction
 
 
 def recommendation_table(recommendations: Sequence[Recommendation]) -> pd.DataFrame:
     """The recommendations as text, one row each."""
-    import pandas as pd
-
     rows = []
     for r in recommendations:
-        second = METHODS[r.runner_up].label if r.runner_up else ""
+        second = label(r.runner_up) if r.runner_up else ""
         rows.append({
             "for": r.panel,
             "time allowed": "any" if math.isinf(r.budget) else f"up to {r.budget:g} of the length",
-            "take": f"**{METHODS[r.method].label}**" if r.method else "nothing",
+            "take": f"**{label(r.method)}**" if r.method else "nothing",
             "mean rank": f"{r.rank:.1f}" if r.rank else "",
             "next best": second,
             "clips won, lost": f"{r.wins}, {r.losses} of {r.clips}" if second else "",
@@ -59,7 +50,7 @@ def recommendation_text(scores: pd.DataFrame, recommendations: Sequence[Recommen
         return "There was one method only, so nothing to choose from."
     free = [r for r in recommendations if math.isinf(r.budget)]
     lines = [
-        f"- For {r.panel}, time aside: **{METHODS[r.method].label}** ({r.certainty})."
+        f"- For {r.panel}, time aside: **{label(r.method)}** ({r.certainty})."
         if r.method
         else f"- For {r.panel}: no clip could be ranked."
         for r in free
@@ -85,10 +76,9 @@ def _disagreement(scores: pd.DataFrame) -> list[str]:
     lines = []
     for panel in PANELS:
         table = ranks(scores, panel_metrics(panel), candidates(scores))
-        winners = [METHODS[str(name)].label for name in table.idxmin(axis=1)] if len(table) else []
-        if len(set(winners)) > 1:
-            pairs = zip(winners, table.index, strict=True)
-            each = ", ".join(f"{label} on {clip}" for label, clip in pairs)
+        winners = table.idxmin(axis=1) if len(table) else pd.Series(dtype=str)
+        if winners.nunique() > 1:
+            each = ", ".join(f"{label(name)} on {clip}" for clip, name in winners.items())
             lines.append(f"- By the metrics for {panel} the clips choose differently: {each}.")
     return lines
 
@@ -98,10 +88,9 @@ def cost_text(scores: pd.DataFrame, metric: str = "lsd_db") -> str:
     front, m = pareto(scores, metric, candidates(scores)), METRICS[metric]
     if front.empty:
         return f"No clip has a value in {m.label}."
-    columns = (front.index, front["real_time_factor"], front[metric])
     each = [
-        f"**{METHODS[name].label}** ({cost:.2g} of the length, {m.label} {value:.1f} {m.unit})"
-        for name, cost, value in zip(*columns, strict=True)
+        f"**{label(str(name))}** ({cost:.2g} of the length, {m.label} {value:.1f} {m.unit})"
+        for name, cost, value in front.itertuples()
     ]
     return f"Through the VAE, no method beats these in time and {m.label} both: {', '.join(each)}."
 
@@ -111,8 +100,7 @@ def summary(
 ) -> dict[str, tuple[float, str]]:
     """The numbers to remember: name -> value and unit. What has no value here is left out.
 
-    ``noise`` is that of :func:`vaerecon.lab.nb04_method_comparison.validity.seed_spread`,
-    ``budget`` that of :func:`vaerecon.lab.nb04_method_comparison.error_budget.error_budget`.
+    ``noise`` is that of ``validity.seed_spread``, ``budget`` that of ``error_budget.error_budget``.
     """
     scores = score_table(results)
     rows = scores[scores["method"].isin(candidates(scores))]
@@ -120,7 +108,7 @@ def summary(
     through, without = means.loc[True], means.loc[False]
     errors = [float((r.mel_decoded - r.mel).abs().mean()) for r in results]
     found = {
-        "clips": (len(results), ""),
+        "clips": (scores["clip"].nunique(), ""),
         "sounds_scored": (len(scores), ""),
         "metrics_scored": (len(scored_metrics(scores)), ""),
         "vae_log_mel_mae": (float(np.mean(errors)), "nepers"),

@@ -20,22 +20,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
+import pandas as pd
 import torch
 
 from vaerecon import metrics
-from vaerecon.lab.tables import count
+from vaerecon.lab.tables import by_model, count, label, row_name
 from vaerecon.mel.front_end import magnitudes, stft_frames
 from vaerecon.mel.stft import istft_frames
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from vaerecon.pipeline.result import Reconstruction
+from vaerecon.pipeline.result import Reconstruction
 
 # magnitude / phase; the sixth corner, true / true, is the original and loses nothing
 CORNERS = ("mel / true", "vae / true", "true / own", "mel / own", "vae / own")
@@ -68,10 +63,8 @@ def error_budget(results: Sequence[Reconstruction]) -> pd.DataFrame:
         ``clip``, ``method``, ``metric``, the losses in :data:`CORNERS` (the last is the whole
         loss), and :data:`SHARES`, all in the metric's unit. Rows without all scores are left out.
     """
-    import pandas as pd
-
     rows = []
-    for r in results:
+    for model, r in [(model, r) for model, group in by_model(results).items() for r in group]:
         scored = [
             m for m in METRICS.values()
             if m.panels and math.isfinite(m.perfect) and not r.table[m.name].isna().all()
@@ -85,7 +78,7 @@ def error_budget(results: Sequence[Reconstruction]) -> pd.DataFrame:
                 found = [scores[m.name] for scores in (*true, mixed, *own)]
                 losses = [abs(m.perfect - x) for x in found if x is not None]
                 if len(losses) == len(CORNERS):
-                    rows.append([r.clip.name, name, m.name, *losses])
+                    rows.append([r.clip.name, row_name(name, model), m.name, *losses])
     table = pd.DataFrame(rows, columns=["clip", "method", "metric", *CORNERS])
     return table.assign(**shapley_shares(table))
 
@@ -122,17 +115,17 @@ def budget_text(budget: pd.DataFrame, metric: str = "lsd_db") -> str:
     titles = {"mel": "the mel", "vae": "the VAE", "phase": "the phase"}
     lines, below = [], []
     widest: dict[str, list[str]] = {}
-    for name, row in zip(means.index, means.to_dict("records"), strict=True):
-        label, text = METHODS[name].label, {k: m.text(row[k]) for k in (*CORNERS, *SHARES)}
+    for name, row in means.iterrows():
+        method, text = label(str(name)), {k: m.text(row[k]) for k in (*CORNERS, *SHARES)}
         on_top = m.text(row["vae / own"] - row["vae / true"])
         lines.append(
-            f"- **{label}** loses {text['vae / own']} ({count(int(row['clips']), 'clip')}): "
+            f"- **{method}** loses {text['vae / own']} ({count(int(row['clips']), 'clip')}): "
             + ", ".join(f"{titles[s]} {text[s]}" for s in SHARES)
             + f". The phase costs {text['true / own']} alone, {on_top} on top of the magnitude."
         )
-        largest = SHARES[int(np.argmax([row[s] for s in SHARES]))]
-        widest.setdefault(titles[largest], []).append(label)
-        below += [f"{titles[s]} of {label} ({text[s]})" for s in SHARES if row[s] < 0]
+        largest = titles[str(row[list(SHARES)].idxmax())]
+        widest.setdefault(largest, []).append(method)
+        below += [f"{titles[s]} of {method} ({text[s]})" for s in SHARES if row[s] < 0]
     most = "; ".join(f"{share} for {', '.join(names)}" for share, names in widest.items())
     lines = [f"The loss in {m.title} and its shares:", "", *lines, "", f"Widest: {most}."]
     if below:

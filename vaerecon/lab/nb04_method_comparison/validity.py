@@ -1,5 +1,6 @@
 """What a metric can and cannot say of a method: against silence, another seed, another metric.
 
+And the guide's two claims, of SNR and of speed, beside what is measured here.
 Notebook: ``04_method_comparison``.
 
 References
@@ -10,31 +11,42 @@ References
 from __future__ import annotations
 
 import math
+import statistics
+import timeit
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import torch
 
 from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import ArrayLike, as_samples, normalize_level
-from vaerecon.lab.tables import candidates, mean_text, means_through_vae, scored_metrics
+from vaerecon.lab.nb03_vocoder_fix.faults import AUDIOLDM2_SIZES
+from vaerecon.lab.tables import (
+    by_model,
+    candidates,
+    label,
+    mean_text,
+    means_through_vae,
+    row_name,
+    scored_metrics,
+)
+from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS, Scores, evaluate, mean_scores
 from vaerecon.metrics.waveform import snr_db
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from vaerecon.pipeline.pipeline import ReconstructionPipeline
-    from vaerecon.pipeline.result import Reconstruction
+from vaerecon.models.precision import LARGE
+from vaerecon.models.vocoder import vocode
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.pipeline.result import Reconstruction
 
 # SNR in dB, correlation, RMSE, seconds [1]_
 GUIDE = {
     "Griffin-Lim, in the guide": (-0.01, -0.0063, 0.147, 0.95),
     "Vocoder, in the guide": (-8.34, 0.0211, 0.383, 0.05),
 }
+GUIDE_SECONDS = 5.0  # s, the length of the guide's clip
 
 
 # ------------------------------------------------------------------ signal-to-noise, taken apart
@@ -54,7 +66,7 @@ def check_beats_silence(scores: pd.DataFrame, metric: str) -> None:
     worse = [n for n in candidates(scores) if not m.sign * (means[n] - means["silence"]) > 0]
     if worse:
         unit = f" {m.unit}".rstrip()
-        found = ", ".join(f"{METHODS[n].label} {means[n]:.2f}{unit}" for n in worse)
+        found = ", ".join(f"{label(n)} {means[n]:.2f}{unit}" for n in worse)
         raise ValueError(
             f"{m.label}: got {found}, expected better than the "
             f"{means['silence'] + 0.0:.2f}{unit} of digital silence; "
@@ -112,8 +124,6 @@ def guide_table(results: Sequence[Reconstruction]) -> pd.DataFrame:
 
     The last column is the RMS against the original's: implied for the guide, measured here.
     """
-    import pandas as pd
-
     shown = ("snr_db", "correlation", "rmse")
     columns = [*(METRICS[m].heading for m in shown), "seconds", "loudness"]
     rows = {
@@ -121,18 +131,18 @@ def guide_table(results: Sequence[Reconstruction]) -> pd.DataFrame:
         for name, (s, c, e, t) in GUIDE.items()
     }
     names = [n for n in ("librosa", "griffinlim", "vocoder") if n in results[0].methods]
-    for name in [*names, "silence", "oracle_phase"]:
-        found = [r.methods[name] for r in results]
-        means = mean_scores([f.scores for f in found])
-        cells = [mean_text(m, means[m], len(results)) for m in shown]
-        pairs = zip(found, results, strict=True)
-        levels = [float(f.samples.std() / r.reference.std()) for f, r in pairs]
-        level = f"{20 * math.log10(np.mean(levels)):+.1f} dB" if max(levels) > 0 else "silent"
-        seconds = f"{np.mean([f.seconds for f in found]):.2f}"
-        rows[f"{METHODS[name].label}, here"] = [*cells, seconds, level]
+    for model, group in by_model(results).items():
+        for name in [*names, "silence", "oracle_phase"]:
+            found = [r.methods[name] for r in group]
+            means = mean_scores([f.scores for f in found])
+            cells = [mean_text(m, means[m], len(group)) for m in shown]
+            pairs = zip(found, group, strict=True)
+            levels = [float(f.samples.std() / r.reference.std()) for f, r in pairs]
+            level = f"{20 * math.log10(np.mean(levels)):+.1f} dB" if max(levels) > 0 else "silent"
+            seconds = f"{np.mean([f.seconds for f in found]):.2f}"
+            rows[f"{label(row_name(name, model))}, here"] = [*cells, seconds, level]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    table.index.name = "method"
-    return table
+    return table.rename_axis("method")
 
 
 def snr_at_gains(
@@ -168,23 +178,18 @@ def seed_spread(
 def metric_notes(scores: pd.DataFrame, noise: dict[str, float]) -> pd.DataFrame:
     """What each metric says of silence, of the candidates (range of their means, through the VAE),
     of another seed, and what it cannot say."""
-    import pandas as pd
-
     rows = {}
     for m in [METRICS[name] for name in scored_metrics(scores)]:
         means = means_through_vae(scores, m.name)
-        silence = means["silence"]
-        values = [means[n] for n in candidates(scores) if not math.isnan(means[n])]
+        silence, values = means["silence"], means[candidates(scores)].dropna()
         rows[m.heading] = [
-            f"{m.text(min(values))} to {m.text(max(values))}" if values else "no value",
+            f"{m.text(values.min())} to {m.text(values.max())}" if len(values) else "no value",
             "no value" if math.isnan(silence) else m.text(silence),
             f"{noise[m.name]:.2g}" if m.name in noise else "not tried",
             m.caveat,
         ]
     columns = ["the methods", "silence", "another seed: ±", "what to keep in mind"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    table.index.name = "metric"
-    return table
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("metric")
 
 
 def rank_correlation(scores: pd.DataFrame) -> pd.DataFrame:
@@ -194,13 +199,65 @@ def rank_correlation(scores: pd.DataFrame) -> pd.DataFrame:
     round. Computed within each clip, then averaged, so that clips which are hard for every method
     do not count as agreement. NaN where fewer than four rows of every clip have both values.
     """
-    import pandas as pd
-
     metrics = scored_metrics(scores)
     rows = scores[scores["method"].isin(candidates(scores))]
-    signs = {m: METRICS[m].sign for m in metrics}
+    signs = pd.Series({m: METRICS[m].sign for m in metrics})
     clips = [
-        (group[metrics] * pd.Series(signs)).corr(method="spearman", min_periods=4)
+        (group[metrics] * signs).corr(method="spearman", min_periods=4)
         for _, group in rows.groupby("clip", sort=False)
     ]
     return pd.concat(clips).groupby(level=0, sort=False).mean().loc[metrics, metrics]
+
+
+# ------------------------------------------------------------------ speed
+
+
+def speed_table(results: Sequence[Reconstruction], seconds: float = 1.0) -> pd.DataFrame:
+    """Time as a share of the clip's length, vocoder and Griffin-Lim: the guide's, then ours.
+
+    Ours are medians over the clips, through the VAE. If a vocoder is smaller than AudioLDM2's,
+    the last row is one of that size with random weights, which take the same time, on the first
+    ``seconds`` of the first clip.
+    """
+    guide = (GUIDE[f"{name}, in the guide"][3] for name in ("Vocoder", "Griffin-Lim"))
+    rows = {"the guide, on a GPU": [t / GUIDE_SECONDS for t in guide]}
+    groups = by_model(results).values()
+    for group in groups:
+        model = group[0].model
+        title = model.variant if len(groups) == 1 else model.source
+        for name in ("librosa", "griffinlim"):
+            if {name, "vocoder"} <= set(group[0].methods):
+                rows[f"{title}, on {model.device}; {METHODS[name].label}"] = [
+                    statistics.median(r.methods[n].seconds / r.clip.duration for r in group)
+                    for n in ("vocoder", name)
+                ]
+    model = results[0].model
+    if min(r.model.vocoder_parameters for r in results) < LARGE:
+        mel = results[0].mel[: round(seconds * AUDIOLDM_MEL.frames_per_second)].to(model.device)
+        title = METHODS["griffinlim"].label
+        rows[f"AudioLDM2's size, on {model.device}; {title}"] = _full_size(mel)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=["vocoder", "Griffin-Lim"])
+    table["times faster"] = table["Griffin-Lim"] / table["vocoder"]
+    return table.rename_axis("time / length")
+
+
+def speed_text(table: pd.DataFrame) -> str:
+    """The last row of :func:`speed_table` in words; Markdown."""
+    ratio = table["times faster"].iloc[-1]
+    words = f"{ratio:.2g} times as fast as" if ratio > 1 else f"{1 / ratio:.2g} times as slow as"
+    return f"**{table.index[-1]}**: here the vocoder is {words} Griffin-Lim."
+
+
+def _full_size(mel: torch.Tensor) -> list[float]:
+    from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+    with torch.random.fork_rng(devices=[]):
+        vocoder = SpeechT5HifiGan(SpeechT5HifiGanConfig(**AUDIOLDM2_SIZES)).eval().to(mel.device)
+    length = len(mel) / AUDIOLDM_MEL.frames_per_second
+    n_samples, griffin_lim = len(mel) * AUDIOLDM_MEL.hop_length, METHODS["griffinlim"].function
+    calls = (
+        lambda: vocode(vocoder, mel).cpu(),  # waits for an accelerator
+        lambda: griffin_lim(mel, n_samples, torch.Generator().manual_seed(0)).cpu(),
+    )
+    # the shortest of two, after one that is not timed
+    return [min(timeit.repeat(call, number=1, repeat=3)[1:]) / length for call in calls]
