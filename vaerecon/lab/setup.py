@@ -66,8 +66,8 @@ def check_answers(
     """The state of each exercise as a Markdown list.
 
     ``checks`` maps an exercise to a function of the reader's answer, which raises :class:`Wrong`
-    with a hint; the annotation of its argument says what the answer returns. ``answers`` are the
-    reader's functions, by exercise. A reader never sees an error of Python's, only a sentence.
+    with a hint; the annotation of its argument says what the answer returns. A reader never sees
+    an error of Python's, only a sentence.
     """
     lines = []
     for name, answer in answers.items():
@@ -95,10 +95,9 @@ def _guarded(answer: Callable[..., Any], hint: Any) -> Callable[..., Any]:
             found = answer(*arguments)
         except Exception as error:  # the reader's code may raise anything
             name = type(error).__name__
-            raise Wrong(
-                f"the function stopped with {'an' if name[0] in 'AEIOU' else 'a'} {name}; "
-                "call it in a cell of its own to see in which line"
-            ) from error
+            article = "an" if name[0] in "AEIOU" else "a"
+            hint = "call it in a cell of its own to see in which line"
+            raise Wrong(f"the function stopped with {article} {name}; {hint}") from error
         if found is None:
             raise NotTried
         single = isinstance(found, (torch.Tensor, np.ndarray)) and found.ndim == 0

@@ -76,6 +76,11 @@ def scored_metrics(scores: pd.DataFrame, wanted: Iterable[str] = METRICS) -> lis
     return [name for name in wanted if name in scores]
 
 
+def overview_metrics() -> list[str]:
+    """The metrics that an overview shows: those marked so, without the slow ones."""
+    return [m.name for m in METRICS.values() if m.overview and not m.slow]
+
+
 def means_through_vae(scores: pd.DataFrame, metric: str) -> pd.Series:
     """Means over the clips by method, through the VAE; NaN without a value."""
     return scores[scores["vae"]].groupby("method", sort=False)[metric].mean()

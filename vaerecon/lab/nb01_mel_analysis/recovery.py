@@ -1,9 +1,7 @@
 """Sound recovered from a mel alone, or with the phase or magnitude of the original.
 
 Samples are ``[N]`` at the front-end's level (peak 0.5, see ``normalize_level``), STFT magnitudes
-``[T, 513]``. Scores compare with the original.
-
-Notebook: ``01_mel_analysis``. The algorithms and their references: :mod:`vaerecon.phase.retrieval`.
+``[T, 513]``. Scores compare with the original. Notebook: ``01_mel_analysis``.
 """
 
 from __future__ import annotations
@@ -19,13 +17,13 @@ import torch.nn.functional as F
 from vaerecon import metrics
 from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.lab.nb01_mel_analysis.front_ends import settings
+from vaerecon.lab.tables import overview_metrics
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel, stft_frames
 from vaerecon.metrics.spectral import LSD_FLOOR
 from vaerecon.phase import references
 from vaerecon.phase import retrieval as phase
 
-SCORES = ("snr_db", "lsd_db", "mrstft", "estoi", "pesq_wb")  # of the table of recoveries
 # one setting at a time; AudioLDM2's value is in each list
 SWEEPS: dict[str, tuple[float, ...]] = {
     "n_mels": (16, 32, 64, 128, 256),  # bins
@@ -56,11 +54,7 @@ def recoveries(
     """
     mel = log_mel(samples, normalize=False)
     magnitude = phase.mel_to_magnitude(mel)
-
-    def generator() -> torch.Generator:
-        return torch.Generator().manual_seed(seed)
-
-    turns = torch.rand(magnitude.shape, generator=generator())
+    turns = torch.rand(magnitude.shape, generator=torch.Generator().manual_seed(seed))
     random = torch.polar(torch.ones_like(magnitude), 2 * math.pi * turns)
     return {
         "silence": torch.zeros_like(samples),
@@ -68,15 +62,19 @@ def recoveries(
         "griffinlim": recover(samples, n_iter=n_iter, seed=seed),
         "oracle_phase": references.oracle_phase(mel, samples),
         "oracle_magnitude": references.oracle_magnitude(
-            samples, n_iter=n_iter, generator=generator()
+            samples, n_iter=n_iter, generator=torch.Generator().manual_seed(seed)
         ),
     }
 
 
 def score_recoveries(
-    samples: ArrayLike, recovered: Mapping[str, ArrayLike], names: Sequence[str] = SCORES
+    samples: ArrayLike, recovered: Mapping[str, ArrayLike], names: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """One row per sound: metrics, and the agreement of phase and phase advance."""
+    """One row per sound: metrics, and the agreement of phase and phase advance.
+
+    Without ``names`` the metrics of :func:`vaerecon.lab.tables.overview_metrics`.
+    """
+    names = names or overview_metrics()
     rows = {}
     for name, sound in recovered.items():
         scores = dict(metrics.evaluate(samples, sound, metrics=names))
@@ -107,7 +105,7 @@ def _agreement(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def magnitude_distance_db(original: torch.Tensor, estimate: torch.Tensor) -> float:
-    """``metrics.lsd_db`` of STFT magnitudes ``[T, 513]``, for an inconsistent STFT without a sound.
+    """``metrics.lsd_db`` of STFT magnitudes ``[T, 513]`` that no sound need have.
 
     Both at the front-end's level.
     """
@@ -131,13 +129,11 @@ def iteration_curve(
 
     Without it, the magnitudes stay at the first estimate from the mel.
     """
-    mel = log_mel(samples, normalize=False)
-    magnitude = phase.mel_to_magnitude(mel)
+    magnitude = phase.mel_to_magnitude(log_mel(samples, normalize=False))
     rows = {}
     for count in counts:
-        fixed = phase.griffin_lim(
-            magnitude, len(samples), n_iter=count, generator=torch.Generator().manual_seed(seed)
-        )
+        generator = torch.Generator().manual_seed(seed)
+        fixed = phase.griffin_lim(magnitude, len(samples), n_iter=count, generator=generator)
         held = recover(samples, n_iter=count, seed=seed)
         rows[count] = [metrics.mrstft(samples, x) for x in (held, fixed)]
     columns = ["held to the mel", "magnitude fixed"]
@@ -146,7 +142,7 @@ def iteration_curve(
 
 def sweep(
     samples: ArrayLike,
-    sweeps: Mapping[str, Sequence[float]] | None = None,
+    sweeps: Mapping[str, Sequence[float]] = SWEEPS,
     *,
     n_iter: int = 32,
     seed: int = 0,
@@ -158,15 +154,14 @@ def sweep(
     """
     done: dict[MelConfig, dict[str, Any]] = {}  # the defaults are in every sweep: compute once
     rows = []
-    for field, values in (SWEEPS if sweeps is None else sweeps).items():
-        for value in values:
-            config = settings(**{field: value})
-            if config not in done:
-                sound = recover(samples, config, n_iter=n_iter, seed=seed)
-                done[config] = dict(metrics.evaluate(samples, sound, metrics=("mrstft", "estoi")))
-            rate = config.frames_per_second * config.n_mels
-            row = {"setting": field, "value": value, "values_per_second": rate} | done[config]
-            rows.append(row | {"default": config == AUDIOLDM_MEL})
+    for field, value in [(field, value) for field, values in sweeps.items() for value in values]:
+        config = settings(**{field: value})
+        if config not in done:
+            sound = recover(samples, config, n_iter=n_iter, seed=seed)
+            done[config] = dict(metrics.evaluate(samples, sound, metrics=("mrstft", "estoi")))
+        rate = config.frames_per_second * config.n_mels
+        row = {"setting": field, "value": value, "values_per_second": rate} | done[config]
+        rows.append(row | {"default": config == AUDIOLDM_MEL})
     return pd.DataFrame(rows).astype({"mrstft": float, "estoi": float})
 
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import ipywidgets as widgets
 import torch
 
-from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.bundled import DEMO_CLIP, demo_clips
 from vaerecon.lab.figures import figure_html
-from vaerecon.lab.nb02_vae_round_trip.latent_edits import edited_mel
 from vaerecon.lab.nb02_vae_round_trip.plots import plot_edit
-from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip, synthesize
+from vaerecon.lab.nb02_vae_round_trip.round_trip import (
+    RoundTrip,
+    interpolate,
+    synthesize,
+    walk_channel,
+)
 from vaerecon.lab.setup import demo_clip
 from vaerecon.lab.widgets import (
     Explorer,
@@ -36,7 +38,6 @@ from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models.sources import VARIANTS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
-from vaerecon.pipeline.result import Reconstruction
 
 
 def explore_latent(
@@ -50,7 +51,11 @@ def explore_latent(
     status, image, sound = widgets.HTML(), picture(), widgets.VBox()
 
     def mel() -> torch.Tensor:
-        return edited_mel(pipe, one, other, channel.value, amount.value, weight.value)
+        latent, n_frames = walk_channel(one.mean, channel.value, amount.value), len(one.mel)
+        if weight.value:
+            latent = interpolate(latent, other.mean, weight.value)
+            n_frames = min(n_frames, len(other.mel))
+        return pipe.decode(latent, n_frames=n_frames).cpu()
 
     def tracks(edited: torch.Tensor) -> dict[str, torch.Tensor]:
         mels = {"unedited": one.decoded[: len(edited)], "edited": edited}
@@ -77,23 +82,9 @@ def explore_latent(
 @lru_cache(maxsize=2)
 def load_model(model: str) -> ReconstructionPipeline:
     """A pipeline without progress bars, cached."""
-    pipe: Any = ReconstructionPipeline.from_pretrained(model)
+    pipe = ReconstructionPipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
     return pipe
-
-
-def reconstruct(clip: Clip, model: str, methods: Sequence[str]) -> Reconstruction:
-    """The pipeline's call, with only the metric that the plot states."""
-    others = [name for name in METRICS if name != "log_mel_mae"]
-    return load_model(model)(clip, methods, without_vae=False, exclude_metrics=others)
-
-
-def _model_options() -> list[tuple[str, str]]:
-    options = []
-    for name, variant in VARIANTS.items():
-        size = "bundled" if variant.size is None else f"{variant.size / 1e6:.0f} MB"
-        options.append((f"{name} ({size}, {variant.licence})", name))
-    return options
 
 
 def explore_round_trip(
@@ -102,11 +93,15 @@ def explore_round_trip(
     """Choose a clip of one's own or a bundled one, a model and methods; see and hear the result."""
     own, clips = YourClip(longest=10.0), list(demo_clips())
     bundled = labelled(widgets.Dropdown, "or bundled", options=clips, value=DEMO_CLIP)
-    options = _model_options()
+    options = {}
+    for name, each in VARIANTS.items():
+        size = "bundled" if each.size is None else f"{each.size / 1e6:.0f} MB"
+        options[f"{name} ({size}, {each.licence})"] = name
     if model not in VARIANTS:
-        options.append((Path(model).name, model))
+        options[Path(model).name] = model
     wide = {"width": "26em", "max_width": "95%"}
     variant = labelled(widgets.Dropdown, "model", options=options, value=model, layout=wide)
+    unused = [name for name in METRICS if name != "log_mel_mae"]  # the plot states this one only
     choices = [(m.label, m.name) for m in METHODS.values() if not m.reference_only]
     chosen = tuple(methods)
     method = labelled(widgets.SelectMultiple, "methods", options=choices, value=chosen, rows=5)
@@ -125,7 +120,8 @@ def explore_round_trip(
             with reported(status):
                 seconds = length.value
                 clip = own.clip(seconds) or demo_clip(bundled.value, seconds)
-                result = reconstruct(clip, variant.value, method.value)
+                pipe = load_model(variant.value)
+                result = pipe(clip, method.value, without_vae=False, exclude_metrics=unused)
                 image.value = figure_html(result.plot()[0])
                 image.layout.display = ""
                 sounds: dict[str, ArrayLike] = {"original": torch.as_tensor(result.reference)}

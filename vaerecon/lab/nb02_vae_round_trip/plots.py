@@ -12,7 +12,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, stacked
+from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, panels, stacked
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.plots import (
@@ -21,6 +21,7 @@ from vaerecon.plots import (
     add_colorbar,
     level_limits,
     mel_bin,
+    new_axes,
     plot_log_mel,
     plot_mels,
 )
@@ -76,13 +77,12 @@ def plot_rate(curve: pd.DataFrame, rates: pd.DataFrame) -> tuple[Figure, Axes]:
 
     ``curve`` from ``rate_curve``, ``rates`` from ``bit_rates``.
     """
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    ax = figure.subplots()
+    figure, ax = new_axes(None, (8, 4))
     for (what, points), color in zip(curve.groupby("what"), (BLUE, ORANGE), strict=True):
         ax.plot(points["kbit/s"], points["error"], "o-", color=color, label=f"{what}, rounded")
         for _, point in points.iterrows():
-            place, text = (point["kbit/s"], point["error"]), f"{point['step']:g}"
-            ax.annotate(text, place, (4, 5), textcoords="offset points", fontsize=8, color=color)
+            style = {"textcoords": "offset points", "fontsize": 8, "color": color}
+            ax.annotate(f"{point['step']:g}", (point["kbit/s"], point["error"]), (4, 5), **style)
     for row, style in (("KL from a fitted normal", ":"), ("KL from N(0, 1)", "--")):
         rate = rates["kbit/s"][f"latent, {row}"]
         ax.axvline(rate, color=GREY, linestyle=style, label=f"latent, {row}")
@@ -95,8 +95,7 @@ def plot_rate(curve: pd.DataFrame, rates: pd.DataFrame) -> tuple[Figure, Axes]:
 def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
     """The channels of a latent ``[8, L, 16]`` as pictures on one scale around zero."""
     rows = (len(latent) + 1) // 2
-    figure = Figure(figsize=(10, 1.75 * rows), layout="constrained")
-    axes = figure.subplots(rows, 2, sharex=True, sharey=True)
+    figure, axes = panels(len(latent), 2, (10, 1.75 * rows), sharex=True, sharey=True)
     # 1 value in 200 is beyond the scale
     limit = max(float(np.quantile(latent.abs().numpy(), 0.995)), 1e-3)
     step = 4 / AUDIOLDM_MEL.frames_per_second  # s per latent position
@@ -113,8 +112,7 @@ def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
 
 def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     """Spread, uncertainty and KL divergence by channel; ``table`` of ``channel_statistics``."""
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
-    left, right = axes = figure.subplots(1, 2)
+    figure, ((left, right),) = panels(2, 2, (10, 3.4))
     channels = table.index
     left.axhspan(-1, 1, color="0.92", label="the prior: 0 ± 1")
     bars = (
@@ -133,9 +131,9 @@ def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     right.bar(channels + 0.2, fitted, 0.4, color=GREEN, label="KL from a fitted normal")
     right.set(ylabel="nats per value", title="cost of a channel")
     right.legend(fontsize=8)
-    for ax in axes:
+    for ax in (left, right):
         ax.set(xlabel="latent channel", xticks=channels)
-    return figure, axes
+    return figure, np.array([left, right])
 
 
 def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[Figure, np.ndarray]:
@@ -144,8 +142,7 @@ def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[F
     ``table`` from ``channel_importance``; ``whole``, the error with all channels, nepers; ``kl``
     per channel, from ``channel_statistics``.
     """
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
-    left, right = axes = figure.subplots(1, 2)
+    figure, ((left, right),) = panels(2, 2, (10, 3.4))
     left.bar(table.index - 0.2, table["zero"] - whole, 0.4, color=BLUE, label="at zero")
     left.bar(table.index + 0.2, table["mean"] - whole, 0.4, color=ORANGE, label="standing still")
     left.axhline(0, color=GREY, linewidth=0.8)
@@ -159,7 +156,7 @@ def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[F
     right.set(xlim=(0, 1.1 * max(kl.max(), 1e-6)), ylim=(0, 1.15 * max(change.max(), 1e-6)))
     right.set(xlabel="KL from N(0, 1) (nats per value)", ylabel="change of the log-mel (nepers)")
     right.set_title("change when zeroed, by channel")
-    return figure, axes
+    return figure, np.array([left, right])
 
 
 def plot_spread(spread: torch.Tensor, mel: torch.Tensor) -> tuple[Figure, np.ndarray]:

@@ -38,8 +38,7 @@ QUICK = ("vocoder", "griffinlim", "hybrid", "admm")  # an added clip does not wa
 def load_clips(clips: str | Sequence[str], max_length: float | None = None) -> list[Clip]:
     """The clips that a notebook's parameter names; none named: all that are bundled.
 
-    Two files of one name get different ones, since tables go by name. Errors are those of
-    :func:`vaerecon.load_audio`.
+    Two files of one name get different ones, since tables go by name.
     """
     named = [clips] if isinstance(clips, str) else clips
     loaded: dict[str, Clip] = {}
@@ -83,15 +82,11 @@ def run_comparison(
     seed: int = 0,
     with_visqol: bool = False,
 ) -> list[Reconstruction]:
-    """Every method on every clip, from the original mel and through the VAE.
+    """Every method, and the references, on every clip, from the original mel and through the VAE.
 
-    The references are always among the methods. Each method first makes half a second that is not
-    timed, so that none pays for compilation or for a library's first import.
-
-    Raises
-    ------
-    ValueError
-        If no clip came, one is silent, or no method that makes sound from a mel was chosen.
+    Each method first makes half a second that is not timed, so that none pays for compilation or
+    for a library's first import. No clip, a silent one, or no method that makes sound from a mel is
+    a ValueError.
     """
     names = select_methods(methods)
     if all(METHODS[name].reference_only for name in names):

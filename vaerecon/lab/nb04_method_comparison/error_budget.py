@@ -1,15 +1,8 @@
 """Where the loss comes from: the mel, the VAE, or the phase that a method invents.
 
-A reconstruction has two faults, its magnitude and its phase. Sounds with one fault, both or none
-are six corners: the magnitude true, of the mel, or of the mel behind the VAE; the phase true, or
-the method's own. A loss is the distance of a score from a perfect one.
-
-Losses do not add up. So the share of the phase is its Shapley value [1]_: the mean of what it costs
-alone and of what it costs on top of the magnitude. The share of the magnitude, found in the same
-way, is split in the order of the flow: first the mel, then the VAE. The three shares add up to the
-whole loss. A share below zero says that a fault hides some of another one.
-
-Notebook: ``04_method_comparison``.
+Losses in a metric do not add up. So the share of the phase is its Shapley value [1]_: the mean of
+what it costs alone and of what it costs on top of the magnitude. The rest is the magnitude's,
+first the mel's share, then the VAE's. Notebook ``04_method_comparison`` explains it.
 
 References
 ----------
@@ -32,16 +25,15 @@ from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS
 from vaerecon.pipeline.result import Reconstruction
 
-# magnitude / phase; the sixth corner, true / true, is the original and loses nothing
+# magnitude / phase of a sound; true / true is the original and loses nothing
 CORNERS = ("mel / true", "vae / true", "true / own", "mel / own", "vae / own")
 SHARES = ("mel", "vae", "phase")
 
 
 def with_true_magnitude(original: torch.Tensor, sound: torch.Tensor) -> torch.Tensor:
-    """The sound ``[N]`` nearest to the magnitude of ``original`` with the phase of ``sound``.
+    """The inverse STFT ``[N]`` of the magnitude of ``original`` and the phase of ``sound``.
 
-    One inverse STFT of both spectra and no iteration, which would change the phase: it is the
-    method's phase that is to be judged, not what phase retrieval can still make of it.
+    No iteration, which would change the phase that is to be judged.
     """
     magnitude = magnitudes(stft_frames(original))
     return istft_frames(torch.polar(magnitude, stft_frames(sound).angle()), len(original))
@@ -51,17 +43,12 @@ def error_budget(results: Sequence[Reconstruction]) -> pd.DataFrame:
     """The loss in each corner and its shares; one row a clip, method and metric.
 
     The metrics are those that count for the choice of a method and have a finite perfect score.
-    With the true phase, the sounds are those of ``oracle_phase``; with the method's phase, its own.
-    The method's phase with the true magnitude is that of its sound from the original mel, so what
-    the VAE does to the method's phase counts as the VAE's. A true phase tells magnitudes too, since
-    frames overlap by 84 %; what it tells is missing where the phase is the method's, and counts
-    with the phase.
+    Sounds with the true phase are those of ``oracle_phase``. The method's phase with the true
+    magnitude is that of its sound from the original mel, so what the VAE does to the method's phase
+    counts as the VAE's.
 
-    Returns
-    -------
-    pandas.DataFrame
-        ``clip``, ``method``, ``metric``, the losses in :data:`CORNERS` (the last is the whole
-        loss), and :data:`SHARES`, all in the metric's unit. Rows without all scores are left out.
+    Columns: ``clip``, ``method``, ``metric``, the losses in :data:`CORNERS` (the last is the whole
+    loss), and :data:`SHARES`, all in the metric's unit. Rows without all scores are left out.
     """
     rows = []
     for model, r in [(model, r) for model, group in by_model(results).items() for r in group]:
@@ -94,8 +81,7 @@ def shapley_shares(losses: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def mean_budget(budget: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Means over the clips: methods x (:data:`CORNERS`, :data:`SHARES`, and ``clips``: of how
-    many)."""
+    """Means over the clips: methods x (:data:`CORNERS`, :data:`SHARES`, ``clips``: how many)."""
     rows = budget[budget["metric"] == metric].groupby("method", sort=False)
     return rows[[*CORNERS, *SHARES]].mean().assign(clips=rows.size())
 

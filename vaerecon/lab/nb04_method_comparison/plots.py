@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from vaerecon.lab.figures import panels
 from vaerecon.lab.nb04_method_comparison.error_budget import CORNERS, SHARES, mean_budget
 from vaerecon.lab.nb04_method_comparison.validity import snr_at_gains
 from vaerecon.lab.tables import by_model, candidates, label, scored_metrics, split_name
@@ -69,18 +70,6 @@ def _draw(ax: Any, x: Any, y: Any, style: dict[str, Any], large: bool) -> None:
     mark = style["marker"] or ("D" if large else "o")
     size = {"ms": 7.5, "zorder": 3} if large else {"ms": 4.5, "alpha": 0.65}
     ax.plot(x, y, **style | {"marker": mark} | size)
-
-
-def _panels(
-    n: int, columns: int, size: tuple[float, float], **shared: Any
-) -> tuple[Figure, np.ndarray]:
-    """A figure with ``n`` axes in at most ``columns`` columns; spare axes are invisible."""
-    figure = Figure(figsize=size, layout="constrained")
-    columns = min(columns, n)
-    axes = figure.subplots(math.ceil(n / columns), columns, squeeze=False, **shared)
-    for ax in axes.flat[n:]:
-        ax.set_visible(False)
-    return figure, axes
 
 
 def _key(
@@ -147,7 +136,7 @@ def plot_spread(
         metrics = [name for name, metric in METRICS.items() if metric.overview]
     metrics, names = scored_metrics(scores, metrics), candidates(scores)
     height = 0.9 + math.ceil(len(metrics) / 3) * (1.0 + 0.42 * len(names))
-    figure, axes = _panels(len(metrics), 3, (11, height), sharey=True)
+    figure, axes = panels(len(metrics), 3, (11, height), sharey=True)
     for ax, metric in zip(axes.flat, metrics, strict=False):
         for name, rows, style in _groups(scores):
             row = names.index(name) + (-0.17 if rows["vae"].all() else 0.17)
@@ -186,7 +175,7 @@ def plot_budget(budget: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     names = list(budget["method"].unique())
     columns = 2 if len(metrics) < 5 else 3
     height = 1.0 + math.ceil(len(metrics) / columns) * (0.6 + 0.5 * len(names))
-    figure, axes = _panels(len(metrics), columns, (11, height), sharey=True)
+    figure, axes = panels(len(metrics), columns, (11, height), sharey=True)
     for ax, metric in zip(axes.flat, metrics, strict=False):
         means, rows = mean_budget(budget, metric), budget[budget["metric"] == metric]
         for name in means.index:
@@ -228,7 +217,7 @@ def plot_cost(
     VAE that no other method beats in both.
     """
     metrics = scored_metrics(scores, metrics)
-    figure, lines = _panels(len(metrics), len(metrics), (11, 4.2))
+    figure, lines = panels(len(metrics), len(metrics), (11, 4.2))
     for ax, metric in zip(lines[0], metrics, strict=True):
         ax.set_xscale("log")
         for _, rows, style in _groups(scores):

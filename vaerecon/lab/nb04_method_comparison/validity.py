@@ -1,6 +1,5 @@
-"""What a metric can and cannot say of a method: against silence, another seed, another metric.
+"""What a metric can and cannot say of a method, and the guide's claims beside what is measured.
 
-And the guide's two claims, of SNR and of speed, beside what is measured here.
 Notebook: ``04_method_comparison``.
 
 References
@@ -49,19 +48,8 @@ GUIDE = {
 GUIDE_SECONDS = 5.0  # s, the length of the guide's clip
 
 
-# ------------------------------------------------------------------ signal-to-noise, taken apart
-
-
 def check_beats_silence(scores: pd.DataFrame, metric: str) -> None:
-    """The least that a metric must do: score every candidate better than silence.
-
-    Through the VAE, means over clips.
-
-    Raises
-    ------
-    ValueError
-        If one does not: names them, with their scores.
-    """
+    """A ValueError with their means if candidates through the VAE score no better than silence."""
     means, m = means_through_vae(scores, metric), METRICS[metric]
     worse = [n for n in candidates(scores) if not m.sign * (means[n] - means["silence"]) > 0]
     if worse:
@@ -78,12 +66,8 @@ def implied_gain_db(snr: float, correlation: float) -> float:
     """How much louder the estimate was than the original, dB, from two published numbers.
 
     With correlation ``c`` and RMS ratio ``g``, ``SNR = -10 log10(1 - 2 c g + g^2)`` exactly (for
-    signals without mean), so ``g = c + sqrt(c^2 - 1 + 10^(-SNR / 10))`` if the SNR is below 0 dB.
-
-    Raises
-    ------
-    ValueError
-        If the SNR is 0 dB or more, where two gains fit, or none.
+    signals without mean), so ``g = c + sqrt(c^2 - 1 + 10^(-SNR / 10))`` if the SNR is below 0 dB;
+    else a ValueError.
     """
     if not snr < 0:
         raise ValueError(
@@ -95,10 +79,9 @@ def implied_gain_db(snr: float, correlation: float) -> float:
 
 def guide_text(guide: Mapping[str, tuple[float, float, float, float]] = GUIDE) -> str:
     """What follows from the numbers in the guide's table; Markdown."""
-    rows = list(guide.items())
-    levels = [f"{e * 10 ** (s / 20):.3f}" for _, (s, _c, e, _t) in rows]
+    levels = [f"{e * 10 ** (s / 20):.3f}" for s, _, e, _ in guide.values()]
     same = "the same" if len(set(levels)) == 1 else "different ones"
-    loud = [f"**{implied_gain_db(s, c):+.1f} dB** ({n})" for n, (s, c, _e, _t) in rows]
+    loud = [f"**{implied_gain_db(s, c):+.1f} dB** ({n})" for n, (s, c, _, _) in guide.items()]
     return (
         "Two things follow from the guide's own numbers. First, RMSE is SNR said again: "
         f"`RMSE * 10^(SNR/20)` is the level of the original, and its rows give {same}, "
@@ -133,13 +116,11 @@ def guide_table(results: Sequence[Reconstruction]) -> pd.DataFrame:
     names = [n for n in ("librosa", "griffinlim", "vocoder") if n in results[0].methods]
     for model, group in by_model(results).items():
         for name in [*names, "silence", "oracle_phase"]:
-            found = [r.methods[name] for r in group]
-            means = mean_scores([f.scores for f in found])
+            means = mean_scores([r.methods[name].scores for r in group])
             cells = [mean_text(m, means[m], len(group)) for m in shown]
-            pairs = zip(found, group, strict=True)
-            levels = [float(f.samples.std() / r.reference.std()) for f, r in pairs]
+            levels = [float(r.methods[name].samples.std() / r.reference.std()) for r in group]
             level = f"{20 * math.log10(np.mean(levels)):+.1f} dB" if max(levels) > 0 else "silent"
-            seconds = f"{np.mean([f.seconds for f in found]):.2f}"
+            seconds = f"{np.mean([r.methods[name].seconds for r in group]):.2f}"
             rows[f"{label(row_name(name, model))}, here"] = [*cells, seconds, level]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return table.rename_axis("method")
@@ -151,9 +132,6 @@ def snr_at_gains(
     """SNR in dB of an estimate whose volume is turned by each of ``gains_db``."""
     x = as_samples(estimate)
     return [snr_db(reference, x * 10 ** (gain / 20)) for gain in gains_db]
-
-
-# ------------------------------------------------------------------ seeds, caveats, agreement
 
 
 def seed_spread(
@@ -195,9 +173,9 @@ def metric_notes(scores: pd.DataFrame, noise: dict[str, float]) -> pd.DataFrame:
 def rank_correlation(scores: pd.DataFrame) -> pd.DataFrame:
     """Spearman's correlation between metrics over the candidates, with and without the VAE.
 
-    Each metric is turned so that more is better; 1 means that two rank alike, -1 the other way
-    round. Computed within each clip, then averaged, so that clips which are hard for every method
-    do not count as agreement. NaN where fewer than four rows of every clip have both values.
+    Each metric is turned so that more is better. Computed within each clip, then averaged, so that
+    clips which are hard for every method do not count as agreement. NaN where fewer than four rows
+    of every clip have both values.
     """
     metrics = scored_metrics(scores)
     rows = scores[scores["method"].isin(candidates(scores))]
@@ -207,9 +185,6 @@ def rank_correlation(scores: pd.DataFrame) -> pd.DataFrame:
         for _, group in rows.groupby("clip", sort=False)
     ]
     return pd.concat(clips).groupby(level=0, sort=False).mean().loc[metrics, metrics]
-
-
-# ------------------------------------------------------------------ speed
 
 
 def speed_table(results: Sequence[Reconstruction], seconds: float = 1.0) -> pd.DataFrame:
