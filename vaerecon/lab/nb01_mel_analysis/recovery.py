@@ -48,9 +48,8 @@ def recoveries(
 ) -> dict[str, torch.Tensor]:
     """Sounds made with different information about ``samples [N]``, by name.
 
-    ``silence``, none; ``random_phase``, the mel's magnitudes with phases drawn at random;
-    ``griffinlim``, the mel alone; ``oracle_phase``, the mel and the true phases, a ceiling;
-    ``oracle_magnitude``, the true magnitudes without phases, a reference.
+    ``random_phase`` has the mel's magnitudes; ``oracle_phase`` the mel and the true phases, a
+    ceiling; ``oracle_magnitude`` the true magnitudes without phases.
     """
     mel = log_mel(samples, normalize=False)
     magnitude = phase.mel_to_magnitude(mel)
@@ -70,10 +69,7 @@ def recoveries(
 def score_recoveries(
     samples: ArrayLike, recovered: Mapping[str, ArrayLike], names: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """One row per sound: metrics, and the agreement of phase and phase advance.
-
-    Without ``names`` the metrics of :func:`vaerecon.lab.tables.overview_metrics`.
-    """
+    """One row per sound: metrics (an overview by default), and :func:`phase_agreement`."""
     names = names or overview_metrics()
     rows = {}
     for name, sound in recovered.items():
@@ -90,25 +86,20 @@ def phase_agreement(reference: ArrayLike, estimate: ArrayLike) -> tuple[float, f
     independent phases, NaN where one sound is silent. The advance of a random phase agrees too
     (about 0.8), because windows overlap: most of it is the frequency of the bin.
     """
-    one, other = (stft_frames(as_samples(x)) for x in (reference, estimate))
-    steps = tuple(x[1:] * x[:-1].conj() for x in (one, other))  # [T - 1, 513]
+
+    def agreement(one: torch.Tensor, other: torch.Tensor) -> float:
+        weight = (one.abs() * other.abs()).sum(dtype=torch.float64)
+        return float((one * other.conj()).real.sum(dtype=torch.float64) / weight)  # 0 / 0 is NaN
+
+    spectra = [stft_frames(as_samples(x)) for x in (reference, estimate)]
+    steps = [x[1:] * x[:-1].conj() for x in spectra]  # [T - 1, 513]
     # a product of two frames has the square of the magnitude: take its root as the weight
-    steps = tuple(torch.polar(x.abs().sqrt(), x.angle()) for x in steps)
-    return _agreement(one, other), _agreement(*steps)
-
-
-def _agreement(one: torch.Tensor, other: torch.Tensor) -> float:
-    weight = float((one.abs() * other.abs()).sum(dtype=torch.float64))
-    if weight == 0:
-        return math.nan
-    return float((one * other.conj()).real.sum(dtype=torch.float64)) / weight
+    steps = [torch.polar(x.abs().sqrt(), x.angle()) for x in steps]
+    return agreement(*spectra), agreement(*steps)
 
 
 def magnitude_distance_db(original: torch.Tensor, estimate: torch.Tensor) -> float:
-    """``metrics.lsd_db`` of STFT magnitudes ``[T, 513]`` that no sound need have.
-
-    Both at the front-end's level.
-    """
+    """``metrics.lsd_db`` of STFT magnitudes ``[T, 513]``, which no sound need have."""
     one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in (original, estimate))
     return float((one - other).square().mean(dim=-1).sqrt().mean())
 
@@ -125,10 +116,7 @@ def loudest_part(samples: ArrayLike, seconds: float = 1.0) -> tuple[float, float
 def iteration_curve(
     samples: ArrayLike, counts: Sequence[int] = (0, 1, 2, 4, 8, 16, 32), seed: int = 0
 ) -> pd.DataFrame:
-    """MR-STFT distance by Griffin-Lim iterations, with the mel as constraint and without.
-
-    Without it, the magnitudes stay at the first estimate from the mel.
-    """
+    """MR-STFT distance by Griffin-Lim iterations: held to the mel, or to its first magnitudes."""
     magnitude = phase.mel_to_magnitude(log_mel(samples, normalize=False))
     rows = {}
     for count in counts:
@@ -149,8 +137,8 @@ def sweep(
 ) -> pd.DataFrame:
     """Change one setting of the front-end at a time, recover sound from that mel, and score it.
 
-    One row per setting and value: ``values_per_second`` of the mel, ``mrstft`` (lower is better),
-    ``estoi`` (higher is better), and whether it is AudioLDM2's (``default``).
+    One row per setting and value: ``values_per_second`` of the mel, ``mrstft``, ``estoi``, and
+    whether it is AudioLDM2's (``default``).
     """
     done: dict[MelConfig, dict[str, Any]] = {}  # the defaults are in every sweep: compute once
     rows = []

@@ -3,10 +3,9 @@
 Log-mels are ``[T, 64]`` in nepers, latents ``[8, L, 16]`` with ``L = ceil(T / 4)``, samples ``[N]``
 at the front-end's level. Notebook: ``02_vae_round_trip``.
 
-A latent value is a real number, without a size in bits. Three sizes are given: that of a file (16
-or 32 bits per value); the KL divergence of the posterior from a prior, the cost of a sample of the
-posterior if sender and receiver know that prior [1]_, which is a bound and not a file; and the
-entropy of the quantised latent, which a real coder nearly reaches.
+Bit rates of a latent are those of a file (16 or 32 bits per value); the KL divergence of the
+posterior from a prior, the cost of a sample if sender and receiver know that prior [1]_, which is a
+bound; and the entropy of the quantised latent, which a real coder nearly reaches.
 
 References
 ----------
@@ -80,11 +79,10 @@ def synthesize(
 def sound_errors(
     pipe: ReconstructionPipeline, trip: RoundTrip, methods: Sequence[str]
 ) -> pd.DataFrame:
-    """The VAE's error measured directly, and on each method's sound.
+    """The VAE's error on the log-mel itself ("direct"), and on each method's sound, in rows.
 
-    A row for the log-mel itself ("direct") and one for each method; ``without VAE`` and
-    ``with VAE``: the distance to the original's log-mel, nepers; ``VAE seems to cost``: their
-    difference.
+    ``without VAE`` and ``with VAE``: the distance to the original's log-mel, nepers;
+    ``VAE seems to cost``: their difference.
     """
     columns = {"without VAE": trip.mel, "with VAE": trip.decoded}
     rows = {"direct": {"without VAE": 0.0, "with VAE": trip.mae}}
@@ -98,16 +96,12 @@ def sound_errors(
     return table
 
 
-# ------------------------------------------------------------------ rate and distortion
-
-
 def channel_statistics(mean: torch.Tensor, logvar: torch.Tensor) -> pd.DataFrame:
-    """Distribution, uncertainty and KL divergence of each latent channel, one row each.
+    """Distribution, uncertainty and KL divergence of each channel of ``[8, L, 16]``, in rows.
 
-    ``mean`` and ``logvar`` are ``[8, L, 16]``. Columns: ``mean`` and ``std`` of the posterior's
-    means over the clip; ``sigma``, the posterior's own standard deviation (root mean square);
-    ``kl``, from the standard normal, nats per value; ``information``, the same from the normal that
-    fits this channel best.
+    Columns: ``mean`` and ``std`` of the posterior's means over the clip; ``sigma``, the posterior's
+    own standard deviation (root mean square); ``kl``, from the standard normal, nats per value;
+    ``information``, the same from the normal that fits this channel best.
     """
     over_clip = {"dim": (-2, -1)}
     variance = logvar.exp().mean(**over_clip)
@@ -127,9 +121,8 @@ def channel_statistics(mean: torch.Tensor, logvar: torch.Tensor) -> pd.DataFrame
 def bit_rates(trip: RoundTrip) -> pd.DataFrame:
     """Bit rate of each representation: kbit/s, and the ratio to PCM.
 
-    The last two rows are KL divergences, bounds from theory (module docstring). The first assumes
-    the prior that the VAE was trained with, the standard normal; the second a normal with the mean
-    and variance of each channel in this clip.
+    The last two rows are bounds: the KL divergence from the prior that the VAE was trained with,
+    and from a normal with the mean and variance of each channel in this clip.
     """
     information = channel_statistics(trip.mean, trip.logvar)["information"].mean()
     kl = float(autoencoder.kl_nats(trip.mean, trip.logvar))
@@ -176,9 +169,6 @@ def rate_curve(
     return pd.DataFrame(rows)
 
 
-# ------------------------------------------------------------------ edits of the latent
-
-
 def _edited(latent: torch.Tensor, channel: int) -> tuple[torch.Tensor, torch.Tensor]:
     """A copy of ``[8, L, 16]``, and one of its channels, to be changed in place."""
     if not 0 <= channel < latent.shape[-3]:
@@ -204,10 +194,7 @@ def silence_channel(latent: torch.Tensor, channel: int, how: str = "zero") -> to
 
 
 def walk_channel(latent: torch.Tensor, channel: int, amount: float) -> torch.Tensor:
-    """A copy of the latent with ``amount`` standard deviations added to one channel.
-
-    The standard deviation is that of the channel over this clip.
-    """
+    """A copy of the latent with ``amount`` of its own standard deviations added to a channel."""
     edited, rows = _edited(latent, channel)
     rows += amount * rows.std(dim=(-2, -1), keepdim=True)
     return edited
@@ -221,18 +208,16 @@ def interpolate(
     The result has the length of the shorter one. ``weight`` is 0 to 1, or a tensor ``[L]`` of that
     length: a transition from one clip to the other.
     """
-    length = min(one.shape[-2], other.shape[-2])
-    weight = torch.as_tensor(weight, dtype=torch.float32)
+    length, weight = min(one.shape[-2], other.shape[-2]), torch.as_tensor(weight).float()
     if weight.ndim == 1 and len(weight) != length:
         raise ValueError(f"weight: got [{len(weight)}], expected a number or [{length}]")
     return torch.lerp(one[..., :length, :], other[..., :length, :], weight.reshape(-1, 1))
 
 
 def channel_importance(pipe: ReconstructionPipeline, trip: RoundTrip) -> pd.DataFrame:
-    """The error when one channel is silenced, nepers: one row per channel.
+    """The distance to the original's log-mel when one channel is silenced, nepers.
 
-    ``zero`` and ``mean``: distance to the original's log-mel after :func:`silence_channel`;
-    ``change``: distance of the zeroed one to the log-mel decoded from the whole latent.
+    Columns as :func:`silence_channel` has it, and ``change``, of the zeroed one against all.
     """
     rows = []
     for channel in range(len(trip.mean)):
@@ -248,10 +233,7 @@ def channel_importance(pipe: ReconstructionPipeline, trip: RoundTrip) -> pd.Data
 def mixtures(
     pipe: ReconstructionPipeline, one: RoundTrip, other: RoundTrip, weight: float = 0.5
 ) -> dict[str, torch.Tensor]:
-    """Three mixtures of two clips, and both clips, as log-mels of one length.
-
-    ``"samples mixed"`` is the log-mel of the sum, both sounds at once.
-    """
+    """Three mixtures of two clips (of samples: both at once), and both, as log-mels of a length."""
     n_frames = min(len(one.mel), len(other.mel))
     n_samples = min(len(one.samples), len(other.samples))
     samples = torch.lerp(one.samples[:n_samples], other.samples[:n_samples], weight)

@@ -15,19 +15,12 @@ import pandas as pd
 from vaerecon.lab.nb04_method_comparison.error_budget import mean_shares
 from vaerecon.lab.nb04_method_comparison.validity import rank_correlation
 from vaerecon.lab.tables import candidates, count, label, score_table, scored_metrics
-from vaerecon.metrics.recommendation import (
-    CERTAIN,
-    Recommendation,
-    panel_metrics,
-    pareto,
-    ranks,
-    sign_test,
-)
+from vaerecon.metrics import recommendation as rules
 from vaerecon.metrics.scores import METRICS, PANELS
 from vaerecon.pipeline.result import Reconstruction
 
 
-def recommendation_table(recommendations: Sequence[Recommendation]) -> pd.DataFrame:
+def recommendation_table(recommendations: Sequence[rules.Recommendation]) -> pd.DataFrame:
     """The recommendations as text, one row each."""
     rows = []
     for r in recommendations:
@@ -44,48 +37,38 @@ def recommendation_table(recommendations: Sequence[Recommendation]) -> pd.DataFr
     return pd.DataFrame(rows).set_index("for")
 
 
-def recommendation_text(scores: pd.DataFrame, recommendations: Sequence[Recommendation]) -> str:
+def recommendation_text(scores: pd.DataFrame, found: Sequence[rules.Recommendation]) -> str:
     """The recommendation in a few sentences, with what speaks against trusting it; Markdown."""
-    if len(candidates(scores)) == 1:
+    able, clips = candidates(scores), scores["clip"].nunique()
+    if len(able) == 1:
         return "There was one method only, so nothing to choose from."
-    free = [r for r in recommendations if math.isinf(r.budget)]
-    lines = [
-        f"- For {r.panel}, time aside: **{label(r.method)}** ({r.certainty})."
-        if r.method
-        else f"- For {r.panel}: no clip could be ranked."
-        for r in free
-    ]
+    lines, free = [], [r for r in found if math.isinf(r.budget)]
+    for r in free:
+        if r.method:
+            lines.append(f"For {r.panel}, time aside: **{label(r.method)}** ({r.certainty}).")
+        else:
+            lines.append(f"For {r.panel}: no clip could be ranked.")
     agree = len({r.method for r in free}) == 1
-    lines.append(
-        "- The metrics for speech and those for any sound "
-        + ("choose the same method." if agree else "disagree: choose by use.")
-    )
-    lines += _disagreement(scores)
-    needed = next(n for n in range(1, 100) if sign_test(n, 0) < CERTAIN)
-    clips = scores["clip"].nunique()
-    if clips < needed:
-        lines.append(
-            f"- {count(clips, 'clip').capitalize()} cannot settle it: even a method that wins on "
-            f"every one is certain (5 % error) only from {needed} clips on."
-        )
-    return "\n".join(lines)
-
-
-def _disagreement(scores: pd.DataFrame) -> list[str]:
-    """A line for each panel whose choice changes from clip to clip."""
-    lines = []
+    ending = "choose the same method." if agree else "disagree: choose by use."
+    lines.append(f"The metrics for speech and those for any sound {ending}")
     for panel in PANELS:
-        table = ranks(scores, panel_metrics(panel), candidates(scores))
+        table = rules.ranks(scores, rules.panel_metrics(panel), able)
         winners = table.idxmin(axis=1) if len(table) else pd.Series(dtype=str)
         if winners.nunique() > 1:
             each = ", ".join(f"{label(name)} on {clip}" for clip, name in winners.items())
-            lines.append(f"- By the metrics for {panel} the clips choose differently: {each}.")
-    return lines
+            lines.append(f"By the metrics for {panel} the clips choose differently: {each}.")
+    needed = next(n for n in range(1, 100) if rules.sign_test(n, 0) < rules.CERTAIN)
+    if clips < needed:
+        lines.append(
+            f"{count(clips, 'clip').capitalize()} cannot settle it: even a method that wins on "
+            f"every one is certain (5 % error) only from {needed} clips on."
+        )
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def cost_text(scores: pd.DataFrame, metric: str = "lsd_db") -> str:
-    """What quality costs, by :func:`pareto`; Markdown."""
-    front, m = pareto(scores, metric, candidates(scores)), METRICS[metric]
+    """Which methods no other beats in time and quality; Markdown."""
+    front, m = rules.pareto(scores, metric, candidates(scores)), METRICS[metric]
     if front.empty:
         return f"No clip has a value in {m.label}."
     each = [
@@ -128,19 +111,18 @@ def summary_text(scores: pd.DataFrame, facts: dict[str, tuple[float, str]]) -> s
     value = {name: number for name, (number, _) in facts.items()}
     words = {"n_clips": count(int(value["clips"]), "clip"), "n": len(candidates(scores))}
     sentences = {
-        "clips": "- {sounds_scored:.0f} results of {n_clips} were scored by {metrics_scored:.0f} "
+        "clips": "{sounds_scored:.0f} results of {n_clips} were scored by {metrics_scored:.0f} "
         "metrics.\n- The VAE alone changes the log-mel by {vae_log_mel_mae:.2f} nepers on average.",
-        "best_lsd_through_vae": "- The best LSD is {best_lsd_without_vae:.1f} dB from the original "
+        "best_lsd_through_vae": "The best LSD is {best_lsd_without_vae:.1f} dB from the original "
         "mel and {best_lsd_through_vae:.1f} dB through the VAE.",
-        "vae_share_of_lsd": "- Shares of the LSD, mean of the methods: the mel "
-        "{mel_share_of_lsd:.0%}, the VAE {vae_share_of_lsd:.0%}, the phase "
-        "{phase_share_of_lsd:.0%}.",
-        "snr_change_by_vae": "- Methods behind silence by SNR: {methods_behind_silence:.0f} of "
-        "{n}. The VAE changes the SNR by {snr_change_by_vae:+.1f} dB on average.",
-        "snr_agrees_with_log_mel": "- The order of methods by SNR and by log-mel error has a rank "
+        "vae_share_of_lsd": "Shares of the LSD, mean of the methods: the mel {mel_share_of_lsd:.0%}"
+        ", the VAE {vae_share_of_lsd:.0%}, the phase {phase_share_of_lsd:.0%}.",
+        "snr_change_by_vae": "Methods behind silence by SNR: {methods_behind_silence:.0f} of {n}. "
+        "The VAE changes the SNR by {snr_change_by_vae:+.1f} dB on average.",
+        "snr_agrees_with_log_mel": "The order of methods by SNR and by log-mel error has a rank "
         "correlation of {snr_agrees_with_log_mel:+.2f}.",
-        "seed_spread_si_sdr": "- Another seed alone moves the SI-SDR of Griffin-Lim by "
+        "seed_spread_si_sdr": "Another seed alone moves the SI-SDR of Griffin-Lim by "
         "{seed_spread_si_sdr:.0f} dB (standard deviation).",
     }
-    found = [text for name, text in sentences.items() if name in value]
+    found = [f"- {text}" for name, text in sentences.items() if name in value]
     return "\n".join(found).format(**value, **words)

@@ -20,16 +20,8 @@ import torch
 
 from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import ArrayLike, as_samples, normalize_level
+from vaerecon.lab import tables
 from vaerecon.lab.nb03_vocoder_fix.faults import AUDIOLDM2_SIZES
-from vaerecon.lab.tables import (
-    by_model,
-    candidates,
-    label,
-    mean_text,
-    means_through_vae,
-    row_name,
-    scored_metrics,
-)
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import METHODS
@@ -50,11 +42,11 @@ GUIDE_SECONDS = 5.0  # s, the length of the guide's clip
 
 def check_beats_silence(scores: pd.DataFrame, metric: str) -> None:
     """A ValueError with their means if candidates through the VAE score no better than silence."""
-    means, m = means_through_vae(scores, metric), METRICS[metric]
-    worse = [n for n in candidates(scores) if not m.sign * (means[n] - means["silence"]) > 0]
+    means, m = tables.means_through_vae(scores, metric), METRICS[metric]
+    worse = [n for n in tables.candidates(scores) if not m.sign * (means[n] - means["silence"]) > 0]
     if worse:
         unit = f" {m.unit}".rstrip()
-        found = ", ".join(f"{label(n)} {means[n]:.2f}{unit}" for n in worse)
+        found = ", ".join(f"{tables.label(n)} {means[n]:.2f}{unit}" for n in worse)
         raise ValueError(
             f"{m.label}: got {found}, expected better than the "
             f"{means['silence'] + 0.0:.2f}{unit} of digital silence; "
@@ -92,7 +84,7 @@ def guide_text(guide: Mapping[str, tuple[float, float, float, float]] = GUIDE) -
 
 def snr_text(scores: pd.DataFrame) -> str:
     """What the SNR says of the VAE, and of silence; Markdown."""
-    rows = scores[scores["method"].isin(candidates(scores))]
+    rows = scores[scores["method"].isin(tables.candidates(scores))]
     means = rows.groupby(["method", "vae"], sort=False)["snr_db"].mean().unstack("vae")
     up, behind = int((means[True] > means[False]).sum()), int((means[True] < 0).sum())
     return (
@@ -103,7 +95,7 @@ def snr_text(scores: pd.DataFrame) -> str:
 
 
 def guide_table(results: Sequence[Reconstruction]) -> pd.DataFrame:
-    """The original guide's table, then ours in its columns: means over clips, through the VAE.
+    """The guide's table, then ours in its columns: means over clips, through the VAE.
 
     The last column is the RMS against the original's: implied for the guide, measured here.
     """
@@ -114,14 +106,14 @@ def guide_table(results: Sequence[Reconstruction]) -> pd.DataFrame:
         for name, (s, c, e, t) in GUIDE.items()
     }
     names = [n for n in ("librosa", "griffinlim", "vocoder") if n in results[0].methods]
-    for model, group in by_model(results).items():
+    for model, group in tables.by_model(results).items():
         for name in [*names, "silence", "oracle_phase"]:
             means = mean_scores([r.methods[name].scores for r in group])
-            cells = [mean_text(m, means[m], len(group)) for m in shown]
+            cells = [tables.mean_text(m, means[m], len(group)) for m in shown]
             levels = [float(r.methods[name].samples.std() / r.reference.std()) for r in group]
             level = f"{20 * math.log10(np.mean(levels)):+.1f} dB" if max(levels) > 0 else "silent"
             seconds = f"{np.mean([r.methods[name].seconds for r in group]):.2f}"
-            rows[f"{label(row_name(name, model))}, here"] = [*cells, seconds, level]
+            rows[f"{tables.label(tables.row_name(name, model))}, here"] = [*cells, seconds, level]
     table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
     return table.rename_axis("method")
 
@@ -129,7 +121,7 @@ def guide_table(results: Sequence[Reconstruction]) -> pd.DataFrame:
 def snr_at_gains(
     reference: ArrayLike, estimate: ArrayLike, gains_db: Iterable[float]
 ) -> list[float]:
-    """SNR in dB of an estimate whose volume is turned by each of ``gains_db``."""
+    """SNR in dB of an estimate whose volume is changed by each of ``gains_db``."""
     x = as_samples(estimate)
     return [snr_db(reference, x * 10 ** (gain / 20)) for gain in gains_db]
 
@@ -137,9 +129,9 @@ def snr_at_gains(
 def seed_spread(
     pipe: ReconstructionPipeline, clip: Clip, method: str = "griffinlim", n_seeds: int = 4
 ) -> dict[str, float]:
-    """Standard deviation of every metric between seeds of one method, from the original mel.
+    """Standard deviation of every metric that is not slow, between seeds of one method.
 
-    A difference between two methods that is no larger is chance. Slow metrics are left out.
+    From the original mel. A difference between two methods that is no larger is chance.
     """
     slow = [m.name for m in METRICS.values() if m.slow]
     original, _ = normalize_level(clip.samples)
@@ -154,12 +146,12 @@ def seed_spread(
 
 
 def metric_notes(scores: pd.DataFrame, noise: dict[str, float]) -> pd.DataFrame:
-    """What each metric says of silence, of the candidates (range of their means, through the VAE),
+    """What each metric says of the candidates through the VAE (range of their means), of silence,
     of another seed, and what it cannot say."""
     rows = {}
-    for m in [METRICS[name] for name in scored_metrics(scores)]:
-        means = means_through_vae(scores, m.name)
-        silence, values = means["silence"], means[candidates(scores)].dropna()
+    for m in [METRICS[name] for name in tables.scored_metrics(scores)]:
+        means = tables.means_through_vae(scores, m.name)
+        silence, values = means["silence"], means[tables.candidates(scores)].dropna()
         rows[m.heading] = [
             f"{m.text(values.min())} to {m.text(values.max())}" if len(values) else "no value",
             "no value" if math.isnan(silence) else m.text(silence),
@@ -177,8 +169,8 @@ def rank_correlation(scores: pd.DataFrame) -> pd.DataFrame:
     clips which are hard for every method do not count as agreement. NaN where fewer than four rows
     of every clip have both values.
     """
-    metrics = scored_metrics(scores)
-    rows = scores[scores["method"].isin(candidates(scores))]
+    metrics = tables.scored_metrics(scores)
+    rows = scores[scores["method"].isin(tables.candidates(scores))]
     signs = pd.Series({m: METRICS[m].sign for m in metrics})
     clips = [
         (group[metrics] * signs).corr(method="spearman", min_periods=4)
@@ -196,7 +188,7 @@ def speed_table(results: Sequence[Reconstruction], seconds: float = 1.0) -> pd.D
     """
     guide = (GUIDE[f"{name}, in the guide"][3] for name in ("Vocoder", "Griffin-Lim"))
     rows = {"the guide, on a GPU": [t / GUIDE_SECONDS for t in guide]}
-    groups = by_model(results).values()
+    groups = tables.by_model(results).values()
     for group in groups:
         model = group[0].model
         title = model.variant if len(groups) == 1 else model.source
@@ -206,11 +198,10 @@ def speed_table(results: Sequence[Reconstruction], seconds: float = 1.0) -> pd.D
                     statistics.median(r.methods[n].seconds / r.clip.duration for r in group)
                     for n in ("vocoder", name)
                 ]
-    model = results[0].model
     if min(r.model.vocoder_parameters for r in results) < LARGE:
-        mel = results[0].mel[: round(seconds * AUDIOLDM_MEL.frames_per_second)].to(model.device)
-        title = METHODS["griffinlim"].label
-        rows[f"AudioLDM2's size, on {model.device}; {title}"] = _full_size(mel)
+        device, title = results[0].model.device, METHODS["griffinlim"].label
+        mel = results[0].mel[: round(seconds * AUDIOLDM_MEL.frames_per_second)].to(device)
+        rows[f"AudioLDM2's size, on {device}; {title}"] = _full_size(mel)
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["vocoder", "Griffin-Lim"])
     table["times faster"] = table["Griffin-Lim"] / table["vocoder"]
     return table.rename_axis("time / length")
