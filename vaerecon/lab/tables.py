@@ -2,10 +2,8 @@
 
 Tables are long, one row a clip, method and source (``vae`` True: through the VAE), with one column
 a metric and NaN where it has no value. Of several models each method has its model in its name,
-``vocoder (music)``. Means say how many clips were scored. *Candidates* are methods that make sound
-from a mel; the references are only to compare with.
-
-Notebook: ``04_method_comparison``.
+``vocoder (music)``. *Candidates* are methods that make sound from a mel; the references are only to
+compare with. Notebook: ``04_method_comparison``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The flow as a diagram, and each of its stages as a picture.
-
-Notebook: ``00_overview``.
-"""
+"""The flow as a diagram, and each of its stages as a picture, for ``00_overview``."""
 
 from __future__ import annotations
 

@@ -1,11 +1,7 @@
-"""Log-mel front-ends: their settings and sizes, and the distance of another one to the model's.
+"""Log-mel front-ends for ``01_mel_analysis``: settings, and the distance to the model's.
 
-Log-mels are ``[T, M]`` in nepers. Notebook: ``01_mel_analysis``.
-
-References
-----------
-.. [1] B. McFee et al., "librosa: Audio and music signal analysis in Python", SciPy 2015: the
-   front-end of the tutorials, ``librosa.feature.melspectrogram`` and ``power_to_db``.
+Log-mels are ``[T, M]`` in nepers. The tutorials' front-end is librosa's ``melspectrogram`` and
+``power_to_db`` (McFee et al., SciPy 2015).
 """
 
 from __future__ import annotations

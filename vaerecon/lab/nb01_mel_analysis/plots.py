@@ -1,7 +1,4 @@
-"""Plots of front-ends and of sound recovered from mels: tensors and tables in, figures out.
-
-Conventions of :mod:`vaerecon.plots`. Notebook: ``01_mel_analysis``.
-"""
+"""Plots for ``01_mel_analysis``: tensors and tables in, ``(figure, axes)`` out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Sound recovered from a mel alone, or with the phase or magnitude of the original.
 
-Samples are ``[N]`` at the front-end's level (peak 0.5, see ``normalize_level``), STFT magnitudes
-``[T, 513]``. Scores compare with the original. Notebook: ``01_mel_analysis``.
+Samples are ``[N]`` at peak 0.5, STFT magnitudes ``[T, 513]``. Notebook: ``01_mel_analysis``.
 """
 
 from __future__ import annotations

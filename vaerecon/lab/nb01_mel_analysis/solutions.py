@@ -1,7 +1,4 @@
-"""Solutions to the exercises of ``01_mel_analysis``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
+"""Solutions to the exercises of notebook 01; a check tells a wrong answer by a hint."""
 
 from __future__ import annotations
 

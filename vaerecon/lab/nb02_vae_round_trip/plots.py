@@ -1,7 +1,4 @@
-"""Plots of the VAE's error, rate and latent: tensors and tables in, ``(figure, axes)`` out.
-
-Conventions of :mod:`vaerecon.plots`. Notebook: ``02_vae_round_trip``.
-"""
+"""Plots for ``02_vae_round_trip``: tensors and tables in, ``(figure, axes)`` out."""
 
 from __future__ import annotations
 

@@ -3,14 +3,9 @@
 Log-mels are ``[T, 64]`` in nepers, latents ``[8, L, 16]`` with ``L = ceil(T / 4)``, samples ``[N]``
 at the front-end's level. Notebook: ``02_vae_round_trip``.
 
-Bit rates of a latent are those of a file (16 or 32 bits per value); the KL divergence of the
-posterior from a prior, the cost of a sample if sender and receiver know that prior [1]_, which is a
-bound; and the entropy of the quantised latent, which a real coder nearly reaches.
-
-References
-----------
-.. [1] G. Hinton and D. van Camp, "Keeping the neural networks simple by minimizing the description
-   length of the weights", COLT 1993: the bits-back argument.
+The KL divergence of a posterior from a prior is the cost of a sample, if sender and receiver know
+that prior (bits-back: Hinton and van Camp, COLT 1993): a bound. A real coder nearly reaches the
+entropy of the quantised latent.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Solutions to the exercises of ``02_vae_round_trip``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
+"""Solutions to the exercises of notebook 02; a check tells a wrong answer by a hint."""
 
 from __future__ import annotations
 

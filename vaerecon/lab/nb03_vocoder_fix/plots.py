@@ -1,7 +1,4 @@
-"""Plots and the explorer of notebook 03; :mod:`vaerecon.lab.nb03_vocoder_fix.faults` computes.
-
-Conventions of :mod:`vaerecon.plots`. Blue is right, dark red is wrong.
-"""
+"""Plots and the explorer for ``03_vocoder_dimension_fix``. Blue is right, dark red is wrong."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Solutions to the exercises of ``03_vocoder_dimension_fix``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
+"""Solutions to the exercises of notebook 03; a check tells a wrong answer by a hint."""
 
 from __future__ import annotations
 

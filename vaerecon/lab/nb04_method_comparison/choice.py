@@ -1,8 +1,4 @@
-"""Which method to take, in words and as a table, and the numbers to remember.
-
-The rules are those of :mod:`vaerecon.metrics.recommendation`, the tables those of
-:mod:`vaerecon.lab.tables`. Notebook: ``04_method_comparison``.
-"""
+"""Notebook 04: which method to take, and the numbers to remember, in words and tables."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Several clips through every method of one or several models, and an explorer of the scores.
-
-Candidates and references as in :mod:`vaerecon.lab.tables`. Notebook: ``04_method_comparison``.
-"""
+"""Notebook 04: clips through every method of one or several models; an explorer of the scores."""
 
 from __future__ import annotations
 

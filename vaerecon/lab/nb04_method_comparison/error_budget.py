@@ -1,12 +1,8 @@
 """Where the loss comes from: the mel, the VAE, or the phase that a method invents.
 
-Losses in a metric do not add up. So the share of the phase is its Shapley value [1]_: the mean of
-what it costs alone and of what it costs on top of the magnitude. The rest is the magnitude's,
-first the mel's share, then the VAE's. Notebook ``04_method_comparison`` explains it.
-
-References
-----------
-.. [1] L. Shapley, "A value for n-person games", Contributions to the Theory of Games II, 1953.
+Losses in a metric do not add up. So the share of the phase is its Shapley value (Shapley, 1953):
+the mean of what it costs alone and of what it costs on top of the magnitude. The rest is the
+magnitude's, first the mel's share, then the VAE's. Notebook: ``04_method_comparison``.
 """
 
 from __future__ import annotations

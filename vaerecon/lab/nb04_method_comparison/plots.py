@@ -1,9 +1,7 @@
-"""Pictures of the comparison: its scores, the error budget, quality against cost, SNR and metrics.
+"""Plots for ``04_method_comparison``: scores, error budget, quality against cost, metrics.
 
 Filled marks are through the VAE, hollow ones from the original mel. A method keeps its colour; of
 several models, each has a mark of its own.
-
-Notebook: ``04_method_comparison``.
 """
 
 from __future__ import annotations

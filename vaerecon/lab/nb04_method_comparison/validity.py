@@ -1,11 +1,4 @@
-"""What a metric can and cannot say of a method, and the guide's claims beside what is measured.
-
-Notebook: ``04_method_comparison``.
-
-References
-----------
-.. [1] The guide that this kit grew out of: its table of 5 s of generated music, on a GPU.
-"""
+"""Notebook 04: what a metric can and cannot say, and the guide's claims beside measurements."""
 
 from __future__ import annotations
 
@@ -32,7 +25,7 @@ from vaerecon.models.vocoder import vocode
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.pipeline.result import Reconstruction
 
-# SNR in dB, correlation, RMSE, seconds [1]_
+# of the guide that this kit grew out of, 5 s of music on a GPU: SNR, correlation, RMSE, seconds
 GUIDE = {
     "Griffin-Lim, in the guide": (-0.01, -0.0063, 0.147, 0.95),
     "Vocoder, in the guide": (-8.34, 0.0211, 0.383, 0.05),
