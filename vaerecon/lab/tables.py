@@ -18,10 +18,8 @@ from vaerecon.pipeline.result import Reconstruction
 
 
 def by_model(results: Sequence[Reconstruction]) -> dict[str, list[Reconstruction]]:
-    """The results of each model, by what its methods have behind their names.
-
-    That is ``" (music)"``, and nothing where all results are of one model.
-    """
+    """The results by what their methods have behind their names: ``" (music)"``, or nothing if all
+    are of one model."""
     models = dict.fromkeys(r.model.source for r in results)
     if len(models) == 1:
         return {"": list(results)}
@@ -125,9 +123,6 @@ def ceiling_text(scores: pd.DataFrame) -> str:
         return f"The oracle phase is **no ceiling** here. It is passed by {'; '.join(passing)}."
     names = ", ".join(metric.label for metric in metrics)
     return f"No method passes the oracle phase on any clip, with or without the VAE, in {names}."
-
-
-# ------------------------------------------------------------------ text
 
 
 def count(n: int, thing: str) -> str:

@@ -46,10 +46,9 @@ class Explorer(Lasting, widgets.VBox):
 
 def labelled(kind: type[Control], description: str, **traits: Any) -> Control:
     """A control with a wide label; a slider reports its value only when it is released."""
-    if issubclass(kind, (widgets.FloatSlider, widgets.IntSlider, widgets.SelectionSlider)):
-        traits.setdefault("continuous_update", False)
-    traits.setdefault("style", {"description_width": "8em"})
-    return kind(description=description, **traits)
+    if issubclass(kind, (widgets.FloatSlider, widgets.IntSlider)):
+        traits["continuous_update"] = False
+    return kind(description=description, style={"description_width": "8em"}, **traits)
 
 
 def row(*controls: widgets.Widget) -> widgets.HBox:

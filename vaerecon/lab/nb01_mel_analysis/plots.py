@@ -179,13 +179,10 @@ def plot_recoveries(
 def plot_iterations(curve: pd.DataFrame, ceiling: float) -> tuple[Figure, Axes]:
     """MR-STFT distance over iterations, from ``iteration_curve``, and the ceiling as a line."""
     figure, ax = new_axes(None, (8, 3.2))
-    places = np.arange(len(curve))
-    styles = ((METHOD_COLORS["griffinlim"], "o-"), (GREY, "s--"))
-    for (color, style), column in zip(styles, curve, strict=True):
-        ax.plot(places, curve[column], style, color=color, label=column)
+    for column, style, color in zip(curve, ("o-", "s--"), (ORANGE, GREY), strict=True):
+        ax.plot(curve.index.astype(str), curve[column], style, color=color, label=column)
     color = METHOD_COLORS["oracle_phase"]
     ax.axhline(ceiling, color=color, label=f"with the true phase: {ceiling:.2f}")
-    ax.set_xticks(places, [str(count) for count in curve.index])
     ax.set(xlabel="Griffin-Lim iterations", ylabel="MR-STFT distance", ylim=(0, None))
     ax.legend()
     return figure, ax
@@ -197,17 +194,15 @@ def plot_sweeps(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     figure = Figure(figsize=(2.7 * len(groups), 5.2), layout="constrained")
     axes = figure.subplots(2, len(groups), sharex="col", sharey="row", squeeze=False)
     for column, (setting, rows) in enumerate(groups):
-        places = np.arange(len(rows))
+        places = [f"{value:g}" for value in rows["value"]]
         colors = [ORANGE if default else BLUE for default in rows["default"]]
         for ax, score in zip(axes[:, column], ("mrstft", "estoi"), strict=True):
             ax.plot(places, rows[score], color=GREY, zorder=1)
             ax.scatter(places, rows[score], color=colors, zorder=2)
-            for place, value in zip(places, rows[score], strict=True):
-                if np.isfinite(value):
-                    style = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
-                    ax.annotate(f"{value:.2f}", (place, value), (0, 7), **style)
+            for place, value in rows[score].reset_index(drop=True).dropna().items():
+                style = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
+                ax.annotate(f"{value:.2f}", (place, value), (0, 7), **style)
             ax.set_xlim(-0.5, len(rows) - 0.5)
-            ax.set_xticks(places, [f"{value:g}" for value in rows["value"]])
             ax.set_ylabel(METRICS[score].heading if column == 0 else "")
         axes[1, column].set_xlabel(SETTINGS.get(setting, setting))
     for row, score in zip(axes, ("mrstft", "estoi"), strict=True):

@@ -124,8 +124,8 @@ def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     left.set_ylim(low, high + 0.45 * (high - low))  # room for the legend
     left.legend(loc="upper left", fontsize=8)
     right.bar(channels - 0.2, table["kl"], 0.4, color=BLUE, label="KL from N(0, 1)")
-    fitted = table["information"]
-    right.bar(channels + 0.2, fitted, 0.4, color=GREEN, label="KL from a fitted normal")
+    label = "KL from a fitted normal"
+    right.bar(channels + 0.2, table["information"], 0.4, color=GREEN, label=label)
     right.set(ylabel="nats per value", title="cost of a channel")
     right.legend(fontsize=8)
     for ax in (left, right):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,7 @@ def color_of(method: str) -> str:
 def _marks(scores: pd.DataFrame) -> dict[str, str]:
     """The mark of each model, by what its methods have behind their names; one model has none."""
     models = dict.fromkeys(split_name(name)[1] for name in candidates(scores))
-    if len(models) == 1:
-        return {}
-    return {model: MODEL_MARKS[i % len(MODEL_MARKS)] for i, model in enumerate(models)}
+    return dict(zip(models, cycle(MODEL_MARKS), strict=False)) if len(models) > 1 else {}
 
 
 def _groups(
@@ -58,10 +57,10 @@ def _groups(
     marks = _marks(scores)
     for name in candidates(scores):
         for vae in sources:
-            style = {"ls": "", "mec": color_of(name), "mew": 1.2}
-            style["mfc"] = color_of(name) if vae else "white"
-            style["marker"] = marks.get(split_name(name)[1], "")
-            yield name, scores[(scores["method"] == name) & (scores["vae"] == vae)], style
+            rows = scores[(scores["method"] == name) & (scores["vae"] == vae)]
+            fill = color_of(name) if vae else "white"
+            style = {"ls": "", "mec": color_of(name), "mew": 1.2, "mfc": fill}
+            yield name, rows, style | {"marker": marks.get(split_name(name)[1], "")}
 
 
 def _draw(ax: Any, x: Any, y: Any, style: dict[str, Any], large: bool) -> None:
@@ -71,19 +70,16 @@ def _draw(ax: Any, x: Any, y: Any, style: dict[str, Any], large: bool) -> None:
 
 
 def _key(
-    scores: pd.DataFrame, methods: bool, sources: Sequence[bool] = (True, False)
+    scores: pd.DataFrame, methods: bool = True, sources: Sequence[bool] = (True, False)
 ) -> list[Line2D]:
     """Legend entries: the methods' colours, filled and hollow marks, each model's mark."""
-
-    def entry(label: str, **style: Any) -> Line2D:
-        return Line2D([], [], ls="", label=label, **style)
-
     named = dict.fromkeys(split_name(name)[0] for name in candidates(scores) if methods)
-    key = [entry(label(n), marker="D", ms=7, color=color_of(n)) for n in named]
+    styles = [{"label": label(n), "marker": "D", "ms": 7, "color": color_of(n)} for n in named]
     fills = {True: ("black", "through the VAE"), False: ("white", "from the original mel")}
-    key += [entry(fills[s][1], marker="o", mfc=fills[s][0], mec="black") for s in sources]
-    marks = _marks(scores).items()
-    return key + [entry(model.strip(" ()"), marker=m, mfc="0.6", mec="black") for model, m in marks]
+    marks = [(*fills[source], "o") for source in sources]
+    marks += [("0.6", model.strip(" ()"), mark) for model, mark in _marks(scores).items()]
+    styles += [{"label": n, "marker": mark, "mfc": fill, "mec": "black"} for fill, n, mark in marks]
+    return [Line2D([], [], ls="", **style) for style in styles]
 
 
 def _reference_key() -> list[Line2D]:
@@ -141,16 +137,15 @@ def plot_spread(
             rows = rows.assign(row=row).dropna(subset=metric)
             if rows.empty:
                 continue
-            shared = {"data": rows, "x": metric, "y": "row", "color": style["mec"],
-                      "orient": "h", "native_scale": True, "ax": ax}  # fmt: skip
-            mark = style["marker"]
-            sns.stripplot(**shared, jitter=False, size=5, linewidth=1.2, alpha=0.6,
-                          marker=mark or "o")  # fmt: skip
-            ax.collections[-1].set(facecolor=style["mfc"], edgecolor=style["mec"])
-            sns.pointplot(
-                **shared, errorbar="sd", linestyle="none", marker=mark or "D", markersize=6,
-                markerfacecolor=style["mfc"], err_kws={"linewidth": 1.5},
-            )  # fmt: skip
+            color, fill, mark = style["mec"], style["mfc"], style["marker"]
+            shared = {"data": rows, "x": metric, "y": "row", "color": color, "orient": "h"}
+            shared |= {"native_scale": True, "ax": ax}
+            points = {"jitter": False, "size": 5, "linewidth": 1.2, "alpha": 0.6}
+            sns.stripplot(**shared, **points, marker=mark or "o")
+            ax.collections[-1].set(facecolor=fill, edgecolor=color)
+            means = {"errorbar": "sd", "linestyle": "none", "err_kws": {"linewidth": 1.5}}
+            means |= {"marker": mark or "D", "markersize": 6, "markerfacecolor": fill}
+            sns.pointplot(**shared, **means)
         ax.set_xlim(_at_least(ax.get_xlim(), metric))
         _reference_lines(ax, scores, metric)
         ax.set_yticks(range(len(names)), map(label, names))
@@ -237,7 +232,7 @@ def plot_cost(
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(alpha=0.3)
     line = Line2D([], [], color="0.6", lw=5, alpha=0.5, label="not beaten in both")
-    key = [*_key(scores, methods=True), line, *_reference_key()]
+    key = [*_key(scores), line, *_reference_key()]
     figure.legend(handles=key, loc="outside lower center", ncols=5, frameon=False)
     return figure, lines[0]
 
@@ -255,8 +250,7 @@ def plot_clips(
     ax.set(xlabel=METRICS[metric].heading, ylim=(len(clips) - 0.5, -0.5))
     ax.set_xlim(_at_least(ax.get_xlim(), metric))
     ax.grid(axis="x", alpha=0.3)
-    key = _key(scores, methods=True, sources=sources)
-    figure.legend(handles=key, loc="outside right upper", frameon=False)
+    figure.legend(handles=_key(scores, sources=sources), loc="outside right upper", frameon=False)
     return figure, ax
 
 
@@ -288,11 +282,10 @@ def plot_rank_correlation(table: pd.DataFrame) -> tuple[Figure, Any]:
         ax.set_axis_off()
         return figure, ax
     labels = [METRICS[str(m)].label for m in table]
-    sns.heatmap(
-        table.round(1) + 0.0, vmin=-1, vmax=1, cmap="RdBu_r", annot=True, fmt=".1f",
-        annot_kws={"size": 9}, square=True, linewidths=0.5, xticklabels=labels,
-        yticklabels=labels, ax=ax, cbar_kws={"label": "rank correlation", "shrink": 0.8},
-    )  # fmt: skip
-    ax.set(xlabel="", ylabel="")
+    numbers = {"annot": True, "fmt": ".1f", "annot_kws": {"size": 9}}
+    bar = {"label": "rank correlation", "shrink": 0.8}
+    look = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r", "square": True, "linewidths": 0.5}
+    sns.heatmap(table.round(1) + 0.0, ax=ax, yticklabels=labels, cbar_kws=bar, **look, **numbers)
     ax.set_xticks(ax.get_xticks(), labels, rotation=40, ha="right")
+    ax.set(xlabel="", ylabel="")
     return figure, ax
