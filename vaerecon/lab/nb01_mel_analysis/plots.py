@@ -54,10 +54,7 @@ def plot_waveform(samples: ArrayLike, *, title: str = "") -> tuple[Figure, Axes]
 def plot_spectrogram(
     magnitude: torch.Tensor, ax: Axes | None = None, *, title: str = "", top: float | None = None
 ) -> tuple[Figure, Axes]:
-    """Draw STFT magnitudes ``[T, 513]`` in dB on a linear frequency axis.
-
-    ``top`` is the magnitude at 0 dB, the same for all that are compared (default: the largest).
-    """
+    """Draw STFT magnitudes ``[T, 513]`` in dB below ``top`` (by default the largest)."""
     figure, ax = new_axes(ax, (10, 2.8))
     top = max(float(magnitude.max()), 1e-12) if top is None else top
     level = 20 * (magnitude / top).clamp_min(1e-12).log10()
@@ -135,10 +132,7 @@ def plot_choices(table: pd.DataFrame) -> tuple[Figure, Axes]:
 def plot_magnitudes(
     magnitudes: Mapping[str, torch.Tensor], seconds: tuple[float, float], kilohertz: float
 ) -> tuple[Figure, np.ndarray]:
-    """STFT magnitudes by title, below each other on the scale of the first one.
-
-    ``seconds`` and ``kilohertz`` cut a part out, to look at it more closely.
-    """
+    """A part of STFT magnitudes by title, below each other on the scale of the first one."""
     figure, axes = stacked(len(magnitudes), 2.4 * len(magnitudes))
     top = max(float(next(iter(magnitudes.values())).max()), 1e-12)
     for ax, (title, magnitude) in zip(axes, magnitudes.items(), strict=True):
@@ -151,11 +145,8 @@ def plot_magnitudes(
 def plot_recoveries(
     table: pd.DataFrame, columns: tuple[str, ...] | None = None
 ) -> tuple[Figure, np.ndarray]:
-    """Small multiples of a table of ``score_recoveries``: one panel a column, one bar a row.
-
-    All its metrics without ``columns``. A bar without a value (no number, or no signal) is left
-    out.
-    """
+    """A panel for each column of a table of ``score_recoveries`` (default: its metrics), with a bar
+    for each row that has a value."""
     columns = columns or tuple(name for name in table if name in METRICS)
     across, down = min(4, len(columns)), math.ceil(len(columns) / 4)
     size = (2.5 * across + 1.3, down * (0.42 * len(table) + 1.3))

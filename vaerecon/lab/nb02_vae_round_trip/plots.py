@@ -40,10 +40,9 @@ def plot_round_trip(trip: RoundTrip) -> tuple[Figure, np.ndarray]:
 
 
 def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.ndarray]:
-    """The error by band, by level and by time.
+    """The error by band, by level and by time: mean absolute difference, and bias.
 
-    ``by_level`` has ``mae`` and ``bias`` by level, nepers below the loudest value. Mean absolute
-    difference and bias (mean difference: above 0 is too loud) are drawn together: a bias is heard
+    ``by_level`` has ``mae`` and ``bias`` by level, nepers below the loudest value. A bias is heard
     as a change of timbre or level, an error without bias as roughness or blur.
     """
     difference = (trip.decoded - trip.mel).numpy()
@@ -70,10 +69,8 @@ def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.nda
 
 
 def plot_rate(curve: pd.DataFrame, rates: pd.DataFrame) -> tuple[Figure, Axes]:
-    """Error against bit rate for a rounded latent and a rounded log-mel, with the bounds from KL.
-
-    ``curve`` from ``rate_curve``, ``rates`` from ``bit_rates``.
-    """
+    """Error against rate of a rounded latent and log-mel (``rate_curve``), with the bounds from KL
+    (``bit_rates``)."""
     figure, ax = new_axes(None, (8, 4))
     for (what, points), color in zip(curve.groupby("what"), (BLUE, ORANGE), strict=True):
         ax.plot(points["kbit/s"], points["error"], "o-", color=color, label=f"{what}, rounded")
@@ -136,8 +133,8 @@ def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
 def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[Figure, np.ndarray]:
     """The effect of silencing each channel on the error, and on the log-mel against its KL.
 
-    ``table`` from ``channel_importance``; ``whole``, the error with all channels, nepers; ``kl``
-    per channel, from ``channel_statistics``.
+    ``table`` from ``channel_importance``, ``kl`` from ``channel_statistics``; ``whole`` is the
+    error with all channels, nepers.
     """
     figure, ((left, right),) = panels(2, 2, (10, 3.4))
     left.bar(table.index - 0.2, table["zero"] - whole, 0.4, color=BLUE, label="at zero")
@@ -176,10 +173,7 @@ def plot_edit(mel: torch.Tensor, unedited: torch.Tensor) -> tuple[Figure, np.nda
 
 
 def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:
-    """Log-mels ``[T, 64]`` along a walk, and the mean change of each band.
-
-    ``mels`` are by amount in standard deviations; 0 must be among them.
-    """
+    """Log-mels ``[T, 64]`` by standard deviations added, with 0, and each band's mean change."""
     limits = level_limits(float(mels[0].max()))
     figure = Figure(figsize=(10, 2.0 * len(mels)), layout="constrained")
     grid = figure.add_gridspec(len(mels), 2, width_ratios=(3, 1))
@@ -195,8 +189,8 @@ def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:
     farthest = max(abs(amount) for amount in mels)
     for amount, mel in mels.items():
         color = colormaps["coolwarm"](0.5 + 0.5 * amount / farthest) if amount else "black"
-        label = f"{amount:+g}" if amount else "0"
-        side.plot((mel - mels[0]).mean(0), np.arange(64), color=color, label=label)
+        change = (mel - mels[0]).mean(0)
+        side.plot(change, np.arange(64), color=color, label=f"{amount:+g}" if amount else "0")
     _hz_axis(side, "y")
     side.set(xlabel="mean change (nepers)", ylim=(-0.5, 63.5))
     side.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False)

@@ -31,7 +31,7 @@ CHOICES = {
 
 
 def mels_of(sounds: Mapping[str, ArrayLike]) -> dict[str, torch.Tensor]:
-    """The log-mel of each sound ``[N]`` as it is, at its own level."""
+    """The log-mel of each sound ``[N]`` at its own level."""
     return {name: log_mel(x, normalize=False).cpu() for name, x in sounds.items()}
 
 
@@ -55,8 +55,8 @@ def plot_values(mels: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
 def plot_upsampling(layers: Sequence[tuple[int, int]]) -> tuple[Figure, Any]:
     """Which output values each frame reaches in an upsampling layer, by ``(rate, kernel)``.
 
-    Grey steps: the outputs that belong to each frame. Bars: the support of the kernel, with a dot
-    at its centre, which lies half a value late if ``kernel - rate`` is odd.
+    Grey: the outputs that belong to each frame. Bars: the kernel's support, with a dot at its
+    centre.
     """
     n_frames = 5
     figure, axes = stacked(len(layers), 2.6 * len(layers))
@@ -92,10 +92,7 @@ def plot_shift_snr(snr: Mapping[str, torch.Tensor], shift: int) -> tuple[Figure,
 
 
 def plot_spectra(sounds: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
-    """Spectra of several sounds ``[N]`` up to 3 kHz, each in dB below its peak.
-
-    Grey lines: the multiples of 100 Hz, the frame rate.
-    """
+    """Spectra of sounds ``[N]`` in dB below their peaks; grey lines: the multiples of 100 Hz."""
     figure, axes = stacked(len(sounds), 1.5 * len(sounds) + 0.4)
     for ax, (name, x) in zip(axes, sounds.items(), strict=True):
         magnitude = torch.fft.rfft(x * torch.hann_window(len(x))).abs()
@@ -126,8 +123,7 @@ def plot_attempt(samples: ArrayLike, attempt: Attempt) -> tuple[Figure, np.ndarr
 def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> Explorer:
     """A widget that feeds a vocoder in a chosen layout, scale and dtype: picture, sound, error.
 
-    ``samples`` are ``[N]`` at peak 0.5, short, since each change synthesizes them anew; ``lag``
-    samples are taken off the front of the sound.
+    ``samples`` are ``[N]`` at peak 0.5, short, since each change synthesizes them anew.
     """
     x = as_samples(samples).cpu()
     choices = {n: widgets.Dropdown(options=values, description=n) for n, values in CHOICES.items()}
