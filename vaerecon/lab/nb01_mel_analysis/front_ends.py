@@ -91,8 +91,8 @@ def log_mel_with(samples: ArrayLike, choices: Choices = Choices()) -> torch.Tens
     frames = frames[extra : extra + n_frames]
     filters = mel_filters(config)
     if choices.filters == "htk":
-        sizes = {"sr": config.sample_rate, "n_fft": config.n_fft, "n_mels": config.n_mels}
-        htk = librosa_filters(**sizes, htk=True, norm=None)
+        rate, bins = config.sample_rate, config.n_mels
+        htk = librosa_filters(sr=rate, n_fft=config.n_fft, n_mels=bins, htk=True, norm=None)
         filters = torch.from_numpy(htk.T.copy())  # librosa's [n_mels, 513] -> [513, n_mels]
     mel = frames.abs() ** choices.power @ filters
     if choices.relative:

@@ -148,9 +148,9 @@ def plot_recoveries(
     """A panel for each column of a table of ``score_recoveries`` (default: its metrics), with a bar
     for each row that has a value."""
     columns = columns or tuple(name for name in table if name in METRICS)
-    across, down = min(4, len(columns)), math.ceil(len(columns) / 4)
+    across, down = min(3, len(columns)), math.ceil(len(columns) / 3)
     size = (2.5 * across + 1.3, down * (0.42 * len(table) + 1.3))
-    figure, axes = panels(len(columns), 4, size, sharey=True)
+    figure, axes = panels(len(columns), 3, size, sharey=True)
     labels, colors = zip(*(ROWS.get(name, (name, GREY)) for name in table.index), strict=True)
     for ax, column in zip(axes.flat, columns, strict=False):
         values = table[column].to_numpy()
