@@ -147,7 +147,7 @@ def plot_recoveries(
 ) -> tuple[Figure, np.ndarray]:
     """A panel for each column of a table of ``score_recoveries`` (default: its metrics), with a bar
     for each row that has a value."""
-    columns = columns or tuple(name for name in table if name in METRICS)
+    columns = columns or tuple(str(name) for name in table if name in METRICS)
     across, down = min(3, len(columns)), math.ceil(len(columns) / 3)
     size = (2.5 * across + 1.3, down * (0.42 * len(table) + 1.3))
     figure, axes = panels(len(columns), 3, size, sharey=True)
@@ -195,7 +195,7 @@ def plot_sweeps(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
                 ax.annotate(f"{value:.2f}", (place, value), (0, 7), **style)
             ax.set_xlim(-0.5, len(rows) - 0.5)
             ax.set_ylabel(METRICS[score].heading if column == 0 else "")
-        axes[1, column].set_xlabel(SETTINGS.get(setting, setting))
+        axes[1, column].set_xlabel(SETTINGS.get(str(setting), str(setting)))
     for row, score in zip(axes, ("mrstft", "estoi"), strict=True):
         top = table[score].max()  # NaN where no setting has a value, as ESTOI of a short clip
         row[0].set_ylim(0, 1.15 * top if top > 0 else 1.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -75,11 +77,11 @@ def plot_rate(curve: pd.DataFrame, rates: pd.DataFrame) -> tuple[Figure, Axes]:
     for (what, points), color in zip(curve.groupby("what"), (BLUE, ORANGE), strict=True):
         ax.plot(points["kbit/s"], points["error"], "o-", color=color, label=f"{what}, rounded")
         for _, point in points.iterrows():
-            style = {"textcoords": "offset points", "fontsize": 8, "color": color}
-            ax.annotate(f"{point['step']:g}", (point["kbit/s"], point["error"]), (4, 5), **style)
-    for row, style in (("KL from a fitted normal", ":"), ("KL from N(0, 1)", "--")):
+            look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": color}
+            ax.annotate(f"{point['step']:g}", (point["kbit/s"], point["error"]), (4, 5), **look)
+    for row, line in (("KL from a fitted normal", ":"), ("KL from N(0, 1)", "--")):
         rate = rates["kbit/s"][f"latent, {row}"]
-        ax.axvline(rate, color=GREY, linestyle=style, label=f"latent, {row}")
+        ax.axvline(rate, color=GREY, linestyle=line, label=f"latent, {row}")
     ax.set(xlabel="bit rate (kbit/s)", ylabel="error of the log-mel (nepers)")
     ax.set_ylim(0, 1.15 * curve["error"].max())
     ax.legend()

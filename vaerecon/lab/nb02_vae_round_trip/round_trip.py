@@ -98,16 +98,16 @@ def channel_statistics(mean: torch.Tensor, logvar: torch.Tensor) -> pd.DataFrame
     own standard deviation (root mean square); ``kl``, from the standard normal, nats per value;
     ``information``, the same from the normal that fits this channel best.
     """
-    over_clip = {"dim": (-2, -1)}
-    variance = logvar.exp().mean(**over_clip)
-    spread = mean.var(**over_clip, correction=0)
+    over_clip = (-2, -1)  # the dimensions of time and of the 16 rows
+    variance = logvar.exp().mean(over_clip)
+    spread = mean.var(over_clip, correction=0)
     columns = {
-        "mean": mean.mean(**over_clip),
+        "mean": mean.mean(over_clip),
         "std": spread.sqrt(),
         "sigma": variance.sqrt(),
-        "kl": (0.5 * (mean**2 + logvar.exp() - 1 - logvar)).mean(**over_clip),
+        "kl": (0.5 * (mean**2 + logvar.exp() - 1 - logvar)).mean(over_clip),
         # KL from N(m, v), averaged, with v = spread + variance: only the logarithms are left
-        "information": 0.5 * ((spread + variance).log() - logvar.mean(**over_clip)),
+        "information": 0.5 * ((spread + variance).log() - logvar.mean(over_clip)),
     }
     table = pd.DataFrame({name: x.tolist() for name, x in columns.items()})
     return table.rename_axis("channel")

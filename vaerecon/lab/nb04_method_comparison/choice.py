@@ -51,7 +51,7 @@ def recommendation_text(scores: pd.DataFrame, found: Sequence[rules.Recommendati
         table = rules.ranks(scores, rules.panel_metrics(panel), able)
         winners = table.idxmin(axis=1) if len(table) else pd.Series(dtype=str)
         if winners.nunique() > 1:
-            each = ", ".join(f"{label(name)} on {clip}" for clip, name in winners.items())
+            each = ", ".join(f"{label(str(name))} on {clip}" for clip, name in winners.items())
             lines.append(f"By the metrics for {panel} the clips choose differently: {each}.")
     needed = next(n for n in range(1, 100) if rules.sign_test(n, 0) < rules.CERTAIN)
     if clips < needed:

@@ -61,6 +61,7 @@ def run_models(
     """
     names = name_models(models)
     results: list[Reconstruction] = []
+    pipe: Any = None
     for source, name in names.items():
         pipe = None  # the one before goes first
         pipe = ReconstructionPipeline.from_pretrained(source)

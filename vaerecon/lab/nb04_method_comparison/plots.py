@@ -74,6 +74,7 @@ def _key(
 ) -> list[Line2D]:
     """Legend entries: the methods' colours, filled and hollow marks, each model's mark."""
     named = dict.fromkeys(split_name(name)[0] for name in candidates(scores) if methods)
+    styles: list[dict[str, Any]]
     styles = [{"label": label(n), "marker": "D", "ms": 7, "color": color_of(n)} for n in named]
     fills = {True: ("black", "through the VAE"), False: ("white", "from the original mel")}
     marks = [(*fills[source], "o") for source in sources]
@@ -104,7 +105,7 @@ def _reference_lines(ax: Any, scores: pd.DataFrame, metric: str, horizontal: boo
     low, high = sorted(ax.get_ylim() if horizontal else ax.get_xlim())
     room, drawn, marks = 0.6 * (high - low), [], _marks(scores)
     means = scores.groupby(["method", "vae"], sort=False)[metric].mean()
-    for (name, vae), value in means.items():
+    for name, vae, value in means.reset_index().itertuples(index=False):
         method, model = split_name(name)
         if (method, vae) not in REFERENCE_LINES or not low - room <= value <= high + room:
             continue  # no line, far away, or NaN
@@ -143,7 +144,11 @@ def plot_spread(
             points = {"jitter": False, "size": 5, "linewidth": 1.2, "alpha": 0.6}
             sns.stripplot(**shared, **points, marker=mark or "o")
             ax.collections[-1].set(facecolor=fill, edgecolor=color)
-            means = {"errorbar": "sd", "linestyle": "none", "err_kws": {"linewidth": 1.5}}
+            means: dict[str, Any] = {
+                "errorbar": "sd",
+                "linestyle": "none",
+                "err_kws": {"linewidth": 1.5},
+            }
             means |= {"marker": mark or "D", "markersize": 6, "markerfacecolor": fill}
             sns.pointplot(**shared, **means)
         ax.set_xlim(_at_least(ax.get_xlim(), metric))
