@@ -144,12 +144,8 @@ def plot_spread(
             points = {"jitter": False, "size": 5, "linewidth": 1.2, "alpha": 0.6}
             sns.stripplot(**shared, **points, marker=mark or "o")
             ax.collections[-1].set(facecolor=fill, edgecolor=color)
-            means: dict[str, Any] = {
-                "errorbar": "sd",
-                "linestyle": "none",
-                "err_kws": {"linewidth": 1.5},
-            }
-            means |= {"marker": mark or "D", "markersize": 6, "markerfacecolor": fill}
+            means: dict[str, Any] = {"errorbar": "sd", "linestyle": "none", "markersize": 6}
+            means |= {"marker": mark or "D", "markerfacecolor": fill, "err_kws": {"linewidth": 1.5}}
             sns.pointplot(**shared, **means)
         ax.set_xlim(_at_least(ax.get_xlim(), metric))
         _reference_lines(ax, scores, metric)
