@@ -18,14 +18,13 @@ from vaerecon.audio.clip import Clip
 from vaerecon.lab import tables
 from vaerecon.lab.nb01_mel_analysis import plots as plots_01
 from vaerecon.lab.nb01_mel_analysis import recovery
+from vaerecon.lab.nb03_vocoder_fix import faults
 from vaerecon.lab.nb04_method_comparison import (
     choice,
     comparison,
     error_budget,
-    explorer,
     plots,
     validity,
-    validity_plots,
 )
 from vaerecon.metrics import recommendation
 from vaerecon.metrics.scores import METRICS, PANELS, Metric
@@ -85,7 +84,7 @@ def test_other_processes_that_do_not_know_it_are_refused(added, tmp_path):
 
 
 def test_it_is_in_the_tables_of_the_notebooks(results, scores):
-    assert HEADING in tables.mean_table(results, True)
+    assert HEADING in tables.mean_table(scores, True)
     assert LABEL in tables.ceiling_text(scores)
     notes = validity.metric_notes(scores, {NAME: 0.5})
     assert list(notes.loc[HEADING])[2:] == ["0.5", "looks at one sample"]
@@ -101,15 +100,17 @@ def test_it_is_in_the_pictures_of_the_notebooks(results, scores):
     assert f"The loss in {LABEL} (FS)" in error_budget.budget_text(budget, NAME)
     agreement = validity.rank_correlation(scores)
     agreement.loc[:, :] = 1.0  # two methods are too few to rank
-    labels = validity_plots.plot_rank_correlation(agreement)[1].get_xticklabels()
+    labels = plots.plot_rank_correlation(agreement)[1].get_xticklabels()
     assert LABEL in [text.get_text() for text in labels]
     sounds = {"griffinlim": results[0].methods["griffinlim"].samples}
-    table = recovery.score_recoveries(results[0].reference, sounds, [NAME])
-    assert plots_01.plot_recoveries(table, (NAME,))[1][0].get_title() == HEADING
+    table = recovery.score_recoveries(results[0].reference, sounds)
+    titles = [ax.get_title() for ax in plots_01.plot_recoveries(table)[1].flat]
+    assert HEADING in titles
+    assert f"{LABEL} (FS)" in faults.sound_scores(results[0].reference, sounds)
 
 
 def test_it_is_in_the_explorer(tiny, results):
-    metric = explorer.explorer_comparison(tiny, results).children[0].children[0]
+    metric = comparison.explorer_comparison(tiny, results).children[0].children[0]
     assert (LABEL, NAME) in metric.options
 
 

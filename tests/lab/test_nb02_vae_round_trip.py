@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from vaerecon.audio.clip import Clip, write_wav
-from vaerecon.lab.nb02_vae_round_trip import explorers, plots, rate_distortion
-from vaerecon.lab.nb02_vae_round_trip import latent_edits as edits
+from vaerecon.lab.nb02_vae_round_trip import explorers, plots
 from vaerecon.lab.nb02_vae_round_trip import round_trip as rt
 from vaerecon.lab.nb02_vae_round_trip import solutions as solutions_02
 from vaerecon.lab.widgets import read_upload
@@ -53,7 +52,7 @@ def test_round_trip_is_the_pipelines(tiny, trip):
 
 
 def test_bit_rates_are_arithmetic(trip):
-    table = rate_distortion.bit_rates(trip)
+    table = rt.bit_rates(trip)
     assert table.loc["samples, 16-bit PCM"].tolist() == [256.0, 1.0]
     assert table.loc["latent, float32"].tolist() == [102.4, 2.5]
     # one second of sound: the whole latent's KL is a second's
@@ -63,13 +62,13 @@ def test_bit_rates_are_arithmetic(trip):
 
 def test_statistics_of_the_prior_itself_cost_nothing():
     zeros = torch.zeros(8, 5, 16)
-    table = rate_distortion.channel_statistics(zeros, zeros)
+    table = rt.channel_statistics(zeros, zeros)
     assert table["sigma"].tolist() == [1.0] * 8
     assert table[["mean", "std", "kl", "information"]].abs().to_numpy().max() == 0
 
 
 def test_a_fitted_prior_is_never_dearer(trip):
-    table = rate_distortion.channel_statistics(trip.mean, trip.logvar)
+    table = rt.channel_statistics(trip.mean, trip.logvar)
     assert (table["information"] <= table["kl"] + 1e-6).all()  # equal but for rounding at worst
     assert (table["information"] >= 0).all()
     kl = float(kl_nats(trip.mean, trip.logvar))
@@ -78,19 +77,19 @@ def test_a_fitted_prior_is_never_dearer(trip):
 
 def test_information_does_not_see_a_shift(latent):
     logvar = torch.full_like(latent, -2.0)
-    here, there = (rate_distortion.channel_statistics(x, logvar) for x in (latent, latent + 3))
+    here, there = (rt.channel_statistics(x, logvar) for x in (latent, latent + 3))
     # a variance around 3 loses about four of float32's seven digits to cancellation at worst
     assert there["information"].tolist() == pytest.approx(here["information"].tolist(), rel=1e-3)
     assert (there["kl"] > here["kl"] + 1).all()
 
 
 def test_entropy():
-    assert rate_distortion.entropy_bits(torch.arange(4).repeat(5)) == pytest.approx(2.0)
-    assert rate_distortion.entropy_bits(torch.zeros(9)) == 0
+    assert rt.entropy_bits(torch.arange(4).repeat(5)) == pytest.approx(2.0)
+    assert rt.entropy_bits(torch.zeros(9)) == 0
 
 
 def test_rounding_costs_fewer_bits_and_more_error(tiny, trip):
-    curve = rate_distortion.rate_curve(tiny, trip, steps=(2.0, 0.5))
+    curve = rt.rate_curve(tiny, trip, steps=(2.0, 0.5))
     for what in ("latent", "log-mel"):
         coarse, fine = (
             curve[(curve["what"] == what) & (curve["step"] == step)].iloc[0] for step in (2.0, 0.5)
@@ -121,8 +120,8 @@ def test_synthesize_keeps_the_length(tiny, other):
 
 def test_silence_channel(latent):
     before = latent.clone()
-    zero = edits.silence_channel(latent, 3)
-    still = edits.silence_channel(latent, 3, "mean")
+    zero = rt.silence_channel(latent, 3)
+    still = rt.silence_channel(latent, 3, "mean")
     assert torch.equal(latent, before)
     assert not zero[3].any()
     torch.testing.assert_close(still[3].mean(dim=0), latent[3].mean(dim=0))
@@ -133,7 +132,7 @@ def test_silence_channel(latent):
 
 
 def test_walk_channel(latent):
-    walked = edits.walk_channel(latent, 2, -1.5)
+    walked = rt.walk_channel(latent, 2, -1.5)
     torch.testing.assert_close(walked[2] - latent[2], (-1.5 * latent[2].std()).expand(6, 16))
     assert torch.equal(walked[[0, 1, 3]], latent[[0, 1, 3]])
 
@@ -141,31 +140,31 @@ def test_walk_channel(latent):
 @pytest.mark.parametrize("channel", [-1, 8])
 def test_channels_that_are_not_there(latent, channel):
     with pytest.raises(ValueError, match="expected 0 to 7"):
-        edits.walk_channel(latent, channel, 1.0)
+        rt.walk_channel(latent, channel, 1.0)
     with pytest.raises(ValueError, match="expected 0 to 7"):
-        edits.silence_channel(latent, channel)
+        rt.silence_channel(latent, channel)
 
 
 def test_silence_in_no_known_way(latent):
     with pytest.raises(ValueError, match="'zero' or 'mean'"):
-        edits.silence_channel(latent, 0, "median")
+        rt.silence_channel(latent, 0, "median")
 
 
 def test_interpolate(latent):
     longer = torch.cat([latent + 1, latent], dim=1)
-    torch.testing.assert_close(edits.interpolate(latent, longer, 0.25), latent + 0.25)
-    glide = edits.interpolate(longer, latent, torch.linspace(0, 1, 6))
+    torch.testing.assert_close(rt.interpolate(latent, longer, 0.25), latent + 0.25)
+    glide = rt.interpolate(longer, latent, torch.linspace(0, 1, 6))
     torch.testing.assert_close(glide[:, 0], longer[:, 0])
     torch.testing.assert_close(glide[:, -1], latent[:, -1])
     with pytest.raises(ValueError, match=r"got \[3\], expected a number or \[6\]"):
-        edits.interpolate(latent, longer, torch.ones(3))
+        rt.interpolate(latent, longer, torch.ones(3))
 
 
 def test_mixtures_end_at_the_clips(tiny, trip, other):
-    mixed = edits.mixtures(tiny, trip, other, weight=0.0)
+    mixed = rt.mixtures(tiny, trip, other, weight=0.0)
     assert {tuple(mel.shape) for mel in mixed.values()} == {tuple(other.mel.shape)}
     torch.testing.assert_close(mixed["log-mels mixed"], trip.mel[: len(other.mel)])
-    mixed = edits.mixtures(tiny, trip, other, weight=1.0)
+    mixed = rt.mixtures(tiny, trip, other, weight=1.0)
     # the latent is the other's, so only float32 rounding of the mix is between them
     torch.testing.assert_close(
         mixed["latents mixed"], mixed["second clip, decoded"], atol=1e-3, rtol=0
@@ -174,9 +173,9 @@ def test_mixtures_end_at_the_clips(tiny, trip, other):
 
 
 def test_importance_is_of_each_channel(tiny, other):
-    table = edits.channel_importance(tiny, other)
+    table = rt.channel_importance(tiny, other)
     assert table.index.tolist() == list(range(8))
-    silenced = tiny.decode(edits.silence_channel(other.mean, 5), len(other.mel))
+    silenced = tiny.decode(rt.silence_channel(other.mean, 5), len(other.mel))
     assert table.loc[5, "zero"] == pytest.approx(rt.mel_distance(silenced, other.mel))
     assert (table["change"] > 0).all()
 
@@ -216,13 +215,11 @@ def test_curves_show_the_numbers(trip):
 
 
 def test_every_picture_draws(tiny, other):
-    statistics = rate_distortion.channel_statistics(other.mean, other.logvar)
+    statistics = rt.channel_statistics(other.mean, other.logvar)
     pictures = [
-        plots.plot_rate(
-            rate_distortion.rate_curve(tiny, other, (1.0,)), rate_distortion.bit_rates(other)
-        ),
+        plots.plot_rate(rt.rate_curve(tiny, other, (1.0,)), rt.bit_rates(other)),
         plots.plot_statistics(statistics),
-        plots.plot_importance(edits.channel_importance(tiny, other), other.mae, statistics["kl"]),
+        plots.plot_importance(rt.channel_importance(tiny, other), other.mae, statistics["kl"]),
         plots.plot_spread(torch.rand(44, 64), other.mel),
         plots.plot_edit(other.mel, other.decoded),
     ]

@@ -15,7 +15,7 @@ from vaerecon.audio.samples import normalize_level
 from vaerecon.lab.nb03_vocoder_fix import faults as fix
 from vaerecon.lab.nb03_vocoder_fix import plots
 from vaerecon.lab.nb03_vocoder_fix import solutions as solutions_03
-from vaerecon.lab.nb03_vocoder_fix.input_check import check_vocoder_input, loop_error
+from vaerecon.lab.nb03_vocoder_fix.faults import check_vocoder_input, loop_error
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.filters import mel_filters
 from vaerecon.mel.front_end import log_mel, stft_frames

@@ -22,14 +22,12 @@ from vaerecon.lab.nb04_method_comparison import (
     comparison,
     error_budget,
     plots,
-    speed,
     validity,
-    validity_plots,
 )
-from vaerecon.lab.nb04_method_comparison import explorer as explorers
 from vaerecon.lab.nb04_method_comparison import solutions as solutions_04
 from vaerecon.metrics import recommendation
 from vaerecon.metrics.scores import METRICS
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.plots import METHOD_COLORS
 
 METHODS = ("vocoder", "griffinlim", "hybrid")
@@ -115,15 +113,15 @@ def test_the_table_has_a_row_a_sound_and_no_metric_that_nobody_computed(scores):
     assert tables.scored_metrics(scores) == [m for m in METRICS if m not in NOT_COMPUTED]
 
 
-def test_means_say_how_many_clips_were_scored(results):
-    table = tables.mean_table(results, through_vae=True)
+def test_means_say_how_many_clips_were_scored(scores):
+    table = tables.mean_table(scores, through_vae=True)
     assert all(text.endswith("(1 of 2)") for text in table.loc[["Vocoder"], "ESTOI ↑"])
     assert "of" not in table.loc["Vocoder", "LSD (dB) ↓"]
     assert table.loc["Silence", "Correlation ↑"] == "no value"
 
 
-def test_the_best_candidate_is_bold_and_a_ceiling_never(results, scores):
-    column = tables.mean_table(results, True, ["lsd_db"])["LSD (dB) ↓"]
+def test_the_best_candidate_is_bold_and_a_ceiling_never(scores):
+    column = tables.mean_table(scores, True, ["lsd_db"])["LSD (dB) ↓"]
     means = scores[scores["vae"]].groupby("method")["lsd_db"].mean()
     assert means["oracle_magnitude"] < means[list(METHODS)].min()
     assert not column["Oracle magnitude"].startswith("**")
@@ -186,7 +184,7 @@ def test_loudness_has_no_single_answer_from_0_db_on():
 @pytest.mark.slow
 def test_the_guides_claim_of_speed_stands_beside_our_times(results):
     state = torch.get_rng_state()
-    table = speed.speed_table(results, seconds=0.2)
+    table = validity.speed_table(results, seconds=0.2)
     assert torch.equal(torch.get_rng_state(), state)
     guide, ours, full_size = table.to_numpy()  # librosa was not among the methods
     assert list(guide) == pytest.approx([0.05 / 5, 0.95 / 5, 0.95 / 0.05])
@@ -196,10 +194,12 @@ def test_the_guides_claim_of_speed_stands_beside_our_times(results):
     )
     assert list(ours[:2]) == pytest.approx([(a + b) / 2 for a, b in zip(long, short, strict=True)])
     assert full_size[2] == pytest.approx(full_size[1] / full_size[0])
-    assert "AudioLDM2" in speed.speed_text(table)
-    assert "AudioLDM2" not in speed.speed_text(table.iloc[:2])
+    assert "AudioLDM2" in validity.speed_text(table)
+    assert "AudioLDM2" not in validity.speed_text(table.iloc[:2])
     table.loc["x", "times faster"] = 0.05
-    assert speed.speed_text(table) == "**x**: here the vocoder is 20 times as slow as Griffin-Lim."
+    assert (
+        validity.speed_text(table) == "**x**: here the vocoder is 20 times as slow as Griffin-Lim."
+    )
 
 
 def test_the_guide_compared_loudness(results):
@@ -428,7 +428,7 @@ def test_a_difference_that_nobody_hears_does_not_fill_an_axis(scores):
 
 
 def test_volume_curves_end_at_silence(results):
-    _, ax = validity_plots.plot_snr_against_volume(results[0])
+    _, ax = plots.plot_snr_against_volume(results)
     assert [t.get_text() for t in ax.get_legend().get_texts()][-2:] == ["Oracle phase", "Silence"]
     for line in ax.lines[: len(METHODS)]:
         # 40 dB down the SNR of an incoherent sound is within 20 log10(1 + 0.01 c) of 0
@@ -437,10 +437,83 @@ def test_volume_curves_end_at_silence(results):
 
 def test_too_few_methods_to_rank_are_said_to_be(scores):
     one = validity.rank_correlation(scores[scores["method"] == "vocoder"])
-    _, ax = validity_plots.plot_rank_correlation(one)
+    _, ax = plots.plot_rank_correlation(one)
     assert ax.texts[0].get_text() == "too few methods to rank"
-    _, ax = validity_plots.plot_rank_correlation(validity.rank_correlation(scores))
+    _, ax = plots.plot_rank_correlation(validity.rank_correlation(scores))
     assert ax.get_xticklabels()[0].get_text() == "SNR"
+
+
+# ------------------------------------------------------------------ several models
+
+
+@pytest.fixture(scope="module")
+def two_models(tmp_path_factory):
+    """The results of ``tiny`` and of the same with another decoder, and the last pipeline."""
+    other = ReconstructionPipeline.from_pretrained("tiny", device="cpu", dtype="float32")
+    with torch.no_grad():
+        other.vae.decoder.conv_out.weight.mul_(0.8)
+    folder = tmp_path_factory.mktemp("models") / "mine"
+    other.save_pretrained(folder)
+    clips = comparison.load_clips("demo_speech", 1.0)
+    return comparison.run_models(["tiny", str(folder)], clips, "vocoder,griffinlim")
+
+
+BOTH = ["vocoder (tiny)", "griffinlim (tiny)", "vocoder (mine)", "griffinlim (mine)"]
+
+
+def test_of_several_models_every_method_has_its_model_in_its_name(two_models):
+    pipe, results = two_models
+    assert pipe.source == "mine"
+    scores = tables.score_table(results)
+    assert tables.candidates(scores) == BOTH
+    assert list(scores["method"]).count("silence") == 2  # through the VAE, and around it
+    table = tables.mean_table(scores, through_vae=True)
+    assert list(table.index[:2]) == ["Vocoder (tiny)", "Griffin-Lim (tiny)"]
+    assert {"Oracle phase (mine)", "Silence"} < set(table.index)
+    error = scores[scores["vae"]].set_index("method")["log_mel_mae"]
+    assert error["griffinlim (mine)"] > error["griffinlim (tiny)"]
+    found = [r.methods["griffinlim"].scores["log_mel_mae"] for r in results]
+    assert list(error[BOTH[1::2]]) == found
+    around = scores[~scores["vae"]].set_index("method")["log_mel_mae"]
+    assert around["griffinlim (mine)"] == around["griffinlim (tiny)"]  # no VAE
+
+
+def test_of_several_models_words_and_tables_name_the_model(two_models):
+    results = two_models[1]
+    scores, budget = tables.score_table(results), error_budget.error_budget(results)
+    assert "1 clip: " in comparison.describe_run(results)
+    assert "Models: tiny, with " in comparison.describe_run(results)
+    assert "; custom, mine, with " in comparison.describe_run(results)
+    assert "**Griffin-Lim (mine)** loses" in error_budget.budget_text(budget)
+    assert "Vocoder (mine), here" in validity.guide_table(results).index
+    assert "mine, on cpu; Griffin-Lim" in validity.speed_table(results, seconds=0.1).index
+    assert "tiny)** (" in choice.recommendation_text(scores, recommended(scores))
+    facts = choice.summary(results, {}, budget)
+    assert facts["clips"][0] == 1
+    assert facts["sounds_scored"][0] == len(scores) == 2 * (2 * 3 + 2)
+    # a ceiling bounds the methods of its own model
+    ahead = (scores["method"] == "vocoder (mine)") & scores["vae"]
+    text = tables.ceiling_text(scores.assign(lsd_db=scores["lsd_db"].where(~ahead, 0.0)))
+    assert "Vocoder (mine) in LSD on demo_speech" in text
+
+
+def test_of_several_models_pictures_show_each_by_its_mark(two_models):
+    scores = tables.score_table(two_models[1])
+    figure, axes = plots.plot_spread(scores, ["lsd_db"])
+    assert [t.get_text() for t in axes[0, 0].get_yticklabels()] == list(map(tables.label, BOTH))
+    assert {"tiny", "mine"} < {t.get_text() for t in figure.legends[0].get_texts()}
+    for draw in (plots.plot_cost, plots.plot_clips):
+        figure, axes = draw(scores)
+        lines = np.ravel(axes)[0].lines
+        drawn = {(line.get_markeredgecolor(), line.get_marker()) for line in lines}
+        assert {
+            (METHOD_COLORS[m], mark) for m in ("vocoder", "griffinlim") for mark in "os"
+        } <= drawn
+        assert {"tiny", "mine"} < {t.get_text() for t in figure.legends[0].get_texts()}
+    budget = error_budget.error_budget(two_models[1])
+    ticks = plots.plot_budget(budget)[1][0, 0].get_yticklabels()
+    assert [t.get_text() for t in ticks] == list(map(tables.label, BOTH))
+    assert plots.plot_snr_against_volume(two_models[1])[1].get_title().endswith("VAE (tiny)")
 
 
 # ------------------------------------------------------------------ the explorer
@@ -448,7 +521,7 @@ def test_too_few_methods_to_rank_are_said_to_be(scores):
 
 @pytest.fixture
 def explorer(tiny, results):
-    box = explorers.explorer_comparison(tiny, results, max_length=0.6)
+    box = comparison.explorer_comparison(tiny, results, max_length=0.6)
     (metric, own), note, source, picture = box.children[0].children, *box.children[1:]
     return metric, own.upload, note, source, picture
 

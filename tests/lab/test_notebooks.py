@@ -115,6 +115,8 @@ def test_every_parameter_moves_a_number(check, run, other_model, kernel):
     vary = dict(check.vary)
     if "model" in declared:
         vary["model"] = str(other_model)
+    if "more_models" in declared:
+        vary["more_models"] = [str(other_model)]
     if "folder" in declared:
         vary["folder"] = str(FOLDER / "clips")
     assert vary.keys() == declared.keys()  # checks.yaml gives each another value

@@ -20,7 +20,7 @@ from vaerecon.lab import tables
 from vaerecon.lab.listening import levels
 from vaerecon.lab.nb01_mel_analysis import recovery
 from vaerecon.lab.nb03_vocoder_fix import faults
-from vaerecon.lab.nb04_method_comparison import choice, error_budget, speed, validity
+from vaerecon.lab.nb04_method_comparison import choice, error_budget, validity
 from vaerecon.lab.nb05_fine_tuning import tuning
 from vaerecon.lab.nb07_compression import bits
 from vaerecon.lab.nb11_domains import domains
@@ -232,7 +232,7 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
         choice.summary_text, facts(1.5), facts(-1.5), "SNR by +1.5 dB", "SNR by -1.5 dB",
     ),
     "speed_text": (
-        speed.speed_text, ratio(4.0), ratio(0.25), "4 times as fast as", "4 times as slow as",
+        validity.speed_text, ratio(4.0), ratio(0.25), "4 times as fast as", "4 times as slow as",
     ),
     "guide_text": (
         validity.guide_text, (), (GUIDE,), "its rows give the same", "its rows give different ones",

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import html
 import io
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,19 +35,30 @@ COLORED = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolo
 def draw_picture(
     ax: Axes,
     values: np.ndarray,
-    extent: tuple[float, float, float, float],
+    extent: tuple[float, float, float, float] | None,
     colors: str,
     limits: tuple[float, float],
 ) -> AxesImage:
-    """Draw values ``[bins, T]`` over ``extent`` (left, right, bottom, top)."""
+    """Draw values ``[bins, T]`` over ``extent`` (left, right, bottom, top; None: by index)."""
     shape: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
     return ax.imshow(values, colors, extent=extent, vmin=limits[0], vmax=limits[1], **shape)
 
 
+def panels(
+    n: int, columns: int, size: tuple[float, float], **shared: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure with ``n`` axes in at most ``columns`` columns; spare axes are invisible."""
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(math.ceil(n / columns), min(columns, n), squeeze=False, **shared)
+    for ax in axes.flat[n:]:
+        ax.set_visible(False)
+    return figure, axes
+
+
 def stacked(rows: int, height: float) -> tuple[Figure, np.ndarray]:
     """A figure of ``height`` inches with ``rows`` axes below each other, on one horizontal axis."""
-    figure = Figure(figsize=(10, height), layout="constrained")
-    return figure, figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    figure, axes = panels(rows, 1, (10, height), sharex=True)
+    return figure, axes[:, 0]
 
 
 @contextmanager

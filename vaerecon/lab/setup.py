@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, get_args, get_origin, get_type_hints
@@ -10,21 +9,16 @@ from typing import Any, get_args, get_origin, get_type_hints
 import numpy as np
 import torch
 
-from vaerecon import __version__
 from vaerecon.audio.clip import Clip, load_audio
 from vaerecon.bundled import DEMO_CLIP, demo_clips
 from vaerecon.lab.figures import show as show
+from vaerecon.utils.versions import installed_versions
 
 
 def versions() -> str:
     """Versions of the main libraries, in one line."""
-    import diffusers
-    import transformers
-
-    return (
-        f"vaerecon {__version__}, torch {torch.__version__}, diffusers {diffusers.__version__}, "
-        f"transformers {transformers.__version__}, Python {platform.python_version()}"
-    )
+    found = installed_versions(("vaerecon", "torch", "diffusers", "transformers"))
+    return ", ".join(f"{name} {version}" for name, version in found.items())
 
 
 def demo_clip(clip: str = "", max_length: float | None = None) -> Clip:
@@ -50,7 +44,7 @@ class NotTried(Exception):
     """An exercise without an answer."""
 
 
-KINDS: dict[Any, tuple[str, tuple[type, ...]]] = {  # what a solution returns: in words, as types
+KINDS: dict[str, tuple[str, tuple[type, ...]]] = {  # what a solution returns: in words, as types
     "float": ("a number", (Real,)),
     "int": ("a number", (Real,)),
     "list": ("a list", (list, tuple)),
@@ -66,8 +60,8 @@ def check_answers(
     """The state of each exercise as a Markdown list.
 
     ``checks`` maps an exercise to a function of the reader's answer, which raises :class:`Wrong`
-    with a hint; the annotation of its argument says what the answer returns. ``answers`` are the
-    reader's functions, by exercise. A reader never sees an error of Python's, only a sentence.
+    with a hint; the annotation of its argument says what the answer returns. A reader never sees
+    an error of Python's, only a sentence.
     """
     lines = []
     for name, answer in answers.items():
@@ -95,10 +89,9 @@ def _guarded(answer: Callable[..., Any], hint: Any) -> Callable[..., Any]:
             found = answer(*arguments)
         except Exception as error:  # the reader's code may raise anything
             name = type(error).__name__
-            raise Wrong(
-                f"the function stopped with {'an' if name[0] in 'AEIOU' else 'a'} {name}; "
-                "call it in a cell of its own to see in which line"
-            ) from error
+            article = "an" if name[0] in "AEIOU" else "a"
+            hint = "call it in a cell of its own to see in which line"
+            raise Wrong(f"the function stopped with {article} {name}; {hint}") from error
         if found is None:
             raise NotTried
         single = isinstance(found, (torch.Tensor, np.ndarray)) and found.ndim == 0

@@ -26,30 +26,29 @@ Control = TypeVar("Control", bound=widgets.DOMWidget)
 
 
 class Explorer(Lasting, widgets.VBox):
-    """Controls, texts, pictures and a player, one below the other; without the controls they stay.
+    """Controls, texts, pictures and a player, one below the other.
 
-    They stay as they were when the explorer was shown.
+    Where widgets do not run, all but the controls stay as they were when the explorer was shown.
     """
 
     def still(self) -> str:
         """Pictures, texts and players."""
-        return _still(self)
 
+        def of(widget: widgets.Widget) -> str:
+            if isinstance(widget, ABPlayer):
+                return widget.still()
+            if isinstance(widget, widgets.HTML):
+                return f"<div>{widget.value}</div>"
+            return "".join(map(of, getattr(widget, "children", ())))
 
-def _still(widget: widgets.Widget) -> str:
-    if isinstance(widget, ABPlayer):
-        return widget.still()
-    if isinstance(widget, widgets.HTML):
-        return f"<div>{widget.value}</div>"
-    return "".join(_still(child) for child in getattr(widget, "children", ()))
+        return of(self)
 
 
 def labelled(kind: type[Control], description: str, **traits: Any) -> Control:
     """A control with a wide label; a slider reports its value only when it is released."""
-    if issubclass(kind, (widgets.FloatSlider, widgets.IntSlider, widgets.SelectionSlider)):
-        traits.setdefault("continuous_update", False)
-    traits.setdefault("style", {"description_width": "8em"})
-    return kind(description=description, **traits)
+    if issubclass(kind, (widgets.FloatSlider, widgets.IntSlider)):
+        traits["continuous_update"] = False
+    return kind(description=description, style={"description_width": "8em"}, **traits)
 
 
 def row(*controls: widgets.Widget) -> widgets.HBox:
@@ -94,10 +93,9 @@ def reported(status: widgets.HTML, old: widgets.DOMWidget | None = None) -> Iter
         try:
             yield
         except (ValueError, OSError, RuntimeError) as error:
-            text = html.escape(str(error))
             rules = ".vaerecon-old { opacity: 0.3; } .vaerecon-no { color: #d32f2f; }"
-            text = f'<span class="vaerecon-no"><b>Not possible:</b> {text}</span>'
-            status.value = f"<style>{rules}</style>{text}"
+            text = f"<b>Not possible:</b> {html.escape(str(error))}"
+            status.value = f'<style>{rules}</style><span class="vaerecon-no">{text}</span>'
             if old is not None:
                 old.add_class("vaerecon-old")
             return
@@ -116,22 +114,19 @@ class YourClip(widgets.HBox):
     given = traitlets.Any(None)  # (name, content) of the file; None: neither
 
     def __init__(self, description: str = "Your clip", longest: float = 30.0) -> None:
-        kinds = "audio/*,.flac,.ogg,.wav,.mp3"
-        self.upload = widgets.FileUpload(
-            accept=kinds, multiple=False, description=description, layout={"width": "auto"}
-        )
+        look = {"description": description, "layout": {"width": "auto"}}
+        self.upload = widgets.FileUpload(accept="audio/*,.flac,.ogg,.wav,.mp3", **look)
         self.recorder = Recorder(longest=longest)
         self.name = widgets.Label()
         self.upload.observe(self._on_upload, "value")
         self.recorder.observe(self._on_recording, "content")
-        layout = {"flex_flow": "row wrap"}
-        super().__init__([self.upload, self.recorder, self.name], layout=layout)
+        parts = [self.upload, self.recorder, self.name]
+        super().__init__(parts, layout={"flex_flow": "row wrap"})
 
     def _on_upload(self, change: dict[str, Any]) -> None:
-        if change["new"]:
-            file = change["new"][0]
+        for file in change["new"]:
             self.given = (file["name"], bytes(file["content"]))
-        elif self.given and self.given[0] != RECORDING:
+        if not change["new"] and self.given and self.given[0] != RECORDING:
             self.given = None
 
     def _on_recording(self, change: dict[str, Any]) -> None:

@@ -1,7 +1,4 @@
-"""The flow as a diagram, and each of its stages as a picture.
-
-Notebook: ``00_overview``.
-"""
+"""The flow as a diagram, and each of its stages as a picture, for ``00_overview``."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vaerecon.lab.figures import draw_picture, panels
 from vaerecon.plots import DIFFERENCE_MAP, level_limits, new_axes, plot_log_mel
 
 BOX = {"boxstyle": "round,pad=0.5", "facecolor": "#e8eef5", "edgecolor": "#0173b2"}
@@ -24,34 +22,17 @@ STEPS = (  # between the boxes, in the order of the flow: what does it, and what
 
 
 def plot_flow(
-    n_samples: int,
-    mel_shape: Sequence[int],
-    latent_shape: Sequence[int],
-    seconds: float,
-    ax: Axes | None = None,
+    n_samples: int, mel_shape: Sequence[int], latent_shape: Sequence[int], seconds: float
 ) -> tuple[Figure, Axes]:
-    """Draw what a clip is at each stage, with shapes and values per second.
-
-    Parameters
-    ----------
-    n_samples
-        Of the clip, N.
-    mel_shape, latent_shape
-        ``[T, 64]`` and ``[8, T/4, 16]``.
-    seconds
-        Length of the clip.
-    """
-    figure, ax = new_axes(ax, (11, 1.9))
-    mel = ("log-mel", list(mel_shape))
-    stages = [("samples", [n_samples]), mel, ("latent", list(latent_shape)), mel]
-    stages.append(("samples", [n_samples]))
+    """What a clip of N samples is at each stage, with shapes and values per second."""
+    figure, ax = new_axes(None, (11, 1.9))
+    samples, mel = ("samples", [n_samples]), ("log-mel", list(mel_shape))
+    stages = (samples, mel, ("latent", list(latent_shape)), mel, samples)
     for i, (name, shape) in enumerate(stages):
         rate = f"{np.prod(shape) / seconds:,.0f} values/s"
         ax.text(i, 0, f"{name}\n{shape}\n{rate}", ha="center", va="center", size=9, bbox=BOX)
     for i, (step, cost) in enumerate(STEPS):
-        ax.annotate(
-            "", xy=(i + 0.69, 0), xytext=(i + 0.31, 0), arrowprops={"arrowstyle": "->", "lw": 1.5}
-        )
+        ax.annotate("", (i + 0.69, 0), (i + 0.31, 0), arrowprops={"arrowstyle": "->", "lw": 1.5})
         ax.text(i + 0.5, 0.42, step, ha="center", va="bottom", size=9, weight="bold")
         ax.text(i + 0.5, -0.42, cost, ha="center", va="top", size=9, style="italic")
     ax.set(xlim=(-0.45, 4.45), ylim=(-0.7, 0.7))
@@ -64,25 +45,18 @@ def plot_stages(
 ) -> tuple[Figure, np.ndarray]:
     """The log-mel, the latent's channels, and the log-mel that the decoder makes of them.
 
-    Parameters
-    ----------
-    mel, decoded
-        ``[T, 64]``, nepers; they share their colour limits.
-    latent
-        ``[8, T/4, 16]``; its channels stand side by side, time to the right in each, on one scale.
+    Log-mels ``[T, 64]`` share their colour limits. The channels of the latent ``[8, T/4, 16]``
+    stand side by side, time to the right in each, on one scale.
     """
-    figure = Figure(figsize=(10, 6.6), layout="constrained")
-    axes = figure.subplots(3, 1)
+    figure, grid = panels(3, 1, (10, 6.6))
+    axes = grid[:, 0]
     limits = level_limits(float(mel.max()))
     plot_log_mel(mel, axes[0], title="log-mel", limits=limits)
     channels, positions, rows = latent.shape
     # [8, L, 16] -> [16, 8, L] -> [16, 8 L]: a picture has its rows (frequency) first
     row = latent.permute(2, 0, 1).reshape(rows, channels * positions).cpu().numpy()
     top = float(np.abs(row).max())
-    image = axes[1].imshow(
-        row, origin="lower", aspect="auto", interpolation="nearest", cmap=DIFFERENCE_MAP,
-        vmin=-top, vmax=top,
-    )  # fmt: skip
+    image = draw_picture(axes[1], row, None, DIFFERENCE_MAP, (-top, top))
     for channel in range(1, channels):
         axes[1].axvline(channel * positions - 0.5, color="black", lw=1)
     middles = (np.arange(channels) + 0.5) * positions

@@ -1,7 +1,4 @@
-"""Solutions to the exercises of ``00_overview``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
+"""Solutions to the exercises of notebook 00; a check tells a wrong answer by a hint."""
 
 from __future__ import annotations
 

@@ -7,7 +7,6 @@ the sounds of the notebook's tables are better. Notebook: ``01_mel_analysis``.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as widgets
@@ -30,41 +29,22 @@ ITERATIONS = 8  # of Griffin-Lim; see the curve in the notebook
 LONGEST = 10.0  # s, of an uploaded clip
 
 
-@dataclass(frozen=True)
-class View:
-    """The mel and the sound for one setting of the sliders."""
-
-    config: MelConfig
-    mel: torch.Tensor  # [T, M], nepers
-    sound: torch.Tensor  # [N], recovered from the mel alone
-    distance: float  # MR-STFT distance of the sound from the original
-    empty: int  # filters without an STFT bin
-
-    @property
-    def title(self) -> str:
-        """The size of this mel, for the picture."""
-        config = self.config
-        rate = config.frames_per_second
-        return (
-            f"{config.n_mels} bins x {rate:g} frames/s = {config.n_mels * rate:,.0f} values/s, "
-            f"windows of {1000 * config.n_fft / config.sample_rate:g} ms"
-        )
-
-    @property
-    def facts(self) -> str:
-        """The distance and the empty filters, in a sentence."""
-        text = f"MR-STFT distance of the recovered sound: {self.distance:.2f}."
-        if self.empty:
-            text += f" {self.empty} of {self.config.n_mels} filters see no STFT bin: always silent."
-        return text
-
-
-def compute_view(samples: torch.Tensor, config: MelConfig, n_iter: int = ITERATIONS) -> View:
-    """The log-mel of normalised ``samples [N]`` with ``config``, and the recovered sound."""
+def compute_view(
+    samples: torch.Tensor, config: MelConfig, n_iter: int = ITERATIONS
+) -> tuple[torch.Tensor, torch.Tensor, str, str]:
+    """Log-mel and recovered sound of normalised ``samples [N]``; the mel's size; facts in words."""
     empty = empty_filters(config)  # first: it suppresses librosa's later warning
     mel = log_mel(samples, config, normalize=False)
     sound = recover(samples, config, n_iter=n_iter)
-    return View(config, mel, sound, metrics.mrstft(samples, sound), empty)
+    rate = config.frames_per_second
+    title = (
+        f"{config.n_mels} bins x {rate:g} frames/s = {config.n_mels * rate:,.0f} values/s, "
+        f"windows of {1000 * config.n_fft / config.sample_rate:g} ms"
+    )
+    facts = f"MR-STFT distance of the recovered sound: {metrics.mrstft(samples, sound):.2f}."
+    if empty:
+        facts += f" {empty} of {config.n_mels} filters see no STFT bin: always silent."
+    return mel, sound, title, facts
 
 
 def _controls() -> dict[str, widgets.Widget]:
@@ -88,34 +68,30 @@ def _controls() -> dict[str, widgets.Widget]:
     }
 
 
-def _config(controls: dict[str, widgets.Widget]) -> MelConfig:
-    values = {name: control.value for name, control in controls.items()}
-    low, high = values.pop("range")
-    return settings(**values, fmin=float(low), fmax=float(high))
-
-
 def explore_mel(clip: Clip, n_iter: int = ITERATIONS) -> Explorer:
     """A widget: the front-end's settings or a clip of one's own, the log-mel, and the player.
 
     An error is shown below the sliders; the last view stays, pale.
     """
     controls = _controls()
-    reset = widgets.Button(
-        description="AudioLDM2's settings", icon="undo", layout={"width": "auto"}
-    )
-    default = widgets.Button(description="Default clip", icon="undo", layout={"width": "auto"})
+    defaults = {name: control.value for name, control in controls.items()}
+    auto = {"icon": "undo", "layout": {"width": "auto"}}
+    reset = widgets.Button(description="AudioLDM2's settings", **auto)
+    default = widgets.Button(description="Default clip", **auto)
     own = YourClip(longest=LONGEST)
     status, facts, image = widgets.HTML(), widgets.HTML(), picture()
     samples = normalize_level(clip.samples)[0]
     player = ABPlayer(match_levels({"original": samples}))
-    defaults = {name: control.value for name, control in controls.items()}
 
     def show(heard: torch.Tensor) -> None:
         start = time.perf_counter()
-        view = compute_view(heard, _config(controls), n_iter)
-        image.value = figure_html(plot_settings(view.mel, view.config, view.title)[0], dpi=80)
-        player.load(match_levels({"original": heard, "from the mel": view.sound}))
-        facts.value = f"{view.facts} ({time.perf_counter() - start:.2f} s)"
+        values = {name: control.value for name, control in controls.items()}
+        low, high = values.pop("range")
+        config = settings(**values, fmin=float(low), fmax=float(high))
+        mel, sound, title, words = compute_view(heard, config, n_iter)
+        image.value = figure_html(plot_settings(mel, config, title)[0], dpi=80)
+        player.load(match_levels({"original": heard, "from the mel": sound}))
+        facts.value = f"{words} ({time.perf_counter() - start:.2f} s)"
 
     def draw(_: object = None) -> None:
         with reported(status, image):

@@ -1,20 +1,13 @@
-"""Log-mel front-ends: their settings and sizes, and the distance of another one to the model's.
+"""Log-mel front-ends for ``01_mel_analysis``: settings, and the distance to the model's.
 
-Log-mels are ``[T, M]`` in nepers. Two distances are given: that of the values as they are, and that
-after the best affine map (one slope, one offset). A change of unit removes only the difference
-between the two. Notebook: ``01_mel_analysis``.
-
-References
-----------
-.. [1] B. McFee et al., "librosa: Audio and music signal analysis in Python", SciPy 2015: the
-   front-end of the tutorials, ``librosa.feature.melspectrogram`` and ``power_to_db``.
+Log-mels are ``[T, M]`` in nepers. The tutorials' front-end is librosa's ``melspectrogram`` and
+``power_to_db`` (McFee et al., SciPy 2015).
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -33,9 +26,7 @@ NEPER_DB = 20 / math.log(10)  # dB in a neper, 8.686
 
 def settings(**changes: Any) -> MelConfig:
     """AudioLDM2's front-end with some fields changed; the window is as long as ``n_fft``."""
-    if "n_fft" in changes:
-        changes.setdefault("win_length", changes["n_fft"])
-    return replace(AUDIOLDM_MEL, **changes)
+    return replace(AUDIOLDM_MEL, win_length=changes.get("n_fft", AUDIOLDM_MEL.n_fft), **changes)
 
 
 def filter_edges(config: MelConfig = AUDIOLDM_MEL) -> np.ndarray:
@@ -47,8 +38,7 @@ def filter_edges(config: MelConfig = AUDIOLDM_MEL) -> np.ndarray:
 
 def empty_filters(config: MelConfig = AUDIOLDM_MEL) -> int:
     """The number of mel filters between two STFT bins, with all weights zero."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # librosa's, which says the same
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # librosa says the same
         filters = mel_filters(config, "cpu")  # as log_mel asks for it: the warning comes once
     return int((filters.amax(dim=0) == 0).sum())
 
@@ -86,10 +76,9 @@ ONE_AT_A_TIME: dict[str, Choices] = {
 
 
 def log_mel_with(samples: ArrayLike, choices: Choices = Choices()) -> torch.Tensor:
-    """The log-mel ``[T, 64]`` of ``samples [N]`` with other choices than the model's.
+    """The log-mel ``[T, 64]`` of ``samples [N]``; ``NAIVE`` gives that of ``naive_log_mel``."""
+    from librosa.filters import mel as librosa_filters
 
-    ``NAIVE`` gives :func:`vaerecon.mel.front_end.naive_log_mel`.
-    """
     config = AUDIOLDM_MEL
     x = normalize_level(samples)[0] if choices.level else as_samples(samples)
     # some hops of zeros at each end, so that no frame of the clip is padded by reflection
@@ -100,7 +89,12 @@ def log_mel_with(samples: ArrayLike, choices: Choices = Choices()) -> torch.Tens
     centred = choices.framing == "inference"
     n_frames = len(x) // config.hop_length + 1 if centred else config.n_frames(len(x))
     frames = frames[extra : extra + n_frames]
-    mel = frames.abs() ** choices.power @ _filters(choices.filters, config)
+    filters = mel_filters(config)
+    if choices.filters == "htk":
+        rate, bins = config.sample_rate, config.n_mels
+        htk = librosa_filters(sr=rate, n_fft=config.n_fft, n_mels=bins, htk=True, norm=None)
+        filters = torch.from_numpy(htk.T.copy())  # librosa's [n_mels, 513] -> [513, n_mels]
+    mel = frames.abs() ** choices.power @ filters
     if choices.relative:
         mel = mel / mel.max().clamp_min(config.floor**choices.power)
     mel = mel.clamp_min(config.floor**choices.power).log()  # nepers, or twice as many for power
@@ -112,16 +106,6 @@ def log_mel_with(samples: ArrayLike, choices: Choices = Choices()) -> torch.Tens
         span = mel.max() - mel.min()
         mel = (mel - mel.min()) / torch.where(span > 0, span, torch.ones_like(span))
     return mel
-
-
-def _filters(kind: str, config: MelConfig) -> torch.Tensor:
-    if kind == "slaney":
-        return mel_filters(config)
-    from librosa.filters import mel
-
-    rate, bins = config.sample_rate, config.n_mels
-    weights = mel(sr=rate, n_fft=config.n_fft, n_mels=bins, htk=True, norm=None)
-    return torch.from_numpy(weights.T.copy())  # librosa's [n_mels, 513] -> [513, n_mels]
 
 
 @dataclass(frozen=True)
@@ -146,17 +130,15 @@ def best_affine_map(source: torch.Tensor, target: torch.Tensor) -> AffineMap:
     return AffineMap(slope, offset, float((y - slope * x - offset).abs().mean()))
 
 
-def compare_choices(
-    samples: ArrayLike, choices: Mapping[str, Choices] | None = None
-) -> pd.DataFrame:
-    """Distance to the model's log-mel for each of several choices, one row each.
+def compare_choices(samples: ArrayLike) -> pd.DataFrame:
+    """Distance to the model's log-mel for each of :data:`ONE_AT_A_TIME`, one row each.
 
     Columns: the mean absolute difference of the values as they are (each in its own unit, which a
-    model does not see), and after the best affine map, in nepers and in dB.
+    model does not see), and after the best affine map (a change of unit), in nepers and in dB.
     """
     model = log_mel(samples)
     rows = {}
-    for label, choice in (ONE_AT_A_TIME if choices is None else choices).items():
+    for label, choice in ONE_AT_A_TIME.items():
         other = log_mel_with(samples, choice)[: len(model)]  # centred framing has one frame more
         left = best_affine_map(other, model).residual
         rows[label] = (float((other - model).abs().mean()), left, left * NEPER_DB)

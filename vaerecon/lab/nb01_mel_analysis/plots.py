@@ -1,10 +1,8 @@
-"""Plots of front-ends and of sound recovered from mels: tensors and tables in, figures out.
-
-Conventions of :mod:`vaerecon.plots`. Notebook: ``01_mel_analysis``.
-"""
+"""Plots for ``01_mel_analysis``: tensors and tables in, ``(figure, axes)`` out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,20 +13,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike, as_samples
-from vaerecon.lab.figures import BLUE, GREY, ORANGE, draw_picture, stacked
+from vaerecon.lab.figures import BLUE, GREY, ORANGE, draw_picture, panels, stacked
 from vaerecon.lab.nb01_mel_analysis.front_ends import NEPER_DB, AffineMap, filter_edges
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.filters import mel_filters
 from vaerecon.metrics.scores import METRICS
-from vaerecon.plots import (
-    LEVEL_MAP,
-    METHOD_COLORS,
-    RANGE_NEPERS,
-    TICKS_HZ,
-    mel_bin,
-    new_axes,
-    plot_log_mel,
-)
+from vaerecon.plots import LEVEL_MAP, METHOD_COLORS, RANGE_NEPERS, new_axes, plot_log_mel
 
 SPECTRUM_RANGE = 80.0  # dB shown below the loudest STFT bin
 ROWS = {  # rows of a table of recoveries: label on the axis, colour
@@ -50,35 +40,25 @@ SETTINGS = {  # of a sweep: label of the axis
 }
 
 
-def plot_waveform(
-    samples: ArrayLike, sample_rate: int = 16000, ax: Axes | None = None, *, title: str = ""
-) -> tuple[Figure, Axes]:
-    """Draw samples ``[N]`` over time in seconds."""
-    figure, ax = new_axes(ax, (10, 2.0))
+def plot_waveform(samples: ArrayLike, *, title: str = "") -> tuple[Figure, Axes]:
+    """Draw samples ``[N]`` at 16 kHz over time in seconds."""
+    figure, ax = new_axes(None, (10, 2.0))
     x = as_samples(samples).cpu().numpy()
-    ax.plot(np.arange(len(x)) / sample_rate, x, color="black", linewidth=0.4)
+    ax.plot(np.arange(len(x)) / 16000, x, color="black", linewidth=0.4)
     limit = max(float(np.abs(x).max()) * 1.1, 1e-3)
-    ax.set(xlim=(0, len(x) / sample_rate), ylim=(-limit, limit), title=title)
+    ax.set(xlim=(0, len(x) / 16000), ylim=(-limit, limit), title=title)
     ax.set(xlabel="time (s)", ylabel="amplitude")
     return figure, ax
 
 
 def plot_spectrogram(
-    magnitude: torch.Tensor,
-    ax: Axes | None = None,
-    *,
-    title: str = "",
-    top: float | None = None,
-    config: MelConfig = AUDIOLDM_MEL,
+    magnitude: torch.Tensor, ax: Axes | None = None, *, title: str = "", top: float | None = None
 ) -> tuple[Figure, Axes]:
-    """Draw STFT magnitudes ``[T, n_fft/2 + 1]`` in dB on a linear frequency axis.
-
-    ``top`` is the magnitude at 0 dB, the same for all that are compared (default: the largest).
-    """
+    """Draw STFT magnitudes ``[T, 513]`` in dB below ``top`` (by default the largest)."""
     figure, ax = new_axes(ax, (10, 2.8))
     top = max(float(magnitude.max()), 1e-12) if top is None else top
     level = 20 * (magnitude / top).clamp_min(1e-12).log10()
-    extent = (0, len(level) / config.frames_per_second, 0, config.sample_rate / 2000)
+    extent = (0, len(level) / AUDIOLDM_MEL.frames_per_second, 0, 8)  # s, kHz
     # [T, bins] -> [bins, T]: a picture has frequency upwards
     image = draw_picture(ax, level.T.numpy(), extent, LEVEL_MAP, (-SPECTRUM_RANGE, 0))
     ax.set(xlabel="time (s)", ylabel="frequency (kHz)", title=title)
@@ -86,19 +66,20 @@ def plot_spectrogram(
     return figure, ax
 
 
-def plot_filters(config: MelConfig = AUDIOLDM_MEL) -> tuple[Figure, np.ndarray]:
+def plot_filters() -> tuple[Figure, np.ndarray]:
     """The mel filters, and how wide each of them is."""
     figure, axes = stacked(2, 4.2)
-    weights = mel_filters(config)
-    hz = np.linspace(0, config.sample_rate / 2, len(weights))
+    weights, nyquist = mel_filters(AUDIOLDM_MEL), AUDIOLDM_MEL.sample_rate / 2
+    hz = np.linspace(0, nyquist, len(weights))
     for i, filter_ in enumerate(weights.T.numpy()):  # [513, 64] -> [64, 513]: one filter at a time
         axes[0].plot(hz, filter_, color=(BLUE, ORANGE)[i % 2], linewidth=0.9)
-    axes[0].set(ylabel="weight", ylim=(0, None), title=f"{config.n_mels} mel filters")
-    edges = filter_edges(config)
+    axes[0].set(ylabel="weight", ylim=(0, None), title=f"{AUDIOLDM_MEL.n_mels} mel filters")
+    edges = filter_edges()
     axes[1].plot(edges[1:-1], edges[2:] - edges[:-2], ".-", color="black", label="mel filter")
-    axes[1].axhline(config.sample_rate / config.n_fft, color=GREY, label="spacing of the STFT bins")
+    spacing = AUDIOLDM_MEL.sample_rate / AUDIOLDM_MEL.n_fft
+    axes[1].axhline(spacing, color=GREY, label="spacing of the STFT bins")
     axes[1].set(ylabel="width (Hz)", xlabel="frequency (Hz)", ylim=(0, None))
-    axes[1].set(title="width of a filter between its zeros", xlim=(0, config.sample_rate / 2))
+    axes[1].set(title="width of a filter between its zeros", xlim=(0, nyquist))
     axes[1].legend(loc="upper left")
     return figure, axes
 
@@ -119,10 +100,10 @@ def plot_front_ends(
 
 
 def plot_affine_map(
-    source: torch.Tensor, target: torch.Tensor, fit: AffineMap, ax: Axes | None = None
+    source: torch.Tensor, target: torch.Tensor, fit: AffineMap
 ) -> tuple[Figure, Axes]:
     """Every value of one log-mel against the same value of the other, with the line that fits."""
-    figure, ax = new_axes(ax, (6, 4.4))
+    figure, ax = new_axes(None, (6, 4.4))
     x, y = source.flatten().numpy(), target.flatten().numpy()
     image = ax.hexbin(x, y, gridsize=90, bins="log", mincnt=1, cmap="viridis")
     ends = torch.tensor([float(x.min()), float(x.max())])
@@ -135,12 +116,11 @@ def plot_affine_map(
     return figure, ax
 
 
-def plot_choices(table: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
+def plot_choices(table: pd.DataFrame) -> tuple[Figure, Axes]:
     """The residual of each choice after the best affine map; a table of ``compare_choices``."""
-    figure, ax = new_axes(ax, (9, 0.36 * len(table) + 1.1))
+    figure, ax = new_axes(None, (9, 0.36 * len(table) + 1.1))
     left = table["after the best affine map (nepers)"]
-    bars = ax.barh(table.index, left, color=BLUE)
-    ax.bar_label(bars, [f"{value:.3f}" for value in left], padding=3)
+    ax.bar_label(ax.barh(table.index, left, color=BLUE), fmt="%.3f", padding=3)
     ax.invert_yaxis()  # first row on top
     ax.set(xlabel="left after the best affine map (nepers)", xlim=(0, float(left.max()) * 1.12))
     units = (lambda nepers: nepers * NEPER_DB, lambda decibels: decibels / NEPER_DB)
@@ -150,62 +130,50 @@ def plot_choices(table: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, A
 
 
 def plot_magnitudes(
-    magnitudes: Mapping[str, torch.Tensor],
-    seconds: tuple[float, float] | None = None,
-    kilohertz: float = 8.0,
+    magnitudes: Mapping[str, torch.Tensor], seconds: tuple[float, float], kilohertz: float
 ) -> tuple[Figure, np.ndarray]:
-    """STFT magnitudes by title, below each other on the scale of the first one.
-
-    ``seconds`` and ``kilohertz`` cut a part out, to look at it more closely.
-    """
+    """A part of STFT magnitudes by title, below each other on the scale of the first one."""
     figure, axes = stacked(len(magnitudes), 2.4 * len(magnitudes))
     top = max(float(next(iter(magnitudes.values())).max()), 1e-12)
     for ax, (title, magnitude) in zip(axes, magnitudes.items(), strict=True):
         plot_spectrogram(magnitude, ax, title=title, top=top)
-        ax.set_ylim(0, kilohertz)
-        if seconds is not None:
-            ax.set_xlim(seconds)
+        ax.set(xlim=seconds, ylim=(0, kilohertz))
         ax.label_outer()
     return figure, axes
 
 
-def plot_recoveries(table: pd.DataFrame, columns: tuple[str, ...]) -> tuple[Figure, np.ndarray]:
-    """Small multiples of a table of ``score_recoveries``: one panel a column, one bar a row.
-
-    A bar without a value (no number, or no signal) is left out.
-    """
-    size = (2.5 * len(columns) + 1.3, 0.42 * len(table) + 1.3)
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+def plot_recoveries(
+    table: pd.DataFrame, columns: tuple[str, ...] | None = None
+) -> tuple[Figure, np.ndarray]:
+    """A panel for each column of a table of ``score_recoveries`` (default: its metrics), with a bar
+    for each row that has a value."""
+    columns = columns or tuple(str(name) for name in table if name in METRICS)
+    across, down = min(3, len(columns)), math.ceil(len(columns) / 3)
+    size = (2.5 * across + 1.3, down * (0.42 * len(table) + 1.3))
+    figure, axes = panels(len(columns), 3, size, sharey=True)
     labels, colors = zip(*(ROWS.get(name, (name, GREY)) for name in table.index), strict=True)
-    for ax, column in zip(axes, columns, strict=True):
+    for ax, column in zip(axes.flat, columns, strict=False):
         values = table[column].to_numpy()
         shown = np.nan_to_num(values)
-        bars = ax.barh(labels, shown, color=colors)
         texts = ["no value" if np.isnan(v) else f"{v:.2f}" for v in values]
-        ax.bar_label(bars, texts, padding=3, fontsize=9)
+        ax.bar_label(ax.barh(labels, shown, color=colors), texts, padding=3, fontsize=9)
         low, high = min(0.0, float(shown.min())), max(0.0, float(shown.max()))
         span = high - low or 1.0  # room for the numbers beside the bars
         ax.set_xlim(low - 0.38 * span * (low < 0), high + 0.38 * span)
         ax.axvline(0, color="black", linewidth=0.8)
-        title = METRICS[column].heading if column in METRICS else column
-        ax.set_title(AGREEMENT.get(column, title), fontsize=10)
-    axes[0].invert_yaxis()  # first row on top
+        title = METRICS[column].heading if column in METRICS else AGREEMENT[column]
+        ax.set_title(title, fontsize=10)
+    axes[0, 0].invert_yaxis()  # first row on top
     return figure, axes
 
 
-def plot_iterations(
-    curve: pd.DataFrame, ceiling: float, ax: Axes | None = None
-) -> tuple[Figure, Axes]:
+def plot_iterations(curve: pd.DataFrame, ceiling: float) -> tuple[Figure, Axes]:
     """MR-STFT distance over iterations, from ``iteration_curve``, and the ceiling as a line."""
-    figure, ax = new_axes(ax, (8, 3.2))
-    places = np.arange(len(curve))
-    styles = ((METHOD_COLORS["griffinlim"], "o-"), (GREY, "s--"))
-    for (color, style), column in zip(styles, curve, strict=True):
-        ax.plot(places, curve[column], style, color=color, label=column)
+    figure, ax = new_axes(None, (8, 3.2))
+    for column, style, color in zip(curve, ("o-", "s--"), (ORANGE, GREY), strict=True):
+        ax.plot(curve.index.astype(str), curve[column], style, color=color, label=column)
     color = METHOD_COLORS["oracle_phase"]
     ax.axhline(ceiling, color=color, label=f"with the true phase: {ceiling:.2f}")
-    ax.set_xticks(places, [str(count) for count in curve.index])
     ax.set(xlabel="Griffin-Lim iterations", ylabel="MR-STFT distance", ylim=(0, None))
     ax.legend()
     return figure, ax
@@ -213,38 +181,31 @@ def plot_iterations(
 
 def plot_sweeps(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     """Small multiples of a table of ``sweep``: settings across, MR-STFT and ESTOI down."""
-    settings = list(dict.fromkeys(table["setting"]))
-    scores = {name: METRICS[name].heading for name in ("mrstft", "estoi")}
-    figure = Figure(figsize=(2.7 * len(settings), 5.2), layout="constrained")
-    axes = figure.subplots(2, len(settings), sharex="col", sharey="row", squeeze=False)
-    for column, setting in enumerate(settings):
-        rows = table[table["setting"] == setting]
-        places = np.arange(len(rows))
+    groups = list(table.groupby("setting", sort=False))
+    figure = Figure(figsize=(2.7 * len(groups), 5.2), layout="constrained")
+    axes = figure.subplots(2, len(groups), sharex="col", sharey="row", squeeze=False)
+    for column, (setting, rows) in enumerate(groups):
+        places = [f"{value:g}" for value in rows["value"]]
         colors = [ORANGE if default else BLUE for default in rows["default"]]
-        for ax, (score, label) in zip(axes[:, column], scores.items(), strict=True):
+        for ax, score in zip(axes[:, column], ("mrstft", "estoi"), strict=True):
             ax.plot(places, rows[score], color=GREY, zorder=1)
             ax.scatter(places, rows[score], color=colors, zorder=2)
-            for place, value in zip(places, rows[score], strict=True):
-                if np.isfinite(value):
-                    style = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
-                    ax.annotate(f"{value:.2f}", (place, value), (0, 7), **style)
+            for place, value in rows[score].reset_index(drop=True).dropna().items():
+                style = {"textcoords": "offset points", "ha": "center", "fontsize": 9}
+                ax.annotate(f"{value:.2f}", (place, value), (0, 7), **style)
             ax.set_xlim(-0.5, len(rows) - 0.5)
-            ax.set_xticks(places, [f"{value:g}" for value in rows["value"]])
-            ax.set_ylabel(label if column == 0 else "")
-        axes[1, column].set_xlabel(SETTINGS.get(setting, setting))
-    for row, score in zip(axes, scores, strict=True):
+            ax.set_ylabel(METRICS[score].heading if column == 0 else "")
+        axes[1, column].set_xlabel(SETTINGS.get(str(setting), str(setting)))
+    for row, score in zip(axes, ("mrstft", "estoi"), strict=True):
         top = table[score].max()  # NaN where no setting has a value, as ESTOI of a short clip
         row[0].set_ylim(0, 1.15 * top if top > 0 else 1.0)
-        if np.isnan(top):
-            for ax in row:
-                ax.text(0.5, 0.5, "no value", transform=ax.transAxes, ha="center")
+        for ax in row if np.isnan(top) else ():
+            ax.text(0.5, 0.5, "no value", transform=ax.transAxes, ha="center")
     figure.suptitle("orange: AudioLDM2's setting", fontsize=10)
     return figure, axes
 
 
-def plot_settings(
-    mel: torch.Tensor, config: MelConfig, title: str = ""
-) -> tuple[Figure, np.ndarray]:
+def plot_settings(mel: torch.Tensor, config: MelConfig, title: str) -> tuple[Figure, np.ndarray]:
     """The explorer's plot: filters, and their log-mel ``[T, M]``. Without slow layout engine."""
     figure = Figure(figsize=(9.5, 4.6))
     figure.subplots_adjust(left=0.08, right=0.97, bottom=0.11, top=0.93, hspace=0.55)
@@ -257,11 +218,6 @@ def plot_settings(
     highest = 2 / float((edges[2:] - edges[:-2]).min())
     axes[0].set(xlim=(0, nyquist), ylim=(0, 1.05 * highest), yticks=[], title=title)
     axes[0].set(xlabel="frequency (Hz)", ylabel="weight")
-    top = float(mel.max())
-    extent = (0, len(mel) / config.frames_per_second, -0.5, config.n_mels - 0.5)
-    # [T, M] -> [M, T]: a picture has frequency upwards
-    draw_picture(axes[1], mel.T.numpy(), extent, LEVEL_MAP, (top - RANGE_NEPERS, top))
-    hz = [f for f in TICKS_HZ if edges[1] <= f <= edges[-2]]
-    axes[1].set_yticks(mel_bin(np.array(hz), config), [f"{f}" for f in hz])
-    axes[1].set(xlabel="time (s)", ylabel="frequency (Hz)")
+    limits = (float(mel.max()) - RANGE_NEPERS, float(mel.max()))
+    plot_log_mel(mel, axes[1], limits=limits, colorbar=False, config=config)
     return figure, axes

@@ -1,9 +1,6 @@
 """Sound recovered from a mel alone, or with the phase or magnitude of the original.
 
-Samples are ``[N]`` at the front-end's level (peak 0.5, see ``normalize_level``), STFT magnitudes
-``[T, 513]``. Scores compare with the original.
-
-Notebook: ``01_mel_analysis``. The algorithms and their references: :mod:`vaerecon.phase.retrieval`.
+Samples are ``[N]`` at peak 0.5, STFT magnitudes ``[T, 513]``. Notebook: ``01_mel_analysis``.
 """
 
 from __future__ import annotations
@@ -19,13 +16,13 @@ import torch.nn.functional as F
 from vaerecon import metrics
 from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.lab.nb01_mel_analysis.front_ends import settings
+from vaerecon.lab.tables import overview_metrics
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel, stft_frames
 from vaerecon.metrics.spectral import LSD_FLOOR
 from vaerecon.phase import references
 from vaerecon.phase import retrieval as phase
 
-SCORES = ("snr_db", "lsd_db", "mrstft", "estoi", "pesq_wb")  # of the table of recoveries
 # one setting at a time; AudioLDM2's value is in each list
 SWEEPS: dict[str, tuple[float, ...]] = {
     "n_mels": (16, 32, 64, 128, 256),  # bins
@@ -50,17 +47,12 @@ def recoveries(
 ) -> dict[str, torch.Tensor]:
     """Sounds made with different information about ``samples [N]``, by name.
 
-    ``silence``, none; ``random_phase``, the mel's magnitudes with phases drawn at random;
-    ``griffinlim``, the mel alone; ``oracle_phase``, the mel and the true phases, a ceiling;
-    ``oracle_magnitude``, the true magnitudes without phases, a reference.
+    ``random_phase`` has the mel's magnitudes; ``oracle_phase`` the mel and the true phases, a
+    ceiling; ``oracle_magnitude`` the true magnitudes without phases.
     """
     mel = log_mel(samples, normalize=False)
     magnitude = phase.mel_to_magnitude(mel)
-
-    def generator() -> torch.Generator:
-        return torch.Generator().manual_seed(seed)
-
-    turns = torch.rand(magnitude.shape, generator=generator())
+    turns = torch.rand(magnitude.shape, generator=torch.Generator().manual_seed(seed))
     random = torch.polar(torch.ones_like(magnitude), 2 * math.pi * turns)
     return {
         "silence": torch.zeros_like(samples),
@@ -68,15 +60,16 @@ def recoveries(
         "griffinlim": recover(samples, n_iter=n_iter, seed=seed),
         "oracle_phase": references.oracle_phase(mel, samples),
         "oracle_magnitude": references.oracle_magnitude(
-            samples, n_iter=n_iter, generator=generator()
+            samples, n_iter=n_iter, generator=torch.Generator().manual_seed(seed)
         ),
     }
 
 
 def score_recoveries(
-    samples: ArrayLike, recovered: Mapping[str, ArrayLike], names: Sequence[str] = SCORES
+    samples: ArrayLike, recovered: Mapping[str, ArrayLike], names: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """One row per sound: metrics, and the agreement of phase and phase advance."""
+    """One row per sound: metrics (an overview by default), and :func:`phase_agreement`."""
+    names = names or overview_metrics()
     rows = {}
     for name, sound in recovered.items():
         scores = dict(metrics.evaluate(samples, sound, metrics=names))
@@ -92,25 +85,20 @@ def phase_agreement(reference: ArrayLike, estimate: ArrayLike) -> tuple[float, f
     independent phases, NaN where one sound is silent. The advance of a random phase agrees too
     (about 0.8), because windows overlap: most of it is the frequency of the bin.
     """
-    one, other = (stft_frames(as_samples(x)) for x in (reference, estimate))
-    steps = tuple(x[1:] * x[:-1].conj() for x in (one, other))  # [T - 1, 513]
+
+    def agreement(one: torch.Tensor, other: torch.Tensor) -> float:
+        weight = (one.abs() * other.abs()).sum(dtype=torch.float64)
+        return float((one * other.conj()).real.sum(dtype=torch.float64) / weight)  # 0 / 0 is NaN
+
+    spectra = [stft_frames(as_samples(x)) for x in (reference, estimate)]
+    steps = [x[1:] * x[:-1].conj() for x in spectra]  # [T - 1, 513]
     # a product of two frames has the square of the magnitude: take its root as the weight
-    steps = tuple(torch.polar(x.abs().sqrt(), x.angle()) for x in steps)
-    return _agreement(one, other), _agreement(*steps)
-
-
-def _agreement(one: torch.Tensor, other: torch.Tensor) -> float:
-    weight = float((one.abs() * other.abs()).sum(dtype=torch.float64))
-    if weight == 0:
-        return math.nan
-    return float((one * other.conj()).real.sum(dtype=torch.float64)) / weight
+    steps = [torch.polar(x.abs().sqrt(), x.angle()) for x in steps]
+    return agreement(*spectra), agreement(*steps)
 
 
 def magnitude_distance_db(original: torch.Tensor, estimate: torch.Tensor) -> float:
-    """``metrics.lsd_db`` of STFT magnitudes ``[T, 513]``, for an inconsistent STFT without a sound.
-
-    Both at the front-end's level.
-    """
+    """``metrics.lsd_db`` of STFT magnitudes ``[T, 513]``, which no sound need have."""
     one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in (original, estimate))
     return float((one - other).square().mean(dim=-1).sqrt().mean())
 
@@ -127,17 +115,12 @@ def loudest_part(samples: ArrayLike, seconds: float = 1.0) -> tuple[float, float
 def iteration_curve(
     samples: ArrayLike, counts: Sequence[int] = (0, 1, 2, 4, 8, 16, 32), seed: int = 0
 ) -> pd.DataFrame:
-    """MR-STFT distance by Griffin-Lim iterations, with the mel as constraint and without.
-
-    Without it, the magnitudes stay at the first estimate from the mel.
-    """
-    mel = log_mel(samples, normalize=False)
-    magnitude = phase.mel_to_magnitude(mel)
+    """MR-STFT distance by Griffin-Lim iterations: held to the mel, or to its first magnitudes."""
+    magnitude = phase.mel_to_magnitude(log_mel(samples, normalize=False))
     rows = {}
     for count in counts:
-        fixed = phase.griffin_lim(
-            magnitude, len(samples), n_iter=count, generator=torch.Generator().manual_seed(seed)
-        )
+        generator = torch.Generator().manual_seed(seed)
+        fixed = phase.griffin_lim(magnitude, len(samples), n_iter=count, generator=generator)
         held = recover(samples, n_iter=count, seed=seed)
         rows[count] = [metrics.mrstft(samples, x) for x in (held, fixed)]
     columns = ["held to the mel", "magnitude fixed"]
@@ -146,27 +129,26 @@ def iteration_curve(
 
 def sweep(
     samples: ArrayLike,
-    sweeps: Mapping[str, Sequence[float]] | None = None,
+    sweeps: Mapping[str, Sequence[float]] = SWEEPS,
     *,
     n_iter: int = 32,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Change one setting of the front-end at a time, recover sound from that mel, and score it.
 
-    One row per setting and value: ``values_per_second`` of the mel, ``mrstft`` (lower is better),
-    ``estoi`` (higher is better), and whether it is AudioLDM2's (``default``).
+    One row per setting and value: ``values_per_second`` of the mel, ``mrstft``, ``estoi``, and
+    whether it is AudioLDM2's (``default``).
     """
     done: dict[MelConfig, dict[str, Any]] = {}  # the defaults are in every sweep: compute once
     rows = []
-    for field, values in (SWEEPS if sweeps is None else sweeps).items():
-        for value in values:
-            config = settings(**{field: value})
-            if config not in done:
-                sound = recover(samples, config, n_iter=n_iter, seed=seed)
-                done[config] = dict(metrics.evaluate(samples, sound, metrics=("mrstft", "estoi")))
-            rate = config.frames_per_second * config.n_mels
-            row = {"setting": field, "value": value, "values_per_second": rate} | done[config]
-            rows.append(row | {"default": config == AUDIOLDM_MEL})
+    for field, value in [(field, value) for field, values in sweeps.items() for value in values]:
+        config = settings(**{field: value})
+        if config not in done:
+            sound = recover(samples, config, n_iter=n_iter, seed=seed)
+            done[config] = dict(metrics.evaluate(samples, sound, metrics=("mrstft", "estoi")))
+        rate = config.frames_per_second * config.n_mels
+        row = {"setting": field, "value": value, "values_per_second": rate} | done[config]
+        rows.append(row | {"default": config == AUDIOLDM_MEL})
     return pd.DataFrame(rows).astype({"mrstft": float, "estoi": float})
 
 

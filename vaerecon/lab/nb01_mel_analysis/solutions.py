@@ -1,7 +1,4 @@
-"""Solutions to the exercises of ``01_mel_analysis``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
+"""Solutions to the exercises of notebook 01; a check tells a wrong answer by a hint."""
 
 from __future__ import annotations
 
@@ -17,29 +14,19 @@ from vaerecon.mel.front_end import log_mel
 
 
 def frame_time(frame: int, framing: Framing = "train") -> float:
-    """Exercise 1: the time, in s, of the centre of a mel frame.
-
-    The first frame begins ``padding`` samples before the clip.
-    """
+    """Exercise 1: the time, in s, of the centre of a mel frame."""
     config = AUDIOLDM_MEL
-    start = frame * config.hop_length - config.padding(framing)
+    start = frame * config.hop_length - config.padding(framing)  # the first is before the clip
     return (start + config.n_fft / 2) / config.sample_rate
 
 
 def louder(mel: torch.Tensor, decibels: float) -> torch.Tensor:
-    """Exercise 3: the log-mel ``[T, 64]`` of the same sound, louder by ``decibels``.
-
-    A factor on the samples is an offset in nepers; values below the floor are raised to it.
-    """
+    """Exercise 3: the log-mel ``[T, 64]`` of the same sound, louder: an offset, above the floor."""
     return (mel + decibels / NEPER_DB).clamp_min(AUDIOLDM_MEL.log_floor)
 
 
 def resolved_up_to(fundamental: float) -> float:
-    """Exercise 2: the frequency, in Hz, up to which the harmonics of a voice are resolved.
-
-    The centre of the highest filter whose step from the filter below is at most ``fundamental``
-    Hz; 0 if there is none.
-    """
+    """Exercise 2: the frequency, in Hz, up to which the harmonics of a voice are resolved."""
     centres = filter_edges()[1:-1]
     steps = centres[1:] - centres[:-1]
     apart = centres[1:][steps <= fundamental]

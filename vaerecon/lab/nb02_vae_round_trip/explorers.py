@@ -1,141 +1,124 @@
-"""Widgets: edit a latent and listen, or reconstruct an uploaded clip.
-
-Errors and warnings appear in the widget. Notebook: ``02_vae_round_trip``.
-"""
+"""Widgets for ``02_vae_round_trip``: edit a latent and listen, or reconstruct a clip."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import ipywidgets as widgets
+import ipywidgets as w
 import torch
 
-from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.bundled import DEMO_CLIP, demo_clips
+from vaerecon.lab import widgets
 from vaerecon.lab.figures import figure_html
-from vaerecon.lab.nb02_vae_round_trip.latent_edits import edited_mel
 from vaerecon.lab.nb02_vae_round_trip.plots import plot_edit
-from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip, synthesize
-from vaerecon.lab.setup import demo_clip
-from vaerecon.lab.widgets import (
-    Explorer,
-    YourClip,
-    keep_up,
-    labelled,
-    picture,
-    put_player,
-    remove_player,
-    reported,
-    row,
+from vaerecon.lab.nb02_vae_round_trip.round_trip import (
+    RoundTrip,
+    interpolate,
+    synthesize,
+    walk_channel,
 )
+from vaerecon.lab.setup import demo_clip
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models.sources import VARIANTS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
-from vaerecon.pipeline.result import Reconstruction
 
 
 def explore_latent(
     pipe: ReconstructionPipeline, one: RoundTrip, other: RoundTrip, method: str = "griffinlim"
-) -> Explorer:
+) -> widgets.Explorer:
     """Sliders for an offset of one channel and for the mix with a second clip; a player."""
-    channel = labelled(widgets.Dropdown, "channel", options=range(len(one.mean)))
-    amount = labelled(widgets.FloatSlider, "add (std)", value=0, min=-4, max=4, step=0.5)
-    weight = labelled(widgets.FloatSlider, "second clip", value=0, min=0, max=1, step=0.05)
-    listen = widgets.Button(description="Listen", icon="play")
-    status, image, sound = widgets.HTML(), picture(), widgets.VBox()
+    channel = widgets.labelled(w.Dropdown, "channel", options=range(len(one.mean)))
+    amount = widgets.labelled(w.FloatSlider, "add (std)", value=0, min=-4, max=4, step=0.5)
+    weight = widgets.labelled(w.FloatSlider, "second clip", value=0, min=0, max=1, step=0.05)
+    listen = w.Button(description="Listen", icon="play")
+    status, image, sound = w.HTML(), widgets.picture(), w.VBox()
 
     def mel() -> torch.Tensor:
-        return edited_mel(pipe, one, other, channel.value, amount.value, weight.value)
+        latent, n_frames = walk_channel(one.mean, channel.value, amount.value), len(one.mel)
+        if weight.value:
+            latent = interpolate(latent, other.mean, weight.value)
+            n_frames = min(n_frames, len(other.mel))
+        return pipe.decode(latent, n_frames=n_frames).cpu()
 
     def tracks(edited: torch.Tensor) -> dict[str, torch.Tensor]:
         mels = {"unedited": one.decoded[: len(edited)], "edited": edited}
         return synthesize(pipe, mels, method)
 
     def draw(_: object = None) -> None:
-        with reported(status, image):
+        with widgets.reported(status, image):
             edited = mel()
             image.value = figure_html(plot_edit(edited, one.decoded)[0])
-            keep_up(sound, lambda: tracks(edited))
+            widgets.keep_up(sound, lambda: tracks(edited))
 
     def hear(_: object) -> None:
-        with reported(status, image):
-            put_player(sound, tracks(mel()), "Latent, edited")
+        with widgets.reported(status, image):
+            widgets.put_player(sound, tracks(mel()), "Latent, edited")
 
     for slider in (channel, amount, weight):
         slider.observe(draw, "value")
     listen.on_click(hear)
     draw()
-    controls = row(widgets.VBox([channel, amount, weight]), listen)
-    return Explorer([controls, status, image, sound])
+    controls = widgets.row(w.VBox([channel, amount, weight]), listen)
+    return widgets.Explorer([controls, status, image, sound])
 
 
 @lru_cache(maxsize=2)
 def load_model(model: str) -> ReconstructionPipeline:
     """A pipeline without progress bars, cached."""
-    pipe: Any = ReconstructionPipeline.from_pretrained(model)
+    pipe = ReconstructionPipeline.from_pretrained(model)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def reconstruct(clip: Clip, model: str, methods: Sequence[str]) -> Reconstruction:
-    """The pipeline's call, with only the metric that the plot states."""
-    others = [name for name in METRICS if name != "log_mel_mae"]
-    return load_model(model)(clip, methods, without_vae=False, exclude_metrics=others)
-
-
-def _model_options() -> list[tuple[str, str]]:
-    options = []
-    for name, variant in VARIANTS.items():
-        size = "bundled" if variant.size is None else f"{variant.size / 1e6:.0f} MB"
-        options.append((f"{name} ({size}, {variant.licence})", name))
-    return options
-
-
 def explore_round_trip(
     model: str = "tiny", methods: Sequence[str] = ("griffinlim",), max_length: float = 4.0
-) -> Explorer:
+) -> widgets.Explorer:
     """Choose a clip of one's own or a bundled one, a model and methods; see and hear the result."""
-    own, clips = YourClip(longest=10.0), list(demo_clips())
-    bundled = labelled(widgets.Dropdown, "or bundled", options=clips, value=DEMO_CLIP)
-    options = _model_options()
+    own, clips = widgets.YourClip(longest=10.0), list(demo_clips())
+    bundled = widgets.labelled(w.Dropdown, "or bundled", options=clips, value=DEMO_CLIP)
+    options = {}
+    for name, each in VARIANTS.items():
+        size = "bundled" if each.size is None else f"{each.size / 1e6:.0f} MB"
+        options[f"{name} ({size}, {each.licence})"] = name
     if model not in VARIANTS:
-        options.append((Path(model).name, model))
+        options[Path(model).name] = model
     wide = {"width": "26em", "max_width": "95%"}
-    variant = labelled(widgets.Dropdown, "model", options=options, value=model, layout=wide)
+    variant = widgets.labelled(w.Dropdown, "model", options=options, value=model, layout=wide)
+    unused = [name for name in METRICS if name != "log_mel_mae"]  # the plot states this one only
     choices = [(m.label, m.name) for m in METHODS.values() if not m.reference_only]
     chosen = tuple(methods)
-    method = labelled(widgets.SelectMultiple, "methods", options=choices, value=chosen, rows=5)
-    length = labelled(
-        widgets.FloatSlider, "at most (s)", value=max_length, min=0.5, max=10, step=0.5
+    method = widgets.labelled(w.SelectMultiple, "methods", options=choices, value=chosen, rows=5)
+    length = widgets.labelled(
+        w.FloatSlider, "at most (s)", value=max_length, min=0.5, max=10, step=0.5
     )
-    run = widgets.Button(description="Run", icon="cogs", button_style="primary")
-    status, image, sound = widgets.HTML(), picture(), widgets.VBox()
+    run = w.Button(description="Run", icon="cogs", button_style="primary")
+    status, image, sound = w.HTML(), widgets.picture(), w.VBox()
     image.layout.display = "none"  # until there is one
 
     def go(_: object) -> None:
         run.disabled, status.value = True, "Running ..."
         try:
-            remove_player(sound)  # no old sound or plot beside a new error
+            widgets.remove_player(sound)  # no old sound or plot beside a new error
             image.layout.display = "none"
-            with reported(status):
+            with widgets.reported(status):
                 seconds = length.value
                 clip = own.clip(seconds) or demo_clip(bundled.value, seconds)
-                result = reconstruct(clip, variant.value, method.value)
+                pipe = load_model(variant.value)
+                result = pipe(clip, method.value, without_vae=False, exclude_metrics=unused)
                 image.value = figure_html(result.plot()[0])
                 image.layout.display = ""
                 sounds: dict[str, ArrayLike] = {"original": torch.as_tensor(result.reference)}
                 sounds |= {name: result.audio[name] for name in method.value}
                 title = f"{result.clip.name}, model {result.model.source}"
-                put_player(sound, sounds, title)
+                widgets.put_player(sound, sounds, title)
         finally:
             run.disabled = False
 
     run.on_click(go)
     bundled.observe(lambda _: own.clear(), "value")  # the last choice counts
-    left, right = widgets.VBox([own, bundled, variant, length]), widgets.VBox([method, run])
-    return Explorer([row(left, right), status, image, sound])
+    left, right = w.VBox([own, bundled, variant, length]), w.VBox([method, run])
+    return widgets.Explorer([widgets.row(left, right), status, image, sound])

@@ -1,9 +1,8 @@
-"""Plots of the VAE's error, rate and latent: tensors and tables in, ``(figure, axes)`` out.
-
-Conventions of :mod:`vaerecon.plots`. Notebook: ``02_vae_round_trip``.
-"""
+"""Plots for ``02_vae_round_trip``: tensors and tables in, ``(figure, axes)`` out."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, stacked
+from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, panels, stacked
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.plots import (
@@ -21,6 +20,7 @@ from vaerecon.plots import (
     add_colorbar,
     level_limits,
     mel_bin,
+    new_axes,
     plot_log_mel,
     plot_mels,
 )
@@ -42,10 +42,9 @@ def plot_round_trip(trip: RoundTrip) -> tuple[Figure, np.ndarray]:
 
 
 def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.ndarray]:
-    """The error by band, by level and by time.
+    """The error by band, by level and by time: mean absolute difference, and bias.
 
-    ``by_level`` has ``mae`` and ``bias`` by level, nepers below the loudest value. Mean absolute
-    difference and bias (mean difference: above 0 is too loud) are drawn together: a bias is heard
+    ``by_level`` has ``mae`` and ``bias`` by level, nepers below the loudest value. A bias is heard
     as a change of timbre or level, an error without bias as roughness or blur.
     """
     difference = (trip.decoded - trip.mel).numpy()
@@ -72,20 +71,17 @@ def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.nda
 
 
 def plot_rate(curve: pd.DataFrame, rates: pd.DataFrame) -> tuple[Figure, Axes]:
-    """Error against bit rate for a rounded latent and a rounded log-mel, with the bounds from KL.
-
-    ``curve`` from ``rate_curve``, ``rates`` from ``bit_rates``.
-    """
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    ax = figure.subplots()
+    """Error against rate of a rounded latent and log-mel (``rate_curve``), with the bounds from KL
+    (``bit_rates``)."""
+    figure, ax = new_axes(None, (8, 4))
     for (what, points), color in zip(curve.groupby("what"), (BLUE, ORANGE), strict=True):
         ax.plot(points["kbit/s"], points["error"], "o-", color=color, label=f"{what}, rounded")
         for _, point in points.iterrows():
-            place, text = (point["kbit/s"], point["error"]), f"{point['step']:g}"
-            ax.annotate(text, place, (4, 5), textcoords="offset points", fontsize=8, color=color)
-    for row, style in (("KL from a fitted normal", ":"), ("KL from N(0, 1)", "--")):
+            look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": color}
+            ax.annotate(f"{point['step']:g}", (point["kbit/s"], point["error"]), (4, 5), **look)
+    for row, line in (("KL from a fitted normal", ":"), ("KL from N(0, 1)", "--")):
         rate = rates["kbit/s"][f"latent, {row}"]
-        ax.axvline(rate, color=GREY, linestyle=style, label=f"latent, {row}")
+        ax.axvline(rate, color=GREY, linestyle=line, label=f"latent, {row}")
     ax.set(xlabel="bit rate (kbit/s)", ylabel="error of the log-mel (nepers)")
     ax.set_ylim(0, 1.15 * curve["error"].max())
     ax.legend()
@@ -95,8 +91,7 @@ def plot_rate(curve: pd.DataFrame, rates: pd.DataFrame) -> tuple[Figure, Axes]:
 def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
     """The channels of a latent ``[8, L, 16]`` as pictures on one scale around zero."""
     rows = (len(latent) + 1) // 2
-    figure = Figure(figsize=(10, 1.75 * rows), layout="constrained")
-    axes = figure.subplots(rows, 2, sharex=True, sharey=True)
+    figure, axes = panels(len(latent), 2, (10, 1.75 * rows), sharex=True, sharey=True)
     # 1 value in 200 is beyond the scale
     limit = max(float(np.quantile(latent.abs().numpy(), 0.995)), 1e-3)
     step = 4 / AUDIOLDM_MEL.frames_per_second  # s per latent position
@@ -113,8 +108,7 @@ def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
 
 def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     """Spread, uncertainty and KL divergence by channel; ``table`` of ``channel_statistics``."""
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
-    left, right = axes = figure.subplots(1, 2)
+    figure, ((left, right),) = panels(2, 2, (10, 3.4))
     channels = table.index
     left.axhspan(-1, 1, color="0.92", label="the prior: 0 ± 1")
     bars = (
@@ -129,23 +123,22 @@ def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     left.set_ylim(low, high + 0.45 * (high - low))  # room for the legend
     left.legend(loc="upper left", fontsize=8)
     right.bar(channels - 0.2, table["kl"], 0.4, color=BLUE, label="KL from N(0, 1)")
-    fitted = table["information"]
-    right.bar(channels + 0.2, fitted, 0.4, color=GREEN, label="KL from a fitted normal")
+    label = "KL from a fitted normal"
+    right.bar(channels + 0.2, table["information"], 0.4, color=GREEN, label=label)
     right.set(ylabel="nats per value", title="cost of a channel")
     right.legend(fontsize=8)
-    for ax in axes:
+    for ax in (left, right):
         ax.set(xlabel="latent channel", xticks=channels)
-    return figure, axes
+    return figure, np.array([left, right])
 
 
 def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[Figure, np.ndarray]:
     """The effect of silencing each channel on the error, and on the log-mel against its KL.
 
-    ``table`` from ``channel_importance``; ``whole``, the error with all channels, nepers; ``kl``
-    per channel, from ``channel_statistics``.
+    ``table`` from ``channel_importance``, ``kl`` from ``channel_statistics``; ``whole`` is the
+    error with all channels, nepers.
     """
-    figure = Figure(figsize=(10, 3.4), layout="constrained")
-    left, right = axes = figure.subplots(1, 2)
+    figure, ((left, right),) = panels(2, 2, (10, 3.4))
     left.bar(table.index - 0.2, table["zero"] - whole, 0.4, color=BLUE, label="at zero")
     left.bar(table.index + 0.2, table["mean"] - whole, 0.4, color=ORANGE, label="standing still")
     left.axhline(0, color=GREY, linewidth=0.8)
@@ -159,7 +152,7 @@ def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[F
     right.set(xlim=(0, 1.1 * max(kl.max(), 1e-6)), ylim=(0, 1.15 * max(change.max(), 1e-6)))
     right.set(xlabel="KL from N(0, 1) (nats per value)", ylabel="change of the log-mel (nepers)")
     right.set_title("change when zeroed, by channel")
-    return figure, axes
+    return figure, np.array([left, right])
 
 
 def plot_spread(spread: torch.Tensor, mel: torch.Tensor) -> tuple[Figure, np.ndarray]:
@@ -182,10 +175,7 @@ def plot_edit(mel: torch.Tensor, unedited: torch.Tensor) -> tuple[Figure, np.nda
 
 
 def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:
-    """Log-mels ``[T, 64]`` along a walk, and the mean change of each band.
-
-    ``mels`` are by amount in standard deviations; 0 must be among them.
-    """
+    """Log-mels ``[T, 64]`` by standard deviations added, with 0, and each band's mean change."""
     limits = level_limits(float(mels[0].max()))
     figure = Figure(figsize=(10, 2.0 * len(mels)), layout="constrained")
     grid = figure.add_gridspec(len(mels), 2, width_ratios=(3, 1))
@@ -201,8 +191,8 @@ def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:
     farthest = max(abs(amount) for amount in mels)
     for amount, mel in mels.items():
         color = colormaps["coolwarm"](0.5 + 0.5 * amount / farthest) if amount else "black"
-        label = f"{amount:+g}" if amount else "0"
-        side.plot((mel - mels[0]).mean(0), np.arange(64), color=color, label=label)
+        change = (mel - mels[0]).mean(0)
+        side.plot(change, np.arange(64), color=color, label=f"{amount:+g}" if amount else "0")
     _hz_axis(side, "y")
     side.set(xlabel="mean change (nepers)", ylim=(-0.5, 63.5))
     side.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False)

@@ -1,7 +1,4 @@
-"""Solutions to the exercises of ``02_vae_round_trip``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
+"""Solutions to the exercises of notebook 02; a check tells a wrong answer by a hint."""
 
 from __future__ import annotations
 
@@ -31,10 +28,7 @@ def keep_channels(latent: torch.Tensor, keep: Iterable[int]) -> torch.Tensor:
 
 
 def pad_batch(mels: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Exercise 2: log-mels ``[T, 64]`` of many lengths as one batch, padded with silence.
-
-    Returns ``[B, T, 64]``; ``T`` is the longest length, rounded up to a multiple of 4.
-    """
+    """Exercise 2: log-mels as one batch ``[B, T, 64]`` with ``T`` a multiple of 4, and silence."""
     longest = max(len(mel) for mel in mels)
     n_frames = longest + -longest % 4
     floor = AUDIOLDM_MEL.log_floor

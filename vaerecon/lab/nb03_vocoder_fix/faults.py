@@ -1,4 +1,8 @@
-"""Wrong vocoder inputs, by shape, dtype, scale and delay, and their effects.
+"""Wrong vocoder inputs, by shape, dtype, scale and delay; their effects, and checks that find them.
+
+:func:`vaerecon.mel.front_end.check_log_mel` raises for a wrong layout. :func:`check_vocoder_input`
+reports more and raises nothing. :func:`loop_error` uses the vocoder. None can prove that an input
+is right: for that, compare the sound with the original.
 
 Samples are ``[N]`` at peak 0.5, log-mels ``[T, 64]``. Notebook: ``03_vocoder_dimension_fix``.
 """
@@ -17,9 +21,13 @@ import torch.nn.functional as F
 
 from vaerecon import metrics
 from vaerecon.audio.samples import ArrayLike, as_samples
+from vaerecon.lab.tables import overview_metrics
 from vaerecon.mel import damage
-from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
+from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.diagnosis import diagnose_mel
 from vaerecon.mel.front_end import log_mel
+from vaerecon.metrics.scores import METRICS
+from vaerecon.models.vocoder import n_samples_out, vocode
 
 # what tutorials use, made of the right log-mel; the first is right
 SCALES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
@@ -42,6 +50,17 @@ AUDIOLDM2_SIZES: dict[str, Any] = {
     "normalize_before": False,
 }
 EXACT_KERNELS = [15, 16, 8, 4, 4]  # one tap less in the first layer: no extra sample, no lag
+COLUMNS = {  # of a table of scores; other metrics stand behind them
+    "snr_db": "SNR (dB)",
+    "correlation": "correlation",
+    "log_mel_mae": "log-mel error (nepers)",
+}
+FIXES = {
+    "layout": "transpose where the mel is made; a square: follow its axes back to there",
+    "dtype": "mel.to(vocoder.dtype)",
+    "frames": "center=False, (n_fft - hop) / 2 at each end",
+    "samples out": "take the lag off the front, then cut to length",
+}
 
 
 def empty_vocoder(**sizes: Any) -> Any:
@@ -56,14 +75,13 @@ def empty_vocoder(**sizes: Any) -> Any:
 
 
 def random_vocoder(generator: torch.Generator, symmetric: bool = False, **sizes: Any) -> Any:
-    """A small ``SpeechT5HifiGan`` with AudioLDM2's geometry and random weights.
+    """A ``SpeechT5HifiGan`` of 64 channels with AudioLDM2's geometry and random weights.
 
     ``symmetric`` makes every kernel symmetric in time, so that only the geometry of the layers can
-    shift the sound. ``sizes`` as for :func:`empty_vocoder`; by default 64 channels and one residual
-    block per level.
+    shift the sound. ``sizes`` as for :func:`empty_vocoder`.
     """
-    small: dict[str, Any] = {"upsample_initial_channel": 64}
-    small |= {"resblock_kernel_sizes": [3], "resblock_dilation_sizes": [[1, 3, 5]]}
+    small = {"upsample_initial_channel": 64, "resblock_kernel_sizes": [3]}
+    small |= {"resblock_dilation_sizes": [[1, 3, 5]]}
     model = empty_vocoder(**small | sizes).to_empty(device="cpu")
     with torch.no_grad():
         model.mean.zero_()
@@ -88,24 +106,24 @@ def share_on_grid(samples: torch.Tensor, spacing: float = 100.0, width: float = 
     return float(energy[near].sum() / energy.sum())
 
 
-def square_blocks(mel: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
+def square_blocks(mel: torch.Tensor) -> torch.Tensor:
     """Cut a log-mel into blocks of as many frames as bins: ``[T, 64]`` to ``[K, 64, 64]``.
 
     The last block is padded with silence. The shape of a block does not tell time from frequency.
     """
-    filled = F.pad(mel, (0, 0, 0, -len(mel) % config.n_mels), value=config.log_floor)
-    return filled.reshape(-1, config.n_mels, config.n_mels)
+    filled = F.pad(mel, (0, 0, 0, -len(mel) % 64), value=AUDIOLDM_MEL.log_floor)
+    return filled.reshape(-1, 64, 64)
 
 
 def sound_scores(reference: ArrayLike, sounds: Mapping[str, torch.Tensor]) -> pd.DataFrame:
-    """SNR, correlation and log-mel error of several sounds ``[N]`` against one reference ``[N]``.
+    """Metrics of several sounds ``[N]`` against one reference ``[N]``, one row per sound.
 
-    One row per sound; NaN for a score without a value, such as the SNR of a perfect copy.
+    :data:`COLUMNS` come first, then those of :func:`vaerecon.lab.tables.overview_metrics`. NaN for
+    a score without a value, such as the SNR of a perfect copy.
     """
-    columns = {"snr_db": "SNR (dB)", "correlation": "correlation"}
-    columns["log_mel_mae"] = "log-mel error (nepers)"
+    columns = COLUMNS | {n: METRICS[n].title for n in overview_metrics() if n not in COLUMNS}
     rows = {name: metrics.evaluate(reference, x, metrics=columns) for name, x in sounds.items()}
-    return pd.DataFrame(rows).T.astype(float).rename(columns=columns)
+    return pd.DataFrame(rows).T.astype(float)[list(columns)].rename(columns=columns)
 
 
 def length_table(rates: Sequence[int], kernels: Sequence[int], n_frames: int) -> pd.DataFrame:
@@ -128,11 +146,8 @@ def lag_text(lag: int, of_layers: float) -> str:
     """A model's measured lag beside that of its layers, in samples; Markdown."""
 
     def side(samples: float) -> str:
-        return (
-            f"{abs(samples):g} samples {'late' if samples > 0 else 'early'}"
-            if samples
-            else "on time"
-        )
+        word = "late" if samples > 0 else "early"
+        return f"{abs(samples):g} samples {word}" if samples else "on time"
 
     moved = of_layers - lag
     return (
@@ -143,8 +158,7 @@ def lag_text(lag: int, of_layers: float) -> str:
 
 
 def snr_text(scores: pd.DataFrame) -> str:
-    """Which sounds of :func:`sound_scores` silence beats by SNR, and how far the log-mel tells the
-    transposed one from the right one; Markdown."""
+    """Which sounds silence beats by SNR, and how far the log-mel tells them apart; Markdown."""
     snr, far = scores["SNR (dB)"], scores["log-mel error (nepers)"]
     beaten = [str(name) for name in snr.index if snr[name] < snr["silence"]]
     ratio = far["transposed"] / far["right"]
@@ -214,3 +228,51 @@ def feed(
     sound = sound.reshape(-1)
     sound = F.pad(sound, (-lag, len(x) + lag - len(sound)))  # a negative pad cuts
     return Attempt(list(batch.shape), dtype, sound, "")
+
+
+def check_vocoder_input(
+    mel: torch.Tensor, vocoder: Any, n_samples: int | None = None
+) -> pd.DataFrame:
+    """Check layout, dtype, scale, frame grid and length of a vocoder's input, right or wrong.
+
+    ``mel`` is ``[T, M]`` or ``[B, T, M]``, ``vocoder`` a ``SpeechT5HifiGan``; ``n_samples``, the
+    length of the clip of the mel, checks the frame grid.
+
+    One row per item: found, expected, result and fix. The result is ``"ok"``, ``"wrong"``,
+    ``"unknown"`` (a square) or ``"to cut"`` (the output will be too long). Only ``"wrong"`` is
+    certain: a mel in log10 instead of nepers, for example, passes where nothing is silent. The
+    scale is checked by :func:`vaerecon.diagnose_mel`.
+    """
+    rows: list[tuple[str, ...]] = []
+
+    def check(name: str, found: object, expected: object, ok: bool, otherwise: str) -> None:
+        result, fix = ("ok", "") if ok else (otherwise, FIXES[name])
+        rows.append((name, str(found), str(expected), result, fix))
+
+    bins, shape = vocoder.config.model_in_dim, list(mel.shape)
+    fits, square = len(shape) in (2, 3) and shape[-1] == bins, shape[-2:] == [bins, bins]
+    unclear = "unknown" if fits and square else "wrong"
+    check("layout", shape, f"[.., T, {bins}]", fits and not square, unclear)
+    check("dtype", mel.dtype, vocoder.dtype, mel.dtype == vocoder.dtype, "wrong")
+    found = [each for each in diagnose_mel(mel) if each.kind != "layout"]
+    kinds, fixes = ", ".join(each.kind for each in found), "; ".join(each.fix for each in found)
+    rows.append(("scale", kinds or "-", "no finding", "wrong" if found else "ok", fixes))
+    if fits and n_samples is not None:
+        frames = AUDIOLDM_MEL.n_frames(n_samples)
+        check("frames", shape[-2], frames, shape[-2] == frames, "wrong")
+    if fits:
+        wanted = math.prod(vocoder.config.upsample_rates) * shape[-2]
+        made = n_samples_out(vocoder, shape[-2])
+        check("samples out", made, wanted, made == wanted, "to cut")
+    columns = ["item", "found", "expected", "result", "fix"]
+    return pd.DataFrame(rows, columns=columns).set_index("item")
+
+
+def loop_error(vocoder: Any, mel: torch.Tensor, lag: int = 0) -> float:
+    """Mean absolute difference of a log-mel ``[T, 64]`` and the log-mel of its sound, nepers.
+
+    Needs no original. Large for a mel that no sound has; small for the mel of a wrong sound, such
+    as one in log10.
+    """
+    heard = log_mel(vocode(vocoder, mel, lag=lag), normalize=False)
+    return float((heard - mel.to(heard.device)).abs().mean())

@@ -1,7 +1,4 @@
-"""Plots and the explorer of notebook 03; :mod:`vaerecon.lab.nb03_vocoder_fix.faults` computes.
-
-Conventions of :mod:`vaerecon.plots`. Blue is right, dark red is wrong.
-"""
+"""Plots and the explorer for ``03_vocoder_dimension_fix``. Blue is right, dark red is wrong."""
 
 from __future__ import annotations
 
@@ -26,26 +23,28 @@ from vaerecon.mel.front_end import log_mel
 from vaerecon.plots import new_axes, plot_mels
 
 RIGHT, WRONG, NEUTRAL = BLUE, "#8b1a2b", GREY
-DTYPES = ("float32", "float16", "bfloat16", "float64")
+CHOICES = {
+    "layout": LAYOUTS,
+    "scale": tuple(SCALES),
+    "dtype": ("float32", "float16", "bfloat16", "float64"),
+}
 
 
 def mels_of(sounds: Mapping[str, ArrayLike]) -> dict[str, torch.Tensor]:
-    """The log-mel of each sound ``[N]`` as it is, at its own level."""
+    """The log-mel of each sound ``[N]`` at its own level."""
     return {name: log_mel(x, normalize=False).cpu() for name, x in sounds.items()}
 
 
 def plot_values(mels: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
     """Histograms of the values of several mels ``[T, 64]``, over the possible range of nepers."""
-    possible = possible_range()
-    lowest = min(float(mel.min()) for mel in mels.values())
-    highest = max(possible.highest, *(float(mel.max()) for mel in mels.values()))
-    edges = np.linspace(lowest - 1, highest + 1, 161)
+    possible, every = possible_range(), torch.cat([mel.flatten() for mel in mels.values()])
+    highest = max(possible.highest, float(every.max()))
+    edges = np.linspace(float(every.min()) - 1, highest + 1, 161)
     figure, axes = stacked(len(mels), len(mels) + 0.9)
     for i, (ax, (name, mel)) in enumerate(zip(axes, mels.items(), strict=True)):
         ax.axvspan(possible.lowest, possible.highest, color=NEUTRAL, alpha=0.25, lw=0)
-        values, mean = mel.flatten().cpu().numpy(), float(mel.mean())
-        ax.hist(values, edges, color=WRONG if i else RIGHT)
-        ax.axvline(mean, color="black", lw=1.2, ls="--")
+        ax.hist(mel.flatten().cpu().numpy(), edges, color=WRONG if i else RIGHT)
+        ax.axvline(float(mel.mean()), color="black", lw=1.2, ls="--")
         ax.set_yticks([])
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
     axes[0].set_title("grey: possible range of nepers at peak 0.5; dashed: the mean")
@@ -53,12 +52,13 @@ def plot_values(mels: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
     return figure, axes
 
 
-def plot_upsampling(layers: Sequence[tuple[int, int]], n_frames: int = 5) -> tuple[Figure, Any]:
+def plot_upsampling(layers: Sequence[tuple[int, int]]) -> tuple[Figure, Any]:
     """Which output values each frame reaches in an upsampling layer, by ``(rate, kernel)``.
 
-    Grey steps: the outputs that belong to each frame. Bars: the support of the kernel, with a dot
-    at its centre, which lies half a value late if ``kernel - rate`` is odd.
+    Grey: the outputs that belong to each frame. Bars: the kernel's support, with a dot at its
+    centre.
     """
+    n_frames = 5
     figure, axes = stacked(len(layers), 2.6 * len(layers))
     for ax, (rate, kernel) in zip(axes, layers, strict=True):
         padding, odd = (kernel - rate) // 2, (kernel - rate) % 2
@@ -79,11 +79,9 @@ def plot_upsampling(layers: Sequence[tuple[int, int]], n_frames: int = 5) -> tup
     return figure, axes
 
 
-def plot_shift_snr(
-    snr: Mapping[str, torch.Tensor], shift: int, ax: Axes | None = None
-) -> tuple[Figure, Axes]:
+def plot_shift_snr(snr: Mapping[str, torch.Tensor], shift: int) -> tuple[Figure, Axes]:
     """SNR by frequency of a perfect copy that is late: ``hz``; ``measured``, ``theory`` in dB."""
-    figure, ax = new_axes(ax, (10, 3.4))
+    figure, ax = new_axes(None, (10, 3.4))
     ax.plot(snr["hz"], snr["measured"], ".", ms=4, color=RIGHT, label="this clip")
     ax.plot(snr["hz"], snr["theory"], color="black", lw=1, label="a steady tone")
     ax.axhline(0, color=WRONG, ls="--", lw=1.5, label="silence: 0 dB")
@@ -93,20 +91,15 @@ def plot_shift_snr(
     return figure, ax
 
 
-def plot_spectra(
-    sounds: Mapping[str, torch.Tensor], kilohertz: float = 3.0
-) -> tuple[Figure, np.ndarray]:
-    """Spectra of several sounds ``[N]``, below each other, each in dB below its peak.
-
-    Grey lines: the multiples of 100 Hz, the frame rate.
-    """
+def plot_spectra(sounds: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
+    """Spectra of sounds ``[N]`` in dB below their peaks; grey lines: the multiples of 100 Hz."""
     figure, axes = stacked(len(sounds), 1.5 * len(sounds) + 0.4)
     for ax, (name, x) in zip(axes, sounds.items(), strict=True):
         magnitude = torch.fft.rfft(x * torch.hann_window(len(x))).abs()
         level = 20 * (magnitude / magnitude.max()).clamp_min(1e-6).log10()
-        ax.vlines(np.arange(0, 10 * kilohertz + 1) / 10, -80, 0, color=NEUTRAL, lw=0.6, alpha=0.6)
+        ax.vlines(np.arange(31) / 10, -80, 0, color=NEUTRAL, lw=0.6, alpha=0.6)
         ax.plot(np.linspace(0, 8, len(level)), level.numpy(), color=RIGHT, lw=1.1)
-        ax.set(xlim=(0, kilohertz), ylim=(-80, 5), ylabel="level (dB)", title=name)
+        ax.set(xlim=(0, 3), ylim=(-80, 5), ylabel="level (dB)", title=name)
     axes[-1].set_xlabel("frequency (kHz)")
     return figure, axes
 
@@ -122,21 +115,18 @@ def plot_attempt(samples: ArrayLike, attempt: Attempt) -> tuple[Figure, np.ndarr
         return plot_mels({"original": original, title: sound})
     figure, axes = plot_mels({"original": original, given: torch.full_like(original, -99.0)})
     words = "RuntimeError\n" + textwrap.fill(attempt.error, 90)
-    axes[1].annotate(
-        words, (0.5, 0.5), xycoords="axes fraction", color="white", ha="center", va="center"
-    )
+    place = {"transform": axes[1].transAxes, "ha": "center", "va": "center"}
+    axes[1].text(0.5, 0.5, words, color="white", **place)
     return figure, axes
 
 
 def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> Explorer:
     """A widget that feeds a vocoder in a chosen layout, scale and dtype: picture, sound, error.
 
-    ``samples`` are ``[N]`` at peak 0.5, short, since each change synthesizes them anew; ``lag``
-    samples are taken off the front of the sound.
+    ``samples`` are ``[N]`` at peak 0.5, short, since each change synthesizes them anew.
     """
     x = as_samples(samples).cpu()
-    options = {"layout": LAYOUTS, "scale": tuple(SCALES), "dtype": DTYPES}
-    choices = {n: widgets.Dropdown(options=values, description=n) for n, values in options.items()}
+    choices = {n: widgets.Dropdown(options=values, description=n) for n, values in CHOICES.items()}
     answer, image, sound = widgets.HTML(), picture(), widgets.HTML()
 
     def update(_: Any = None) -> None:

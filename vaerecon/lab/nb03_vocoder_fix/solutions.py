@@ -1,7 +1,4 @@
-"""Solutions to the exercises of ``03_vocoder_dimension_fix``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
+"""Solutions to the exercises of notebook 03; a check tells a wrong answer by a hint."""
 
 from __future__ import annotations
 
@@ -14,11 +11,7 @@ from vaerecon.lab.setup import by_exercise, check_answers, require, require_clos
 
 
 def to_btm(x: torch.Tensor, layout: str) -> torch.Tensor:
-    """Exercise 1: any layout to ``[B, T, M]``.
-
-    ``layout`` has a letter for each axis of ``x``: ``b``, ``t``, ``m``, and ``1`` for a channel
-    axis; with another number of letters a ValueError.
-    """
+    """Exercise 1: any layout, one letter of ``btm1`` for each axis of ``x``, to ``[B, T, M]``."""
     if len(layout) != x.ndim:
         raise ValueError(f"layout: got {layout!r} for shape {list(x.shape)}, expected {x.ndim}")
     if "b" not in layout:
@@ -30,22 +23,16 @@ def to_btm(x: torch.Tensor, layout: str) -> torch.Tensor:
 
 
 def extra_samples(rates: Sequence[int], kernels: Sequence[int]) -> int:
-    """Exercise 3: samples that a HiFi-GAN gives beyond its hop times ``T``.
-
-    A layer whose kernel and rate differ by an odd number adds one value; each later layer
-    multiplies the extra values by its rate.
-    """
+    """Exercise 3: samples that a HiFi-GAN gives beyond its hop times ``T``."""
     extra = 0
     for rate, kernel in zip(rates, kernels, strict=True):
+        # an odd difference adds one value, and each later layer multiplies what came before
         extra = extra * rate + (kernel - rate) % 2
     return extra
 
 
 def best_affine(wrong: torch.Tensor, right: torch.Tensor) -> tuple[float, float, float]:
-    """Exercise 2: scale ``a`` and offset ``b`` of the line ``a wrong + b`` that fits best.
-
-    Least squares over all values of two ``[T, 64]``; also the mean absolute difference left.
-    """
+    """Exercise 2: least-squares line ``a wrong + b``, and the mean absolute difference left."""
     x, y = wrong.double().flatten(), right.double().flatten()
     a = float(((x - x.mean()) * (y - y.mean())).mean() / (x - x.mean()).square().mean())
     b = float(y.mean() - a * x.mean())

@@ -1,50 +1,30 @@
-"""Which method to take, in words and as a table, and the numbers to remember.
-
-The rules are those of :mod:`vaerecon.metrics.recommendation`. What they work on comes from
-:mod:`vaerecon.lab.nb04_method_comparison.comparison` and :mod:`vaerecon.lab.tables`.
-
-Notebook: ``04_method_comparison``.
-"""
+"""Notebook 04: which method to take, and the numbers to remember, in words and tables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from vaerecon.lab.nb04_method_comparison.error_budget import mean_shares
 from vaerecon.lab.nb04_method_comparison.validity import rank_correlation
-from vaerecon.lab.tables import candidates, count, score_table, scored_metrics
-from vaerecon.methods import METHODS
-from vaerecon.metrics.recommendation import (
-    CERTAIN,
-    Recommendation,
-    panel_metrics,
-    pareto,
-    ranks,
-    sign_test,
-)
+from vaerecon.lab.tables import candidates, count, label, score_table, scored_metrics
+from vaerecon.metrics import recommendation as rules
 from vaerecon.metrics.scores import METRICS, PANELS
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from vaerecon.pipeline.result import Reconstruction
+from vaerecon.pipeline.result import Reconstruction
 
 
-def recommendation_table(recommendations: Sequence[Recommendation]) -> pd.DataFrame:
+def recommendation_table(recommendations: Sequence[rules.Recommendation]) -> pd.DataFrame:
     """The recommendations as text, one row each."""
-    import pandas as pd
-
     rows = []
     for r in recommendations:
-        second = METHODS[r.runner_up].label if r.runner_up else ""
+        second = label(r.runner_up) if r.runner_up else ""
         rows.append({
             "for": r.panel,
             "time allowed": "any" if math.isinf(r.budget) else f"up to {r.budget:g} of the length",
-            "take": f"**{METHODS[r.method].label}**" if r.method else "nothing",
+            "take": f"**{label(r.method)}**" if r.method else "nothing",
             "mean rank": f"{r.rank:.1f}" if r.rank else "",
             "next best": second,
             "clips won, lost": f"{r.wins}, {r.losses} of {r.clips}" if second else "",
@@ -53,55 +33,43 @@ def recommendation_table(recommendations: Sequence[Recommendation]) -> pd.DataFr
     return pd.DataFrame(rows).set_index("for")
 
 
-def recommendation_text(scores: pd.DataFrame, recommendations: Sequence[Recommendation]) -> str:
+def recommendation_text(scores: pd.DataFrame, found: Sequence[rules.Recommendation]) -> str:
     """The recommendation in a few sentences, with what speaks against trusting it; Markdown."""
-    if len(candidates(scores)) == 1:
+    able, clips = candidates(scores), scores["clip"].nunique()
+    if len(able) == 1:
         return "There was one method only, so nothing to choose from."
-    free = [r for r in recommendations if math.isinf(r.budget)]
-    lines = [
-        f"- For {r.panel}, time aside: **{METHODS[r.method].label}** ({r.certainty})."
-        if r.method
-        else f"- For {r.panel}: no clip could be ranked."
-        for r in free
-    ]
+    lines, free = [], [r for r in found if math.isinf(r.budget)]
+    for r in free:
+        if r.method:
+            lines.append(f"For {r.panel}, time aside: **{label(r.method)}** ({r.certainty}).")
+        else:
+            lines.append(f"For {r.panel}: no clip could be ranked.")
     agree = len({r.method for r in free}) == 1
-    lines.append(
-        "- The metrics for speech and those for any sound "
-        + ("choose the same method." if agree else "disagree: choose by use.")
-    )
-    lines += _disagreement(scores)
-    needed = next(n for n in range(1, 100) if sign_test(n, 0) < CERTAIN)
-    clips = scores["clip"].nunique()
+    ending = "choose the same method." if agree else "disagree: choose by use."
+    lines.append(f"The metrics for speech and those for any sound {ending}")
+    for panel in PANELS:
+        table = rules.ranks(scores, rules.panel_metrics(panel), able)
+        winners = table.idxmin(axis=1) if len(table) else pd.Series(dtype=str)
+        if winners.nunique() > 1:
+            each = ", ".join(f"{label(str(name))} on {clip}" for clip, name in winners.items())
+            lines.append(f"By the metrics for {panel} the clips choose differently: {each}.")
+    needed = next(n for n in range(1, 100) if rules.sign_test(n, 0) < rules.CERTAIN)
     if clips < needed:
         lines.append(
-            f"- {count(clips, 'clip').capitalize()} cannot settle it: even a method that wins on "
+            f"{count(clips, 'clip').capitalize()} cannot settle it: even a method that wins on "
             f"every one is certain (5 % error) only from {needed} clips on."
         )
-    return "\n".join(lines)
-
-
-def _disagreement(scores: pd.DataFrame) -> list[str]:
-    """A line for each panel whose choice changes from clip to clip."""
-    lines = []
-    for panel in PANELS:
-        table = ranks(scores, panel_metrics(panel), candidates(scores))
-        winners = [METHODS[str(name)].label for name in table.idxmin(axis=1)] if len(table) else []
-        if len(set(winners)) > 1:
-            pairs = zip(winners, table.index, strict=True)
-            each = ", ".join(f"{label} on {clip}" for label, clip in pairs)
-            lines.append(f"- By the metrics for {panel} the clips choose differently: {each}.")
-    return lines
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def cost_text(scores: pd.DataFrame, metric: str = "lsd_db") -> str:
-    """What quality costs, by :func:`pareto`; Markdown."""
-    front, m = pareto(scores, metric, candidates(scores)), METRICS[metric]
+    """Which methods no other beats in time and quality; Markdown."""
+    front, m = rules.pareto(scores, metric, candidates(scores)), METRICS[metric]
     if front.empty:
         return f"No clip has a value in {m.label}."
-    columns = (front.index, front["real_time_factor"], front[metric])
     each = [
-        f"**{METHODS[name].label}** ({cost:.2g} of the length, {m.label} {value:.1f} {m.unit})"
-        for name, cost, value in zip(*columns, strict=True)
+        f"**{label(str(name))}** ({cost:.2g} of the length, {m.label} {value:.1f} {m.unit})"
+        for name, cost, value in front.itertuples()
     ]
     return f"Through the VAE, no method beats these in time and {m.label} both: {', '.join(each)}."
 
@@ -111,8 +79,7 @@ def summary(
 ) -> dict[str, tuple[float, str]]:
     """The numbers to remember: name -> value and unit. What has no value here is left out.
 
-    ``noise`` is that of :func:`vaerecon.lab.nb04_method_comparison.validity.seed_spread`,
-    ``budget`` that of :func:`vaerecon.lab.nb04_method_comparison.error_budget.error_budget`.
+    ``noise`` is that of ``validity.seed_spread``, ``budget`` that of ``error_budget.error_budget``.
     """
     scores = score_table(results)
     rows = scores[scores["method"].isin(candidates(scores))]
@@ -120,7 +87,7 @@ def summary(
     through, without = means.loc[True], means.loc[False]
     errors = [float((r.mel_decoded - r.mel).abs().mean()) for r in results]
     found = {
-        "clips": (len(results), ""),
+        "clips": (scores["clip"].nunique(), ""),
         "sounds_scored": (len(scores), ""),
         "metrics_scored": (len(scored_metrics(scores)), ""),
         "vae_log_mel_mae": (float(np.mean(errors)), "nepers"),
@@ -140,19 +107,18 @@ def summary_text(scores: pd.DataFrame, facts: dict[str, tuple[float, str]]) -> s
     value = {name: number for name, (number, _) in facts.items()}
     words = {"n_clips": count(int(value["clips"]), "clip"), "n": len(candidates(scores))}
     sentences = {
-        "clips": "- {sounds_scored:.0f} results of {n_clips} were scored by {metrics_scored:.0f} "
+        "clips": "{sounds_scored:.0f} results of {n_clips} were scored by {metrics_scored:.0f} "
         "metrics.\n- The VAE alone changes the log-mel by {vae_log_mel_mae:.2f} nepers on average.",
-        "best_lsd_through_vae": "- The best LSD is {best_lsd_without_vae:.1f} dB from the original "
+        "best_lsd_through_vae": "The best LSD is {best_lsd_without_vae:.1f} dB from the original "
         "mel and {best_lsd_through_vae:.1f} dB through the VAE.",
-        "vae_share_of_lsd": "- Shares of the LSD, mean of the methods: the mel "
-        "{mel_share_of_lsd:.0%}, the VAE {vae_share_of_lsd:.0%}, the phase "
-        "{phase_share_of_lsd:.0%}.",
-        "snr_change_by_vae": "- Methods behind silence by SNR: {methods_behind_silence:.0f} of "
-        "{n}. The VAE changes the SNR by {snr_change_by_vae:+.1f} dB on average.",
-        "snr_agrees_with_log_mel": "- The order of methods by SNR and by log-mel error has a rank "
+        "vae_share_of_lsd": "Shares of the LSD, mean of the methods: the mel {mel_share_of_lsd:.0%}"
+        ", the VAE {vae_share_of_lsd:.0%}, the phase {phase_share_of_lsd:.0%}.",
+        "snr_change_by_vae": "Methods behind silence by SNR: {methods_behind_silence:.0f} of {n}. "
+        "The VAE changes the SNR by {snr_change_by_vae:+.1f} dB on average.",
+        "snr_agrees_with_log_mel": "The order of methods by SNR and by log-mel error has a rank "
         "correlation of {snr_agrees_with_log_mel:+.2f}.",
-        "seed_spread_si_sdr": "- Another seed alone moves the SI-SDR of Griffin-Lim by "
+        "seed_spread_si_sdr": "Another seed alone moves the SI-SDR of Griffin-Lim by "
         "{seed_spread_si_sdr:.0f} dB (standard deviation).",
     }
-    found = [text for name, text in sentences.items() if name in value]
+    found = [f"- {text}" for name, text in sentences.items() if name in value]
     return "\n".join(found).format(**value, **words)

@@ -1,52 +1,35 @@
 """Where the loss comes from: the mel, the VAE, or the phase that a method invents.
 
-A reconstruction has two faults, its magnitude and its phase. Sounds with one fault, both or none
-are six corners: the magnitude true, of the mel, or of the mel behind the VAE; the phase true, or
-the method's own. A loss is the distance of a score from a perfect one.
-
-Losses do not add up. So the share of the phase is its Shapley value [1]_: the mean of what it costs
-alone and of what it costs on top of the magnitude. The share of the magnitude, found in the same
-way, is split in the order of the flow: first the mel, then the VAE. The three shares add up to the
-whole loss. A share below zero says that a fault hides some of another one.
-
-Notebook: ``04_method_comparison``.
-
-References
-----------
-.. [1] L. Shapley, "A value for n-person games", Contributions to the Theory of Games II, 1953.
+Losses in a metric do not add up. So the share of the phase is its Shapley value (Shapley, 1953):
+the mean of what it costs alone and of what it costs on top of the magnitude. The rest is the
+magnitude's, first the mel's share, then the VAE's. Notebook: ``04_method_comparison``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
+import pandas as pd
 import torch
 
 from vaerecon import metrics
-from vaerecon.lab.tables import count
+from vaerecon.lab.tables import by_model, count, label, row_name
 from vaerecon.mel.front_end import magnitudes, stft_frames
 from vaerecon.mel.stft import istft_frames
 from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS
+from vaerecon.pipeline.result import Reconstruction
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from vaerecon.pipeline.result import Reconstruction
-
-# magnitude / phase; the sixth corner, true / true, is the original and loses nothing
+# magnitude / phase of a sound; true / true is the original and loses nothing
 CORNERS = ("mel / true", "vae / true", "true / own", "mel / own", "vae / own")
 SHARES = ("mel", "vae", "phase")
 
 
 def with_true_magnitude(original: torch.Tensor, sound: torch.Tensor) -> torch.Tensor:
-    """The sound ``[N]`` nearest to the magnitude of ``original`` with the phase of ``sound``.
+    """The inverse STFT ``[N]`` of the magnitude of ``original`` and the phase of ``sound``.
 
-    One inverse STFT of both spectra and no iteration, which would change the phase: it is the
-    method's phase that is to be judged, not what phase retrieval can still make of it.
+    No iteration, which would change the phase that is to be judged.
     """
     magnitude = magnitudes(stft_frames(original))
     return istft_frames(torch.polar(magnitude, stft_frames(sound).angle()), len(original))
@@ -56,22 +39,15 @@ def error_budget(results: Sequence[Reconstruction]) -> pd.DataFrame:
     """The loss in each corner and its shares; one row a clip, method and metric.
 
     The metrics are those that count for the choice of a method and have a finite perfect score.
-    With the true phase, the sounds are those of ``oracle_phase``; with the method's phase, its own.
-    The method's phase with the true magnitude is that of its sound from the original mel, so what
-    the VAE does to the method's phase counts as the VAE's. A true phase tells magnitudes too, since
-    frames overlap by 84 %; what it tells is missing where the phase is the method's, and counts
-    with the phase.
+    Sounds with the true phase are those of ``oracle_phase``. The method's phase with the true
+    magnitude is that of its sound from the original mel, so what the VAE does to the method's phase
+    counts as the VAE's.
 
-    Returns
-    -------
-    pandas.DataFrame
-        ``clip``, ``method``, ``metric``, the losses in :data:`CORNERS` (the last is the whole
-        loss), and :data:`SHARES`, all in the metric's unit. Rows without all scores are left out.
+    Columns: ``clip``, ``method``, ``metric``, the losses in :data:`CORNERS` (the last is the whole
+    loss), and :data:`SHARES`, all in the metric's unit. Rows without all scores are left out.
     """
-    import pandas as pd
-
     rows = []
-    for r in results:
+    for model, r in [(model, r) for model, group in by_model(results).items() for r in group]:
         scored = [
             m for m in METRICS.values()
             if m.panels and math.isfinite(m.perfect) and not r.table[m.name].isna().all()
@@ -85,7 +61,7 @@ def error_budget(results: Sequence[Reconstruction]) -> pd.DataFrame:
                 found = [scores[m.name] for scores in (*true, mixed, *own)]
                 losses = [abs(m.perfect - x) for x in found if x is not None]
                 if len(losses) == len(CORNERS):
-                    rows.append([r.clip.name, name, m.name, *losses])
+                    rows.append([r.clip.name, row_name(name, model), m.name, *losses])
     table = pd.DataFrame(rows, columns=["clip", "method", "metric", *CORNERS])
     return table.assign(**shapley_shares(table))
 
@@ -101,8 +77,7 @@ def shapley_shares(losses: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def mean_budget(budget: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Means over the clips: methods x (:data:`CORNERS`, :data:`SHARES`, and ``clips``: of how
-    many)."""
+    """Means over the clips: methods x (:data:`CORNERS`, :data:`SHARES`, ``clips``: how many)."""
     rows = budget[budget["metric"] == metric].groupby("method", sort=False)
     return rows[[*CORNERS, *SHARES]].mean().assign(clips=rows.size())
 
@@ -122,17 +97,17 @@ def budget_text(budget: pd.DataFrame, metric: str = "lsd_db") -> str:
     titles = {"mel": "the mel", "vae": "the VAE", "phase": "the phase"}
     lines, below = [], []
     widest: dict[str, list[str]] = {}
-    for name, row in zip(means.index, means.to_dict("records"), strict=True):
-        label, text = METHODS[name].label, {k: m.text(row[k]) for k in (*CORNERS, *SHARES)}
+    for name, row in means.iterrows():
+        method, text = label(str(name)), {k: m.text(row[k]) for k in (*CORNERS, *SHARES)}
         on_top = m.text(row["vae / own"] - row["vae / true"])
         lines.append(
-            f"- **{label}** loses {text['vae / own']} ({count(int(row['clips']), 'clip')}): "
+            f"- **{method}** loses {text['vae / own']} ({count(int(row['clips']), 'clip')}): "
             + ", ".join(f"{titles[s]} {text[s]}" for s in SHARES)
             + f". The phase costs {text['true / own']} alone, {on_top} on top of the magnitude."
         )
-        largest = SHARES[int(np.argmax([row[s] for s in SHARES]))]
-        widest.setdefault(titles[largest], []).append(label)
-        below += [f"{titles[s]} of {label} ({text[s]})" for s in SHARES if row[s] < 0]
+        largest = titles[str(row[list(SHARES)].idxmax())]
+        widest.setdefault(largest, []).append(method)
+        below += [f"{titles[s]} of {method} ({text[s]})" for s in SHARES if row[s] < 0]
     most = "; ".join(f"{share} for {', '.join(names)}" for share, names in widest.items())
     lines = [f"The loss in {m.title} and its shares:", "", *lines, "", f"Widest: {most}."]
     if below:

@@ -1,71 +1,92 @@
-"""Pictures of the comparison: its scores, the error budget, quality against cost.
+"""Plots for ``04_method_comparison``: scores, error budget, quality against cost, metrics.
 
-Filled marks are through the VAE, hollow ones from the original mel; a method keeps its colour.
-
-Notebook: ``04_method_comparison``.
+Filled marks are through the VAE, hollow ones from the original mel. A method keeps its colour; of
+several models, each has a mark of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle
+from typing import Any
 
 import numpy as np
+import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from vaerecon.lab.figures import panels
 from vaerecon.lab.nb04_method_comparison.error_budget import CORNERS, SHARES, mean_budget
-from vaerecon.lab.tables import candidates, scored_metrics
+from vaerecon.lab.nb04_method_comparison.validity import snr_at_gains
+from vaerecon.lab.tables import by_model, candidates, label, scored_metrics, split_name
 from vaerecon.methods import METHODS
 from vaerecon.metrics.recommendation import pareto
 from vaerecon.metrics.scores import METRICS
-from vaerecon.plots import METHOD_COLORS
-
-if TYPE_CHECKING:
-    import pandas as pd
+from vaerecon.pipeline.result import Reconstruction
+from vaerecon.plots import METHOD_COLORS, new_axes
 
 SHARE_COLORS = {"mel": "#bdbdbd", "vae": "#4d4d4d"}  # that of the phase has the method's colour
 OTHER_COLOR = "#7f7f7f"  # of a method that somebody registered
+MODEL_MARKS = "osv^P<>X"  # then again from the first
+REFERENCE_LINES = {
+    ("oracle_phase", True): ("--", "oracle phase, through the VAE"),
+    ("oracle_phase", False): (":", "oracle phase, no VAE"),
+    ("silence", True): ("-", "silence"),
+}
 
 
 def color_of(method: str) -> str:
     """Its colour in every picture."""
-    return METHOD_COLORS.get(method, OTHER_COLOR)
+    return METHOD_COLORS.get(split_name(method)[0], OTHER_COLOR)
 
 
-def _rows(scores: pd.DataFrame, method: str, vae: bool) -> pd.DataFrame:
-    return scores[(scores["method"] == method) & (scores["vae"] == vae)]
+def _marks(scores: pd.DataFrame) -> dict[str, str]:
+    """The mark of each model, by what its methods have behind their names; one model has none."""
+    models = dict.fromkeys(split_name(name)[1] for name in candidates(scores))
+    return dict(zip(models, cycle(MODEL_MARKS), strict=False)) if len(models) > 1 else {}
 
 
-def _panels(
-    n: int, columns: int, size: tuple[float, float], **shared: Any
-) -> tuple[Figure, np.ndarray]:
-    """A figure with ``n`` axes in at most ``columns`` columns; spare axes are invisible."""
-    figure = Figure(figsize=size, layout="constrained")
-    columns = min(columns, n)
-    axes = figure.subplots(math.ceil(n / columns), columns, squeeze=False, **shared)
-    for ax in axes.flat[n:]:
-        ax.set_visible(False)
-    return figure, axes
+def _groups(
+    scores: pd.DataFrame, sources: Sequence[bool] = (True, False)
+) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
+    """Each candidate, its rows from each source, and how they are drawn."""
+    marks = _marks(scores)
+    for name in candidates(scores):
+        for vae in sources:
+            rows = scores[(scores["method"] == name) & (scores["vae"] == vae)]
+            fill = color_of(name) if vae else "white"
+            style = {"ls": "", "mec": color_of(name), "mew": 1.2, "mfc": fill}
+            yield name, rows, style | {"marker": marks.get(split_name(name)[1], "")}
 
 
-def _method_key(names: Iterable[str]) -> list[Line2D]:
-    """Legend entries: the colour of each method."""
+def _draw(ax: Any, x: Any, y: Any, style: dict[str, Any], large: bool) -> None:
+    mark = style["marker"] or ("D" if large else "o")
+    size = {"ms": 7.5, "zorder": 3} if large else {"ms": 4.5, "alpha": 0.65}
+    ax.plot(x, y, **style | {"marker": mark} | size)
+
+
+def _key(
+    scores: pd.DataFrame, methods: bool = True, sources: Sequence[bool] = (True, False)
+) -> list[Line2D]:
+    """Legend entries: the methods' colours, filled and hollow marks, each model's mark."""
+    named = dict.fromkeys(split_name(name)[0] for name in candidates(scores) if methods)
+    styles: list[dict[str, Any]]
+    styles = [{"label": label(n), "marker": "D", "ms": 7, "color": color_of(n)} for n in named]
+    fills = {True: ("black", "through the VAE"), False: ("white", "from the original mel")}
+    marks = [(*fills[source], "o") for source in sources]
+    marks += [("0.6", model.strip(" ()"), mark) for model, mark in _marks(scores).items()]
+    styles += [{"label": n, "marker": mark, "mfc": fill, "mec": "black"} for fill, n, mark in marks]
+    return [Line2D([], [], ls="", **style) for style in styles]
+
+
+def _reference_key() -> list[Line2D]:
     return [
-        Line2D([], [], ls="", marker="D", ms=7, color=color_of(n), label=METHODS[n].label)
-        for n in names
-    ]
-
-
-def _source_key(sources: Sequence[bool]) -> list[Line2D]:
-    """Legend entries: filled and hollow."""
-    marks = {True: ("black", "through the VAE"), False: ("white", "from the original mel")}
-    return [
-        Line2D([], [], marker="o", ls="", mfc=marks[s][0], mec="black", label=marks[s][1])
-        for s in sources
+        Line2D([], [], color=color_of(name), ls=style, label=words)
+        for (name, _), (style, words) in REFERENCE_LINES.items()
     ]
 
 
@@ -76,11 +97,26 @@ def _at_least(limits: tuple[float, float], metric: str) -> tuple[float, float]:
     return low - more, high + more
 
 
-def _marks(ax: Any, x: Any, y: Any, color: str, filled: bool, large: bool) -> None:
-    ax.plot(
-        x, y, ls="", marker="D" if large else "o", ms=7.5 if large else 4.5, mec=color, mew=1.2,
-        mfc=color if filled else "white", alpha=1 if large else 0.65, zorder=3 if large else 2,
-    )  # fmt: skip
+def _reference_lines(ax: Any, scores: pd.DataFrame, metric: str, horizontal: bool = False) -> None:
+    """Lines for silence and the oracle phase, where they are near the methods' values.
+
+    Of several models, the lines that differ have the model's mark at both ends.
+    """
+    low, high = sorted(ax.get_ylim() if horizontal else ax.get_xlim())
+    room, drawn, marks = 0.6 * (high - low), [], _marks(scores)
+    means = scores.groupby(["method", "vae"], sort=False)[metric].mean()
+    for name, vae, value in means.reset_index().itertuples(index=False):
+        method, model = split_name(name)
+        if (method, vae) not in REFERENCE_LINES or not low - room <= value <= high + room:
+            continue  # no line, far away, or NaN
+        line = ax.axhline if horizontal else ax.axvline
+        mark = marks.get(model) if vae else None
+        style = REFERENCE_LINES[method, vae][0]
+        line(value, color=color_of(method), ls=style, lw=1.4, zorder=1, marker=mark)
+        drawn.append(value)
+    edge = 0.03 * (high - low)
+    limits = min([low, *(v - edge for v in drawn)]), max([high, *(v + edge for v in drawn)])
+    (ax.set_ylim if horizontal else ax.set_xlim)(limits)
 
 
 def plot_spread(
@@ -91,73 +127,38 @@ def plot_spread(
     Rows are the candidates; lines are what silence scores, and the oracle phase with and without
     the VAE, where they are near. Without ``metrics``, those marked ``overview``.
     """
-    import seaborn as sns
-
     if metrics is None:
         metrics = [name for name, metric in METRICS.items() if metric.overview]
     metrics, names = scored_metrics(scores, metrics), candidates(scores)
     height = 0.9 + math.ceil(len(metrics) / 3) * (1.0 + 0.42 * len(names))
-    figure, axes = _panels(len(metrics), 3, (11, height), sharey=True)
+    figure, axes = panels(len(metrics), 3, (11, height), sharey=True)
     for ax, metric in zip(axes.flat, metrics, strict=False):
-        for row, name in enumerate(names):
-            for vae, shift in ((True, -0.17), (False, 0.17)):
-                rows = _rows(scores, name, vae).assign(row=row + shift).dropna(subset=metric)
-                if rows.empty:
-                    continue
-                color, fill = color_of(name), color_of(name) if vae else "white"
-                shared = {"data": rows, "x": metric, "y": "row", "color": color, "orient": "h",
-                          "native_scale": True, "ax": ax}  # fmt: skip
-                sns.stripplot(**shared, jitter=False, size=5, linewidth=1.2, alpha=0.6)
-                ax.collections[-1].set(facecolor=fill, edgecolor=color)
-                sns.pointplot(
-                    **shared, errorbar="sd", linestyle="none", marker="D", markersize=6,
-                    markerfacecolor=fill, err_kws={"linewidth": 1.5},
-                )  # fmt: skip
+        for name, rows, style in _groups(scores):
+            row = names.index(name) + (-0.17 if rows["vae"].all() else 0.17)
+            rows = rows.assign(row=row).dropna(subset=metric)
+            if rows.empty:
+                continue
+            color, fill, mark = style["mec"], style["mfc"], style["marker"]
+            shared = {"data": rows, "x": metric, "y": "row", "color": color, "orient": "h"}
+            shared |= {"native_scale": True, "ax": ax}
+            points = {"jitter": False, "size": 5, "linewidth": 1.2, "alpha": 0.6}
+            sns.stripplot(**shared, **points, marker=mark or "o")
+            ax.collections[-1].set(facecolor=fill, edgecolor=color)
+            means: dict[str, Any] = {"errorbar": "sd", "linestyle": "none", "markersize": 6}
+            means |= {"marker": mark or "D", "markerfacecolor": fill, "err_kws": {"linewidth": 1.5}}
+            sns.pointplot(**shared, **means)
         ax.set_xlim(_at_least(ax.get_xlim(), metric))
         _reference_lines(ax, scores, metric)
-        ax.set_yticks(range(len(names)), [METHODS[n].label for n in names])
+        ax.set_yticks(range(len(names)), map(label, names))
         ax.set(xlabel=METRICS[metric].heading, ylabel="", ylim=(len(names) - 0.5, -0.5))
         ax.grid(axis="x", alpha=0.3)
-    figure.legend(
-        handles=[*_source_key((True, False)), *_reference_key()],
-        loc="outside lower center", ncols=5, frameon=False,
-    )  # fmt: skip
+    key = [*_key(scores, methods=False), *_reference_key()]
+    figure.legend(handles=key, loc="outside lower center", ncols=5, frameon=False)
     return figure, axes
 
 
-REFERENCE_LINES = {
-    ("oracle_phase", True): ("--", "oracle phase, through the VAE"),
-    ("oracle_phase", False): (":", "oracle phase, no VAE"),
-    ("silence", True): ("-", "silence"),
-}
-
-
-def _reference_lines(ax: Any, scores: pd.DataFrame, metric: str, horizontal: bool = False) -> None:
-    """Lines for silence and the oracle phase, where they are near the methods' values."""
-    low, high = sorted(ax.get_ylim() if horizontal else ax.get_xlim())
-    room, drawn = 0.6 * (high - low), []
-    for (name, vae), (style, _) in REFERENCE_LINES.items():
-        value = _rows(scores, name, vae)[metric].mean()
-        if not low - room <= value <= high + room:  # nor if it is NaN
-            continue
-        line = ax.axhline if horizontal else ax.axvline
-        line(value, color=color_of(name), ls=style, lw=1.4, zorder=1)
-        drawn.append(value)
-    edge = 0.03 * (high - low)
-    limits = min([low, *(v - edge for v in drawn)]), max([high, *(v + edge for v in drawn)])
-    (ax.set_ylim if horizontal else ax.set_xlim)(limits)
-
-
-def _reference_key() -> list[Line2D]:
-    return [
-        Line2D([], [], color=color_of(name), ls=style, label=label)
-        for (name, _), (style, label) in REFERENCE_LINES.items()
-    ]
-
-
 def plot_budget(budget: pd.DataFrame) -> tuple[Figure, np.ndarray]:
-    """The shares of :func:`vaerecon.lab.nb04_method_comparison.error_budget.error_budget`, one bar
-    a method.
+    """The shares of a table of ``error_budget.error_budget``, one bar a method.
 
     Means over clips. A share below zero goes to the left, from zero. The black line is the whole
     loss, the sum of the shares; dots are the whole loss of each clip.
@@ -168,7 +169,7 @@ def plot_budget(budget: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     names = list(budget["method"].unique())
     columns = 2 if len(metrics) < 5 else 3
     height = 1.0 + math.ceil(len(metrics) / columns) * (0.6 + 0.5 * len(names))
-    figure, axes = _panels(len(metrics), columns, (11, height), sharey=True)
+    figure, axes = panels(len(metrics), columns, (11, height), sharey=True)
     for ax, metric in zip(axes.flat, metrics, strict=False):
         means, rows = mean_budget(budget, metric), budget[budget["metric"] == metric]
         for name in means.index:
@@ -176,16 +177,18 @@ def plot_budget(budget: pd.DataFrame) -> tuple[Figure, np.ndarray]:
             ends = {True: 0.0, False: 0.0}  # of the bars to the right, and to the left
             for share in SHARES:
                 width = float(means[share][name])
-                ax.barh(y, width, left=ends[width >= 0], height=0.62,
-                        color=SHARE_COLORS.get(share, color))  # fmt: skip
+                fill = SHARE_COLORS.get(share, color)
+                ax.barh(y, width, left=ends[width >= 0], height=0.62, color=fill)
                 ends[width >= 0] += width
             whole = rows.loc[rows["method"] == name, CORNERS[-1]]
             ax.plot([whole.mean()] * 2, [y - 0.31, y + 0.31], color="black", lw=2)
-            ax.plot(whole, [y + 0.4] * len(whole), ls="", marker="o", ms=3.5, mec="black",
-                    mfc=color, mew=0.6)  # fmt: skip
+            dots = {"ls": "", "marker": "o", "ms": 3.5, "mec": "black", "mfc": color, "mew": 0.6}
+            ax.plot(whole, [y + 0.4] * len(whole), **dots)
         ax.axvline(0, color="black", lw=0.8)
-        ax.set_yticks(range(len(names)), [METHODS[n].label for n in names])
-        ax.set(xlabel=_loss_label(metric), ylim=(len(names) - 0.4, -0.5))
+        ax.set_yticks(range(len(names)), map(label, names))
+        m = METRICS[metric]
+        lost = m.title if m.best == "lower" else m.title.replace(m.label, f"{m.label} lost", 1)
+        ax.set(xlabel=lost, ylim=(len(names) - 0.4, -0.5))
         ax.grid(axis="x", alpha=0.3)
         ax.set_axisbelow(True)
     key = [
@@ -199,33 +202,25 @@ def plot_budget(budget: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     return figure, axes
 
 
-def _loss_label(metric: str) -> str:
-    m = METRICS[metric]
-    return m.title if m.best == "lower" else m.title.replace(m.label, f"{m.label} lost", 1)
-
-
 def plot_cost(
     scores: pd.DataFrame, metrics: Iterable[str] = ("lsd_db", "estoi")
 ) -> tuple[Figure, np.ndarray]:
     """Quality against the time that mel to samples took, as a share of the clip's length.
 
-    Large diamonds are the mean quality at the median time. The grey line joins those through the
+    Large marks are the mean quality at the median time. The grey line joins those through the
     VAE that no other method beats in both.
     """
-    metrics, names = scored_metrics(scores, metrics), candidates(scores)
-    figure, lines = _panels(len(metrics), len(metrics), (11, 4.2))
-    axes = lines[0]
-    for ax, metric in zip(axes, metrics, strict=True):
+    metrics = scored_metrics(scores, metrics)
+    figure, lines = panels(len(metrics), len(metrics), (11, 4.2))
+    for ax, metric in zip(lines[0], metrics, strict=True):
         ax.set_xscale("log")
-        for name in names:
-            for vae in (True, False):
-                rows = _rows(scores, name, vae)
-                x, y = rows["real_time_factor"], rows[metric]
-                _marks(ax, x, y, color_of(name), vae, large=False)
-                _marks(ax, x.median(), y.mean(), color_of(name), vae, large=True)
+        for _, rows, style in _groups(scores):
+            x, y = rows["real_time_factor"], rows[metric]
+            _draw(ax, x, y, style, large=False)
+            _draw(ax, x.median(), y.mean(), style, large=True)
         ax.set_ylim(_at_least(ax.get_ylim(), metric))
         _reference_lines(ax, scores, metric, horizontal=True)
-        front = pareto(scores, metric, names)
+        front = pareto(scores, metric, candidates(scores))
         ax.plot(front["real_time_factor"], front[metric], color="0.6", lw=5, alpha=0.5, zorder=1)
         if METRICS[metric].best == "lower":
             ax.invert_yaxis()
@@ -238,11 +233,9 @@ def plot_cost(
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.grid(alpha=0.3)
     line = Line2D([], [], color="0.6", lw=5, alpha=0.5, label="not beaten in both")
-    figure.legend(
-        handles=[*_method_key(names), *_source_key((True, False)), line, *_reference_key()],
-        loc="outside lower center", ncols=5, frameon=False,
-    )  # fmt: skip
-    return figure, axes
+    key = [*_key(scores), line, *_reference_key()]
+    figure.legend(handles=key, loc="outside lower center", ncols=5, frameon=False)
+    return figure, lines[0]
 
 
 def plot_clips(
@@ -250,17 +243,50 @@ def plot_clips(
 ) -> tuple[Figure, Any]:
     """One metric, clip by clip: which method did best where."""
     clips, names = list(scores["clip"].unique()), candidates(scores)
-    figure = Figure(figsize=(9, 1.5 + 0.5 * len(clips)), layout="constrained")
-    ax = figure.subplots()
-    for k, name in enumerate(names):
-        for vae in sources:
-            rows = _rows(scores, name, vae)
-            y = rows["clip"].map(clips.index) + 0.5 * (k / max(1, len(names) - 1) - 0.5)
-            _marks(ax, rows[metric], y, color_of(name), vae, large=True)
+    figure, ax = new_axes(None, (9, 1.5 + 0.5 * len(clips)))
+    for name, rows, style in _groups(scores, sources):
+        shift = 0.5 * (names.index(name) / max(1, len(names) - 1) - 0.5)
+        _draw(ax, rows[metric], rows["clip"].map(clips.index) + shift, style, large=True)
     ax.set_yticks(range(len(clips)), clips)
     ax.set(xlabel=METRICS[metric].heading, ylim=(len(clips) - 0.5, -0.5))
     ax.set_xlim(_at_least(ax.get_xlim(), metric))
     ax.grid(axis="x", alpha=0.3)
-    figure.legend(handles=[*_method_key(names), *_source_key(sources)], loc="outside right upper",
-                  frameon=False)  # fmt: skip
+    figure.legend(handles=_key(scores, sources=sources), loc="outside right upper", frameon=False)
+    return figure, ax
+
+
+def plot_snr_against_volume(results: Sequence[Reconstruction]) -> tuple[Figure, Any]:
+    """What the SNR of the first result's candidates and oracle phase does as the volume changes."""
+    figure, ax = new_axes(None, (8.5, 3.8))
+    gains, result = np.linspace(-40, 12, 27), results[0]
+    for name, found in result.methods.items():
+        if name != "oracle_phase" and METHODS[name].reference_only:
+            continue
+        snr = snr_at_gains(result.reference, found.samples, gains)
+        style = "--" if name == "oracle_phase" else "-"
+        ax.plot(gains, snr, color=color_of(name), ls=style, lw=2, label=label(name))
+    ax.axhline(0, color=color_of("silence"), lw=1.5, label="Silence")
+    ax.axvline(0, color="0.4", lw=0.8)
+    ax.set(xlabel="volume turned by (dB)", ylabel=METRICS["snr_db"].heading, xlim=(-40, 12))
+    ax.set_title(f"{result.clip.name}, through the VAE{next(iter(by_model(results)))}")
+    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    ax.grid(alpha=0.3)
+    return figure, ax
+
+
+def plot_rank_correlation(table: pd.DataFrame) -> tuple[Figure, Any]:
+    """The heat map of ``validity.rank_correlation``."""
+    empty = table.isna().all(axis=None)
+    figure, ax = new_axes(None, (7.6, 0.6 if empty else 6.2))
+    if empty:
+        ax.text(0.5, 0.5, "too few methods to rank", ha="center", va="center")
+        ax.set_axis_off()
+        return figure, ax
+    labels = [METRICS[str(m)].label for m in table]
+    numbers = {"annot": True, "fmt": ".1f", "annot_kws": {"size": 9}}
+    bar = {"label": "rank correlation", "shrink": 0.8}
+    look = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r", "square": True, "linewidths": 0.5}
+    sns.heatmap(table.round(1) + 0.0, ax=ax, yticklabels=labels, cbar_kws=bar, **look, **numbers)
+    ax.set_xticks(ax.get_xticks(), labels, rotation=40, ha="right")
+    ax.set(xlabel="", ylabel="")
     return figure, ax

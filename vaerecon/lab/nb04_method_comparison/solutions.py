@@ -1,7 +1,4 @@
-"""Solutions to the exercises of ``04_method_comparison``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
+"""Solutions to the exercises of notebook 04; a check tells a wrong answer by a hint."""
 
 from __future__ import annotations
 
@@ -19,23 +16,17 @@ from vaerecon.phase import retrieval as phase
 
 
 def best_snr_db(correlation: float) -> float:
-    """Exercise 2: the highest SNR that any volume can give an estimate of this correlation, dB.
-
-    ``1 - 2 c g + g^2`` is least at the gain ``g = c``, where it is ``1 - c^2``; for a negative
-    ``c`` at silence, ``g = 0``, since a volume is not negative.
-    """
+    """Exercise 2: the highest SNR that any volume can give an estimate of this correlation, dB."""
     if correlation <= 0:
-        return 0.0
+        return 0.0  # at silence, since a volume is not negative
+    # 1 - 2 c g + g^2 is least at the gain g = c
     return math.inf if correlation >= 1 else -10 * math.log10(1 - correlation**2)
 
 
 def clips_needed(p: float) -> int:
-    """Exercise 3: the fewest clips for which winning on all has a two-sided p-value below ``p``.
-
-    The sign test gives ``2 / 2^n`` for ``n`` of ``n``.
-    """
+    """Exercise 3: the fewest clips for which winning on all has a two-sided p-value below ``p``."""
     n = 1
-    while 2 / 2**n >= p:
+    while 2 / 2**n >= p:  # the sign test for n of n
         n += 1
     return n
 
@@ -51,12 +42,9 @@ def check_best_snr_db(answer: Callable[[float], float]) -> None:
     require(abs(found) > 1e-9, "0.6 is coherent in part: at the right volume it beats silence")
     require(found > 0, "the best SNR is never below that of silence, 0 dB")
     for c in (0.02, 0.6, 0.99):
-        wanted = best_snr_db(c)
-        require(
-            abs(answer(c) - wanted) < 1e-6 + 1e-3 * wanted,
-            f"for a correlation of {c} you have {answer(c):.4g} dB; put the best gain, g = c, "
-            "into SNR = -10 log10(1 - 2 c g + g^2)",
-        )
+        right = abs(answer(c) - best_snr_db(c)) < 1e-6 + 1e-3 * best_snr_db(c)
+        hint = "put the best gain, g = c, into SNR = -10 log10(1 - 2 c g + g^2)"
+        require(right, f"for a correlation of {c} you have {answer(c):.4g} dB; {hint}")
     require(abs(answer(-0.3)) < 1e-9, "with a negative correlation every sound is worse than none")
 
 
@@ -64,11 +52,8 @@ def check_clips_needed(answer: Callable[[float], int]) -> None:
     found = answer(0.05)
     require(found != 5, "that is one-sided: the other method might have won them all as well")
     for p in (0.5, 0.05, 0.01, 0.001):
-        require(
-            answer(p) == clips_needed(p),
-            f"for p = {p} you have {answer(p)}; n wins of n have the p-value 2 / 2^n, which must "
-            "be below p",
-        )
+        hint = "n wins of n have the p-value 2 / 2^n, which must be below p"
+        require(answer(p) == clips_needed(p), f"for p = {p} you have {answer(p)}; {hint}")
 
 
 def check_my_method(answer: Callable[..., torch.Tensor]) -> None:
