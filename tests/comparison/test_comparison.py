@@ -78,12 +78,6 @@ def start(*args, cwd, **options) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=cwd, **pipes, **options)
 
 
-def run(*args, cwd) -> subprocess.CompletedProcess:
-    process = start(*args, cwd=cwd)
-    out, err = process.communicate(timeout=LIMIT)
-    return subprocess.CompletedProcess(args, process.returncode, out, err)
-
-
 def finished(output: Path) -> list[dict]:
     """The clips that the journal has, the settings left out, as another program reads them."""
     if not journal_path(output).exists():
@@ -385,8 +379,9 @@ def test_a_method_that_worker_processes_do_not_know(folder):
 
 @pytest.mark.process
 def test_the_command_prints_means_and_failures(folder, tmp_path, table):
-    done = run(folder, "--output", "t.csv", "--workers", "1", *QUICK_OPTIONS, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    args = ["--output", "t.csv", "--workers", "1", *QUICK_OPTIONS]
+    done = in_process.run("compare", folder, *args, cwd=tmp_path)
+    assert done.status == 0, done.stderr
     assert f"{N_CLIPS} of {N_CLIPS + 1} clips measured" in done.stdout
     value = summarize(table).loc[(True, "griffinlim"), ("lsd_db", "mean")]
     assert re.search(rf"Griffin-Lim +yes .*{value:.2f}", done.stdout)
@@ -661,21 +656,24 @@ def test_a_worker_that_is_killed_in_mid_run_costs_nothing(folder, table, tmp_pat
 # --- a cluster ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """A Dask scheduler and two workers, as people start them; (address, worker processes)."""
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A Dask scheduler and two workers, as people start them; (address, worker processes).
+
+    One worker is left after the test that kills one, and serves the next.
+    """
     environment = {**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
-    processes = []
+    processes, folder = [], tmp_path_factory.mktemp("dask")
 
     def dask(*args: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "dask", *args]
-        with (tmp_path / f"dask {len(processes)}.log").open("w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path,
+        with (folder / f"{len(processes)}.log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder,
                                        env=environment)  # fmt: skip
         processes.append(process)
         return process
 
-    where = tmp_path / "scheduler.json"
+    where = folder / "scheduler.json"
     dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
          "--scheduler-file", str(where))  # fmt: skip
     try:
@@ -697,6 +695,7 @@ def cluster(tmp_path):
 @pytest.mark.needs("distributed")
 @pytest.mark.process
 @pytest.mark.fault
+@pytest.mark.slow  # as the next test, so that they run one after the other, with one cluster
 def test_a_dask_cluster_that_loses_a_worker_in_mid_run(cluster, folder, table, tmp_path):
     address, members = cluster
     output = tmp_path / "t.parquet"
