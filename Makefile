@@ -18,6 +18,10 @@ INSTALLED := .venv/.installed
 EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
+# Off, wherever it is set: every process that a test starts would compile the package again, and
+# bytecode that a plug-in file leaves beside itself would not be seen.
+export PYTHONDONTWRITEBYTECODE :=
+
 # 3.11 is requires-python; 3.14 is the last that the pinned packages have builds for.
 PYTHON_FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))
 # pesq everywhere, and on Linux the libsvm that visqol-python needs, come as C sources.

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from vaerecon.training.weights import load_part
 
 QUICK = ["--batch-size", "1", "--samples", "0", "--validation-crops", "2", "--device", "cpu"]
 SMALL = [*QUICK, "--frames", "16"]
+FETCHED = ["music", "speech", "large"]  # variants from a hub
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +104,14 @@ def test_all_trains_all_within_its_minutes(folder, tmp_path, command):
     assert seconds < 6 + 60  # 12 steps of each are always made, on the slowest machine too
 
 
-@pytest.mark.parametrize("variant", ["music", "speech", "large"])
-@pytest.mark.process
-def test_init_fetches_a_variant_and_what_is_trained_loads(variant, folder, tmp_path):
-    """From a hub on the loopback, in AudioLDM2's layout, at a small size: the VAE, then all."""
-    served, output, source = tmp_path / "served", tmp_path / "out", VARIANTS[variant].source
+@pytest.fixture(scope="module")
+def fetched(folder, tmp_path_factory):
+    """What one process trained of each variant: the VAE, a copy of that, then the vocoder too.
+
+    From a hub on the loopback, in AudioLDM2's layout, at a small size.
+    """
+    root = tmp_path_factory.mktemp("fetched")
+    served = root / "served"
     vae = build_vae(VAE_SIZE, -5.0, 2.5)
     vae.register_to_config(scaling_factor=0.411)
     vae.save_pretrained(served / "vae")
@@ -117,26 +122,37 @@ def test_init_fetches_a_variant_and_what_is_trained_loads(variant, folder, tmp_p
     vocoder.save_pretrained(served / "vocoder")
     (served / "unet").mkdir()
     (served / "unet" / "config.json").write_text("{}")
-    common = ["--data", folder, "--output", output, "--init", variant, "--steps", "2", *SMALL]
+    common = ["--data", folder, "--steps", "2", *SMALL]
     code = (
         "import shutil, sys; from vaerecon.cli.train import train\n"
-        "out = sys.argv[4]\n"
-        "train.main(['vae', *sys.argv[1:]], standalone_mode=False)\n"
-        "shutil.copytree(out, out + '_vae')\n"
-        "train.main(['vocoder', *sys.argv[1:]], standalone_mode=False)\n"
+        f"for name in {FETCHED}:\n"
+        "    options = [*sys.argv[1:], '--output', name, '--init', name]\n"
+        "    train.main(['vae', *options], standalone_mode=False)\n"
+        "    shutil.copytree(name, name + '_vae')\n"
+        "    train.main(['vocoder', *options], standalone_mode=False)\n"
     )
     with serve() as hub:
-        hub.add(source, served)
+        for variant in FETCHED:
+            hub.add(VARIANTS[variant].source, served)
         done = subprocess.run(
             [sys.executable, "-c", code, *map(str, common)],
-            env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"),
+            cwd=root,
+            env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(root / "home"),
                               "HF_HUB_OFFLINE": "0", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             timeout=LIMIT,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        asked = set(hub.files_asked(source)) - {"api"}
+        return SimpleNamespace(root=root, hub=hub, vae=vae, vocoder=vocoder)
+
+
+@pytest.mark.parametrize("variant", FETCHED)
+@pytest.mark.process
+def test_init_fetches_a_variant_and_what_is_trained_loads(variant, fetched, tmp_path):
+    output, only_vae = fetched.root / variant, fetched.root / f"{variant}_vae"
+    vae, vocoder = fetched.vae, fetched.vocoder
+    asked = set(fetched.hub.files_asked(VARIANTS[variant].source)) - {"api"}
     assert {name.split("/")[0] for name in asked} == {"vae", "vocoder"}
 
     tuned, old = load_part("vae", output).state_dict(), vae.state_dict()
@@ -146,11 +162,11 @@ def test_init_fetches_a_variant_and_what_is_trained_loads(variant, folder, tmp_p
         samples = load_part("vocoder", output / "vocoder")(torch.zeros(1, 10, 64))
     assert samples.shape[-1] == 160 * 10 + 32
 
-    copy, old = load_part("vocoder", tmp_path / "out_vae").state_dict(), vocoder.state_dict()
+    copy, old = load_part("vocoder", only_vae).state_dict(), vocoder.state_dict()
     assert all(torch.equal(copy[name], value) for name, value in old.items())
     tuned = load_part("vocoder", output).state_dict()
     assert any(not torch.equal(tuned[name], value) for name, value in old.items())
-    for trained in (tmp_path / "out_vae", output):  # the first has been moved, as it were
+    for trained in (only_vae, output):  # the first has been moved, as it were
         export(trained, tmp_path / "shipped")
         for place in (trained, tmp_path / "shipped"):
             model = ReconstructionPipeline.from_pretrained(str(place), device="cpu")

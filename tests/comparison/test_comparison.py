@@ -24,6 +24,7 @@ import pytest
 import soundfile as sf
 import torch
 from helpers import in_process
+from helpers.checkpoints import save_small
 from helpers.sounds import make_sound
 from helpers.system import LIMIT, run_as_user, small_disk, wait_for
 from helpers.worker_tasks import die, ready, work
@@ -76,12 +77,6 @@ def start(*args, cwd, **options) -> subprocess.Popen:
     command = [sys.executable, "-c", code, "compare", *map(str, args)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=cwd, **pipes, **options)
-
-
-def run(*args, cwd) -> subprocess.CompletedProcess:
-    process = start(*args, cwd=cwd)
-    out, err = process.communicate(timeout=LIMIT)
-    return subprocess.CompletedProcess(args, process.returncode, out, err)
 
 
 def finished(output: Path) -> list[dict]:
@@ -385,8 +380,9 @@ def test_a_method_that_worker_processes_do_not_know(folder):
 
 @pytest.mark.process
 def test_the_command_prints_means_and_failures(folder, tmp_path, table):
-    done = run(folder, "--output", "t.csv", "--workers", "1", *QUICK_OPTIONS, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    args = ["--output", "t.csv", "--workers", "1", *QUICK_OPTIONS]
+    done = in_process.run("compare", folder, *args, cwd=tmp_path)
+    assert done.status == 0, done.stderr
     assert f"{N_CLIPS} of {N_CLIPS + 1} clips measured" in done.stdout
     value = summarize(table).loc[(True, "griffinlim"), ("lsd_db", "mean")]
     assert re.search(rf"Griffin-Lim +yes .*{value:.2f}", done.stdout)
@@ -661,21 +657,24 @@ def test_a_worker_that_is_killed_in_mid_run_costs_nothing(folder, table, tmp_pat
 # --- a cluster ------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def cluster(tmp_path):
-    """A Dask scheduler and two workers, as people start them; (address, worker processes)."""
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A Dask scheduler and two workers, as people start them; (address, worker processes).
+
+    One worker is left after the test that kills one, and serves the next.
+    """
     environment = {**os.environ, "DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
-    processes = []
+    processes, folder = [], tmp_path_factory.mktemp("dask")
 
     def dask(*args: str) -> subprocess.Popen:
         command = [sys.executable, "-m", "dask", *args]
-        with (tmp_path / f"dask {len(processes)}.log").open("w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path,
+        with (folder / f"{len(processes)}.log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder,
                                        env=environment)  # fmt: skip
         processes.append(process)
         return process
 
-    where = tmp_path / "scheduler.json"
+    where = folder / "scheduler.json"
     dask("scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
          "--scheduler-file", str(where))  # fmt: skip
     try:
@@ -697,6 +696,7 @@ def cluster(tmp_path):
 @pytest.mark.needs("distributed")
 @pytest.mark.process
 @pytest.mark.fault
+@pytest.mark.slow  # as the next test, so that they run one after the other, with one cluster
 def test_a_dask_cluster_that_loses_a_worker_in_mid_run(cluster, folder, table, tmp_path):
     address, members = cluster
     output = tmp_path / "t.parquet"
@@ -755,8 +755,8 @@ def test_memory_after_500_clips_is_as_after_50(tmp_path, monkeypatch):
             memory.append(psutil.Process().memory_info().rss)
 
     monkeypatch.setattr("vaerecon.comparison.journal.Journal", Journal)
-    table = vr.compare(sounds, methods="griffinlim", exclude_metrics=SLOW, workers=1,
-                       without_vae=False, output=tmp_path / "t.parquet")  # fmt: skip
+    table = vr.compare(sounds, str(save_small(tmp_path / "model")), without_vae=False, workers=1,
+                       output=tmp_path / "t.parquet", **QUICK)  # fmt: skip
     assert len(memory) == 500
     assert memory[-1] <= 1.1 * memory[49]
     assert len(table) == 2 * 499 + 1

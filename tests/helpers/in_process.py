@@ -13,6 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from vaerecon.cli.main import cli
 from vaerecon.utils.console import run_command
 
@@ -26,7 +28,7 @@ class Done:
     stderr: str
 
 
-def run(*args: object, cwd: Path) -> Done:
+def run(*args: object, cwd: Path, command: click.Command = cli) -> Done:
     """Run ``vaerecon *args`` in ``cwd``; any other exception than an exit is the caller's."""
     before, argv, handler = Path.cwd(), sys.argv, signal.getsignal(signal.SIGTERM)
     out, err = io.StringIO(), io.StringIO()
@@ -35,7 +37,7 @@ def run(*args: object, cwd: Path) -> Done:
     status: object = 0
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            run_command(cli)
+            run_command(command)
     except SystemExit as stop:
         status = stop.code or 0
     finally:

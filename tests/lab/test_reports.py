@@ -11,13 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 import soundfile as sf
+from helpers import in_process
 from helpers.html_checks import loads_from_elsewhere, machine_paths
 from helpers.system import LIMIT, UNIT, wait_for
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -31,7 +31,7 @@ from vaerecon.lab.reports.baselines import (
 )
 from vaerecon.lab.reports.outcome import NotebookError, Run
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
-from vaerecon.lab.reports.report import NOTEBOOK, TABLE_NOTEBOOK, heard_text
+from vaerecon.lab.reports.report import NOTEBOOK, heard_text
 from vaerecon.lab.reports.runs import blob_hash, run_notebook
 from vaerecon.lab.reports.scrub import path_scrubber
 
@@ -538,13 +538,6 @@ def test_a_mistake_in_checks_yaml_is_named(tmp_path, text, message):
 # --- the command line -----------------------------------------------------------------------------
 
 
-def vaerecon(*args, cwd: Path, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "vaerecon", *map(str, args)]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=LIMIT, **options
-    )
-
-
 MEASURE = """from vaerecon.lab.reports.recording import record
 record("level", 2.5 * length, "dB")
 record("frames", 100)"""
@@ -558,8 +551,8 @@ def project(tmp_path) -> Path:
     (tmp_path / "notebooks" / "checks.yaml").write_text(
         "one: {timeout: 60, parameters: {length: 2}}"
     )
-    made = vaerecon("check", "--update", cwd=tmp_path)
-    assert made.returncode == 0, made.stderr
+    made = in_process.run("check", "--update", cwd=tmp_path)
+    assert made.status == 0, made.stderr
     return tmp_path
 
 
@@ -568,8 +561,8 @@ def test_check_passes_on_what_it_wrote_itself(project):
     baseline = json.loads((project / "tests" / "baselines" / "one.json").read_text())
     assert baseline["metrics"]["level"]["value"] == 5.0
     assert baseline["parameters"]["length"] == 2.0
-    done = vaerecon("check", cwd=project)
-    assert done.returncode == 0, done.stderr
+    done = in_process.run("check", cwd=project)
+    assert done.status == 0, done.stderr
     assert "one: 2 numbers" in done.stdout
     assert "All as in the baselines." in done.stdout
     assert sorted(p.name for p in (project / "reports").iterdir()) == [
@@ -587,14 +580,14 @@ def test_check_catches_a_number_that_moved_and_update_takes_it(project):
     baseline.write_text(json.dumps(written))
     write(project / "notebooks" / "one.ipynb", MEASURE.replace("2.5", "2.65"))
 
-    done = vaerecon("check", "one", cwd=project)
-    assert done.returncode == 1
+    done = in_process.run("check", "one", cwd=project)
+    assert done.status == 1
     shown = " ".join(done.stdout.split())
     assert "level 5 dB 5.3 dB +0.3 (+6 %) ±0.2 the ear's 0.2 dB" in shown
     assert "frames" not in shown
     assert "1 not as in the baselines" in done.stderr
 
-    assert vaerecon("check", "--update", cwd=project).returncode == 0
+    assert in_process.run("check", "--update", cwd=project).status == 0
     updated = json.loads(baseline.read_text())["metrics"]["level"]
     assert updated["value"] == pytest.approx(5.3)
     assert updated["reason"] == "the ear's 0.2 dB"
@@ -606,8 +599,8 @@ def test_check_with_a_failing_notebook_ends_with_3_and_updates_nothing(project):
     write(project / "notebooks" / "one.ipynb", MEASURE.replace("2.5", "3.5"))
     write(project / "notebooks" / "two.ipynb", "raise KeyError('gone [/red]')")
     (project / "notebooks" / "checks.yaml").write_text("one: {timeout: 60}\ntwo: {timeout: 60}")
-    done = vaerecon("check", "--update", cwd=project)
-    assert done.returncode == 3
+    done = in_process.run("check", "--update", cwd=project)
+    assert done.status == 3
     assert "two.ipynb, code cell 2 (\"raise KeyError('gone [/red]')\"): KeyError" in done.stderr
     assert "did not run to their end: two; no baseline was changed" in done.stderr
     assert "Traceback" not in done.stderr
@@ -628,7 +621,6 @@ def test_check_with_a_failing_notebook_ends_with_3_and_updates_nothing(project):
         (["report", "SONG", "--output", "some"], "which is a folder"),
     ],
 )
-@pytest.mark.process
 def test_bad_input_is_one_line_and_status_2(tmp_path, sound, args, message):
     (tmp_path / "some").mkdir()
     write(tmp_path / "some" / "one.ipynb", "1")
@@ -638,8 +630,8 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, sound, args, message):
     song = tmp_path / "song.wav"
     sf.write(song, sound, 16000)
     before = sorted(p.name for p in tmp_path.rglob("*"))
-    done = vaerecon(*[song if a == "SONG" else a for a in args], cwd=tmp_path)
-    assert done.returncode == 2
+    done = in_process.run(*[song if a == "SONG" else a for a in args], cwd=tmp_path)
+    assert done.status == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(p.name for p in tmp_path.rglob("*")) == before
@@ -708,8 +700,8 @@ def test_report_is_one_page_that_stands_alone(tmp_path, sound):
     song = tmp_path / "<script>my <img src=x> & *song*.wav"
     sf.write(song, sound, 16000)
     args = ["--output", "out/page.html", "--methods", "vocoder,griffinlim", "--max-length", "0.9"]
-    done = vaerecon("report", song.name, *args, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    done = in_process.run("report", song.name, *args, cwd=tmp_path)
+    assert done.status == 0, done.stderr
     assert "Written: out/page.html" in done.stdout.replace("\\", "/")
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["page.html"]
 
@@ -743,32 +735,13 @@ def test_report_is_one_page_that_stands_alone(tmp_path, sound):
 def test_a_report_that_fails_ends_with_3_and_is_not_taken_for_one(tmp_path, sound):
     sf.write(tmp_path / "song.wav", sound, 16000)
     (tmp_path / "report.html").write_text("of yesterday")
-    done = vaerecon("report", "song.wav", "--timeout", "1", cwd=tmp_path)
-    assert done.returncode == 3
+    done = in_process.run("report", "song.wav", "--timeout", "1", cwd=tmp_path)
+    assert done.status == 3
     assert f"{NOTEBOOK.name}, code cell" in done.stderr
     assert "the notebook's 1 s were up" in done.stderr
     assert "what ran is in report.failed.html" in done.stderr
     assert (tmp_path / "report.html").read_text() == "of yesterday"
     assert "This run did not finish." in (tmp_path / "report.failed.html").read_text()
-
-
-@pytest.mark.process
-def test_the_notebook_of_the_report_comes_with_the_package(tmp_path):
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    leave = shutil.ignore_patterns("__pycache__", "clips", "tiny", "training")
-    shutil.copytree(ROOT / "vaerecon", source / "vaerecon", ignore=leave)
-    for folder in ("notebooks", "tests/baselines"):
-        shutil.copytree(ROOT / folder, source / folder)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = ["wheel", "--no-build-isolation", "--wheel-dir", tmp_path, source]
-    subprocess.run([*pip, *build, "--no-deps", "--no-index"], check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    inside = set(zipfile.ZipFile(wheel).namelist())
-    for name in (NOTEBOOK.name, TABLE_NOTEBOOK.name, "page.css", "page.html.j2"):
-        assert f"vaerecon/lab/reports/{name}" in inside
 
 
 @pytest.mark.parametrize(

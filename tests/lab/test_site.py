@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import base64
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
+import pdoc
 import pytest
+from helpers import in_process
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import vaerecon
 from vaerecon.lab.reports.runs import execute
-from vaerecon.lab.reports.site import cover, introduction, write_site
+from vaerecon.lab.reports.site import cover, introduction, main, write_site
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 OPENING = """# {title}
@@ -204,37 +204,36 @@ def test_the_same_runs_give_the_same_bytes(site, runs, tmp_path):
 # --- the command ----------------------------------------------------------------------------------
 
 
-def make_site(notebooks: Path, output: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "vaerecon.lab.reports.site", "--output", str(output)]
-    command += ["--notebooks-dir", str(notebooks)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def make_site(notebooks: Path, output: Path) -> in_process.Done:
+    args = ["--output", output, "--notebooks-dir", notebooks]
+    return in_process.run(*args, cwd=notebooks, command=main)
 
 
 @pytest.mark.process
 def test_the_command_runs_all_notebooks_or_writes_no_page(tmp_path):
     broken = write_notebook(tmp_path / "02_two.ipynb", "Two", "1 / 0")
-    write_notebook(tmp_path / "01_one.ipynb", "One", PICTURE.format(height=1))
+    write_notebook(tmp_path / "01_one.ipynb", "One", "1")
     stopped = make_site(tmp_path, tmp_path / "site")
-    assert stopped.returncode == 3
+    assert stopped.status == 3
     assert "ZeroDivisionError" in stopped.stderr
     left = {path.suffixes[0] for path in (tmp_path / "site").iterdir()}
     assert left == {".failed"}
 
     broken.unlink()
+    write_notebook(tmp_path / "01_one.ipynb", "One", PICTURE.format(height=1))
     done = make_site(tmp_path, tmp_path / "site")
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.stderr
     names = {path.name for path in (tmp_path / "site").iterdir()}
     assert names == {"index.html", "01_one.html", "01_one.png"}
 
 
-@pytest.mark.process
 def test_the_command_refuses_what_is_no_set_of_notebooks(tmp_path):
     empty = make_site(tmp_path, tmp_path / "site")
-    assert empty.returncode == 2
+    assert empty.status == 2
     assert "no notebooks there" in empty.stderr
     nbformat.write(new_notebook(cells=[new_code_cell("1")]), tmp_path / "01_one.ipynb")
     untitled = make_site(tmp_path, tmp_path / "site")
-    assert untitled.returncode == 2
+    assert untitled.status == 2
     assert "01_one.ipynb: expected Markdown cells" in untitled.stderr
     assert not (tmp_path / "site").exists()
 
@@ -247,8 +246,8 @@ def test_the_command_refuses_what_is_no_set_of_notebooks(tmp_path):
 def test_the_api_reference_is_linked_and_loads_nothing(runs, tmp_path):
     write_site(runs, tmp_path / "site")
     assert "api/" not in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
-    command = ["-m", "pdoc", "-d", "numpy", "-o", tmp_path / "site" / "api", "vaerecon"]
-    subprocess.run([sys.executable, *command], check=True, capture_output=True)
+    pdoc.render.configure(docformat="numpy")  # as `make docs` calls it
+    pdoc.pdoc("vaerecon", output_directory=tmp_path / "site" / "api")
     write_site(runs, tmp_path / "site")
     assert 'href="api/index.html"' in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     pages = list((tmp_path / "site" / "api").rglob("*.html"))

@@ -378,18 +378,16 @@ def faults(tmp_path_factory):
             mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(full)]
             mounted = not subprocess.run(mount, capture_output=True).returncode
 
-        def visit(name: str, **options) -> dict:
-            home = options.pop("home", root / f"home of {name}")
-            environment = {"HF_ENDPOINT": hub.url} | options
-            return run_client([(name, f"someone/{name}", {})], home, **environment)
+        def visit(*names: str, **options) -> dict:
+            home = options.pop("home", root / f"home of {names[0]}")
+            cases = [(name, f"someone/{name}", {}) for name in names]
+            return run_client(cases, home, **{"HF_ENDPOINT": hub.url} | options)
 
         try:
-            with ThreadPoolExecutor(7) as pool:
-                waiting = {
-                    "cut": pool.submit(visit, "cut"),
+            with ThreadPoolExecutor(5) as pool:
+                names = ("cut", "elsewhere", "broken")
+                waiting = dict.fromkeys(names, pool.submit(visit, *names)) | {
                     "slow": pool.submit(visit, "slow", **brief),
-                    "broken": pool.submit(visit, "broken"),
-                    "elsewhere": pool.submit(visit, "elsewhere"),
                     "uncached": pool.submit(visit, "uncached", HF_ENDPOINT=gone),
                     "schemeless": pool.submit(visit, "schemeless", HF_ENDPOINT="hub.invalid"),
                 }

@@ -366,24 +366,25 @@ PUSHER = """
 import sys
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
-pipe = ReconstructionPipeline.from_pretrained(sys.argv[1])
-if sys.argv[2] == "push_to_hub":
-    pipe.push_to_hub("someone/pushed", token="hf_x")
-else:
-    pipe.save_pretrained(sys.argv[3], push_to_hub=True, repo_id="someone/pushed", token="hf_x")
-again = ReconstructionPipeline.from_pretrained("someone/pushed", token="hf_x")
-assert again.fast_folder is not None, "no fast/"
+for name in ("someone/pushed", "someone/saved"):
+    pipe = ReconstructionPipeline.from_pretrained(sys.argv[1])
+    if name == "someone/pushed":
+        pipe.push_to_hub(name, token="hf_x")
+    else:
+        pipe.save_pretrained(sys.argv[2], push_to_hub=True, repo_id=name, token="hf_x")
+    again = ReconstructionPipeline.from_pretrained(name, token="hf_x")
+    assert again.fast_folder is not None, "no fast/"
 """
 
 
-@pytest.mark.parametrize("how", ["push_to_hub", "save_pretrained"])
 @pytest.mark.process
-def test_what_is_pushed_has_fast_and_loads_from_the_hub(checkpoint, tmp_path, how):
+def test_what_is_pushed_has_fast_and_loads_from_the_hub(checkpoint, tmp_path):
+    """By ``push_to_hub`` and by ``save_pretrained``."""
     with serve() as hub:
         hub.uploads = tmp_path / "uploads"
-        hub.tokens["someone/pushed"] = "hf_x"
+        hub.tokens.update({"someone/pushed": "hf_x", "someone/saved": "hf_x"})
         done = subprocess.run(
-            [sys.executable, "-c", PUSHER, str(checkpoint), how, str(tmp_path / "saved")],
+            [sys.executable, "-c", PUSHER, str(checkpoint), str(tmp_path / "saved")],
             env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"),
                               "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"},
             capture_output=True,
@@ -392,9 +393,9 @@ def test_what_is_pushed_has_fast_and_loads_from_the_hub(checkpoint, tmp_path, ho
             check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    pushed = hub.uploads / "someone/pushed"
-    for file in checkpoint.rglob("*.safetensors"):
-        sent, kept = load_file(pushed / file.relative_to(checkpoint)), load_file(file)
-        assert sent.keys() == kept.keys()
-        assert all(torch.equal(sent[name], kept[name]) for name in kept)
+    for pushed in (hub.uploads / "someone/pushed", hub.uploads / "someone/saved"):
+        for file in checkpoint.rglob("*.safetensors"):
+            sent, kept = load_file(pushed / file.relative_to(checkpoint)), load_file(file)
+            assert sent.keys() == kept.keys()
+            assert all(torch.equal(sent[name], kept[name]) for name in kept)
     shutil.rmtree(hub.uploads)

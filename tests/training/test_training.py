@@ -50,23 +50,6 @@ def data(folder):
 
 # --- going on -------------------------------------------------------------------------------------
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from helpers.training_parts import TrainingLoop, run
-
-real = TrainingLoop._one_step
-
-def killed(loop):  # in the fourth step, after the checkpoint of the second
-    if loop.step == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(loop)
-
-TrainingLoop._one_step = killed
-run(sys.argv[2], [Path(sys.argv[3])], Path(sys.argv[4]), 6, adversarial_from=1)
-"""
-
 
 def goes_on_as_if_nothing_had_been(part, data, cut, tmp_path):
     """Resume what lies in ``cut``, and compare its end with that of an uninterrupted run."""
@@ -80,17 +63,25 @@ def goes_on_as_if_nothing_had_been(part, data, cut, tmp_path):
     assert curves[0] == curves[1]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks are POSIX's")
 @pytest.mark.process
 @pytest.mark.fault
-def test_a_killed_run_goes_on_bit_by_bit(folder, data, tmp_path):
-    cut = tmp_path / "killed"
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED, Path(__file__).parents[1], "vocoder", folder, cut],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
+def test_a_killed_run_goes_on_bit_by_bit(data, tmp_path, monkeypatch):
+    """In the fourth step, after the checkpoint of the second."""
+    cut, real = tmp_path / "killed", TrainingLoop._one_step
+
+    def killed(loop):
+        if loop.step == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(loop)
+
+    if not (pid := os.fork()):
+        try:
+            monkeypatch.setattr(TrainingLoop, "_one_step", killed)
+            run("vocoder", data, cut, 6, adversarial_from=1)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     assert [row["step"] for row in read_curve(cut / "vocoder_run" / "curve.csv")] == [2]
     goes_on_as_if_nothing_had_been("vocoder", data, cut, tmp_path)
 
