@@ -178,7 +178,7 @@ def measure_file(file: SoundFile, find: Callable[[SoundFile], dict[str, Any]]) -
             if interrupted():  # or it is what C code made of Ctrl-C
                 raise KeyboardInterrupt from error
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-            entry = make_entry(file, error=f"{kind}{error}")
+            entry = make_entry(file, error=f"{plugins.place_of(error) or kind}{error}")
     notes = dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)
     return entry | {"notes": [without_path(note, file) for note in notes]}
 

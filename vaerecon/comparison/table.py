@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from vaerecon.comparison.clips import SoundFile, Source
 from vaerecon.comparison.intervals import bootstrap_mean
 from vaerecon.comparison.measure import Task
-from vaerecon.metrics.scores import METRICS
+from vaerecon.metrics.scores import METRICS, ON_REQUEST
 from vaerecon.utils.files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # what tells the rows of a clip apart; a table has some of these
-KEYS = ("method", "through_vae", "model", "variant", "source", "setting")
+KEYS = ("method", "through_vae", "model", "setting")
 
 
 def make_table(
@@ -185,7 +185,7 @@ def summarize(table: pd.DataFrame, intervals: bool = False) -> pd.DataFrame:
 
 
 def read_measured(path: Source) -> pd.DataFrame:
-    """A written table, also of an older version, in which at least one clip was measured.
+    """A written table in which at least one clip was measured.
 
     Raises
     ------
@@ -212,7 +212,7 @@ def read_measured(path: Source) -> pd.DataFrame:
             f"{path.name}: got no column {' and no '.join(missing)}, expected a table that "
             "`vaerecon compare`, `sweep` or `evaluate` has written"
         )
-    known = [name for name in METRICS if name in table]
+    known = [name for name in (*METRICS, *ON_REQUEST) if name in table]
     if not known:
         raise ValueError(f"{path.name}: got no metric, expected some of {', '.join(METRICS)}")
     if wrong := [m for m in known if not pd.api.types.is_numeric_dtype(table[m].convert_dtypes())]:

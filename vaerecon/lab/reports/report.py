@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING, Any
 from vaerecon.audio.clip import look_at
 from vaerecon.bundled import DEMO_CLIP, demo_clips
 from vaerecon.comparison.table import read_measured, write_table
-from vaerecon.lab.reports.table_scores import grouping, reference_system, system_scores
-from vaerecon.metrics.scores import METRICS
+from vaerecon.lab.reports.table_scores import (
+    grouping,
+    metrics_of,
+    reference_system,
+    system_scores,
+)
 from vaerecon.models.sources import VARIANTS
-from vaerecon.utils.files import whole_file
+from vaerecon.utils.files import whole_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,13 +101,13 @@ def _write_page(
     from vaerecon.lab.reports.runs import execute
 
     output = Path(output)
+    failed = output.with_name(f"{output.stem}.failed.html")
     if output.is_dir():
         raise IsADirectoryError(f"--output: got {output.name!r}, which is a folder; name a file")
-    run = execute(notebook, parameters, timeout=timeout, files=files)
-    failed = output.with_name(f"{output.stem}.failed.html")
-    target = output if run.failure is None else failed
-    with whole_file(target) as scratch:
-        scratch.write_text(to_html(run, hide_code=True, subject=subject), encoding="utf-8")
+    with whole_folder(output.parent) as scratch:  # which shows at once if it cannot be written
+        run = execute(notebook, parameters, timeout=timeout, files=files)
+        page = scratch / (output if run.failure is None else failed).name
+        page.write_text(to_html(run, hide_code=True, subject=subject), encoding="utf-8")
     if run.failure is not None:
         raise NotebookError(f"{run.failure}; what ran is in {failed}", run)
     failed.unlink(missing_ok=True)
@@ -145,6 +149,6 @@ def caveats(scores: pd.DataFrame) -> pd.DataFrame:
     """What each metric of a table does not tell."""
     import pandas as pd
 
-    known = [metric for name, metric in METRICS.items() if name in scores]
+    known = metrics_of(scores)
     index = pd.Index([metric.heading for metric in known], name="metric")
     return pd.DataFrame({"what to keep in mind": [m.caveat for m in known]}, index=index)
