@@ -29,47 +29,33 @@ TABLE_NOTEBOOK = Path(__file__).with_name("table_report.ipynb")
 
 
 def write_report(
-    clip: str | Path,
-    output: str | Path,
-    *,
-    model: str = "tiny",
-    methods: str = "all",
-    max_length: float = 30.0,
-    seed: int = 0,
-    timeout: float = 1800.0,
-) -> None:
+    clip: str | Path, output: str | Path, *, model: str = "tiny", methods: str = "all",
+    max_length: float = 30.0, seed: int = 0, timeout: float = 1800.0,
+) -> None:  # fmt: skip
     """Run the notebook of the report on one clip and write the page, whole or not at all.
 
-    ``model``, ``methods``, ``max_length`` and ``seed`` are its parameters; ``timeout`` is in
-    seconds. The page contains sounds and pictures and loads nothing.
-
-    An invalid parameter or path is a ValueError or OSError, a failed run a NotebookError; its
-    partial result is in ``<output>.failed.html``.
+    ``max_length`` and ``timeout`` are in seconds. The page has sounds and pictures in it and loads
+    nothing. A failed run is a NotebookError, and what ran is in ``<output>.failed.html``.
     """
     clip, folder = Path(clip), Path(model)
     files = [clip]
     if model not in VARIANTS and folder.is_dir():
         files.append(folder.resolve())
         model = f"./{folder.resolve().name}"
-    given: dict[str, Any] = {"clip": clip.name, "model": model, "methods": methods, "seed": seed}
-    given["max_length"] = max_length
+    given = {"clip": clip.name, "model": model, "methods": methods, "max_length": max_length,
+             "seed": seed}  # fmt: skip
     _write_page(NOTEBOOK, given, files, output, f"Report on {clip.name}", timeout)
 
 
 def write_table_report(
-    table: str | Path,
-    output: str | Path,
-    *,
-    by: str = "",
-    against: str = "",
+    table: str | Path, output: str | Path, *, by: str = "", against: str = "",
     timeout: float = 1800.0,
-) -> None:
-    """Run the notebook of a table that ``compare`` or ``sweep`` wrote, and write the page.
+) -> None:  # fmt: skip
+    """As :func:`write_report`, of a table that ``compare``, ``sweep`` or ``evaluate`` wrote.
 
     ``by`` is a column to group by (domain or model by default, where there are several), and
     ``against`` the method that the others are compared with (the recommended one by default).
-    Where the table names sounds, those of the worst and the best clips are in the page. Errors are
-    those of :func:`write_report`, and of a table that cannot be read.
+    Where the table names sounds, those of the worst and the best clips are in the page.
     """
     path = Path(table)
     rows = read_measured(path)
@@ -87,17 +73,13 @@ def write_table_report(
 
 
 def _write_page(
-    notebook: Path,
-    parameters: dict[str, Any],
-    files: Sequence[Path],
-    output: str | Path,
-    subject: str,
-    timeout: float,
-) -> None:
+    notebook: Path, parameters: dict[str, Any], files: Sequence[Path], output: str | Path,
+    subject: str, timeout: float,
+) -> None:  # fmt: skip
     """Run a notebook on some files and write the page, or what ran of it beside that."""
     # what these need comes with the extra `notebooks`
-    from vaerecon.lab.reports.outcome import NotebookError
     from vaerecon.lab.reports.pages import to_html
+    from vaerecon.lab.reports.recording import NotebookError
     from vaerecon.lab.reports.runs import execute
 
     output = Path(output)

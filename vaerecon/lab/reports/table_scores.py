@@ -67,10 +67,7 @@ def main_metric(scores: pd.DataFrame) -> Metric:
 
 
 def grouping(scores: pd.DataFrame, by: str = "") -> str:
-    """The column ``by``, by default domain or model if there are several; "" where there are not.
-
-    A ValueError for a column that the table lacks, or of more than 20 values.
-    """
+    """The column ``by``, by default domain or model where there are several; "" for neither."""
     sizes = {name: scores[name].nunique() for name in (by or "domain", "model") if name in scores}
     if by and not 0 < sizes.get(by, 0) <= MOST_GROUPS:
         raise ValueError(
