@@ -68,8 +68,7 @@ class Journal:
 def open_journal(
     output: Path | None, settings: dict[str, Any], resume: bool = False
 ) -> Iterator[Journal]:
-    """Open the journal for ``output`` (None: a temporary file); it is deleted at the end if it is
-    empty or finished.
+    """Open the journal for ``output`` (None: a temporary file); one empty or finished is deleted.
 
     ``settings`` are what the results depend on, as plain JSON values. ``resume`` keeps what is
     there; otherwise it is cleared. A ValueError if another run writes it, it was begun with other

@@ -18,7 +18,6 @@ import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,15 +34,14 @@ MEASURED = {"absolute": 0.0, "relative": 1e-3, "reason": "rounding: other thread
             "noise moved such numbers by up to 0.05 %"}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """Settings of one notebook's check."""
 
     path: Path  # the notebook
     timeout: float  # s, all its cells together
-    parameters: dict[str, Any] = field(default_factory=dict)
-    files: tuple[Path, ...] = ()  # that its parameters name
-    vary: dict[str, Any] = field(default_factory=dict)  # other values, that must move a number
+    parameters: dict[str, Any]
+    files: tuple[Path, ...]  # that its parameters name
+    vary: dict[str, Any]  # other values, that must move a number
 
     @property
     def name(self) -> str:
@@ -99,11 +97,11 @@ def _check(path: Path, entry: Any) -> Check:
     timeout: Any = entry.get("timeout")
     if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
         raise ValueError(f"{where}: got timeout = {timeout!r}, expected seconds")
+    given = {"parameters": {}, "vary": {}, "files": [], **entry}
     for key, kind in (("parameters", dict), ("vary", dict), ("files", list)):
-        if not isinstance(entry.get(key, kind()), kind):
+        if not isinstance(given[key], kind):
             raise ValueError(f"{where}: got {key} = {entry[key]!r}, expected a {kind.__name__}")
-    files = tuple(path.parent / file for file in entry.get("files", []))
-    return Check(path, timeout, entry.get("parameters", {}), files, entry.get("vary", {}))
+    return Check(**given | {"path": path, "files": tuple(path.parent / x for x in given["files"])})
 
 
 def read_baseline(folder: Path, name: str) -> dict[str, Any] | None:

@@ -10,12 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vaerecon.audio.clip import look_at
 from vaerecon.bundled import DEMO_CLIP, demo_clips
 from vaerecon.comparison.table import read_measured, write_table
-from vaerecon.lab.reports.table_scores import (
-    grouping,
-    metrics_of,
-    reference_system,
-    system_scores,
-)
+from vaerecon.lab.reports import table_scores
 from vaerecon.models.sources import VARIANTS
 from vaerecon.utils.files import whole_folder
 
@@ -37,11 +32,11 @@ def write_report(
     ``max_length`` and ``timeout`` are in seconds. The page has sounds and pictures in it and loads
     nothing. A failed run is a NotebookError, and what ran is in ``<output>.failed.html``.
     """
-    clip, folder = Path(clip), Path(model)
+    clip, folder = Path(clip), Path(model).resolve()
     files = [clip]
     if model not in VARIANTS and folder.is_dir():
-        files.append(folder.resolve())
-        model = f"./{folder.resolve().name}"
+        files.append(folder)
+        model = f"./{folder.name}"
     given = {"clip": clip.name, "model": model, "methods": methods, "max_length": max_length,
              "seed": seed}  # fmt: skip
     _write_page(NOTEBOOK, given, files, output, f"Report on {clip.name}", timeout)
@@ -59,9 +54,9 @@ def write_table_report(
     """
     path = Path(table)
     rows = read_measured(path)
-    scores = system_scores(rows)
-    grouping(scores, by)
-    reference_system(scores, against)
+    scores = table_scores.system_scores(rows)
+    table_scores.grouping(scores, by)  # refuse at once what the notebook would refuse
+    table_scores.reference_system(scores, against)
     if "sound" in rows:  # from the table's folder; the notebook runs in another
         folder = path.parent.absolute()
         rows["sound"] = rows["sound"].map(lambda name: str(folder / name), na_action="ignore")
@@ -131,6 +126,6 @@ def caveats(scores: pd.DataFrame) -> pd.DataFrame:
     """What each metric of a table does not tell."""
     import pandas as pd
 
-    known = metrics_of(scores)
+    known = table_scores.metrics_of(scores)
     index = pd.Index([metric.heading for metric in known], name="metric")
     return pd.DataFrame({"what to keep in mind": [m.caveat for m in known]}, index=index)
