@@ -130,6 +130,32 @@ def test_a_file_that_cannot_be_loaded_is_one_line_and_status_2(sounds, name, com
     assert (list(METRICS), list(METHODS)) == known
 
 
+FAILS = {  # what a metric or a method does, and what is said then
+    "metric": ("raise KeyError('key')", "plug-in at fault.py, line 7: KeyError: 'key'"),
+    "metric's type": ("return None", "metric own: got None, expected a number"),
+    "method": ("raise KeyError('key')", "plug-in at fault.py, line 6: KeyError: 'key'"),
+    "method's type": ("return None", "own: got NoneType, expected a tensor of 2560 samples"),
+}
+
+
+@pytest.mark.parametrize("kind", FAILS)
+def test_a_plug_in_that_fails_at_its_work_is_one_line(sounds, kind):
+    does, message = FAILS[kind]
+    of_metric = kind.startswith("metric")
+    text = METRIC.format(name="own", label="Own") if of_metric else METHOD.replace("hush", "own")
+    (sounds / "at fault.py").write_text(text.replace("):\n", f"):\n    {does}\n"))
+    options = ["--plugin", "at fault.py", "--methods", "griffinlim" if of_metric else "own"]
+    try:
+        done = run("a ü.wav", *options, "--output-dir", "out", cwd=sounds)
+        table = run("compare", "a ü.wav", *options, "--output", "t.csv", cwd=sounds)
+    finally:
+        del (METRICS if of_metric else METHODS)["own"]
+    assert (done.status, done.stderr) == (2, f"error: {message}\n")
+    assert not (sounds / "out").exists()
+    assert table.status == 1
+    assert f"a ü.wav: {message}" in table.stdout
+
+
 @pytest.fixture
 def loaded(tmp_path):
     """A plug-in file that is loaded in this process until the test ends."""

@@ -713,7 +713,7 @@ def test_a_dask_cluster_that_loses_a_worker_in_mid_run(cluster, folder, table, t
 @pytest.mark.needs("distributed")
 @pytest.mark.process
 @pytest.mark.slow
-def test_a_dask_cluster_loads_plug_in_files(cluster, folder, tmp_path):
+def test_a_dask_cluster_loads_plug_in_files_keeps_sounds_and_evaluates(cluster, folder, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
         "import vaerecon as vr\n"
@@ -723,12 +723,17 @@ def test_a_dask_cluster_loads_plug_in_files(cluster, folder, tmp_path):
     )
     vr.load_plugin(path)
     try:
-        table = vr.compare(folder, scheduler=cluster[0], **QUICK)
+        table = vr.compare(folder, scheduler=cluster[0], keep_sounds=tmp_path / "kept", **QUICK)
+        kept = find_clips(tmp_path / "kept")
+        finished = vr.evaluate_files(kept[0].path, kept[0].path, scheduler=cluster[0],
+                                     metrics=["lsd_db", "constant"])  # fmt: skip
     finally:
         del METRICS["constant"]
     measured = table.dropna(subset="method")
     assert (measured["constant"] == 0.5).all()
     assert len(measured)
+    assert {Path(name).name for name in table["sound"].dropna()} < {Path(f.path).name for f in kept}
+    assert (finished["lsd_db"][0], finished["constant"][0]) == (0, 0.5)
 
 
 # --- hundreds of clips ----------------------------------------------------------------------------

@@ -332,8 +332,12 @@ def test_resuming_a_finished_table_does_nothing_if_the_settings_are_the_same(
     args += ["--model", models[0], "--model", models[1]]
     assert in_process.run(*args, cwd=tmp_path).status == 0
     before = (tmp_path / f"t{suffix}").stat()
+    settings = tmp_path / f"t{suffix}.yaml"
+    text = settings.read_text()
+    settings.unlink()  # as if the run was killed before it wrote them
     again = in_process.run(*args, "--resume", cwd=tmp_path)
     assert again.status == 0, again.stderr
+    assert settings.read_text() == text
     what = "all settings" if suffix == ".parquet" else "clips, methods, models and seed"
     assert f"Nothing to do: t{suffix} is complete; {what} are those asked for" in again.stdout
     assert (tmp_path / f"t{suffix}").stat().st_mtime_ns == before.st_mtime_ns
@@ -342,6 +346,7 @@ def test_resuming_a_finished_table_does_nothing_if_the_settings_are_the_same(
         other = in_process.run(*args, *more, "--resume", cwd=tmp_path)
         assert other.status == 2
         assert f"is complete and was made with others ({name}" in other.stderr
+    assert settings.read_text() == text
     hidden = in_process.run(*args, "--max-length", "0.2", "--resume", cwd=tmp_path)
     assert hidden.status == (2 if suffix == ".parquet" else 0)  # a CSV file does not tell it
     assert (tmp_path / f"t{suffix}").stat().st_mtime_ns == before.st_mtime_ns

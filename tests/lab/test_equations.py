@@ -12,8 +12,8 @@ from matplotlib.mathtext import MathTextParser
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 from vaerecon.lab.reports.equations import draw_equation
-from vaerecon.lab.reports.outcome import Run
 from vaerecon.lab.reports.pages import to_html
+from vaerecon.lab.reports.recording import Run
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 

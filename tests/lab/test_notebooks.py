@@ -21,9 +21,8 @@ from papermill.parameterize import parameterize_notebook
 
 from vaerecon.bundled import FOLDER
 from vaerecon.lab.reports.baselines import compare, other_libraries, read_baseline, read_checks
-from vaerecon.lab.reports.outcome import Run
 from vaerecon.lab.reports.parameters import read_parameters
-from vaerecon.lab.reports.recording import collect
+from vaerecon.lab.reports.recording import Run, collect
 from vaerecon.lab.reports.runs import read_notebook, run_notebook
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 

@@ -29,8 +29,8 @@ from vaerecon.lab.reports.baselines import (
     read_checks,
     renew,
 )
-from vaerecon.lab.reports.outcome import NotebookError, Run
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
+from vaerecon.lab.reports.recording import NotebookError, Run
 from vaerecon.lab.reports.report import NOTEBOOK, heard_text
 from vaerecon.lab.reports.runs import blob_hash, run_notebook
 from vaerecon.lab.reports.scrub import path_scrubber

@@ -12,9 +12,9 @@ from helpers import in_process
 from helpers.html_checks import loads_from_elsewhere, machine_paths
 
 from vaerecon.comparison.table import read_measured, write_table
-from vaerecon.lab.reports import table_plots, table_scores
+from vaerecon.lab.reports import report, table_plots, table_scores
 from vaerecon.metrics.recommendation import recommend
-from vaerecon.metrics.scores import METRICS
+from vaerecon.metrics.scores import METRICS, ON_REQUEST
 
 METHODS = {"fast": 5.0, "griffinlim": 6.0, "silence": 50.0}
 
@@ -95,6 +95,14 @@ def test_what_a_table_cannot_be_asked_is_refused(tmp_path, arguments, message):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.parquet", "good.csv"]
 
 
+def test_a_page_that_cannot_be_written_is_refused_before_the_notebook_runs(tmp_path, monkeypatch):
+    write_table(made({"a": 2}), tmp_path / "good.csv")
+    monkeypatch.setattr("vaerecon.lab.reports.runs.execute", None)
+    done = in_process.run("report", "good.csv", "--output", "good.csv/page.html", cwd=tmp_path)
+    assert done.status == 2
+    assert "error: output folder: got 'good.csv', which is a file" in done.stderr
+
+
 def test_a_table_reads_alike_from_both_kinds_of_file(tmp_path):
     table = made({"NA": 1, "007": 1}, ("1e3",))  # names that look like no value, and like numbers
     for name in ("a.csv", "a.parquet"):
@@ -124,7 +132,7 @@ def test_means_say_how_many_clips_and_the_best_is_bold_only_among_equals():
     table.loc[first, "lsd_db"] = np.nan  # now the two means are of different clips
     rows = table_scores.sources(table_scores.system_scores(table))["Through the VAE"]
     lsd = table_scores.mean_table(rows, bold=True)[METRICS["lsd_db"].heading]
-    assert "(3 of 4)" in lsd["Fast"]
+    assert "(3 of 4)".replace(" ", "\N{NO-BREAK SPACE}") in lsd["Fast"]
     assert "**" not in "".join(lsd)
 
 
@@ -155,11 +163,25 @@ def test_a_table_without_vae_or_known_methods_has_a_choice_too():
 def test_pairs_see_what_the_spread_of_clips_hides():
     scores = table_scores.system_scores(made({"a": 8}))
     found = table_scores.differences(scores, "Fast")
-    mean, lower, upper, n = found["lsd_db"]["Griffin-Lim"]
+    mean, lower, upper, n = found[METRICS["lsd_db"]]["Griffin-Lim"]
     assert 0.8 < lower < mean < upper < 1.2  # the clips differ by much more
     assert n == 8
-    assert "snr_db" not in found
-    assert list(found["lsd_db"]) == ["Griffin-Lim"]
+    assert METRICS["snr_db"] not in found
+    assert list(found[METRICS["lsd_db"]]) == ["Griffin-Lim"]
+
+
+def test_a_metric_that_is_computed_on_request_stands_beside_the_others(tmp_path):
+    table = made({"a": 4}).assign(dnsmos=3.25)
+    write_table(table[["file", "method", "through_vae", "dnsmos"]], tmp_path / "t.csv")
+    scores = table_scores.system_scores(read_measured(tmp_path / "t.csv"))
+    (metric,) = table_scores.metrics_of(scores)
+    assert table_scores.main_metric(scores) == metric == ON_REQUEST["dnsmos"]
+    reference = table_scores.reference_system(scores)
+    means = table_scores.mean_table(scores[scores["vae"]], bold=True)
+    assert means["DNSMOS (MOS) ↑"]["Fast"].startswith("**3.25**, 3.25")
+    found = table_scores.differences(scores, reference)
+    assert "DNSMOS (4 clips): not settled" in table_scores.difference_text(found, reference)
+    assert list(report.caveats(scores).index) == ["DNSMOS (MOS) ↑"]
 
 
 @pytest.mark.parametrize("n", [1, 6, 9])

@@ -85,14 +85,14 @@ def _run(name: str, source: Path, target: Path, found: list[Path], suffixes: lis
     pairs = [(file, target if file == source else
               target / file.relative_to(source).with_suffix(suffixes[0]))
              for file in found]  # fmt: skip
-    as_latents = [LATENTS in (a.suffix.lower(), b.suffix.lower()) for a, b in pairs]
-    own = None if all(as_latents) else codec.LatentCodec.from_pretrained(model)
+    coded = {pair for pair in pairs if LATENTS not in (path.suffix.lower() for path in pair)}
+    own = codec.LatentCodec.from_pretrained(model) if coded else None
     pipe, failed, written = ReconstructionPipeline.from_pretrained(model), 0, set()
-    for (file, to), latents in zip(pairs, as_latents, strict=True):
+    for file, to in pairs:
         try:
             if to in written:
                 raise ValueError(f"{to.name} is already that of another file of this folder")
-            if latents:
+            if (file, to) not in coded:
                 n, shape = getattr(codec, f"{name}_latents")(file, to, pipe, **settings)
                 facts = f"latent {shape}"
             else:

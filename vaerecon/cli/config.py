@@ -7,6 +7,7 @@ the shell's are, as text that the option checks; what is on the command line goe
 from __future__ import annotations
 
 import difflib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +78,10 @@ def keep_settings(path: Path, replace: bool = True) -> None:
         return
     ctx = click.get_current_context()
     values = {"plugin": ctx.meta.get(PLUGINS, []), **ctx.params}
-    used = {key: _plain(value) for key, p in _parameters(ctx.command).items()
+    used = {key: value for key, p in _parameters(ctx.command).items()
             if key not in NOT_KEPT and (value := values.get(str(p.name))) is not None}  # fmt: skip
-    text = yaml.safe_dump(used, allow_unicode=True, sort_keys=False)
+    plain = json.loads(json.dumps(used, default=str))  # tuples as lists, paths as text
+    text = yaml.safe_dump(plain, allow_unicode=True, sort_keys=False)
     with whole_file(path) as scratch:
         scratch.write_text(f"# vaerecon {__version__}: {ctx.command_path} --config {path.name}\n"
                            f"{text}", encoding="utf-8")  # fmt: skip
-
-
-def _plain(value: Any) -> Any:
-    """A value as YAML has it."""
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

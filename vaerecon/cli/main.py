@@ -287,19 +287,21 @@ def _tabulate(run, show, clips, output, **options) -> None:
     """Compute a table of clips, show its means and say where it is."""
     from vaerecon.comparison.journal import is_finished, journal_path
 
-    finished = output is not None and options["resume"] and is_finished(output)
+    finished = (output is not None and options["resume"] and not options["overwrite"]
+                and is_finished(output))  # fmt: skip
     try:
         table = run(clips, output=output, **options)
     except (KeyboardInterrupt, OSError):
         if output is not None and journal_path(output).exists():
             click.echo("What is finished is kept: --resume goes on with it.", err=True)
         raise
+    if output is not None:  # a run that was killed just before has none: --resume writes it
+        keep_settings(output.with_name(f"{output.name}.yaml"), replace=not finished)
     show(table, new_console())
-    if finished and not options["overwrite"]:
+    if finished:
         held = "all settings are" if table.attrs else "clips, methods, models and seed are"
         click.echo(f"\nNothing to do: {output} is complete; {held} those asked for")
     elif output is not None:
-        keep_settings(output.with_name(f"{output.name}.yaml"))
         click.echo(f"\nWritten: {output} ({len(table)} rows)")
     if table["method"].isna().all():
         stop("none of the clips could be measured", 1)

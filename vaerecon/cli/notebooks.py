@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from vaerecon.bundled import DEMO_CLIP, demo_clips
 from vaerecon.cli.options import model_option, plugin_option, seed_option
 from vaerecon.cli.tables import new_console, plain, stop
 from vaerecon.utils.console import printable
@@ -51,48 +52,36 @@ def report(ctx, source, output, timeout, **options):
         if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             kind = "clip, not a table" if of_table else "table (.parquet or .csv), not a clip"
             raise click.UsageError(f"--{name.replace('_', '-')} is for a report on a {kind}")
-    start = _table_report if of_table else _clip_report
-    start(source, output, timeout, **{name: options[name] for name in mine})
+    _need_packages("papermill", "nbconvert")
+    source = source or demo_clips()[DEMO_CLIP]
+    if not of_table:
+        _check_clip(source, options["methods"], options["model"], options["max_length"])
+    from vaerecon.lab.reports.recording import NotebookError
+    from vaerecon.lab.reports.report import write_report, write_table_report
+
+    write = write_table_report if of_table else write_report
+    try:
+        with new_console().status(f"{plain(source.name)} ..."):
+            write(source, output, **{name: options[name] for name in mine}, timeout=timeout)
+    except NotebookError as error:
+        stop(str(error), 3)
     click.echo(f"Written: {output} ({output.stat().st_size / 1e6:.1f} MB)")
 
 
-def _table_report(table, output, timeout, **options) -> None:
-    _need_packages("papermill", "nbconvert")
-    from vaerecon.lab.reports.report import write_table_report
-
-    with new_console().status(f"{plain(table.name)} ..."):
-        _end_with_3(write_table_report, table, output, **options, timeout=timeout)
-
-
-def _clip_report(clip, output, timeout, **options) -> None:
+def _check_clip(clip, methods, model, max_length) -> None:
+    """Refuse what cannot be, and say how much of the clip is read."""
     from vaerecon.audio.clip import load_audio
-    from vaerecon.bundled import DEMO_CLIP, demo_clips
     from vaerecon.methods import select_methods
     from vaerecon.models.checkpoints import check_hub
     from vaerecon.models.sources import check_source
 
-    select_methods(options["methods"])
-    check_source(options["model"])
-    clip = clip or demo_clips()[DEMO_CLIP]
-    loaded = load_audio(clip, max_length=options["max_length"])
-    _need_packages("papermill", "nbconvert")
-    check_hub(options["model"])
-    from vaerecon.lab.reports.report import file_length, heard_text, write_report
+    select_methods(methods)
+    check_source(model)
+    loaded = load_audio(clip, max_length=max_length)
+    check_hub(model)
+    from vaerecon.lab.reports.report import file_length, heard_text
 
-    console = new_console()
-    console.print(plain(heard_text(clip.name, loaded.duration, file_length(clip))))
-    with console.status(f"{plain(loaded.name)} through {plain(options['model'])} ..."):
-        _end_with_3(write_report, clip, output, **options, timeout=timeout)
-
-
-def _end_with_3(write, *arguments, **options) -> None:
-    """Write a report; exit status 3 if its notebook fails."""
-    from vaerecon.lab.reports.outcome import NotebookError
-
-    try:
-        write(*arguments, **options)
-    except NotebookError as error:
-        stop(str(error), 3)
+    new_console().print(plain(heard_text(clip.name, loaded.duration, file_length(clip))))
 
 
 @click.command()
@@ -132,9 +121,8 @@ def check(notebooks, update, notebooks_dir, baselines, output_dir):
         return
     drifted = 0
     for name, run in runs.items():
-        drifts = known.compare(before[name], run)
-        drifted += len(drifts)
-        if drifts:
+        if drifts := known.compare(before[name], run):
+            drifted += len(drifts)
             _show_drifts(name, drifts, known.other_libraries(before[name], run))
     if failures:
         kept = "; no baseline was changed" if update else ""
@@ -170,7 +158,7 @@ def lab(folder, overwrite, copy_only, no_browser):
 
 def _run_checks(checks, output_dir):
     """Run each; name to run of those that ended, and names of the others."""
-    from vaerecon.lab.reports.outcome import NotebookError
+    from vaerecon.lab.reports.recording import NotebookError
     from vaerecon.lab.reports.runs import run_notebook
 
     runs, failures = {}, []
@@ -196,8 +184,7 @@ def _show_drifts(name, drifts, differences) -> None:
     for column in ("number", "baseline", "now", "moved by", "allowed", "because"):
         table.add_column(column, no_wrap=column == "number")
     for drift in drifts:
-        row = (drift.metric, drift.was, drift.now, drift.moved, drift.allowed, drift.reason)
-        table.add_row(*map(Text, row))  # as they are, no markup
+        table.add_row(*map(Text, drift))  # as they are, no markup
     new_console().print(table)
     if differences:
         click.echo(f"The baseline was made with {'; '.join(differences)}.")

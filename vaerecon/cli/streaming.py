@@ -40,6 +40,7 @@ def stream(
     goes on until the file ends, --max-length or Ctrl-C; wear headphones, or the microphone hears
     the speaker.
     """
+    from vaerecon.audio.clip import load_audio
     from vaerecon.bundled import DEMO_CLIP, demo_clips
     from vaerecon.streaming import live
 
@@ -55,7 +56,9 @@ def stream(
         raise ValueError(f"--output: got {target!r}, expected speaker, speaker:NAME or a .wav file")
     card = live.sound_cards() if used else None
     rate = _rate(card, mic, speaker) if card else 16000
-    samples: Any = None if mic is not None else _read(source, max_length, rate)
+    samples: Any = None  # of a microphone
+    if mic is None:
+        samples = load_audio(source, max_length=max_length, sample_rate=rate).samples
     made = _stream(model, through_vae=not around_vae, sample_rate=rate, **settings)
     stages = ", ".join(f"{k} {1000 * v:.0f}" for k, v in made.latency_by_stage.items())
     click.echo(f"latency {1000 * made.latency / rate:.0f} ms: {stages}")
@@ -100,12 +103,6 @@ def _rate(card: Any, mic: str | None, speaker: str | None) -> int:
     name, kind = (speaker, "output") if mic is None else (mic, "input")
     with _errors(card):
         return round(card.query_devices(name or None, kind)["default_samplerate"])
-
-
-def _read(source: str, max_length: float | None, rate: int) -> Any:
-    from vaerecon.audio.clip import load_audio
-
-    return load_audio(source, max_length=max_length, sample_rate=rate).samples
 
 
 def _stream(model: str, **settings: Any) -> Any:

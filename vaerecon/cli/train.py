@@ -133,9 +133,10 @@ def all_parts(data, output, minutes, resume, device, precision, threads, memory_
     the mels of the new VAE.
     """
     _prepare(data, output, threads)
+    from vaerecon.models.placement import pick_device
     from vaerecon.training.run import train_all
 
-    device = _device(device)
+    device = pick_device(device)
     train_all(list(data), output, minutes, given, resume=resume, device=device,
               precision=precision, memory_limit=memory_limit,
               begun=partial(keep_settings, output / SETTINGS, not resume))  # fmt: skip
@@ -158,12 +159,14 @@ def _one(part: str, objective: dict, options: dict, *, data, output, resume, ini
     """Make the quick checks, then train one part."""
     if given["steps"] is not None and given["minutes"] is not None:
         raise click.UsageError("got --steps and --minutes, expected one of them")
-    for source in filter(None, (init, options.get("vae"))):
-        _check_source(part if source == init else "vae", source)
+    for kind, source in ((part, init), ("vae", options.get("vae"))):
+        if source:
+            _check_source(kind, source)
     _prepare(data, output, threads)
+    from vaerecon.models.placement import pick_device
     from vaerecon.training import run
 
-    device = _device(device)
+    device = pick_device(device)
     config = run.loop_config(part, output, given, resume, init is not None, device)
     chosen = {k: v for k, v in {**objective, "frames": frames}.items() if v is not None}
     made = _objective(run, part, output, resume, chosen)
@@ -174,15 +177,6 @@ def _one(part: str, objective: dict, options: dict, *, data, output, resume, ini
     click.echo(f"Written to {output}: {part}")
 
 
-def _objective(run, part: str, output: Path, resume: bool, chosen: dict) -> Any:
-    """The part's objective: what was chosen, else the checkpoint's, else the defaults."""
-    path = output / f"{part}_run" / "checkpoint.pt"
-    known = {}
-    if resume and path.exists():
-        known = run.read_checkpoint(path)["objective"]
-    return run.part_class(part, "Objective")(**(known | chosen))
-
-
 def _check_source(part: str, source: str) -> None:
     """Refuse at once a model that cannot be one."""
     from vaerecon.models.sources import check_source
@@ -190,6 +184,15 @@ def _check_source(part: str, source: str) -> None:
 
     if part == "fast" or part_folder(part, source) is None:
         check_source(source)
+
+
+def _objective(run, part: str, output: Path, resume: bool, chosen: dict) -> Any:
+    """The part's objective: what was chosen, else the checkpoint's, else the defaults."""
+    path = output / f"{part}_run" / "checkpoint.pt"
+    known = {}
+    if resume and path.exists():
+        known = run.read_checkpoint(path)["objective"]
+    return run.part_class(part, "Objective")(**(known | chosen))
 
 
 def _prepare(data: tuple[Path, ...], output: Path, threads: int | None) -> None:
@@ -211,10 +214,3 @@ def _prepare(data: tuple[Path, ...], output: Path, threads: int | None) -> None:
 
     if threads:
         torch.set_num_threads(threads)
-
-
-def _device(device: str | None) -> str:
-    """The device by its kind; the best there is by default."""
-    from vaerecon.models.placement import pick_device
-
-    return device or pick_device(None)

@@ -31,6 +31,7 @@ class SoundFile:
     seconds: float  # as the header says, else a guess
     domain: str = ""  # the kind of sound that it belongs to
     place: str = ""  # of its sounds: the key without suffix, if no other clip has the same
+    estimate: SoundFile | None = None  # the finished sound to compare with it, of `evaluate`
 
 
 def find_clips(
@@ -38,14 +39,8 @@ def find_clips(
 ) -> list[SoundFile]:
     """The files in ``clips``, folders searched, each once, with their lengths.
 
-    A warning counts and names what was left out of the folders.
-
-    Raises
-    ------
-    FileNotFoundError
-        If one is not there.
-    ValueError
-        If there are none, or one is an address on a network.
+    A warning counts and names what was left out of the folders. A FileNotFoundError if one is not
+    there, a ValueError if there are none or one is an address on a network.
     """
     given = [clips] if isinstance(clips, str | os.PathLike) else list(clips)
     paths: dict[Path, None] = {}  # a set that keeps the order
@@ -62,21 +57,20 @@ def find_clips(
         sounds, rest = sounds_below(one) if one.is_dir() else ([one], [])
         paths |= dict.fromkeys(sounds)
         others += rest
-    others = [path for path in others if path not in paths]
     if not paths:
         names = ", ".join(repr(Path(item).name) for item in given) or "none"
         raise ValueError(
             f"clips: got {names} without any sound, expected files or folders with .wav, .flac, "
             f".mp3, .m4a, ...{left_out(others)}"
         )
-    if others:
+    if others := [path for path in others if path not in paths]:
         warnings.warn(f"clips{left_out(others)}", stacklevel=3)
     base = os.path.commonpath(bases)
-    files = []
-    for path in paths:
-        key = plain_text(path.relative_to(base).as_posix())
-        files.append(sound_file(key, path, plain_text(path.parent.name), max_length))
-    return files
+    return [
+        sound_file(plain_text(path.relative_to(base).as_posix()), path,
+                   plain_text(path.parent.name), max_length)
+        for path in paths
+    ]  # fmt: skip
 
 
 def sound_file(key: str, path: Path, domain: str, max_length: float | None) -> SoundFile:
@@ -88,22 +82,18 @@ def sound_file(key: str, path: Path, domain: str, max_length: float | None) -> S
 
 def with_places(files: list[SoundFile]) -> list[SoundFile]:
     """The clips with a place each for their sounds, also where capitals are not told apart."""
-    stems = {file.key: PurePosixPath(file.key).with_suffix("").as_posix() for file in files}
-    times = Counter(stem.casefold() for stem in stems.values())
+    stems = [PurePosixPath(file.key).with_suffix("").as_posix() for file in files]
+    times = Counter(stem.casefold() for stem in stems)
     return [
         replace(file, place=stem if times[stem.casefold()] == 1 else file.key)
-        for file in files
-        for stem in (stems[file.key],)
+        for file, stem in zip(files, stems, strict=True)
     ]
 
 
 def with_domains(files: list[SoundFile], table: Source) -> list[SoundFile]:
     """The clips with the domains of a CSV file with the columns ``file`` and ``domain``.
 
-    Raises
-    ------
-    ValueError, OSError
-        If it cannot be read, or does not name each clip once and nothing else.
+    A ValueError or OSError if it cannot be read, or does not name each clip once and nothing else.
     """
     import pandas as pd
 

@@ -12,15 +12,7 @@ ABANDONED = 60  # s without any worker after which a cluster is given up
 
 
 class Cluster(Team):
-    """The workers of a Dask scheduler at ``tcp://host:port``.
-
-    Raises
-    ------
-    ValueError
-        If dask.distributed is not installed, or for an address that is none.
-    OSError
-        If there is no scheduler, or it has no workers.
-    """
+    """The workers of a Dask scheduler at ``tcp://host:port``; an OSError if there are none."""
 
     def __init__(self, address: str):
         try:

@@ -36,13 +36,7 @@ LONGEST_LAG = 16000  # samples, early or late, that a lag is looked for
 
 
 def parse_codecs(codecs: str | Iterable[str]) -> tuple[str, ...]:
-    """Names with rates, ``"latent:4.8,opus:8,vorbis"``, checked.
-
-    Raises
-    ------
-    ValueError
-        For an unknown codec or a rate that is none.
-    """
+    """Names with rates, ``"latent:4.8,opus:8,vorbis"``; a ValueError for what is none."""
     items = codecs.split(",") if isinstance(codecs, str) else codecs
     found = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
     for item in found:
@@ -66,12 +60,9 @@ def _name_and_rate(item: str) -> tuple[str, float | None]:
 
 
 def codec_rows(
-    clip: Clip, codecs: Iterable[str], pipe: ReconstructionPipeline, **options: Any
+    clip: Clip, codecs: Iterable[str], pipe: ReconstructionPipeline, exclude: Iterable[str]
 ) -> Iterator[dict[str, Any]]:
-    """A row for each codec, as those of the methods, and its ``samples`` ``[N]``.
-
-    ``options`` are those of ``evaluate``.
-    """
+    """A record for each codec, as those of the methods, and its ``samples`` ``[N]``."""
     from vaerecon import metrics
 
     samples, level = normalize_level(clip.samples)
@@ -83,17 +74,10 @@ def codec_rows(
             decoded, rate, lag = code_sound(samples.numpy(), name, kbps)
             sound = torch.from_numpy(decoded)
         reference, estimate = level.restore(samples), level.restore(sound)
-        scores = metrics.evaluate(reference, estimate, sample_rate=16000, **options)
-        yield {
-            "method": item,
-            "through_vae": name == "latent",
-            **scores,
-            "kbps": rate,
-            "lag_samples": lag,
-            "gain": 1.0 / float(level.gain),
-            "samples": estimate,
-            "notes": [f"{metric}: {reason}" for metric, reason in scores.notes.items()],
-        }
+        scores = metrics.evaluate(reference, estimate, exclude=exclude)
+        yield {"method": item, "through_vae": name == "latent", "metrics": scores, "kbps": rate,
+               "lag_samples": lag, "gain": 1.0 / float(level.gain), "samples": estimate,
+               "notes": scores.notes}  # fmt: skip
 
 
 def _code_latent(
@@ -114,19 +98,10 @@ def _code_latent(
 def code_sound(
     samples: np.ndarray, name: str, kbps: float | None = None
 ) -> tuple[np.ndarray, float, int]:
-    """Samples through one of :data:`ENCODERS` and back.
+    """Samples ``[N]`` at 16 kHz, within -1 to 1, through one of :data:`ENCODERS` and back.
 
-    Parameters
-    ----------
-    samples
-        ``[N]`` at 16 kHz, within -1 to 1.
-    name, kbps
-        As in :func:`parse_codecs`.
-
-    Returns
-    -------
-    sound, kbps, lag
-        ``[N]`` float32, aligned; the rate of the payload; samples that the codec was late.
+    Returns the sound ``[N]`` float32, aligned; the rate of its payload in kbit/s; and the samples
+    that the codec was late.
     """
     coarse, fine = ENCODERS[name][2], 0.0
     data = _encoded(samples, name, coarse)
@@ -140,19 +115,17 @@ def code_sound(
             else:
                 fine = level
     lag = _lag(name, coarse)
-    sound = np.zeros(len(samples), np.float32)
     decoded = _decoded(data)[lag : lag + len(samples)]
-    sound[: len(decoded)] = decoded
-    return sound, _kbps(data, name), lag
+    return np.pad(decoded, (0, len(samples) - len(decoded))), _kbps(data, name), lag
 
 
 def _encoded(samples: np.ndarray, name: str, level: float) -> bytes:
     import soundfile
 
-    file, (format_, subtype, _, _) = io.BytesIO(), ENCODERS[name]
-    constant = {"bitrate_mode": "CONSTANT"} if name == "mp3" else {}
-    soundfile.write(file, samples, 16000, format=format_, subtype=subtype,
-                    compression_level=level, **constant)  # fmt: skip
+    file, (kind, subtype, _, _) = io.BytesIO(), ENCODERS[name]
+    mode = "CONSTANT" if name == "mp3" else None
+    soundfile.write(file, samples, 16000, format=kind, subtype=subtype, compression_level=level,
+                    bitrate_mode=mode)  # fmt: skip
     return file.getvalue()
 
 

@@ -13,7 +13,7 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from vaerecon.audio.clip import load_audio
+from vaerecon.audio.clip import Clip, load_audio
 from vaerecon.audio.paths import plain_text
 from vaerecon.comparison.clips import SoundFile, Source, find_clips
 from vaerecon.comparison.codecs import find_lag
-from vaerecon.comparison.measure import Task, describe, measure_file, one_at_a_time, without_path
+from vaerecon.comparison.measure import Task, describe, flat, measure_each
 from vaerecon.comparison.run import Work, measure_clips
 from vaerecon.comparison.table import make_table
 from vaerecon.mel.front_end import log_mel
@@ -35,7 +35,6 @@ from vaerecon.metrics.signals import UndefinedScore
 from vaerecon.models.clap import load_clap
 from vaerecon.pipeline.facts import ClipFacts
 
-Embed = Callable[[str], np.ndarray]
 Files = list[SoundFile]
 Rows = Iterable[tuple[SoundFile, SoundFile]]
 
@@ -52,13 +51,6 @@ class Evaluation(Task):
     method: str  # name of the folder of estimates, or of the one file without its suffix
     lag: int  # samples by which the estimates are late
     lag_basis: str  # where that is from
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair(SoundFile):
-    """A reference; its size and time are sums of both, so that a change of either is seen."""
-
-    estimate: SoundFile
 
 
 def evaluate_files(
@@ -104,16 +96,18 @@ def evaluate_files(
         table.attrs["sets"] = [_set_distances(*one, good) for one in embedders.items() if good]
         return table
 
-    work = Work(describe, _measure, tabulate)
-    return measure_clips(
-        lambda: found, [settings], work, output, workers, scheduler, resume, overwrite
-    )
+    run = (output, workers, scheduler, resume, overwrite)
+    work = Work(describe, partial(measure_each, _find), tabulate)
+    return measure_clips(lambda: found, [settings], work, *run)
 
 
 def find_pairs(
     reference: Source, estimate: Source, pairs: Source | None, allow_missing: bool
-) -> list[Pair]:
-    """Each reference with its estimate; arguments are those of :func:`evaluate_files`."""
+) -> Files:
+    """Each reference with its estimate; arguments are those of :func:`evaluate_files`.
+
+    Its size and time are sums of both, so that a change of either is seen.
+    """
     ours, theirs = find_clips(reference), find_clips(estimate)
     if (folder := os.path.isdir(reference)) != os.path.isdir(estimate):
         raise ValueError("got a file and a folder, expected two files or two folders")
@@ -121,8 +115,8 @@ def find_pairs(
         rows = _read_pairs(Path(pairs), ours, theirs)
     else:
         rows = _of_one_name(ours, theirs, allow_missing) if folder else [(ours[0], theirs[0])]
-    return [Pair(a.key, a.path, a.size + b.size, a.mtime_ns + b.mtime_ns, a.seconds, a.domain,
-                 estimate=b) for a, b in rows]  # fmt: skip
+    return [replace(a, size=a.size + b.size, mtime_ns=a.mtime_ns + b.mtime_ns, estimate=b)
+            for a, b in rows]  # fmt: skip
 
 
 def _of_one_name(references: Files, estimates: Files, allow_missing: bool) -> Rows:
@@ -165,7 +159,7 @@ def _read_pairs(path: Path, references: Files, estimates: Files) -> Rows:
     return rows.items()
 
 
-def _lag_of(lag: int | str, pairs: list[Pair]) -> tuple[int, str]:
+def _lag_of(lag: int | str, pairs: Files) -> tuple[int, str]:
     """The lag, and where it is from."""
     if lag != "measured":
         try:
@@ -175,8 +169,8 @@ def _lag_of(lag: int | str, pairs: list[Pair]) -> tuple[int, str]:
     peaks = []
     for pair in pairs[:: math.ceil(len(pairs) / LOOKED_AT)]:
         with suppress(ValueError, OSError):  # its row of the table will say why
-            one, other = (load_audio(x.path, BEGINNING).samples for x in (pair, pair.estimate))
-            peaks.append(find_lag(one - one.mean(), other - other.mean()))
+            one, other = (_centred(load_audio(path, BEGINNING)) for path in _paths(pair))
+            peaks.append(find_lag(one, other))
     clear = [samples for samples, correlation in peaks if correlation >= CLEAR]
     median = statistics.median_low(clear or [0])
     agree = sum(abs(samples - median) <= 1 for samples in clear)
@@ -188,24 +182,24 @@ def _lag_of(lag: int | str, pairs: list[Pair]) -> tuple[int, str]:
     return median, basis
 
 
-def _measure(settings: Evaluation, batch: list[Pair]) -> list[dict[str, Any]]:
-    with one_at_a_time(settings.threads):
-        entries = [measure_file(pair, partial(_find, settings)) for pair in batch]
-    for pair, entry in zip(batch, entries, strict=True):  # no absolute path of the estimate either
-        entry["error"] = entry["error"] and without_path(entry["error"], pair.estimate)
-        entry["notes"] = [without_path(note, pair.estimate) for note in entry["notes"]]
-    return entries
+def _paths(pair: Any) -> tuple[str, str]:
+    return pair.path, pair.estimate.path
 
 
-def _find(settings: Evaluation, pair: Any) -> dict[str, Any]:
-    clip, other = load_audio(pair.path), load_audio(pair.estimate.path).samples
-    facts, reference = ClipFacts.of(clip), clip.samples - clip.samples.mean()
-    other, notes = align(other - other.mean(), len(reference), settings.lag)
-    scores = evaluate(reference, other, metrics=settings.metrics, exclude=settings.exclude_metrics)
-    notes += [f"{metric}: {reason}" for metric, reason in scores.notes.items()]
-    row = {"method": settings.method, "through_vae": False, "lag_samples": settings.lag,
-           "gain": 1.0, "notes": notes, **scores}  # fmt: skip
+def _find(settings: Evaluation, pair: SoundFile) -> dict[str, Any]:
+    clip, other = map(load_audio, _paths(pair))
+    facts, reference = ClipFacts.of(clip), _centred(clip)
+    estimate, notes = align(_centred(other), len(reference), settings.lag)
+    scores = evaluate(reference, estimate, metrics=settings.metrics,
+                      exclude=settings.exclude_metrics)  # fmt: skip
+    row = flat({"method": settings.method, "through_vae": False, "lag_samples": settings.lag,
+                "gain": 1.0, "metrics": scores, "notes": scores.notes})  # fmt: skip
+    row["notes"] = notes + row["notes"]
     return {"duration_s": facts.duration, "sha256": facts.sha256, "rows": [row]}
+
+
+def _centred(clip: Clip) -> np.ndarray:
+    return clip.samples - clip.samples.mean()
 
 
 def align(estimate: np.ndarray, n_samples: int, lag: int) -> tuple[np.ndarray, list[str]]:
@@ -217,7 +211,7 @@ def align(estimate: np.ndarray, n_samples: int, lag: int) -> tuple[np.ndarray, l
     return np.pad(moved, (0, max(0, -more)))[:n_samples], [note] if abs(more) > OTHER_LENGTH else []
 
 
-def _embedder(name: str) -> Embed:
+def _embedder(name: str) -> Callable[[str], np.ndarray]:
     """A function of a file that gives embeddings ``[n, d]``: of each 40 ms (VAE) or 10 s (CLAP)."""
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
@@ -234,9 +228,9 @@ def _embedder(name: str) -> Embed:
     return embed
 
 
-def _set_distances(name: str, embed: Embed, pairs: list[Pair]) -> dict[str, Any]:
+def _set_distances(name: str, embed: Callable[[str], np.ndarray], pairs: Files) -> dict[str, Any]:
     """Of all references from all estimates; None, with its reason, where there is no value."""
-    sides = [pair.path for pair in pairs], [pair.estimate.path for pair in pairs]
+    sides = zip(*map(_paths, pairs), strict=True)
     sets = [np.concatenate([embed(path) for path in side]) for side in sides]
     found: dict[str, Any] = {"embedding": name, "embeddings": [len(x) for x in sets], "notes": {}}
     for key, distance in (("frechet", frechet_distance), ("kernel", kernel_distance)):

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 from vaerecon.comparison.clips import SoundFile, Source, find_clips
-from vaerecon.comparison.measure import Task, describe, flat, measure_file, one_at_a_time
+from vaerecon.comparison.measure import Task, describe, flat, measure_each
 from vaerecon.comparison.run import Work, measure_clips
 from vaerecon.comparison.table import make_table
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
@@ -36,7 +36,6 @@ SETTINGS = {f.name: "Int64" if type(f.default) is int else "float64" for f in fi
             if f.name not in ("sample_rate", "win_length")}  # fmt: skip
 COLUMNS = {"setting": "string", **SETTINGS, "values_per_second": "float64",
            "own_log_mel_mae": "float64"}  # fmt: skip
-EMPTY = "Empty filters"  # begins librosa's warning; the rows have a note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +46,12 @@ class Grid(Task):
 
 
 def sweep(
-    clips: Source | Iterable[Source],
-    vary: Mapping[str, Iterable[float]],
-    methods: str | Iterable[str] = "griffinlim",
-    *,
-    joint: bool = False,
-    output: Source | None = None,
-    max_length: float | None = None,
-    seed: int = 0,
-    exclude_metrics: Iterable[str] = ("visqol",),
-    workers: int | None = None,
-    threads: int = 1,
-    scheduler: str | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-) -> pd.DataFrame:
+    clips: Source | Iterable[Source], vary: Mapping[str, Iterable[float]],
+    methods: str | Iterable[str] = "griffinlim", *, joint: bool = False,
+    output: Source | None = None, max_length: float | None = None, seed: int = 0,
+    exclude_metrics: Iterable[str] = ("visqol",), workers: int | None = None, threads: int = 1,
+    scheduler: str | None = None, resume: bool = False, overwrite: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     """Measure what mels of several settings keep of every clip.
 
     Parameters
@@ -96,15 +86,11 @@ def sweep(
             "that take any mel, such as griffinlim"
         )
     grid = Grid(
-        mels=mel_grid(vary, joint),
-        methods=tuple(names),
-        max_length=max_length,
-        seed=seed,
-        metrics=tuple(METRICS),
+        mels=mel_grid(vary, joint), methods=tuple(names), max_length=max_length, seed=seed,
+        metrics=tuple(METRICS), threads=threads,
         exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
-        threads=threads,
-    )
-    work = Work(describe, _measure, partial(make_table, more=COLUMNS))
+    )  # fmt: skip
+    work = Work(describe, partial(measure_each, _find), partial(make_table, more=COLUMNS))
     find = partial(find_clips, clips, max_length)
     table = measure_clips(find, [grid], work, output, workers, scheduler, resume, overwrite)
     return table.drop(columns=["model", "sound", "kbps", "vae_mae_nepers"])
@@ -112,14 +98,10 @@ def sweep(
 
 def mel_grid(vary: Mapping[str, Iterable[float]], joint: bool = False) -> tuple[MelConfig, ...]:
     """AudioLDM2's setting, then those of :func:`sweep`, each once."""
-    values = {name: [_checked(name, value) for value in given] for name, given in vary.items()}
-    choices: Iterator[dict[str, Any]]
-    if joint:
-        choices = (dict(zip(values, chosen, strict=True)) for chosen in product(*values.values()))
-    else:
-        choices = ({name: value} for name, given in values.items() for value in given)
+    values = [[(name, _checked(name, value)) for value in given] for name, given in vary.items()]
+    choices: Iterable[Any] = product(*values) if joint else ([pair] for pair in chain(*values))
     mels = [AUDIOLDM_MEL]
-    for chosen in choices:
+    for chosen in map(dict, choices):
         window = chosen.get("n_fft", AUDIOLDM_MEL.n_fft)
         mels.append(replace(AUDIOLDM_MEL, win_length=window, **chosen))
     return tuple(dict.fromkeys(mels))
@@ -137,15 +119,8 @@ def _checked(name: str, value: float) -> float:
 
 def setting_text(config: MelConfig) -> str:
     """What differs from AudioLDM2's setting: ``n_fft=768 n_mels=80``."""
-    found = {name: getattr(config, name) for name in SETTINGS}
-    other = [f"{k}={v:g}" for k, v in found.items() if v != getattr(AUDIOLDM_MEL, k)]
-    return " ".join(other) or "AudioLDM2"
-
-
-def _measure(grid: Grid, batch: list[SoundFile]) -> list[dict[str, Any]]:
-    """Measure some clips; one entry each, as the journal holds them."""
-    with one_at_a_time(grid.threads):
-        return [measure_file(file, partial(_find, grid)) for file in batch]
+    other = [name for name in SETTINGS if getattr(config, name) != getattr(AUDIOLDM_MEL, name)]
+    return " ".join(f"{name}={getattr(config, name):g}" for name in other) or "AudioLDM2"
 
 
 def _find(grid: Grid, file: SoundFile) -> dict[str, Any]:
@@ -159,7 +134,7 @@ def _find(grid: Grid, file: SoundFile) -> dict[str, Any]:
     clip = load_audio(file.path, grid.max_length)
     facts, samples = ClipFacts.of(clip), MemoryTrack(as_samples(clip.samples))
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.filterwarnings("ignore", EMPTY)
+        warnings.filterwarnings("ignore", "Empty filters")  # librosa's; the rows have a note
         rows = [row for config in grid.mels for row in _rows(grid, config, samples, facts.duration)]
     return {"duration_s": facts.duration, "sha256": facts.sha256, "rows": rows}
 
@@ -175,9 +150,10 @@ def _rows(grid: Grid, config: MelConfig, samples: Any, duration: float) -> Itera
     request = stages.Request(grid.methods, seed=grid.seed, exclude_metrics=grid.exclude_metrics)
     reference, results = stages.resynthesize(without_networks(config), samples, request)
     empty = int((mel_filters(config).sum(dim=0) == 0).sum())
-    setting = {key: value for key, value in asdict(config).items() if key in SETTINGS}
-    setting |= {"setting": setting_text(config)}
-    setting |= {"values_per_second": config.n_mels * config.frames_per_second}
+    setting = {name: getattr(config, name) for name in SETTINGS} | {
+        "setting": setting_text(config),
+        "values_per_second": config.n_mels * config.frames_per_second,
+    }
     for name, found in results.items():
         try:
             own = log_mel_mae(reference, found.samples, config)
@@ -206,17 +182,8 @@ def pareto_front(
 ) -> pd.DataFrame:
     """The means that none beats: no other row is at most as dear and better in ``metric``.
 
-    Parameters
-    ----------
-    table
-        Of :func:`sweep`, or of :func:`mean_settings`.
-    cost
-        A column of which less is better.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows of :func:`mean_settings`, the cheapest first.
+    ``table`` is that of :func:`sweep` or of :func:`mean_settings`; of the column ``cost`` less is
+    better. Returns rows of :func:`mean_settings`, the cheapest first.
     """
     (metric,) = metric_names("metric", metric)
     means = mean_settings(table) if "clip" in table else table

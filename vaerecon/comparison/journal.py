@@ -29,21 +29,16 @@ def is_finished(output: Path) -> bool:
 
 
 def check_free(output: Path, resume: bool, overwrite: bool) -> None:
-    """Refuse, before anything is computed, to replace results that nobody asked to replace.
-
-    Raises
-    ------
-    ValueError
-        If ``output`` or the journal of an unfinished run is there.
-    """
+    """A ValueError, before anything is computed, if results or a journal would be replaced."""
     path = journal_path(output)
+    if resume or overwrite:
+        return
     if path.exists():
-        if not (resume or overwrite):
-            raise ValueError(
-                f"output: a run for {output.name!r} was not finished, and its results are in "
-                f"{path.name!r}; use --resume to go on with it or --overwrite to start again"
-            )
-    elif output.exists() and not (resume or overwrite):  # resume: read_table looks into it
+        raise ValueError(
+            f"output: a run for {output.name!r} was not finished, and its results are in "
+            f"{path.name!r}; use --resume to go on with it or --overwrite to start again"
+        )
+    if output.exists():
         raise ValueError(
             f"output: got {output.name!r}, which exists and is complete; "
             "name another file, or use --overwrite to replace it"
@@ -73,18 +68,11 @@ class Journal:
 def open_journal(
     output: Path | None, settings: dict[str, Any], resume: bool = False
 ) -> Iterator[Journal]:
-    """Open the journal for ``output`` (None: a temporary file); it is deleted at the end if it is
-    empty or finished.
+    """Open the journal for ``output`` (None: a temporary file); one empty or finished is deleted.
 
     ``settings`` are what the results depend on, as plain JSON values. ``resume`` keeps what is
-    there, if it was computed with the same settings; otherwise it is cleared.
-
-    Raises
-    ------
-    ValueError
-        If another run writes it, if it was begun with other settings, or if it is damaged.
-    OSError
-        If it cannot be written.
+    there; otherwise it is cleared. A ValueError if another run writes it, it was begun with other
+    settings or is damaged, an OSError if it cannot be written.
     """
     path = None if output is None else journal_path(output)
     name = path.name if path else "a temporary file"

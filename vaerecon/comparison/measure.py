@@ -87,23 +87,14 @@ def with_plugins(function: Callable[..., Any], task: Task, *args: Any) -> Any:
 
 
 def describe_model(settings: Settings) -> dict[str, Any]:
-    """Load the model; returns which it is, and the versions of what runs it.
-
-    Errors are those of ``from_pretrained`` and of :func:`describe`.
-    """
+    """Load the model; returns which it is, and the versions of what runs it."""
     facts = describe(settings)
     with _ONE_AT_A_TIME:
         return facts | {"model": asdict(_pipeline(settings).describe())}
 
 
 def describe(task: Task) -> dict[str, Any]:
-    """The versions of what measures, without a model.
-
-    Raises
-    ------
-    ValueError
-        If methods or metrics are unknown here.
-    """
+    """The versions of what measures; a ValueError if methods or metrics are unknown here."""
     try:
         if task.methods:  # none where finished sounds are measured
             select_methods(task.methods)
@@ -118,55 +109,67 @@ def describe(task: Task) -> dict[str, Any]:
 
 
 def measure(settings: Settings, batch: list[SoundFile]) -> list[dict[str, Any]]:
-    """Measure some clips; one entry each, as the journal holds them."""
+    """As :func:`measure_each`, by the model of the settings."""
+    with _ONE_AT_A_TIME:
+        _pipeline(settings)  # if it cannot be loaded, that is no clip's fault
+    return measure_each(_find, settings, batch)
 
-    def find(file: SoundFile) -> dict[str, Any]:
-        with _reconstruct(file, settings, pipe) as result:
-            rows = _rows(result)
-            codecs = _codec_rows(file, settings, pipe)
-            if settings.keep_sounds is not None:
-                _keep_sounds(file, *settings.keep_sounds, result, rows, codecs)
-        rows += [{k: v for k, v in row.items() if k != "samples"} for row in codecs]
-        return _of_clip(result) | {"rows": rows}
 
-    with one_at_a_time(settings.threads):
-        pipe = _pipeline(settings)
-        return [measure_file(file, find) for file in batch]
+def measure_each(
+    find: Callable[[Any, SoundFile], dict[str, Any]], task: Task, batch: list[SoundFile]
+) -> list[dict[str, Any]]:
+    """Measure some clips by ``find(task, file)``; one entry each, as the journal holds them.
+
+    Torch and the libraries under numpy and scipy use ``task.threads`` threads.
+    """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    with _ONE_AT_A_TIME, threadpool_limits(task.threads):
+        before = torch.get_num_threads()
+        torch.set_num_threads(task.threads)
+        try:
+            return [_measure_file(file, partial(find, task)) for file in batch]
+        finally:
+            torch.set_num_threads(before)
+
+
+def _find(settings: Settings, file: SoundFile) -> dict[str, Any]:
+    from vaerecon.audio.clip import load_audio
+    from vaerecon.comparison.codecs import codec_rows
+
+    pipe = _pipeline(settings)
+    with _reconstruct(file, settings, pipe) as result:
+        order = list(result.methods).index  # the sources of a method side by side
+        rows = [flat(row) for row in sorted(result.rows(), key=lambda row: order(row["method"]))]
+        codecs = []
+        if settings.codecs:
+            clip = load_audio(file.path, settings.max_length)
+            found = codec_rows(clip, settings.codecs, pipe, settings.exclude_metrics)
+            codecs = [flat(row) for row in found]
+        if settings.keep_sounds is not None:
+            _keep_sounds(file, *settings.keep_sounds, result, rows, codecs)
+    rows += [{k: v for k, v in row.items() if k != "samples"} for row in codecs]
+    clip_facts = {"duration_s": result.clip.duration, "sha256": result.clip.sha256}
+    return clip_facts | {"vae_mae_nepers": result.vae_mae, "rows": rows}
 
 
 def _pipeline(settings: Settings) -> ReconstructionPipeline:
     """Loaded once for each worker; the model before it is freed first."""
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
-    s = settings
-    key = (s.model, s.revision, s.device, s.dtype)
+    options = {name: getattr(settings, name) for name in ("revision", "device", "dtype")}
+    key = (settings.model, *options.values())
     if key not in _LOADED:
         _LOADED.clear()
         gc.collect()  # the collector looks seldom (utils.console.spare_collector)
-        pipe = ReconstructionPipeline.from_pretrained(
-            s.model, revision=s.revision, device=s.device, dtype=s.dtype
-        )
+        pipe = ReconstructionPipeline.from_pretrained(settings.model, **options)
         pipe.set_progress_bar_config(disable=True)
         _LOADED[key] = pipe
     return _LOADED[key]
 
 
-@contextmanager
-def one_at_a_time(threads: int) -> Iterator[None]:
-    """Let torch and the libraries under numpy and scipy use so many threads, no more, no fewer."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    with _ONE_AT_A_TIME, threadpool_limits(threads):
-        before = torch.get_num_threads()
-        torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
-
-def measure_file(file: SoundFile, find: Callable[[SoundFile], dict[str, Any]]) -> dict[str, Any]:
+def _measure_file(file: SoundFile, find: Callable[[SoundFile], dict[str, Any]]) -> dict[str, Any]:
     """The clip's entry for what ``find`` says of it, or the reason why it failed."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -178,22 +181,23 @@ def measure_file(file: SoundFile, find: Callable[[SoundFile], dict[str, Any]]) -
             if interrupted():  # or it is what C code made of Ctrl-C
                 raise KeyboardInterrupt from error
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
-            entry = make_entry(file, error=f"{kind}{error}")
+            entry = make_entry(file, error=f"{plugins.place_of(error) or kind}{error}")
     notes = dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)
-    return entry | {"notes": [without_path(note, file) for note in notes]}
+    return entry | {"notes": [_without_paths(note, file) for note in notes]}
 
 
 def make_entry(file: SoundFile, *, error: str | None = None, **found: Any) -> dict[str, Any]:
     """A line of the journal."""
     identity = {"file": file.key, "size": file.size, "mtime_ns": file.mtime_ns}
     identity["clip"] = PurePosixPath(file.key).stem
-    error = None if error is None else without_path(error, file) or "no reason given"
+    error = None if error is None else _without_paths(error, file) or "no reason given"
     return identity | {"error": error, "notes": [], "rows": []} | found
 
 
-def without_path(text: str, file: SoundFile) -> str:
+def _without_paths(text: str, file: SoundFile) -> str:
     """A message in one line that calls the clip as the table does."""
-    text = text.replace(repr(file.path), repr(file.key)).replace(file.path, file.key)
+    for one in filter(None, (file, file.estimate)):
+        text = text.replace(repr(one.path), repr(one.key)).replace(one.path, one.key)
     return plain_text(" ".join(text.split()))
 
 
@@ -204,12 +208,8 @@ def _reconstruct(
     """The result of a clip; the sounds of a long one are in files that go at the end."""
     from vaerecon.audio.clip import load_audio
 
-    options: dict[str, Any] = {
-        "methods": settings.methods,
-        "without_vae": settings.without_vae,
-        "seed": settings.seed,
-        "exclude_metrics": settings.exclude_metrics,
-    }
+    names = ("methods", "without_vae", "seed", "exclude_metrics")
+    options: dict[str, Any] = {name: getattr(settings, name) for name in names}
     if file.seconds <= IN_MEMORY:
         yield pipe(load_audio(file.path, settings.max_length), **options)
         return
@@ -223,13 +223,9 @@ class NotKept(OSError):
 
 
 def _keep_sounds(
-    file: SoundFile,
-    folder: str,
-    seen_from_table: str,
-    result: Reconstruction,
-    rows: list[dict[str, Any]],
-    codecs: list[dict[str, Any]],
-) -> None:
+    file: SoundFile, folder: str, seen_from_table: str, result: Reconstruction,
+    rows: list[dict[str, Any]], codecs: list[dict[str, Any]],
+) -> None:  # fmt: skip
     """Write a clip's sounds, all or none, and say in each row where its own is."""
     from vaerecon.audio.clip import write_wav
     from vaerecon.pipeline.output import earlier_wavs, wav_name
@@ -257,33 +253,7 @@ def _keep_sounds(
             row["sound"] = plain_text(f"{seen_from_table}/{file.place}/{row['sound']}")
 
 
-def _of_clip(result: Reconstruction) -> dict[str, Any]:
-    return {
-        "duration_s": result.clip.duration,
-        "sha256": result.clip.sha256,
-        "vae_mae_nepers": result.vae_mae,
-    }
-
-
-def _rows(result: Reconstruction) -> list[dict[str, Any]]:
-    """One a method and source, flat, the sources of a method side by side."""
-    order = list(result.methods).index
-    return [flat(row) for row in sorted(result.rows(), key=lambda row: order(row["method"]))]
-
-
 def flat(row: dict[str, Any]) -> dict[str, Any]:
-    """A method's record (:meth:`vaerecon.pipeline.facts.MethodResult.record`) as a row."""
+    """A row without nesting; ``metrics`` and ``notes`` are values and reasons by metric."""
     notes = [f"{metric}: {reason}" for metric, reason in row["notes"].items()]
     return {**row.pop("metrics"), **row, "notes": notes}
-
-
-def _codec_rows(
-    file: SoundFile, settings: Settings, pipe: ReconstructionPipeline
-) -> list[dict[str, Any]]:
-    from vaerecon.audio.clip import load_audio
-    from vaerecon.comparison.codecs import codec_rows
-
-    if not settings.codecs:
-        return []
-    clip = load_audio(file.path, settings.max_length)
-    return list(codec_rows(clip, settings.codecs, pipe, exclude=settings.exclude_metrics))

@@ -31,7 +31,7 @@ from vaerecon.comparison.clips import (
     make_batches,
     with_domains,
     with_places,
-)
+)  # fmt: skip
 from vaerecon.comparison.codecs import parse_codecs
 from vaerecon.comparison.journal import Journal, check_free, is_finished, open_journal
 from vaerecon.comparison.measure import (
@@ -41,17 +41,15 @@ from vaerecon.comparison.measure import (
     make_entry,
     measure,
     with_plugins,
-)
-from vaerecon.comparison.names import check_sounds, name_models
-from vaerecon.comparison.sources import dataset_clips, is_dataset
+)  # fmt: skip
+from vaerecon.comparison.sources import check_sounds, dataset_clips, is_dataset, name_models
 from vaerecon.comparison.table import (
     check_same,
     check_suffix,
-    join_tables,
     make_table,
     read_table,
     write_table,
-)
+)  # fmt: skip
 from vaerecon.comparison.workers import Processes, Team, ThisProcess, run_batches, why_no_processes
 from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import METRICS, metric_names
@@ -65,32 +63,16 @@ logger = logging.getLogger(__name__)
 
 
 def compare(
-    clips: Source | Iterable[Source] | Any,
-    model: Source | Iterable[Source] = "tiny",
-    methods: str | Iterable[str] = "all",
-    *,
-    output: Source | None = None,
-    revision: str | None = None,
-    device: str | None = None,
-    dtype: str = "auto",
-    max_length: float | None = None,
-    without_vae: bool = True,
-    seed: int = 0,
-    exclude_metrics: Iterable[str] = (),
-    codecs: str | Iterable[str] = (),
-    keep_sounds: Source | None = None,
-    domains: Source | None = None,
-    column: str = "audio",
-    max_clips: int | None = None,
-    workers: int | None = None,
-    threads: int = 1,
-    scheduler: str | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-) -> pd.DataFrame:
-    """Measure every method on every clip.
-
-    Each finished clip is on the disk before long, so that a run that was killed can be resumed.
+    clips: Source | Iterable[Source] | Any, model: Source | Iterable[Source] = "tiny",
+    methods: str | Iterable[str] = "all", *, output: Source | None = None,
+    revision: str | None = None, device: str | None = None, dtype: str = "auto",
+    max_length: float | None = None, without_vae: bool = True, seed: int = 0,
+    exclude_metrics: Iterable[str] = (), codecs: str | Iterable[str] = (),
+    keep_sounds: Source | None = None, domains: Source | None = None, column: str = "audio",
+    max_clips: int | None = None, workers: int | None = None, threads: int = 1,
+    scheduler: str | None = None, resume: bool = False, overwrite: bool = False,
+) -> pd.DataFrame:  # fmt: skip
+    """Measure every method on every clip; a run that was killed can be resumed.
 
     Parameters
     ----------
@@ -126,10 +108,9 @@ def compare(
     max_clips
         Only the first so many clips.
     workers
-        Processes that share the work; 1 (or 0) works in this one. By default as many as there are
-        cores (and clips), or 1 on a GPU. Always 1 where no process can be started: in a daemonic
-        one, as Celery's are, and in a script from the standard input. In a script, the call must
-        stand under ``if __name__ == "__main__":``, because each process reads the script again.
+        Processes that share the work; 1 (or 0) works in this one. By default one a core, 1 on a
+        GPU; always 1 where no process can be started (daemons, as Celery's; a script from the
+        standard input). In a script, the call must stand under ``if __name__ == "__main__":``.
     threads
         Of each worker. More than one helps where clips are few and long, and rounds differently.
     scheduler
@@ -167,45 +148,29 @@ def compare(
     elif not is_dataset(clips):
         clips = list(clips)
     settings = Settings(
-        model="",
-        revision=revision,
-        device=device,
-        dtype=dtype,
-        methods=tuple(select_methods(methods)),
-        max_length=max_length,
-        without_vae=without_vae,
-        seed=seed,
-        metrics=tuple(METRICS),
-        exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
-        threads=threads,
+        model="", revision=revision, device=device, dtype=dtype, max_length=max_length, seed=seed,
+        methods=tuple(select_methods(methods)), without_vae=without_vae, metrics=tuple(METRICS),
+        exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)), threads=threads,
         codecs=parse_codecs(codecs),
-    )
+    )  # fmt: skip
     tasks = []
     for path, name in models.items():
         below = name if len(models) > 1 else "."
         sounds = keep_sounds and check_sounds(keep_sounds, clips, output, below)
         tasks.append(replace(settings, model=path, name=name, keep_sounds=sounds or None))
     work = Work(describe_model, measure, make_table)
+
+    def find() -> list[SoundFile]:
+        if max_clips is not None:
+            check_whole(max_clips, "max_clips", 1)
+        if is_dataset(clips):
+            files = dataset_clips(clips, column, Path(spool), max_length, max_clips)
+        else:
+            files = find_clips(clips, max_length)[:max_clips]
+        return with_places(files if domains is None else with_domains(files, domains))
+
     with tempfile.TemporaryDirectory() as spool:
-        find = partial(_find, clips, column, max_length, max_clips, domains, Path(spool))
         return measure_clips(find, tasks, work, output, workers, scheduler, resume, overwrite)
-
-
-def _find(
-    clips: Any,
-    column: str,
-    max_length: float | None,
-    max_clips: int | None,
-    domains: Source | None,
-    spool: Path,
-) -> list[SoundFile]:
-    if max_clips is not None:
-        check_whole(max_clips, "max_clips", 1)
-    if is_dataset(clips):
-        files = dataset_clips(clips, column, spool, max_length, max_clips)
-    else:
-        files = find_clips(clips, max_length)[:max_clips]
-    return with_places(files if domains is None else with_domains(files, domains))
 
 
 class Work(NamedTuple):
@@ -217,19 +182,15 @@ class Work(NamedTuple):
 
 
 def measure_clips(
-    find: Callable[[], Sequence[SoundFile]],
-    tasks: Sequence[Task],
-    work: Work,
-    output: Source | None,
-    workers: int | None,
-    scheduler: str | None,
-    resume: bool,
-    overwrite: bool,
-) -> pd.DataFrame:
+    find: Callable[[], list[SoundFile]], tasks: Sequence[Task], work: Work, output: Source | None,
+    workers: int | None, scheduler: str | None, resume: bool, overwrite: bool,
+) -> pd.DataFrame:  # fmt: skip
     """Do ``work`` on every clip that ``find`` gives, one task after the other.
 
     The tasks differ in their model only. Other arguments and errors are those of :func:`compare`.
     """
+    import pandas as pd
+
     settings = tasks[0]
     check_max_length(settings.max_length)
     path = _checked_output(output, resume, overwrite)
@@ -237,9 +198,9 @@ def measure_clips(
         if value is not None:
             check_whole(value, name, least)
     check_whole(settings.seed, "seed")
-    going_on = resume and not overwrite
-    finished = read_table(path) if path and going_on and is_finished(path) else None
-    files = list(find())
+    complete = path is not None and resume and not overwrite and is_finished(path)
+    finished = read_table(path) if path and complete else None
+    files = find()
     with _team(workers, settings.threads, scheduler, len(files)) as team:
         ready = [partial(with_plugins, work.describe, task) for task in tasks]
         # every model is tried before anything is computed; the first one is the last, and stays
@@ -257,7 +218,8 @@ def measure_clips(
                 _measure_all(files, team, journal, task.name, job, one)
                 entries = (entry for entry in journal.entries() if entry["model"] == task.name)
                 tables.append(work.tabulate(files, task, fact, entries))
-            table = join_tables(tables, record)
+            table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+            table.attrs = tables[0].attrs | record
             if path is not None:
                 write_table(table, path)
                 journal.finished = True
@@ -302,13 +264,9 @@ def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int
 
 
 def _measure_all(
-    files: list[SoundFile],
-    team: Team,
-    journal: Journal,
-    name: str,
-    measure: Callable[[list[SoundFile]], list[dict[str, Any]]],
-    ready: Callable[[], object],
-) -> None:
+    files: list[SoundFile], team: Team, journal: Journal, name: str,
+    measure: Callable[[list[SoundFile]], list[dict[str, Any]]], ready: Callable[[], object],
+) -> None:  # fmt: skip
     """Measure what the journal does not have of the model ``name``, and add it there."""
     now = {file.key: (file.size, file.mtime_ns) for file in files}
     failed = {  # of the clips that are finished: whether they failed

@@ -1,16 +1,19 @@
-"""Items of Hugging Face ``datasets`` as clips: read as they were stored, by our own loader."""
+"""Where clips are from, models and kept sounds: Hugging Face ``datasets``, names, folders."""
 
 from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import Any
 
 from vaerecon.audio.paths import plain_text
-from vaerecon.comparison.clips import SoundFile, sound_file
+from vaerecon.comparison.clips import SoundFile, Source, sound_file
+from vaerecon.models.sources import VARIANTS, check_source
+from vaerecon.utils.files import text_to_name
 
 
 def is_dataset(clips: Any) -> bool:
@@ -21,10 +24,7 @@ def is_dataset(clips: Any) -> bool:
 def open_dataset(name: str, split: str) -> Any:
     """A split of a dataset: one saved on disk, a folder of sounds, or, streamed, one of the hub.
 
-    Raises
-    ------
-    ValueError
-        If the package is not installed, or there is no such dataset or split.
+    A ValueError if the package is not installed, or there is no such dataset or split.
     """
     try:
         import datasets
@@ -49,12 +49,8 @@ def dataset_clips(
 ) -> list[SoundFile]:
     """The clips of a split, in its order; a clip's key is its number and the name of its file.
 
-    What is not a file already is written to the folder ``spool``, as it was stored.
-
-    Raises
-    ------
-    ValueError
-        If the column is missing or holds no sounds, or there are no items.
+    They are read as they were stored, by our own loader: what is not a file already is written to
+    the folder ``spool``. A ValueError if there are none, or the column is missing or has no sounds.
     """
     from datasets import Audio, Dataset, Value
 
@@ -95,3 +91,39 @@ def _clip(
     file.write_bytes(data)
     # the same bytes are the same clip, whenever they were written
     return replace(sound_file(key, file, domain, max_length), mtime_ns=zlib.crc32(data))
+
+
+def name_models(models: Iterable[Source]) -> dict[str, str]:
+    """What each model is called in the table: a folder by as much of its path as is needed."""
+    paths = list(dict.fromkeys(map(_absolute, models)))
+    for length in range(1, 9):
+        parts = [Path(path).parts[1:] if os.path.isabs(path) else (path,) for path in paths]
+        names = ["/".join(part[-length:]) for part in parts]
+        if names and len(set(names)) == len(names):
+            return dict(zip(paths, names, strict=True))
+    raise ValueError(f"model: got {', '.join(paths) or 'none'}, expected at least one, each with "
+                     "another name; rename a folder")  # fmt: skip
+
+
+def _absolute(model: Source) -> str:
+    """A folder by a path that holds for workers in another one."""
+    model = os.fspath(model)
+    check_source(model)
+    folder = Path(model).expanduser()
+    return str(folder.resolve()) if model not in VARIANTS and folder.is_dir() else model
+
+
+def check_sounds(folder: Source, clips: Any, output: Source | None, below: str) -> tuple[str, str]:
+    """The folder ``below`` the one for sounds: absolute, and as seen from the table's folder."""
+    path = Path(os.path.abspath(text_to_name(folder)))
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"keep_sounds: got {path.name!r}, which is a file; name a folder")
+    for clip in () if is_dataset(clips) else clips:
+        if path.is_relative_to(os.path.abspath(text_to_name(clip))):
+            raise ValueError(
+                f"keep_sounds: got {path.name!r}, which is in a folder of clips, so that the next "
+                "run would measure the sounds too; name another folder"
+            )
+    path /= below
+    start = "." if output is None else Path(text_to_name(output)).parent
+    return str(path), Path(os.path.relpath(path, start)).as_posix()

@@ -6,29 +6,25 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vaerecon.comparison.clips import SoundFile, Source
 from vaerecon.comparison.intervals import bootstrap_mean
 from vaerecon.comparison.measure import Task
-from vaerecon.metrics.scores import METRICS
+from vaerecon.metrics.scores import METRICS, ON_REQUEST
 from vaerecon.utils.files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # what tells the rows of a clip apart; a table has some of these
-KEYS = ("method", "through_vae", "model", "variant", "source", "setting")
+KEYS = ("method", "through_vae", "model", "setting")
 
 
 def make_table(
-    files: list[SoundFile],
-    settings: Task,
-    facts: dict[str, Any],
-    entries: Iterable[dict[str, Any]],
-    more: Mapping[str, str] = MappingProxyType({}),
-) -> pd.DataFrame:
+    files: list[SoundFile], settings: Task, facts: dict[str, Any],
+    entries: Iterable[dict[str, Any]], more: Mapping[str, str] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """The journal's entries as a table, in the order of ``files``; columns: see ``compare``.
 
     ``more`` are columns of the rows beyond those, with their types.
@@ -47,7 +43,7 @@ def make_table(
     text, whole, number = "string", "Int64", "float64"
     columns = {
         "file": text, "clip": text, "domain": text, "model": text, "method": text,
-        "through_vae": "boolean", "sound": text, **more,
+        "through_vae": "boolean", "sound": text, **(more or {}),
         **dict.fromkeys(METRICS, number),
         "seconds": number, "real_time_factor": number, "lag_samples": whole, "gain": number,
         "kbps": number, "vae_mae_nepers": number, "duration_s": number, "sha256": text,
@@ -83,15 +79,6 @@ def write_table(table: pd.DataFrame, output: Source) -> None:
         os.fsync(file.fileno())  # on the disk before the journal goes
 
 
-def join_tables(tables: Sequence[pd.DataFrame], record: dict[str, Any]) -> pd.DataFrame:
-    """The tables of several models as one; ``record`` says what all of them depend on."""
-    import pandas as pd
-
-    table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
-    table.attrs = tables[0].attrs | record
-    return table
-
-
 def _read(path: Path) -> pd.DataFrame:
     """A table of either kind of file; a ValueError for what cannot be read as one."""
     import pandas as pd
@@ -125,23 +112,17 @@ def read_table(path: Path) -> pd.DataFrame:
 def check_same(
     table: pd.DataFrame, name: str, files: Sequence[str], record: dict[str, Any]
 ) -> pd.DataFrame:
-    """The finished table in the file ``name``, if it has these clips and the settings ``record``.
+    """The finished table in the file ``name``; a ValueError if it has other clips or settings.
 
-    A parquet file holds all settings; a CSV file those only that are columns.
-
-    Raises
-    ------
-    ValueError
-        If it has others.
+    A parquet file holds all settings of ``record``; a CSV file those only that are columns.
     """
     has: dict[Any, Any] = {"clips": list(table["file"].unique())}
     wanted: dict[str, Any] = json.loads(json.dumps({"clips": list(files), **record}))
     if table.attrs:
         has = table.attrs | has
     else:
-        has["methods"] = sorted(
-            set(table["method"].dropna()) - {"silence", *record.get("codecs", ())}
-        )
+        methods = set(table["method"].dropna())
+        has["methods"] = sorted(methods - {"silence", *record.get("codecs", ())})
         of_finished = [record["method"]] if "method" in record else []  # evaluate's
         wanted["methods"] = sorted({*record["methods"], *of_finished} - {"silence"})
         wanted = {key: value for key, value in wanted.items() if key in has or key in table}
@@ -149,10 +130,8 @@ def check_same(
             values = list(table[key].astype(object).where(table[key].notna(), None).unique())
             has[key] = values[0] if len(values) == 1 else values
     if names := sorted(key for key in wanted if has.get(key) != wanted[key]):
-        changes = "; ".join(
-            key if key == "clips" else f"{key} was {has.get(key)!r}, now {wanted[key]!r}"
-            for key in names
-        )
+        changes = "; ".join(key if key == "clips" else f"{key} was {has.get(key)!r}, now "
+                            f"{wanted[key]!r}" for key in names)  # fmt: skip
         raise ValueError(
             f"resume: {name!r} is complete and was made with others ({changes}); name "
             "another file, or use --overwrite to replace it"
@@ -169,9 +148,8 @@ def summarize(table: pd.DataFrame, intervals: bool = False) -> pd.DataFrame:
     """
     import pandas as pd
 
-    measured = table.dropna(subset="method").sort_values(
-        "through_vae", ascending=False, kind="stable"
-    )
+    measured = table.dropna(subset="method")
+    measured = measured.sort_values("through_vae", ascending=False, kind="stable")
     groups = measured.groupby(["through_vae", "method"], sort=False)
     names = [*METRICS, "seconds", "real_time_factor"]
     means = groups[names].agg(["mean", "count"])
@@ -185,14 +163,10 @@ def summarize(table: pd.DataFrame, intervals: bool = False) -> pd.DataFrame:
 
 
 def read_measured(path: Source) -> pd.DataFrame:
-    """A written table, also of an older version, in which at least one clip was measured.
+    """A written table in which at least one clip was measured.
 
-    Raises
-    ------
-    OSError
-        If there is no such file, or it cannot be opened.
-    ValueError
-        If it is no such table, is empty, has a row twice, or each of its clips failed.
+    An OSError if it cannot be opened; a ValueError if it is no such table, is empty, has a row
+    twice, or each of its clips failed.
     """
     import pandas as pd
 
@@ -212,15 +186,15 @@ def read_measured(path: Source) -> pd.DataFrame:
             f"{path.name}: got no column {' and no '.join(missing)}, expected a table that "
             "`vaerecon compare`, `sweep` or `evaluate` has written"
         )
-    known = [name for name in METRICS if name in table]
+    known = [name for name in (*METRICS, *ON_REQUEST) if name in table]
     if not known:
         raise ValueError(f"{path.name}: got no metric, expected some of {', '.join(METRICS)}")
     if wrong := [m for m in known if not pd.api.types.is_numeric_dtype(table[m].convert_dtypes())]:
         raise ValueError(f"{path.name}: got text in {', '.join(wrong)}, expected numbers")
     measured = table.dropna(subset="method")
     if measured.empty:
-        reason = next(iter(table["error"].dropna()), "") if "error" in table else ""
-        raise ValueError(f"{path.name}: none of its clips could be measured: {reason or 'no why'}")
+        reason = next(iter(table.get("error", measured["file"]).dropna()), "no reason given")
+        raise ValueError(f"{path.name}: none of its clips could be measured: {reason}")
     twice = measured[measured.duplicated([name for name in ("file", *KEYS) if name in table])]
     if len(twice):
         found = " ".join(str(twice.iloc[0][name]) for name in ("file", "method"))

@@ -36,7 +36,7 @@ CHECK_EVERY = 5  # s between two looks at whether there still are workers
 
 
 class Team(AbstractContextManager):
-    """Runs batches."""
+    """Runs batches; at its end the workers stop, at once if there was an error."""
 
     executor: Executor
     deaths: tuple[type[Exception], ...] = ()  # the errors which say that a worker process died
@@ -54,7 +54,7 @@ class Team(AbstractContextManager):
         """Called while no batch ends; raises OSError if none can end any more."""
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Stop the workers; at once if there was an error."""
+        """Stop the workers."""
 
 
 class _Here(Executor):
@@ -156,8 +156,7 @@ class _Pool(ProcessPoolExecutor):
 def _begin(parent_pipe: Any, threads: int) -> None:
     """First thing in a worker process."""
     spare_collector()
-    for name in THREAD_VARIABLES:
-        os.environ[name] = str(threads)
+    os.environ |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     threading.Thread(target=_follow, args=(parent_pipe,), daemon=True).start()
 
 
@@ -177,20 +176,11 @@ def run_batches(
     batches: Iterable[list[Item]],
     ready: Callable[[], object],
 ) -> Iterator[tuple[list[Item], Result | None]]:
-    """Run ``function`` on every batch and give what it returns, in the order of their ends.
+    """Run ``function`` on every batch and yield each with its result, in the order of their ends.
 
-    ``team`` is started already; another process must be able to import ``function`` and ``ready``,
-    which prepares a new process.
-
-    Yields
-    ------
-    tuple
-        A batch and its result; or one item whose process died each time, and None.
-
-    Raises
-    ------
-    Exception
-        Whatever ``function`` raises; OSError if there is no worker any more.
+    An item whose process died each time comes alone, with None. ``team`` is started already;
+    another process must be able to import ``function`` and ``ready``, which prepares a new process.
+    Raises whatever ``function`` raises, and OSError if there is no worker any more.
     """
     waiting = deque((batch, 0) for batch in batches)
     suspects: deque[tuple[list[Item], int]] = deque()  # one item each, and its deaths while alone

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from vaerecon.methods import METHODS
-from vaerecon.metrics.scores import METRICS, Mean
+from vaerecon.metrics.scores import METRICS, ON_REQUEST, Mean
 from vaerecon.pipeline.result import Reconstruction
 
 
@@ -134,8 +134,9 @@ def mean_text(metric: str, mean: Mean, clips: int, best: float | None = None) ->
     """In bold if it reads like the best; with the number of clips if that is not all of them."""
     if mean.value is None:
         return "no value"
-    text = METRICS[metric].text(mean.value)
-    if best is not None and text == METRICS[metric].text(best):
+    show = (ON_REQUEST.get(metric) or METRICS[metric]).text
+    text = show(mean.value)
+    if best is not None and text == show(best):
         text = f"**{text}**"
     return text if mean.scored == clips else f"{text} ({mean.scored} of {clips})"
 

@@ -233,9 +233,13 @@ def _computed(metric: Metric, pair: tuple[Signal, Signal]) -> tuple[float | None
 
     try:
         with numpy_defaults():
-            value = float(metric.function(*pair))
+            found = metric.function(*pair)
     except UndefinedScore as reason:
         return None, str(reason)
+    try:
+        value = float(found)
+    except (TypeError, ValueError):
+        raise ValueError(f"metric {metric.name}: got {found!r}, expected a number") from None
     if math.isfinite(value):
         return value, ""
     if math.isnan(value):

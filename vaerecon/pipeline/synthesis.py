@@ -95,7 +95,11 @@ def synthesized(
         if original is not None and "original" in method.needs:
             needs["original"] = original(start * hop, end).to(models.device)
         frames = mel(start, stop).to(models.device)
-        samples = method.function(frames, end - start * hop, generator, **needs)
+        n = end - start * hop
+        samples = method.function(frames, n, generator, **needs)
+        if not torch.is_tensor(samples) or samples.shape[-1] != n:
+            got = list(samples.shape) if torch.is_tensor(samples) else type(samples).__name__
+            raise ValueError(f"{method.name}: got {got}, expected a tensor of {n} samples")
         if not torch.isfinite(samples).all():
             cause = f"the model ran in {models.dtype}: load it with dtype='float32'"
             if models.dtype == torch.float32:

@@ -13,6 +13,8 @@ from typing import TextIO
 
 import click
 
+from vaerecon.utils import plugins
+
 RETRY = 0.02  # s
 SAVE_MEMORY = (
     "to take less: --chunk-seconds 8 or --max-length, in training a smaller --batch-size; "
@@ -119,8 +121,8 @@ def run_command(command: click.Command) -> None:
             error.show()
         elif _is_out_of_memory(error):
             click.echo(f"error: out of memory; {SAVE_MEMORY}", err=True)
-        elif isinstance(error, ValueError | OSError):
-            click.echo(f"error: {_one_line(error)}", err=True)
+        elif (place := plugins.place_of(error)) or isinstance(error, ValueError | OSError):
+            click.echo(f"error: {place}{_one_line(error)}", err=True)
         else:
             raise
         sys.exit(2)

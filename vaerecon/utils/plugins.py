@@ -27,6 +27,7 @@ Record = TypeVar("Record")
 
 files: dict[str, str] = {}  # path -> SHA-256 of the plug-in files that are loaded
 packages: dict[str, str] = {}  # name -> version of the distributions whose plug-ins are loaded
+_modules: set[str] = set()  # that plug-ins are in; of a package its first name
 _registries: list[Registry[Any]] = []
 _lock = threading.RLock()  # threads of a Dask worker wait until all are loaded
 _looked: list[bool] = []  # not empty: packages and VARIABLE have been looked at
@@ -76,6 +77,7 @@ def load_plugins() -> None:
             return
         _looked.append(True)
         points = {point.value: point for group in GROUPS for point in entry_points(group=group)}
+        _modules.update(point.module.split(".")[0] for point in points.values())
         todo: list[tuple[str, str, Callable[[], object]]] = [
             (point.dist.name, point.dist.version, point.load) if point.dist else
             (point.value, "", point.load) for _, point in sorted(points.items())
@@ -132,6 +134,16 @@ def load_plugin(path: str | os.PathLike[str]) -> None:
             raise ValueError(f"plugin: {file.name} cannot be loaded ({type(error).__name__}: "
                              f"{error}{where})") from error  # fmt: skip
         files[str(file)] = digest
+        _modules.add(name)
+
+
+def place_of(error: BaseException) -> str:
+    """``plug-in my.py, line 4: `` if a plug-in raised the error, else an empty text."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if frame.f_globals.get("__name__", "").split(".")[0] in _modules:
+            kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
+            return f"plug-in {Path(frame.f_code.co_filename).name}, line {line}: {kind}"
+    return ""
 
 
 @contextmanager

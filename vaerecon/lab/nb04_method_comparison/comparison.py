@@ -14,7 +14,7 @@ import torch
 from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import SILENCE, normalize_level
 from vaerecon.bundled import demo_clips
-from vaerecon.comparison.names import name_models
+from vaerecon.comparison.sources import name_models
 from vaerecon.lab.figures import figure_html
 from vaerecon.lab.nb04_method_comparison.plots import plot_clips
 from vaerecon.lab.setup import demo_clip

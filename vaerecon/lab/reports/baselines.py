@@ -18,43 +18,37 @@ import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from vaerecon.lab.reports.outcome import Run
+from vaerecon.lab.reports.recording import Run
 from vaerecon.utils.files import whole_folder
 
 CHECKS = "checks.yaml"
 FIELDS = {"timeout", "parameters", "files", "vary"}
 # tolerances of a new number, to be edited
 COUNT = {"absolute": 1e-6, "relative": 0.0, "reason": "a whole number"}
-MEASURED = {
-    "absolute": 0.0,
-    "relative": 1e-3,
-    "reason": "rounding: other threads and 3e-7 of noise moved such numbers by up to 0.05 %",
-}
+MEASURED = {"absolute": 0.0, "relative": 1e-3, "reason": "rounding: other threads and 3e-7 of "
+            "noise moved such numbers by up to 0.05 %"}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Check:
+class Check(NamedTuple):
     """Settings of one notebook's check."""
 
     path: Path  # the notebook
     timeout: float  # s, all its cells together
-    parameters: dict[str, Any] = field(default_factory=dict)
-    files: tuple[Path, ...] = ()  # that its parameters name
-    vary: dict[str, Any] = field(default_factory=dict)  # other values, that must move a number
+    parameters: dict[str, Any]
+    files: tuple[Path, ...]  # that its parameters name
+    vary: dict[str, Any]  # other values, that must move a number
 
     @property
     def name(self) -> str:
         return self.path.stem
 
 
-@dataclass(frozen=True)
-class Drift:
+class Drift(NamedTuple):
     """One number that differs from its baseline by more than its tolerance."""
 
     metric: str
@@ -68,8 +62,7 @@ class Drift:
 def read_checks(folder: Path, names: Sequence[str] = ()) -> list[Check]:
     """The checks in ``folder/checks.yaml``, in the order of the notebooks.
 
-    ``names`` selects notebooks, with or without folder and suffix; all by default. A missing or
-    invalid file, and a notebook without an entry, are an OSError or ValueError.
+    ``names`` selects notebooks, with or without folder and suffix; all by default.
     """
     file = folder / CHECKS
     if not file.is_file():
@@ -104,11 +97,11 @@ def _check(path: Path, entry: Any) -> Check:
     timeout: Any = entry.get("timeout")
     if type(timeout) not in (int, float) or not 0 < timeout < math.inf:
         raise ValueError(f"{where}: got timeout = {timeout!r}, expected seconds")
+    given = {"parameters": {}, "vary": {}, "files": [], **entry}
     for key, kind in (("parameters", dict), ("vary", dict), ("files", list)):
-        if not isinstance(entry.get(key, kind()), kind):
+        if not isinstance(given[key], kind):
             raise ValueError(f"{where}: got {key} = {entry[key]!r}, expected a {kind.__name__}")
-    files = tuple(path.parent / file for file in entry.get("files", []))
-    return Check(path, timeout, entry.get("parameters", {}), files, entry.get("vary", {}))
+    return Check(**given | {"path": path, "files": tuple(path.parent / x for x in given["files"])})
 
 
 def read_baseline(folder: Path, name: str) -> dict[str, Any] | None:
@@ -140,26 +133,27 @@ def compare(baseline: Mapping[str, Any] | None, run: Run) -> list[Drift]:
     drifts = []
     before, given = baseline["parameters"], run.stamp["parameters"]
     if before != given:
-        reason = "numbers of other parameters are not comparable"
         was, now = _different(before, given), _different(given, before)
+        reason = "numbers of other parameters are not comparable"
         drifts.append(Drift("-", was, now, "other parameters", "-", reason))
     known, found = baseline["metrics"], run.records
-    for name in [*known, *(name for name in found if name not in known)]:
+    for name in known | found:
         old, new = known.get(name), found.get(name)
-        was, now = _show(old), _show(new)
+        allowed = "-"
         if old is None:
-            drifts.append(Drift(name, was, now, "new", "-", "not in the baseline"))
+            moved, reason = "new", "not in the baseline"
         elif new is None:
-            drifts.append(Drift(name, was, now, "gone", "-", "no longer recorded"))
+            moved, reason = "gone", "no longer recorded"
         elif old["unit"] != new["unit"]:
-            drifts.append(Drift(name, was, now, "other unit", "-", "not comparable"))
+            moved, reason = "other unit", "not comparable"
         else:
-            moved = new["value"] - old["value"]
+            difference = new["value"] - old["value"]
             limit = old["absolute"] + old["relative"] * abs(old["value"])
-            if abs(moved) > limit:
-                share = f" ({100 * moved / old['value']:+.2g} %)" if old["value"] else ""
-                moved_by = f"{moved:+.4g}{share}"
-                drifts.append(Drift(name, was, now, moved_by, f"±{limit:.4g}", old["reason"]))
+            if abs(difference) <= limit:
+                continue
+            share = f" ({100 * difference / old['value']:+.2g} %)" if old["value"] else ""
+            moved, allowed, reason = f"{difference:+.4g}{share}", f"±{limit:.4g}", old["reason"]
+        drifts.append(Drift(name, _show(old), _show(new), moved, allowed, reason))
     return drifts
 
 
@@ -167,14 +161,10 @@ def other_libraries(baseline: Mapping[str, Any] | None, run: Run) -> list[str]:
     """Libraries and device whose versions differ between the baseline and the run."""
     if baseline is None:
         return []
-    old, new = baseline["made_with"], run.stamp
-    was = {"device": old["device"], **old["versions"]}
-    now = {"device": new["device"], **new["versions"]}
-    return [
-        f"{name} {was.get(name)}, now {now.get(name)}"
-        for name in {**was, **now}
-        if was.get(name) != now.get(name)
-    ]
+    was, now = ({"device": made["device"], **made["versions"]}
+                for made in (baseline["made_with"], run.stamp))  # fmt: skip
+    return [f"{name} {was.get(name)}, now {now.get(name)}"
+            for name in was | now if was.get(name) != now.get(name)]  # fmt: skip
 
 
 def renew(baseline: Mapping[str, Any] | None, run: Run) -> dict[str, Any]:
@@ -186,12 +176,9 @@ def renew(baseline: Mapping[str, Any] | None, run: Run) -> dict[str, Any]:
         if tolerance is None or tolerance["unit"] != new["unit"]:
             tolerance = COUNT if float(new["value"]).is_integer() else MEASURED
         metrics[name] = new | {key: tolerance[key] for key in ("absolute", "relative", "reason")}
-    return {
-        "notebook": run.name,
-        "parameters": run.stamp["parameters"],
-        "made_with": {key: run.stamp[key] for key in ("device", "versions")},
-        "metrics": metrics,
-    }
+    made_with = {key: run.stamp[key] for key in ("device", "versions")}
+    return {"notebook": run.name, "parameters": run.stamp["parameters"], "made_with": made_with,
+            "metrics": metrics}  # fmt: skip
 
 
 def write_baselines(folder: Path, baselines: Mapping[str, Mapping[str, Any]]) -> None:

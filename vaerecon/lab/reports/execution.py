@@ -37,20 +37,14 @@ def through_papermill(
     try:
         with _settings(cpu):
             papermill.execute_notebook(
-                scratch / "in.ipynb",
-                scratch / "out.ipynb",
-                parameters,
-                kernel_name="python3",
-                language="python",
-                cwd=work,
-                progress_bar=False,
-                start_timeout=120,
+                scratch / "in.ipynb", scratch / "out.ipynb", parameters, kernel_name="python3",
+                language="python", cwd=work, progress_bar=False, start_timeout=120,
                 timeout_func=time_left,
                 iopub_timeout=60,  # the default of 4 s is short for a busy machine
                 store_widget_state=False,  # no page can show them; a player's is megabytes
                 kernel_manager_class=_logged_kernels(scratch / "kernel.log"),
                 extra_arguments=["--IPKernelApp.log_level=50"],
-            )
+            )  # fmt: skip
     except (papermill.PapermillExecutionError, CellControlSignal, DeadKernelError) as error:
         return error
     except RuntimeError as error:  # the kernel did not start; its last line says why
@@ -101,19 +95,16 @@ def describe_failure(
     line = next(iter(own[-1].source.strip().splitlines()), "") if own else ""
     at = f"{where}, code cell {len(own)} ({line[:60]!r})"
     if isinstance(problem, papermill.PapermillExecutionError):
-        reason = " ".join(f"{problem.ename}: {problem.evalue}".split())
-        return f"{at}: {reason[:300]}"
-    if isinstance(problem, DeadKernelError):
-        return (
-            f"{at}: the kernel died, most often for want of memory; take a shorter clip "
-            "(max_length) or a smaller model, or close other programs"
-        )
-    if problem is None:
-        return f"{at}: it ended the notebook (SystemExit); the cells after it did not run"
-    return (
-        f"{at}: the notebook's {timeout:g} s were up; allow it more time (timeout) or take a "
-        "shorter clip (max_length)"
-    )
+        reason = " ".join(f"{problem.ename}: {problem.evalue}".split())[:300]
+    elif isinstance(problem, DeadKernelError):
+        reason = ("the kernel died, most often for want of memory; take a shorter clip "
+                  "(max_length) or a smaller model, or close other programs")  # fmt: skip
+    elif problem is None:
+        reason = "it ended the notebook (SystemExit); the cells after it did not run"
+    else:
+        reason = (f"the notebook's {timeout:g} s were up; allow it more time (timeout) or take a "
+                  "shorter clip (max_length)")  # fmt: skip
+    return f"{at}: {reason}"
 
 
 def link_inputs(inputs: Sequence[Path], folder: Path) -> None:
@@ -135,11 +126,12 @@ def _settings(cpu: bool) -> Iterator[None]:
 
     It has the plug-in files of this process, and with ``cpu`` no CUDA.
     """
-    logger, before = logging.getLogger("papermill"), dict(os.environ)
+    logger, given = logging.getLogger("papermill"), {"CUDA_VISIBLE_DEVICES": ""} if cpu else {}
+    given[plugins.VARIABLE] = os.pathsep.join(plugins.files)
+    before = {name: os.environ.get(name) for name in given}
     level = logger.level
     logger.setLevel(logging.CRITICAL)
-    os.environ |= {plugins.VARIABLE: os.pathsep.join(plugins.files)}
-    os.environ |= {"CUDA_VISIBLE_DEVICES": ""} if cpu else {}
+    os.environ |= given
     try:
         yield
     except KeyboardInterrupt:  # Python ends, and tornado finds its sockets closed
@@ -147,9 +139,9 @@ def _settings(cpu: bool) -> Iterator[None]:
         raise
     finally:
         logger.setLevel(level)
-        for name in (plugins.VARIABLE, "CUDA_VISIBLE_DEVICES"):
-            os.environ.pop(name, None)
-            os.environ |= {name: before[name]} if name in before else {}
+        for name, value in before.items():
+            del os.environ[name]
+            os.environ |= {} if value is None else {name: value}
 
 
 def tags(cell: NotebookNode) -> list[str]:

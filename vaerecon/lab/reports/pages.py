@@ -17,7 +17,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from vaerecon.lab.reports.outcome import Run
+from vaerecon.lab.reports.recording import Run
 
 FOLDER = Path(__file__).parent
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -47,15 +47,17 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
     exporter.register_filter("markdown2html", markdown2html)
     exporter.log.setLevel(logging.ERROR)  # it warns of every picture without a description
     css = (FOLDER / "page.css").read_text(encoding="utf-8")
+    script = hashlib.sha256(player_script().encode()).digest()
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    heading = re.search(r"^# +(.+)$", text, re.MULTILINE)
     page = {
-        "title": subject or _heading(notebook) or run.name,
+        "title": subject or (heading[1].strip() if heading else run.name),
         "subject": subject,
         "css": f"{css}{_code_colors('default')}\n{DARK} {{ {_code_colors('github-dark')} }}",
         "failure": run.failure,
         "facts": _facts(run.stamp),
+        "script_hash": base64.b64encode(script).decode("ascii"),
     }
-    script = hashlib.sha256(player_script().encode()).digest()
-    page["script_hash"] = base64.b64encode(script).decode("ascii")
     html, _ = exporter.from_notebook_node(notebook, resources={"page": page})
     html = html.replace("</h1>", f"</h1>\n{_contents(html)}", 1)
     if player_code() in html:  # in the output of every player
@@ -107,20 +109,13 @@ def without_widgets(notebook: NotebookNode) -> NotebookNode:
     return notebook
 
 
-def _heading(notebook: NotebookNode) -> str | None:
-    text = "\n".join(c.source for c in notebook.cells if c.cell_type == "markdown")
-    found = re.search(r"^# +(.+)$", text, re.MULTILINE)
-    return found[1].strip() if found else None
-
-
 def _facts(stamp: dict[str, Any]) -> list[tuple[str, str]]:
     """The stamp as rows of a table."""
     versions = ", ".join(f"{name} {v}" for name, v in stamp["versions"].items() if v)
-    rows = [
+    return [
         ("notebook", f"{stamp['notebook']}, git blob {stamp['source_blob']}"),
         *((name, repr(value)) for name, value in stamp["parameters"].items()),
         ("device", stamp["device"] or "not known"),
         ("versions", versions),
         ("run", f"{stamp['started']}, {stamp['seconds']:.1f} s"),
     ]
-    return [(name, str(value)) for name, value in rows]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-PLAIN: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": bool}
+KINDS = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ def read_parameters(notebook: Mapping[str, Any], where: str) -> dict[str, Parame
     if len(cells) > 1:
         raise ValueError(f"{where}: got {len(cells)} cells tagged 'parameters', expected one")
     try:
-        lines = ast.parse(_text(cells[0])).body if cells else []
+        # one text, or a list of lines
+        lines = ast.parse("".join(cells[0]["source"])).body if cells else []
     except SyntaxError as error:
         raise ValueError(f"{where}, parameters cell: no Python ({error.msg}); mend it") from None
     found = {}
@@ -66,7 +67,8 @@ def check_parameters(
         if kind == "float" and type(value) is int:
             value = float(value)
         if not _fits(value, kind):
-            raise ValueError(f"{where}: got {name} = {value!r}, expected {_kind_text(kind)}")
+            expected = KINDS.get(kind, f"a {kind}")
+            raise ValueError(f"{where}: got {name} = {value!r}, expected {expected}")
         checked[name] = value
     return checked
 
@@ -85,19 +87,9 @@ def _read_line(line: ast.stmt) -> Parameter | None:
 
 
 def _fits(value: Any, kind: str) -> bool:
-    if kind in PLAIN:  # type() and not isinstance: True is an int to isinstance
-        return type(value) is PLAIN[kind] and (kind != "float" or math.isfinite(value))
+    if kind in KINDS:  # type() and not isinstance: True is an int to isinstance
+        return type(value).__name__ == kind and (kind != "float" or math.isfinite(value))
     if kind == "list":
         return type(value) is list and all(_fits(v, type(v).__name__) for v in value)
     item = kind.removeprefix("list[").removesuffix("]")
     return kind == f"list[{item}]" and type(value) is list and all(_fits(v, item) for v in value)
-
-
-def _kind_text(kind: str) -> str:
-    words = {"int": "a whole number", "float": "a number", "str": "a text", "bool": "true or false"}
-    return words.get(kind, f"a {kind}")
-
-
-def _text(cell: Mapping[str, Any]) -> str:
-    source = cell["source"]
-    return source if isinstance(source, str) else "".join(source)

@@ -1,4 +1,4 @@
-"""Numbers that a notebook records.
+"""Numbers that a notebook records, and the result of a run, which has them.
 
 :func:`record` displays a number and puts it, machine-readable, into the cell's output; a headless
 run collects them into the notebook's metadata and a JSON file beside it.
@@ -7,7 +7,11 @@ run collects them into the notebook's metadata and a JSON file beside it.
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 RECORD_MIME = "application/vnd.vaerecon.record+json"
 
@@ -42,3 +46,26 @@ def collect(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
                 raise ValueError(f"record: {entry['name']!r} was recorded twice; names are unique")
             found[entry["name"]] = {"value": entry["value"], "unit": entry["unit"]}
     return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """The executed notebook, its provenance, and the failure if there was one."""
+
+    name: str  # of the notebook, without .ipynb
+    notebook: NotebookNode  # as executed, without widgets and paths; stamped
+    stamp: dict[str, Any]  # source, parameters, versions, device, records
+    failure: str | None  # one line; None if every cell ran
+
+    @property
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Name to ``{"value", "unit"}`` of the recorded numbers, in order."""
+        return self.stamp["records"]
+
+
+class NotebookError(RuntimeError):
+    """A notebook did not run to its end; ``run`` is its partial result."""
+
+    def __init__(self, message: str, run: Run):
+        super().__init__(message)
+        self.run = run

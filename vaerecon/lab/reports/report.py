@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from vaerecon.audio.clip import look_at
 from vaerecon.bundled import DEMO_CLIP, demo_clips
 from vaerecon.comparison.table import read_measured, write_table
-from vaerecon.lab.reports.table_scores import grouping, reference_system, system_scores
-from vaerecon.metrics.scores import METRICS
+from vaerecon.lab.reports import table_scores
 from vaerecon.models.sources import VARIANTS
-from vaerecon.utils.files import whole_file
+from vaerecon.utils.files import whole_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,53 +24,39 @@ TABLE_NOTEBOOK = Path(__file__).with_name("table_report.ipynb")
 
 
 def write_report(
-    clip: str | Path,
-    output: str | Path,
-    *,
-    model: str = "tiny",
-    methods: str = "all",
-    max_length: float = 30.0,
-    seed: int = 0,
-    timeout: float = 1800.0,
-) -> None:
+    clip: str | Path, output: str | Path, *, model: str = "tiny", methods: str = "all",
+    max_length: float = 30.0, seed: int = 0, timeout: float = 1800.0,
+) -> None:  # fmt: skip
     """Run the notebook of the report on one clip and write the page, whole or not at all.
 
-    ``model``, ``methods``, ``max_length`` and ``seed`` are its parameters; ``timeout`` is in
-    seconds. The page contains sounds and pictures and loads nothing.
-
-    An invalid parameter or path is a ValueError or OSError, a failed run a NotebookError; its
-    partial result is in ``<output>.failed.html``.
+    ``max_length`` and ``timeout`` are in seconds. The page has sounds and pictures in it and loads
+    nothing. A failed run is a NotebookError, and what ran is in ``<output>.failed.html``.
     """
-    clip, folder = Path(clip), Path(model)
+    clip, folder = Path(clip), Path(model).resolve()
     files = [clip]
     if model not in VARIANTS and folder.is_dir():
-        files.append(folder.resolve())
-        model = f"./{folder.resolve().name}"
-    given: dict[str, Any] = {"clip": clip.name, "model": model, "methods": methods, "seed": seed}
-    given["max_length"] = max_length
+        files.append(folder)
+        model = f"./{folder.name}"
+    given = {"clip": clip.name, "model": model, "methods": methods, "max_length": max_length,
+             "seed": seed}  # fmt: skip
     _write_page(NOTEBOOK, given, files, output, f"Report on {clip.name}", timeout)
 
 
 def write_table_report(
-    table: str | Path,
-    output: str | Path,
-    *,
-    by: str = "",
-    against: str = "",
+    table: str | Path, output: str | Path, *, by: str = "", against: str = "",
     timeout: float = 1800.0,
-) -> None:
-    """Run the notebook of a table that ``compare`` or ``sweep`` wrote, and write the page.
+) -> None:  # fmt: skip
+    """As :func:`write_report`, of a table that ``compare``, ``sweep`` or ``evaluate`` wrote.
 
     ``by`` is a column to group by (domain or model by default, where there are several), and
     ``against`` the method that the others are compared with (the recommended one by default).
-    Where the table names sounds, those of the worst and the best clips are in the page. Errors are
-    those of :func:`write_report`, and of a table that cannot be read.
+    Where the table names sounds, those of the worst and the best clips are in the page.
     """
     path = Path(table)
     rows = read_measured(path)
-    scores = system_scores(rows)
-    grouping(scores, by)
-    reference_system(scores, against)
+    scores = table_scores.system_scores(rows)
+    table_scores.grouping(scores, by)  # refuse at once what the notebook would refuse
+    table_scores.reference_system(scores, against)
     if "sound" in rows:  # from the table's folder; the notebook runs in another
         folder = path.parent.absolute()
         rows["sound"] = rows["sound"].map(lambda name: str(folder / name), na_action="ignore")
@@ -83,27 +68,23 @@ def write_table_report(
 
 
 def _write_page(
-    notebook: Path,
-    parameters: dict[str, Any],
-    files: Sequence[Path],
-    output: str | Path,
-    subject: str,
-    timeout: float,
-) -> None:
+    notebook: Path, parameters: dict[str, Any], files: Sequence[Path], output: str | Path,
+    subject: str, timeout: float,
+) -> None:  # fmt: skip
     """Run a notebook on some files and write the page, or what ran of it beside that."""
     # what these need comes with the extra `notebooks`
-    from vaerecon.lab.reports.outcome import NotebookError
     from vaerecon.lab.reports.pages import to_html
+    from vaerecon.lab.reports.recording import NotebookError
     from vaerecon.lab.reports.runs import execute
 
     output = Path(output)
+    failed = output.with_name(f"{output.stem}.failed.html")
     if output.is_dir():
         raise IsADirectoryError(f"--output: got {output.name!r}, which is a folder; name a file")
-    run = execute(notebook, parameters, timeout=timeout, files=files)
-    failed = output.with_name(f"{output.stem}.failed.html")
-    target = output if run.failure is None else failed
-    with whole_file(target) as scratch:
-        scratch.write_text(to_html(run, hide_code=True, subject=subject), encoding="utf-8")
+    with whole_folder(output.parent) as scratch:  # which shows at once if it cannot be written
+        run = execute(notebook, parameters, timeout=timeout, files=files)
+        page = scratch / (output if run.failure is None else failed).name
+        page.write_text(to_html(run, hide_code=True, subject=subject), encoding="utf-8")
     if run.failure is not None:
         raise NotebookError(f"{run.failure}; what ran is in {failed}", run)
     failed.unlink(missing_ok=True)
@@ -145,6 +126,6 @@ def caveats(scores: pd.DataFrame) -> pd.DataFrame:
     """What each metric of a table does not tell."""
     import pandas as pd
 
-    known = [metric for name, metric in METRICS.items() if name in scores]
+    known = table_scores.metrics_of(scores)
     index = pd.Index([metric.heading for metric in known], name="metric")
     return pd.DataFrame({"what to keep in mind": [m.caveat for m in known]}, index=index)

@@ -21,10 +21,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from vaerecon.lab.reports.execution import describe_failure, link_inputs, tags, through_papermill
-from vaerecon.lab.reports.outcome import NotebookError, Run
 from vaerecon.lab.reports.pages import to_html, without_widgets
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
-from vaerecon.lab.reports.recording import collect
+from vaerecon.lab.reports.recording import NotebookError, Run, collect
 from vaerecon.lab.reports.scrub import path_scrubber, scrub_strings
 from vaerecon.utils.files import whole_folder
 from vaerecon.utils.versions import installed_versions
@@ -36,24 +35,16 @@ LIBRARIES = ("vaerecon", "torch", "diffusers", "transformers", "librosa", "numpy
 
 
 def run_notebook(
-    path: str | os.PathLike[str],
-    parameters: Mapping[str, Any] | None = None,
-    output: str | os.PathLike[str] = "reports",
-    *,
-    timeout: float = 600.0,
-    files: Sequence[str | os.PathLike[str]] = (),
-    cpu: bool = False,
-) -> Run:
-    """Run a notebook and write ``<name>.ipynb``, ``<name>.html`` and ``<name>.json``.
+    path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None,
+    output: str | os.PathLike[str] = "reports", *, timeout: float = 600.0,
+    files: Sequence[str | os.PathLike[str]] = (), cpu: bool = False,
+) -> Run:  # fmt: skip
+    """Run a notebook and write ``<name>.ipynb``, ``<name>.html`` and ``<name>.json`` to a folder.
 
     Parameters
     ----------
-    path
-        The notebook; it is not changed.
     parameters
         Values for names that its parameters cell declares.
-    output
-        Folder for the three files.
     timeout
         Seconds for all cells together.
     files
@@ -65,11 +56,9 @@ def run_notebook(
     Raises
     ------
     ValueError, OSError
-        If the notebook cannot be read, a parameter is unknown or of another type, or the folder
-        cannot be written.
+        If the notebook, a parameter or the folder is not valid.
     NotebookError
-        If a cell failed, the kernel died or time was up. ``<name>.failed.*`` has the partial
-        result.
+        If a cell failed, the kernel died or time was up. ``<name>.failed.*`` has what ran.
     """
     run = execute(path, parameters, timeout=timeout, files=files, cpu=cpu)
     save(run, output)
@@ -80,13 +69,9 @@ def run_notebook(
 
 
 def execute(
-    path: str | os.PathLike[str],
-    parameters: Mapping[str, Any] | None = None,
-    *,
-    timeout: float = 600.0,
-    files: Sequence[str | os.PathLike[str]] = (),
-    cpu: bool = False,
-) -> Run:
+    path: str | os.PathLike[str], parameters: Mapping[str, Any] | None = None, *,
+    timeout: float = 600.0, files: Sequence[str | os.PathLike[str]] = (), cpu: bool = False,
+) -> Run:  # fmt: skip
     """As :func:`run_notebook`, but write nothing, and return a failed run too."""
     path = Path(path)
     source, notebook = read_notebook(path)
@@ -133,7 +118,9 @@ def _execute(
         work.mkdir()
         link_inputs(inputs, work)
         # last, so that the numbers of the other cells are those of the notebook
-        notebook.cells.append(_machine_cell())
+        code = "from vaerecon.lab.reports.runs import show_machine\n\nshow_machine()"
+        cell = nbformat.v4.new_code_cell(code, metadata={"tags": [MACHINE_TAG]})
+        notebook.cells.append(cell)
         nbformat.write(notebook, scratch / "in.ipynb")
         problem = through_papermill(scratch, work, given, timeout, cpu)
         return nbformat.read(scratch / "out.ipynb", as_version=4), problem, work
@@ -184,11 +171,6 @@ def show_machine() -> None:
     elif torch is not None and torch.backends.mps.is_available():
         device = "mps"
     display({MACHINE_MIME: {"device": device, "versions": installed_versions(LIBRARIES)}}, raw=True)
-
-
-def _machine_cell() -> NotebookNode:
-    code = "from vaerecon.lab.reports.runs import show_machine\n\nshow_machine()"
-    return nbformat.v4.new_code_cell(code, metadata={"tags": [MACHINE_TAG]})
 
 
 def _take_machine(executed: NotebookNode) -> dict[str, Any]:

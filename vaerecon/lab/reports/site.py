@@ -12,16 +12,16 @@ import html
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 from nbformat import NotebookNode
 
 from vaerecon import __version__
 from vaerecon.lab.reports.execution import tags
-from vaerecon.lab.reports.outcome import Run
 from vaerecon.lab.reports.pages import FOLDER, to_html
+from vaerecon.lab.reports.recording import Run
 from vaerecon.lab.reports.runs import execute, read_notebook, save
 from vaerecon.utils.console import run_command
 from vaerecon.utils.files import whole_folder
@@ -39,8 +39,7 @@ ENTRY = """<section class="notebook">
 </section>"""
 
 
-@dataclass(frozen=True)
-class Introduction:
+class Introduction(NamedTuple):
     """The opening of a notebook; Markdown."""
 
     title: str
@@ -88,12 +87,12 @@ def write_site(runs: Sequence[Run], output: str | Path) -> None:
     with whole_folder(output) as folder:
         for run in runs:
             where = run.stamp["notebook"]
-            opening = introduction(run.notebook, where)
-            titles[run.name] = opening.title
-            items = "\n".join(f"- {item}" for item in opening.objectives)
-            texts = {"name": run.name, "title": html.escape(opening.title)}
-            texts["question"] = markdown2html(opening.question)
-            entries.append(ENTRY.format(**texts, objectives=markdown2html(items)))
+            title, question, objectives = introduction(run.notebook, where)
+            titles[run.name] = title
+            items = markdown2html("\n".join(f"- {item}" for item in objectives))
+            entries.append(ENTRY.format(name=run.name, title=html.escape(title),
+                                        question=markdown2html(question), objectives=items)
+                           )  # fmt: skip
             (folder / f"{run.name}.png").write_bytes(cover(run.notebook, where))
         for run in runs:
             page = to_html(run).replace("<main>", f"<main>\n{_links(titles, run.name)}", 1)
@@ -110,10 +109,8 @@ def _links(titles: dict[str, str], name: str) -> str:
     names = list(titles)
     place = names.index(name)
     found = ['<a href="index.html">All notebooks</a>']
-    for arrow, other in (("\N{LEFTWARDS ARROW}", place - 1), ("\N{RIGHTWARDS ARROW}", place + 1)):
-        if 0 <= other < len(names):
-            title = html.escape(titles[names[other]])
-            found.append(f'<a href="{names[other]}.html">{arrow} {title}</a>')
+    for arrow, others in (("←", names[:place][-1:]), ("→", names[place + 1 :][:1])):
+        found += [f'<a href="{x}.html">{arrow} {html.escape(titles[x])}</a>' for x in others]
     return f"<nav>{' | '.join(found)}</nav>"
 
 

@@ -13,21 +13,20 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from vaerecon.lab.nb04_method_comparison.plots import color_of
-from vaerecon.lab.reports.table_scores import compared
-from vaerecon.lab.tables import scored_metrics
-from vaerecon.metrics.scores import METRICS
+from vaerecon.lab.reports.table_scores import compared, metrics_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
     from vaerecon.comparison.intervals import Interval
+    from vaerecon.metrics.scores import Metric
 
 # the name of a folder, which stands on an axis, may hold two dollar signs
 as_it_is = matplotlib.rc_context({"text.parse_math": False})
 
 
-def _panels(metrics: list[str], rows: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
+def _panels(metrics: list[Metric], rows: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
     """An axes for each metric, with ``rows`` lines from top to bottom."""
     down, across = math.ceil(len(metrics) / columns), min(columns, len(metrics))
     figure = Figure(figsize=(11, down * (1.1 + 0.33 * rows)), layout="constrained")
@@ -47,18 +46,18 @@ def plot_distributions(rows: pd.DataFrame, limits: pd.DataFrame) -> tuple[Figure
 
     systems = compared(rows)
     rows = rows[rows["system"].isin(systems)]
-    metrics = [name for name in scored_metrics(rows) if METRICS[name].overview]
+    metrics = [metric for metric in metrics_of(rows) if metric.overview]
     figure, axes = _panels(metrics, len(systems))
     colors = {name: color_of(method) for name, method in systems.items()}
     every = limits[limits["system"].isin(compared(limits))]
     for ax, metric in zip(axes, metrics, strict=True):
-        shared = {"data": rows, "x": metric, "y": "system", "hue": "system", "palette": colors,
+        shared = {"data": rows, "x": metric.name, "y": "system", "hue": "system", "palette": colors,
                   "order": list(systems), "legend": False, "ax": ax}  # fmt: skip
         sns.boxplot(**shared, showfliers=False, width=0.6, boxprops={"alpha": 0.35})
         sns.stripplot(**shared, size=4, alpha=0.6, jitter=0.15)
-        low, high = every[metric].min(), every[metric].max()
-        room = max(0.05 * (high - low), (METRICS[metric].span - (high - low)) / 2)
-        ax.set(xlabel=METRICS[metric].heading, ylabel="", xlim=(low - room, high + room))
+        low, high = every[metric.name].min(), every[metric.name].max()
+        room = max(0.05 * (high - low), (metric.span - (high - low)) / 2)
+        ax.set(xlabel=metric.heading, ylabel="", xlim=(low - room, high + room))
         ax.grid(axis="x", alpha=0.3)
     return figure, axes
 
@@ -71,36 +70,32 @@ def plot_groups(scores: pd.DataFrame, column: str) -> tuple[Figure, list[Axes]]:
     """
     rows = scores[scores["vae"]]
     rows = rows[rows["system"].isin(compared(rows))]
-    metrics = [
-        name for name in scored_metrics(rows) if METRICS[name].overview and METRICS[name].bold
-    ]
-    figure, axes = _panels(
-        metrics, rows["system"].nunique(), 1 if rows[column].nunique() > 8 else 2
-    )
+    metrics = [metric for metric in metrics_of(rows) if metric.overview and metric.bold]
+    columns = 1 if rows[column].nunique() > 8 else 2
+    figure, axes = _panels(metrics, rows["system"].nunique(), columns)
     for ax, metric in zip(axes, metrics, strict=True):
-        cells = rows.groupby(["system", column], sort=False)[metric]
+        cells = rows.groupby(["system", column], sort=False)[metric.name]
         means, counts = cells.mean().unstack(), cells.count().unstack(fill_value=0)
-        quality, number = METRICS[metric].sign * means.to_numpy(), counts.to_numpy()
+        quality, number = metric.sign * means.to_numpy(), counts.to_numpy()
         ax.imshow(quality, "Blues", aspect="auto")
         low, high = np.nanmin(quality), np.nanmax(quality)
         for (i, j), value in np.ndenumerate(quality):
             if number[i, j]:
-                mean = METRICS[metric].text(METRICS[metric].sign * value)
-                text = f"{mean} ({number[i, j]})"
+                text = f"{metric.text(metric.sign * value)} ({number[i, j]})"
                 dark = value - low > 0.6 * (high - low)
                 ax.text(j, i, text, ha="center", va="center", size=9, color="w" if dark else "k")
         ax.set_xticks(range(means.shape[1]), means.columns, rotation=20, ha="right")
         ax.set_yticks(range(len(means)), means.index)
-        ax.set_title(f"{METRICS[metric].heading}, by {column}", fontsize=10)
+        ax.set_title(f"{metric.heading}, by {column}", fontsize=10)
     return figure, axes
 
 
 @as_it_is
 def plot_differences(
-    found: dict[str, dict[str, Interval]], methods: dict[str, str], reference: str
+    found: dict[Metric, dict[str, Interval]], methods: dict[str, str], reference: str
 ) -> tuple[Figure, list[Axes]]:
     """What :func:`differences` found, with its intervals; ``methods`` has each system's method."""
-    metrics = [name for name in found if METRICS[name].overview]
+    metrics = [metric for metric in found if metric.overview]
     figure, axes = _panels(metrics, len(methods) - 1)
     for ax, metric in zip(axes, metrics, strict=True):
         for y, (name, (mean, lower, upper, _)) in enumerate(found[metric].items()):
@@ -109,7 +104,7 @@ def plot_differences(
         ax.axvline(0, color="black", lw=1)
         ax.locator_params(axis="x", nbins=5)
         ax.set_yticks(range(len(methods) - 1), list(found[metric]))
-        ax.set(xlabel=METRICS[metric].heading, ylim=(len(methods) - 1.5, -0.5))
+        ax.set(xlabel=metric.heading, ylim=(len(methods) - 1.5, -0.5))
         ax.grid(axis="x", alpha=0.3)
     figure.suptitle(f"Difference to {reference}, paired by clip, with 95 % intervals", fontsize=11)
     return figure, axes

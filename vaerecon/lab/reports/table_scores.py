@@ -10,10 +10,10 @@ import math
 from typing import TYPE_CHECKING
 
 from vaerecon.comparison.intervals import Interval, bootstrap_difference, bootstrap_mean
-from vaerecon.lab.tables import count, mean_text, scored_metrics
+from vaerecon.lab.tables import count, mean_text
 from vaerecon.methods import METHODS
 from vaerecon.metrics.recommendation import Recommendation, recommend
-from vaerecon.metrics.scores import METRICS, Mean, Metric
+from vaerecon.metrics.scores import METRICS, ON_REQUEST, Mean, Metric
 from vaerecon.utils.console import printable
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def system_scores(table: pd.DataFrame) -> pd.DataFrame:
     knows no VAE. Metrics without any value are left out.
     """
     rows = table.dropna(subset="method")
-    rows = rows.drop(columns=[m for m in METRICS if m in rows and rows[m].isna().all()])
-    if "model" not in rows and "variant" in rows:  # of an older version
-        rows = rows.assign(model=rows["variant"])
+    rows = rows.drop(columns=[m.name for m in metrics_of(rows) if rows[m.name].isna().all()])
     system = rows["method"].map(lambda name: METHODS[name].label if name in METHODS else name)
     for column in ("model", "setting"):
         if column in rows and rows[column].nunique() > 1:
@@ -40,6 +38,12 @@ def system_scores(table: pd.DataFrame) -> pd.DataFrame:
     through = rows.get("through_vae", rows["method"].isna()).fillna(False).astype(bool)
     vae = through if through.any() else ~through
     return rows.assign(clip=rows["file"], system=system.astype(object), vae=vae)
+
+
+def metrics_of(scores: pd.DataFrame) -> list[Metric]:
+    """Those that a table has a column of."""
+    known = [*METRICS.values(), *ON_REQUEST.values()]
+    return [metric for metric in known if metric.name in scores]
 
 
 def sources(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -59,15 +63,11 @@ def compared(scores: pd.DataFrame) -> dict[str, str]:
 
 def main_metric(scores: pd.DataFrame) -> Metric:
     """That to judge clips by: one that may rank, for every kind of sound if there is such a one."""
-    known = [METRICS[name] for name in scored_metrics(scores)]
-    return max(known, key=lambda metric: (metric.bold, len(metric.panels)))
+    return max(metrics_of(scores), key=lambda metric: (metric.bold, len(metric.panels)))
 
 
 def grouping(scores: pd.DataFrame, by: str = "") -> str:
-    """The column ``by``, by default domain or model if there are several; "" where there are not.
-
-    A ValueError for a column that the table lacks, or of more than 20 values.
-    """
+    """The column ``by``, by default domain or model where there are several; "" for neither."""
     sizes = {name: scores[name].nunique() for name in (by or "domain", "model") if name in scores}
     if by and not 0 < sizes.get(by, 0) <= MOST_GROUPS:
         raise ValueError(
@@ -92,9 +92,10 @@ def choices(scores: pd.DataFrame) -> list[Recommendation]:
     # a codec at a rate only stands beside the methods
     able = [name for name, method in systems.items() if method in METHODS] or list(systems)
     every = pd.MultiIndex.from_product([rows["clip"].unique(), able], names=["clip", "method"])
-    values = rows.assign(method=rows["system"]).set_index(["clip", "method"])[scored_metrics(rows)]
+    values = rows.assign(method=rows["system"]).set_index(["clip", "method"])
     # without values where a clip was not measured by all
-    full = values.reindex(every).reset_index().assign(vae=True, real_time_factor=0.0)
+    full = values[[metric.name for metric in metrics_of(rows)]].reindex(every).reset_index()
+    full = full.assign(vae=True, real_time_factor=0.0)
     return [choice for choice in recommend(full, able) if math.isinf(choice.budget)]
 
 
@@ -125,7 +126,7 @@ def mean_table(rows: pd.DataFrame, bold: bool) -> pd.DataFrame:
     each, able = dict(list(rows.groupby("system", sort=False))), compared(rows)
     clips = [len(part) for part in each.values()]
     table = pd.DataFrame({"clips": clips}, index=pd.Index(list(each), name="method"))
-    for metric in [METRICS[m] for m in scored_metrics(rows) if METRICS[m].bold == bold]:
+    for metric in [metric for metric in metrics_of(rows) if metric.bold == bold]:
         means = {name: bootstrap_mean(part[metric.name]) for name, part in each.items()}
         values = [metric.sign * means[name].mean for name in able]
         same = len(able) > 1 and len({means[name].n for name in able}) == 1
@@ -134,18 +135,19 @@ def mean_table(rows: pd.DataFrame, bold: bool) -> pd.DataFrame:
         for name, mean in means.items():
             value = Mean(mean.mean if mean.n else None, mean.n)
             text = mean_text(metric.name, value, len(each[name]), best if name in able else None)
-            ends = f", {metric.text(mean.lower)} to {metric.text(mean.upper)}"
+            text = text.replace(" ", "\N{NO-BREAK SPACE}")
+            ends = f", {metric.text(mean.lower)}..{metric.text(mean.upper)}"
             cells.append(text if math.isnan(mean.lower) else text + ends)
         table[metric.heading] = cells
     return table
 
 
-def differences(scores: pd.DataFrame, reference: str) -> dict[str, dict[str, Interval]]:
+def differences(scores: pd.DataFrame, reference: str) -> dict[Metric, dict[str, Interval]]:
     """Metric -> other system -> its values minus those of the reference, paired by clip."""
     rows = scores[scores["vae"]]
     found = {}
-    for metric in [m for m in scored_metrics(rows) if METRICS[m].bold]:
-        values = rows.pivot(index="clip", columns="system", values=metric)
+    for metric in [metric for metric in metrics_of(rows) if metric.bold]:
+        values = rows.pivot(index="clip", columns="system", values=metric.name)
         others = [name for name in compared(rows) if name != reference]
         found[metric] = {n: bootstrap_difference(values[n], values[reference]) for n in others}
     return found
@@ -208,20 +210,21 @@ def choice_text(scores: pd.DataFrame, column: str = "") -> str:
     return "\n".join(lines)
 
 
-def difference_text(found: dict[str, dict[str, Interval]], reference: str) -> str:
+def difference_text(found: dict[Metric, dict[str, Interval]], reference: str) -> str:
     """Which systems differ from the reference by more than chance; Markdown."""
     if not any(found.values()):
         return f"There is nothing to compare **{reference}** with."
     lines = [f"Against **{reference}**; better or worse if the whole interval is:", ""]
     for metric, others in found.items():
         words: dict[str, list[str]] = {"better": [], "worse": [], "not settled": []}
+        sizes = {mean.n for mean in others.values()}
         for name, mean in others.items():
-            ends = [METRICS[metric].sign * end for end in (mean.lower, mean.upper)]
-            words["better" if min(ends) > 0 else "worse" if max(ends) < 0 else "not settled"] += [
-                f"{name} ({count(mean.n, 'clip')})"
-            ]
+            ends = [metric.sign * end for end in (mean.lower, mean.upper)]
+            word = "better" if min(ends) > 0 else "worse" if max(ends) < 0 else "not settled"
+            words[word].append(name if len(sizes) == 1 else f"{name} ({count(mean.n, 'clip')})")
         each = "; ".join(f"{word}: {', '.join(names)}" for word, names in words.items() if names)
-        lines.append(f"- {METRICS[metric].label}: {each}.")
+        clips = f" ({count(min(sizes), 'clip')})" if len(sizes) == 1 else ""
+        lines.append(f"- {metric.label}{clips}: {each}.")
     return "\n".join(lines)
 
 
