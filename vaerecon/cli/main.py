@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -350,6 +351,8 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
     length = "" if seconds is None else f"{seconds:.2f} s, "
     console.print(f"[bold]{name}[/], {length}through [bold]{source}[/]")
 
+    # before torch loads OpenMP: threads that wait sleep, and leave the core to other processes
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from vaerecon.models.precision import use_free_cores
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
