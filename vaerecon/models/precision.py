@@ -24,10 +24,9 @@ import logging
 import os
 import platform
 import re
-import sys
-import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vaerecon.utils.files import whole_file
 from vaerecon.utils.numba_cache import user_cache
 
 logger = logging.getLogger(__name__)
@@ -93,16 +93,16 @@ def _as_picture(self: nn.Conv1d | nn.ConvTranspose1d, x: torch.Tensor) -> torch.
 
     For sequences the library has no such kernels, and takes longer.
     """
-    picture, kernels = x.unsqueeze(2), self.weight.unsqueeze(2)
-    stride, padding, dilation = (1, *self.stride), (0, *self.padding), (1, *self.dilation)
-    if isinstance(self, nn.Conv1d):
-        y = F.conv2d(picture, kernels, self.bias, stride, padding, dilation, self.groups)
-    else:
-        more = (0, *self.output_padding)
-        y = F.conv_transpose2d(
-            picture, kernels, self.bias, stride, padding, more, self.groups, dilation
-        )
-    return y.squeeze(2)
+    sizes: dict[str, Any] = {
+        "stride": (1, *self.stride),
+        "padding": (0, *self.padding),
+        "dilation": (1, *self.dilation),
+        "groups": self.groups,
+    }
+    if isinstance(self, nn.ConvTranspose1d):
+        sizes["output_padding"] = (0, *self.output_padding)
+    convolve = F.conv2d if isinstance(self, nn.Conv1d) else F.conv_transpose2d
+    return convolve(x.unsqueeze(2), self.weight.unsqueeze(2), self.bias, **sizes).squeeze(2)
 
 
 def dtype_name(*models: nn.Module) -> str:
@@ -137,30 +137,25 @@ def tune(model: nn.Module, run: Callable[[nn.Module], object]) -> nn.Module:
         return mix(model) if chosen == "mixed" else model
     key = _key(model)
     known = _read()
-    mixed = None
     if key not in known:
-        mixed = mix(copy.deepcopy(model))
-        seconds = dict(zip(CHOICES, _time(run, model, mixed), strict=True))
+        seconds = dict(zip(CHOICES, _time(run, model, mix(copy.deepcopy(model))), strict=True))
         faster = seconds["float32"] > GAIN * seconds["mixed"]
         known[key] = {"dtype": "mixed" if faster else "float32", "seconds": seconds}
         _write(known)
         logger.info("%s: measured %s", key, known[key])
-    if known[key]["dtype"] == "float32":
-        return model
-    return mixed if mixed is not None else mix(model)
+    return mix(model) if known[key]["dtype"] == "mixed" else model
 
 
 @torch.no_grad()
 def _time(run: Callable[[nn.Module], object], *models: nn.Module) -> list[float]:
-    """The quickest of some runs of each, in turns, after one that does not count."""
+    """The quickest of some runs of each, in turns; the first, a warm-up, is never that."""
     seconds: list[list[float]] = [[] for _ in models]
-    for turn in range(1 + REPEATS):
+    for _ in range(1 + REPEATS):
         for model, own in zip(models, seconds, strict=True):
             started = time.perf_counter()
             run(model)
-            if turn:
-                own.append(time.perf_counter() - started)
-    return [round(min(own), 5) for own in seconds]
+            own.append(time.perf_counter() - started)
+    return [round(min(own[1:]), 5) for own in seconds]
 
 
 def run_vae(vae: Any) -> None:
@@ -231,27 +226,23 @@ def cache_file() -> Path:
 def _key(model: nn.Module) -> str:
     parameters = sum(p.numel() for p in model.parameters())
     return (
-        f"{type(model).__name__} of {parameters:,} parameters, {_processor()}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+        f"{type(model).__name__} of {parameters:,} parameters, {_processor()} "
+        f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}"
     )
 
 
 def _processor() -> str:
-    """Name of the processor, and what torch finds in it."""
-    name = ""
-    if sys.platform == "linux":
-        try:
-            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n")
-        except OSError:
-            lines = []
-        # two machines can share a name ("AMD EPYC") and differ in what they can do
-        known = {"avx512_bf16", "amx_bf16", "bf16"}
-        fields = dict(line.split(":", 1) for line in lines if ":" in line)
-        fields = {key.strip(): value.strip() for key, value in fields.items()}
-        flags = known & set((fields.get("flags") or fields.get("Features") or "").split())
-        name = " ".join([fields.get("model name", ""), *sorted(flags)]).strip()
-    name = name or platform.processor() or platform.machine()
-    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
+    """Name of the processor, and which bfloat16 instructions it has, where Linux tells."""
+    text = ""
+    with suppress(OSError):  # another system
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    name = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    # two machines can share a name ("AMD EPYC") and differ in what they can do
+    flags = sorted(set(re.findall(r"\b(?:avx512_bf16|amx_bf16|bf16)\b", text)))
+    return (
+        " ".join([*name.groups(), *flags]) if name else platform.processor() or platform.machine()
+    )
 
 
 def _read() -> dict[str, Any]:
@@ -266,13 +257,8 @@ def _read() -> dict[str, Any]:
 
 def _write(known: dict[str, Any]) -> None:
     """Keep what is known; a folder that cannot be written only costs the next measurement."""
-    path = cache_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
-        ) as file:
-            json.dump(known, file, indent=1)
-        os.replace(file.name, path)  # whole or not at all, also beside another process
+        with whole_file(cache_file()) as path:
+            path.write_text(json.dumps(known, indent=1), encoding="utf-8")
     except OSError as error:
-        logger.info("tuning: not kept (%s)", error.strerror)
+        logger.info("tuning: not kept (%s)", error)

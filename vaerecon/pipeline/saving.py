@@ -60,14 +60,8 @@ class CheckpointPipeline(DiffusionPipeline):
     ) -> CheckpointPipeline:
         """A pipeline with the models of another, such as an ``AudioLDM2Pipeline``, not copied.
 
-        Parameters
-        ----------
-        pipeline
-            Has ``vae`` and ``vocoder``.
-        vae, vocoder
-            To be taken in place of the pipeline's.
-        dtype, torch_dtype
-            Cast the models, which ``pipeline`` shares; by default they stay as they are.
+        ``vae`` and ``vocoder`` take the place of the pipeline's; ``dtype`` (or ``torch_dtype``)
+        casts the models, which ``pipeline`` shares.
 
         Raises
         ------
@@ -78,11 +72,10 @@ class CheckpointPipeline(DiffusionPipeline):
             "vae": vae or getattr(pipeline, "vae", None),
             "vocoder": vocoder or getattr(pipeline, "vocoder", None),
         }
-        if missing := [name for name, model in models.items() if model is None]:
-            raise ValueError(
-                f"from_pipe: got a {type(pipeline).__name__} without {missing[0]}; "
-                f"pass {missing[0]}=..."
-            )
+        for name, model in models.items():
+            if model is None:
+                kind = type(pipeline).__name__
+                raise ValueError(f"from_pipe: got a {kind} without {name}; pass {name}=...")
         pipe = cls(**models)
         if isinstance(pipeline, CheckpointPipeline):
             pipe.fast_folder = pipeline._own_fast()
@@ -101,14 +94,8 @@ class CheckpointPipeline(DiffusionPipeline):
         """Save the models, the checkpoint's own ``fast/``, and what diffusers needs to load them.
 
         ``ReconstructionPipeline.from_pretrained(folder)`` loads the folder again; so does
-        ``DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)``.
-
-        Parameters
-        ----------
-        save_directory
-            Folder, created if need be.
-        *args, **options
-            Those of diffusers: ``variant``, ``max_shard_size``, ``push_to_hub``, ...
+        ``DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)``. The options are those
+        of diffusers: ``variant``, ``max_shard_size``, ``push_to_hub``, ...
 
         Raises
         ------
@@ -145,13 +132,8 @@ class CheckpointPipeline(DiffusionPipeline):
         """Measure the statistics of the VAE's group normalisations, once, for short windows.
 
         :class:`vaerecon.Stream` needs them; ``save_pretrained`` keeps them. The bundled ``tiny``
-        has some.
-
-        Parameters
-        ----------
-        clips
-            Folders, files or samples like those to come; the first 30 s of each count, all clips
-            alike. Some minutes of different sounds are enough.
+        has some. ``clips`` are folders, files or samples like those to come: of each the first 30 s
+        count, and some minutes of different sounds are enough.
 
         Raises
         ------
@@ -162,9 +144,7 @@ class CheckpointPipeline(DiffusionPipeline):
         self._norms = measure_norms(self.vae, mels), vae_hash(self.vae)
 
     def fixed_vae(self) -> Any:
-        """The VAE with the statistics of :meth:`calibrate` in place of those of its input.
-
-        It shares the weights.
+        """A VAE on the same weights, with the statistics of :meth:`calibrate`.
 
         Raises
         ------
