@@ -59,12 +59,8 @@ class Checkpoint:
 
 
 def check_hub(source: str | os.PathLike[str], revision: str | None = None) -> None:
-    """Fetch the two configs of a hub id: what is wrong is said before torch is loaded.
-
-    Raises
-    ------
-    ValueError, OSError
-        As :func:`load`, for what a folder, a repository or a connection lacks.
+    """Fetch the two configs of a hub id: what is wrong is said, as by :func:`load`, before torch
+    is loaded.
     """
     place = resolve(source)
     _check_names(place, revision)
@@ -99,26 +95,16 @@ def load(
         CUDA, MPS and CPU.
     dtype, torch_dtype
         Two names of one option, a string or a ``torch.dtype``: ``"float32"``, ``"float16"``,
-        ``"bfloat16"``, ``"mixed"`` (float32 with bfloat16 in the wide layers:
-        :func:`vaerecon.models.precision.mix`), or ``"auto"``, the default: on CUDA bfloat16 where
-        the card has it, else float16; on MPS float32; on a CPU float32, but for large models mixed
-        where :func:`vaerecon.models.precision.tune` finds that quicker on this processor. In
-        float16 a VAE whose config says ``force_upcast`` stays float32, because its activations
-        overflow.
+        ``"bfloat16"``, ``"mixed"`` (:func:`vaerecon.models.precision.mix`), or ``"auto"``, the
+        default: on CUDA bfloat16 where the card has it, else float16; on MPS float32; on a CPU
+        float32, or mixed where :func:`vaerecon.models.precision.tune` finds that quicker. In
+        float16 a VAE whose config says ``force_upcast`` stays float32.
     variant
         Of the weights files, such as ``"fp16"`` in ``diffusion_pytorch_model.fp16.safetensors``.
-    token
-        For a private or gated repository; by default the one of ``hf auth login`` or ``HF_TOKEN``.
+    token, cache_dir, local_files_only
+        Those of ``huggingface_hub``.
     use_safetensors
         Only for those who are used to write it: nothing else is read.
-    cache_dir
-        Folder to cache downloads in, instead of the client's own.
-    local_files_only
-        Use what is cached; make no request.
-
-    Returns
-    -------
-    Checkpoint
 
     Raises
     ------
@@ -148,10 +134,8 @@ def load(
         check_weights(paths, models[part], f"{place.name}: {part}")
     vae, vocoder = _build(models, files, place.name, dtype)
     if to_tune:
-        vae, vocoder = (
-            precision.tune(vae, precision.run_vae),
-            precision.tune(vocoder, precision.run_vocoder),
-        )
+        vae = precision.tune(vae, precision.run_vae)
+        vocoder = precision.tune(vocoder, precision.run_vocoder)
         dtype = precision.dtype_name(vae, vocoder)
     elif dtype == "mixed":
         vae, vocoder = precision.mix(vae), precision.mix(vocoder)
