@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from vaerecon import __version__
+from vaerecon.cli import tables
 from vaerecon.cli.codec import decode, encode
 from vaerecon.cli.config import config_option, keep_settings
 from vaerecon.cli.notebooks import check, lab, report
@@ -27,15 +28,6 @@ from vaerecon.cli.options import (
     with_options,
 )
 from vaerecon.cli.streaming import stream
-from vaerecon.cli.tables import (
-    new_console,
-    plain,
-    show_comparison,
-    show_evaluation,
-    show_scores,
-    show_sweep,
-    stop,
-)
 from vaerecon.cli.train import train
 from vaerecon.metrics.scores import METRICS
 from vaerecon.utils.console import printable, run_command
@@ -72,13 +64,8 @@ def cli() -> None:
     """
 
 
-cli.add_command(check)
-cli.add_command(decode)
-cli.add_command(encode)
-cli.add_command(lab)
-cli.add_command(report)
-cli.add_command(stream)
-cli.add_command(train)
+for _command in (check, decode, encode, lab, report, stream, train):
+    cli.add_command(_command)
 
 
 def _synthesis_options(methods: str = "fast,griffinlim,vocoder") -> Decorator:
@@ -134,10 +121,9 @@ _worker_options = with_options(
 )  # fmt: skip
 
 
-def _refuse_old_name(ctx: click.Context, option: click.Parameter, given: bool, new: str) -> None:
-    """Name the new spelling of an option that was renamed."""
+def _refuse_old_name(ctx: click.Context, option: click.Parameter, given: bool) -> None:
     if given:
-        raise click.UsageError(f"{option.opts[0]} is now {new}", ctx)
+        raise click.UsageError(f"{option.opts[0]} is now --only-through-vae", ctx)
 
 
 def _read_values(
@@ -197,7 +183,7 @@ def demo(output_dir, **options):
 @click.option("--only-through-vae", is_flag=True,
               help="Only what went through the VAE: half the rows, and half the time.")  # fmt: skip
 @click.option("--no-vae-free", is_flag=True, hidden=True, expose_value=False,
-              callback=partial(_refuse_old_name, new="--only-through-vae"))  # fmt: skip
+              callback=_refuse_old_name)  # fmt: skip
 @click.option("--codecs", default="", metavar="NAME:KBPS,...",
               help="Codecs too: latent, opus, mp3, vorbis, as in latent:4.8,opus:8.")  # fmt: skip
 @click.option("--keep-sounds", type=click.Path(path_type=Path), metavar="FOLDER",
@@ -229,7 +215,7 @@ def compare(clips, output, only_through_vae, metrics, by, dataset, split, **opti
     if dataset:
         check_free(output, options["resume"], options["overwrite"])  # before anything is fetched
         clips = open_dataset(dataset, split)
-    show = partial(show_comparison, metrics=metrics, by=by)
+    show = partial(tables.show_comparison, metrics=metrics, by=by)
     _tabulate(run, show, clips, output, without_vae=not only_through_vae, **options)
 
 
@@ -255,7 +241,7 @@ def sweep(clips, output, vary, **options):
     """
     from vaerecon.comparison.grid import sweep as run
 
-    _tabulate(run, show_sweep, clips, output, vary=vary, **options)
+    _tabulate(run, tables.show_sweep, clips, output, vary=vary, **options)
 
 
 @cli.command()
@@ -281,7 +267,9 @@ def evaluate(reference, estimate, output, metrics, sets, **options):
     asked = metrics.split(",")
     names = [name for item in asked for name in (METRICS if item in ("main", "all") else [item])]
     options |= {"estimate": estimate, "metrics": names, "sets": sets.split(",") if sets else ()}
-    _tabulate(evaluate_files, partial(show_evaluation, asked=asked), reference, output, **options)
+    _tabulate(
+        evaluate_files, partial(tables.show_evaluation, asked=asked), reference, output, **options
+    )
 
 
 def _tabulate(run, show, clips, output, **options) -> None:
@@ -295,7 +283,7 @@ def _tabulate(run, show, clips, output, **options) -> None:
         if output is not None and journal_path(output).exists():
             click.echo("What is finished is kept: --resume goes on with it.", err=True)
         raise
-    show(table, new_console())
+    show(table, tables.new_console())
     if finished and not options["overwrite"]:
         held = "all settings are" if table.attrs else "clips, methods, models and seed are"
         click.echo(f"\nNothing to do: {output} is complete; {held} those asked for")
@@ -303,7 +291,7 @@ def _tabulate(run, show, clips, output, **options) -> None:
         keep_settings(output.with_name(f"{output.name}.yaml"))
         click.echo(f"\nWritten: {output} ({len(table)} rows)")
     if table["method"].isna().all():
-        stop("none of the clips could be measured", 1)
+        tables.stop("none of the clips could be measured", 1)
 
 
 @cli.command()
@@ -316,7 +304,7 @@ def models() -> None:
     table = Table("variant", "source", "for", "download", "cached", "licence", box=None)
     for row in describe():
         table.add_row(*row)
-    new_console().print(table)
+    tables.new_console().print(table)
 
 
 def _demo_clip() -> Path:
@@ -346,10 +334,11 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
         )
     seconds = look_at(clip, max_length)
     check_hub(model, revision)
-    console = new_console()
-    name, source = map(plain, (clip.stem, model))
+    console = tables.new_console()
     length = "" if seconds is None else f"{seconds:.2f} s, "
-    console.print(f"[bold]{name}[/], {length}through [bold]{source}[/]")
+    console.print(
+        f"[bold]{tables.plain(clip.stem)}[/], {length}through [bold]{tables.plain(model)}[/]"
+    )
 
     # before torch loads OpenMP: threads that wait sleep, and leave the core to other processes
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -369,7 +358,7 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
     result = pipe.reconstruct_file(
         clip, output_dir, names, max_length=max_length, seed=seed, exclude_metrics=exclude_metrics
     )
-    show_scores(result, console, metrics)
+    tables.show_scores(result, console, metrics)
     console.print(f"\nWritten to {printable(str(output_dir))}:", markup=False)
     for path in result.files:
         console.print(f"  {printable(path.name)}", highlight=False, markup=False)
