@@ -21,22 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaerecon.models import checkpoint_weights as weights
 from vaerecon.models.checkpoint_configs import models_from_configs
-from vaerecon.models.checkpoint_weights import (
-    PARTS,
-    PICKLES,
-    check_weights,
-    fill,
-    find_weights,
-    no_weights,
-)
 from vaerecon.models.hub import fetch_configs, fetch_fast, fetch_weights, hub_errors
 from vaerecon.models.sources import Place, config_paths, resolve
 
 if TYPE_CHECKING:
     import torch
-
-    from vaerecon.mel.config import MelConfig
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +38,6 @@ class Checkpoint:
 
     vae: Any  # diffusers AutoencoderKL
     vocoder: Any  # transformers SpeechT5HifiGan
-    mel: MelConfig  # the front-end that both were trained with
     variant: str  # name in VARIANTS, or "custom"
     source: str  # hub id or name of the folder; never a path
     revision: str | None  # commit hash on the hub; None for a folder
@@ -114,7 +104,6 @@ def load(
     OSError
         If the hub cannot be reached or refuses access, and nothing is cached.
     """
-    from vaerecon.mel.config import AUDIOLDM_MEL
     from vaerecon.models import placement, precision
 
     place = resolve(source)
@@ -131,7 +120,7 @@ def load(
     cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
     models, files, commit, fast = _find(place, revision, variant, cache)
     for part, paths in files.items():
-        check_weights(paths, models[part], f"{place.name}: {part}")
+        weights.check_weights(paths, models[part], f"{place.name}: {part}")
     vae, vocoder = _build(models, files, place.name, dtype)
     if to_tune:
         vae = precision.tune(vae, precision.run_vae)
@@ -142,7 +131,6 @@ def load(
     return Checkpoint(
         vae=vae.to(device),
         vocoder=vocoder.to(device),
-        mel=AUDIOLDM_MEL,  # models_from_configs has seen to it that they fit
         variant=place.variant.name if place.variant else "custom",
         source=place.name,
         revision=commit,
@@ -196,13 +184,13 @@ def _find_weights(place: Place, folder: Path, variant: str | None) -> dict[str, 
         return path if path.is_file() else None
 
     files = {}
-    for part, stem in PARTS.items():
-        files[part] = find_weights(get, part, variant, place.name)
+    for part, stem in weights.PARTS.items():
+        files[part] = weights.find_weights(get, part, variant, place.name)
         if not files[part]:
             paths = sorted((folder / part).glob(f"{stem}.*.safetensors"))
             others = [path.name.removeprefix(stem).split(".")[1] for path in paths]
-            has_pickle = get(f"{part}/{PICKLES[part]}") is not None
-            raise no_weights(place.name, part, variant, has_pickle, others)
+            has_pickle = get(f"{part}/{weights.PICKLES[part]}") is not None
+            raise weights.no_weights(place.name, part, variant, has_pickle, others)
     return files
 
 
@@ -215,8 +203,8 @@ def _build(
     vae, vocoder = models["vae"], models["vocoder"]
     wanted = torch.float32 if dtype == "mixed" else getattr(torch, dtype)
     upcast = wanted == torch.float16 and vae.config.force_upcast
-    fill(vae, files["vae"], torch.float32 if upcast else wanted)
-    fill(vocoder, files["vocoder"], wanted)
+    weights.fill(vae, files["vae"], torch.float32 if upcast else wanted)
+    weights.fill(vocoder, files["vocoder"], wanted)
     vae.register_to_config(_name_or_path=where)  # both would save a local path
     vocoder.config._name_or_path = vocoder.name_or_path = where
     return vae.eval(), vocoder.eval()

@@ -37,7 +37,7 @@ from vaerecon.pipeline.result import Reconstruction
 from vaerecon.pipeline.synthesis import Models, synthesize
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.files import check_stem, text_to_name
-from vaerecon.utils.windows import CHUNK_SECONDS, plan_windows
+from vaerecon.utils.windows import CHUNK_SECONDS
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -108,16 +108,13 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
     def describe(self) -> ModelFacts:
         """Where the weights came from, where and in what they run, and how many they are."""
         return ModelFacts(
-            variant=self.variant,
-            source=self.source,
-            revision=self.revision,
-            device=str(self._execution_device),
+            self.variant, self.source, self.revision, str(self._execution_device),
             dtype=dtype_name(self.vae, self.vocoder),
             vae_dtype=dtype_name(self.vae),
             vocoder_dtype=dtype_name(self.vocoder),
             vae_parameters=sum(p.numel() for p in self.vae.parameters()),
             vocoder_parameters=sum(p.numel() for p in self.vocoder.parameters()),
-        )
+        )  # fmt: skip
 
     def encode(
         self, log_mel: ArrayLike, sample: bool = False, generator: torch.Generator | None = None
@@ -149,7 +146,6 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             config=self.mel_config,
             device=self._execution_device,
             dtype=self.dtype,
-            plan=plan_windows(self.chunk_seconds, self.mel_config.frames_per_second),
             chunk_seconds=self.chunk_seconds,
             facts=self.describe(),
             warm=self.warm,

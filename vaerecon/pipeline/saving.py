@@ -84,8 +84,8 @@ class CheckpointPipeline(DiffusionPipeline):
             if vae is None and vocoder is None:
                 pipe.variant, pipe.source = pipeline.variant, pipeline.source
                 pipe.revision = pipeline.revision
-        if name := named_dtype(dtype, torch_dtype):
-            pipe.to(getattr(torch, name))
+        if wanted := named_dtype(dtype, torch_dtype):
+            pipe.to(getattr(torch, wanted))
         return pipe
 
     def save_pretrained(

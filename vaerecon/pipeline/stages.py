@@ -121,12 +121,12 @@ class _Run:
         method, models = get_method(name), self.models
         title = name if through_vae else f"{name}, without VAE"
         self.bar.set_description(title)
-        clock = _Clock()
+        seconds: list[float] = []
         generator = torch.Generator().manual_seed(self.request.seed)
         pieces = synthesized(
             models, method, mel.read, self.n_frames, self.n_samples, generator, normalized.read
         )
-        restored = (level.restore(piece) for piece in clock.timed(pieces))
+        restored = (level.restore(piece) for piece in _timed(pieces, seconds))
         kept = (through_vae or self.request.keep_without_vae) and name != "silence"
         file = wav_name(self.stem, name, through_vae) if kept else None
         counted = self.counted(restored, -1, self.n_samples)
@@ -141,7 +141,7 @@ class _Run:
             reference, sound, exclude=self.request.exclude_metrics, on_metric=measured
         )
         return MethodResult(
-            seconds=clock.seconds,
+            seconds=sum(seconds),
             lag=models.needs["lag"]() if "lag" in method.needs else 0,
             gain=1.0 / float(level.gain),
             scores=scores,
@@ -247,21 +247,14 @@ def spool(sound: SoundStream, store: FolderStore) -> tuple[ClipFacts, Track]:
     return ClipFacts(sound.name, sound.sample_rate, len(track), digest.hexdigest()), track
 
 
-class _Clock:
-    """Adds up the time that pieces take to be made, not what is done with them."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def timed(self, pieces: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        while True:
-            started = time.perf_counter()
-            piece = next(pieces, None)
-            if piece is None:
-                return
-            piece = piece.cpu()  # waits for an accelerator
-            self.seconds += time.perf_counter() - started
-            yield piece
+def _timed(pieces: Iterator[torch.Tensor], seconds: list[float]) -> Iterator[torch.Tensor]:
+    """The same pieces; notes how long each takes to be made, not what is done with it."""
+    started = time.perf_counter()
+    for piece in pieces:
+        on_cpu = piece.cpu()  # waits for an accelerator
+        seconds.append(time.perf_counter() - started)
+        yield on_cpu
+        started = time.perf_counter()
 
 
 def _mel(models: Models, normalized: Track, n_frames: int) -> Iterator[torch.Tensor]:

@@ -36,9 +36,13 @@ class Models:
     device: torch.device
     dtype: torch.dtype
     chunk_seconds: float  # longest stretch that goes through a model at once
-    plan: WindowPlan  # the same as windows of mel frames
     facts: ModelFacts  # what a result says of them
     warm: set[str]  # methods that have run with them before
+
+    @property
+    def plan(self) -> WindowPlan:
+        """Windows of mel frames, of at most ``chunk_seconds``."""
+        return plan_windows(self.chunk_seconds, self.config.frames_per_second)
 
     def arguments(self, method: Method) -> dict[str, Any]:
         """The keyword arguments of a method, but for ``original``."""
@@ -54,7 +58,6 @@ def without_networks(config: MelConfig) -> Models:
         device=torch.device("cpu"),
         dtype=torch.float32,
         chunk_seconds=CHUNK_SECONDS,
-        plan=plan_windows(CHUNK_SECONDS, config.frames_per_second),
         facts=None,  # type: ignore[arg-type]
         warm=set(),
     )
