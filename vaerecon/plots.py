@@ -62,15 +62,10 @@ def mel_bin(hz: ArrayLike | Sequence[int], config: MelConfig = AUDIOLDM_MEL) -> 
 
 
 def plot_log_mel(
-    mel: ArrayLike,
-    ax: Axes | None = None,
-    *,
-    title: str = "",
-    limits: tuple[float, float] | None = None,
-    difference: bool = False,
-    colorbar: bool = True,
+    mel: ArrayLike, ax: Axes | None = None, *, title: str = "",
+    limits: tuple[float, float] | None = None, difference: bool = False, colorbar: bool = True,
     config: MelConfig = AUDIOLDM_MEL,
-) -> tuple[Figure, Axes]:
+) -> tuple[Figure, Axes]:  # fmt: skip
     """Draw a log-mel ``[T, 64]`` (or a ``difference`` of two, around zero) as a picture.
 
     ``limits`` of the colour scale are by default :func:`level_limits`, or the
@@ -84,14 +79,10 @@ def plot_log_mel(
         limits = (-top, top) if difference else level_limits(values.max(), config)
     ax.imshow(
         values.T,  # [T, 64] -> [64, T]: a picture has frequency upwards
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
+        origin="lower", aspect="auto", interpolation="nearest",
         extent=(0, len(values) / config.frames_per_second, -0.5, config.n_mels - 0.5),
-        cmap=DIFFERENCE_MAP if difference else LEVEL_MAP,
-        vmin=limits[0],
-        vmax=limits[1],
-    )
+        cmap=DIFFERENCE_MAP if difference else LEVEL_MAP, vmin=limits[0], vmax=limits[1],
+    )  # fmt: skip
     ticks = [hz for hz in TICKS_HZ if config.fmin <= hz <= config.fmax]
     ax.set_yticks(mel_bin(ticks, config), [f"{hz}" for hz in ticks])
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
@@ -135,8 +126,8 @@ def plot_mels(
 ) -> tuple[Figure, np.ndarray]:
     """Log-mels ``[T, 64]`` below each other, by title, then differences of log-mels.
 
-    All are on one time axis. The log-mels share one colour scale, ``limits``, by default from the
-    loudest value of the first one to 9 nepers below; the differences share another one.
+    All share one time axis; the log-mels share the colour scale ``limits``, by default that of the
+    first one (:func:`level_limits`), the differences another one.
     """
     changes = dict(differences or {})
     limits = limits or level_limits(float(next(iter(mels.values())).max()))

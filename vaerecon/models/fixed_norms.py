@@ -1,9 +1,8 @@
 """A VAE whose group normalisations use statistics that were measured once, on many clips.
 
-A group normalisation takes mean and variance over all frames that it is given. Those of a quarter
-of a second differ from those of a clip, and the VAE's answer becomes another one. With fixed
-statistics a frame depends on its neighbours only, as far as convolutions and attention reach: the
-VAE can then work on short windows (:mod:`vaerecon.streaming`).
+A group normalisation takes mean and variance over all frames that it is given; those of a quarter
+of a second differ from those of a clip. With fixed statistics a frame depends on its neighbours
+only, and the VAE can work on short windows (:mod:`vaerecon.streaming`).
 
 Notebook: ``08_real_time``.
 """

@@ -164,15 +164,12 @@ def _refused(error: Any, repo: str, revision: str | None, endpoint: str, missing
 def _broken_off(error: Exception, repo: str, endpoint: str) -> Exception:
     """For a connection that fails."""
     if not re.match("https?://", os.environ.get("HF_ENDPOINT") or "https://"):
-        address = "https://" + endpoint.rpartition("://")[2]
-        return ValueError(
-            f"HF_ENDPOINT: got {endpoint!r}, expected an address; write HF_ENDPOINT={address}"
-        )
-    if "Timeout" in type(error).__name__:
+        fix = f"write HF_ENDPOINT=https://{endpoint.rpartition('://')[2]}"
+        return ValueError(f"HF_ENDPOINT: got {endpoint!r}, expected an address; {fix}")
+    kind = type(error).__name__
+    if "Timeout" in kind:
         return OSError(
             f"{repo}: {endpoint} did not answer in time, several times; try later, or give it "
             "more seconds with HF_HUB_DOWNLOAD_TIMEOUT=60; loading again resumes"
         )
-    return OSError(
-        f"{repo}: download failed ({type(error).__name__}: {error}); load again to resume"
-    )
+    return OSError(f"{repo}: download failed ({kind}: {error}); load again to resume")

@@ -114,19 +114,10 @@ def dtype_name(*models: nn.Module) -> str:
 def tune(model: nn.Module, run: Callable[[nn.Module], object]) -> nn.Module:
     """``model``, or its mixed form where it is large and that is quicker on this processor.
 
-    Parameters
-    ----------
-    model
-        In float32 on the CPU.
-    run
-        Runs the model that it is given on :data:`FRAMES` frames.
-
-    Raises
-    ------
-    ValueError
-        If ``VAERECON_DTYPE`` is neither ``float32`` nor ``mixed``.
+    ``model`` is in float32 on the CPU; ``run`` runs the one that it is given on :data:`FRAMES`
+    frames. ValueError for another ``VAERECON_DTYPE`` than ``auto``, ``float32`` and ``mixed``.
     """
-    if sum(p.numel() for p in model.parameters()) < LARGE:
+    if _size(model) < LARGE:
         return model
     chosen = os.environ.get("VAERECON_DTYPE", "")
     if chosen not in ("", "auto", *CHOICES):
@@ -173,16 +164,10 @@ def pick_threads() -> int:
     """Threads that torch had better use for large models at the moment; sets nothing.
 
     All that it may use, if a product of matrices is quicker with them than with one, which is not
-    so while other processes keep the cores busy. ``VAERECON_THREADS`` overrules it, and where
-    ``OMP_NUM_THREADS`` is set, that is taken.
-
-    Raises
-    ------
-    ValueError
-        If ``VAERECON_THREADS`` is no whole number of at least 1.
+    so while other processes keep the cores busy. ``VAERECON_THREADS`` overrules it (ValueError if
+    that is no whole number of at least 1), and where ``OMP_NUM_THREADS`` is set, that is taken.
     """
-    wanted = os.environ.get("VAERECON_THREADS", "")
-    if wanted:
+    if wanted := os.environ.get("VAERECON_THREADS"):
         if not wanted.isdecimal() or int(wanted) < 1:
             raise ValueError(f"VAERECON_THREADS: got {wanted!r}, expected a number of at least 1")
         return int(wanted)
@@ -190,19 +175,18 @@ def pick_threads() -> int:
     if every == 1 or "OMP_NUM_THREADS" in os.environ:
         return every
     matrix = torch.ones(384, 384)
-    seconds: dict[int, float] = {}
+    seconds: dict[int, list[float]] = {every: [], 1: []}
     try:
         for threads in (every, 1, every, 1, every, 1):
             torch.set_num_threads(threads)
             started = time.perf_counter()
             for _ in range(20):  # some milliseconds: longer than a scheduler's turn
                 matrix @ matrix
-            took = time.perf_counter() - started
-            # the slowest: what counts is whether waiting for a busy core spoils it
-            seconds[threads] = max(took, seconds.get(threads, 0.0))
+            seconds[threads].append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(every)
-    return every if seconds[every] < seconds[1] else 1
+    # the slowest: what counts is whether waiting for a busy core spoils it
+    return every if max(seconds[every]) < max(seconds[1]) else 1
 
 
 def use_free_cores(*models: nn.Module) -> None:
@@ -210,11 +194,13 @@ def use_free_cores(*models: nn.Module) -> None:
 
     For a program's start, not for libraries: the setting is the whole process's.
     """
-    for model in models:
-        parameters = list(model.parameters())
-        if parameters[0].device.type == "cpu" and sum(p.numel() for p in parameters) >= LARGE:
-            torch.set_num_threads(pick_threads())
-            return
+    on_cpu = [model for model in models if next(model.parameters()).device.type == "cpu"]
+    if any(_size(model) >= LARGE for model in on_cpu):
+        torch.set_num_threads(pick_threads())
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def cache_file() -> Path:
@@ -224,9 +210,8 @@ def cache_file() -> Path:
 
 
 def _key(model: nn.Module) -> str:
-    parameters = sum(p.numel() for p in model.parameters())
     return (
-        f"{type(model).__name__} of {parameters:,} parameters, {_processor()} "
+        f"{type(model).__name__} of {_size(model):,} parameters, {_processor()} "
         f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, "
         f"torch {torch.__version__}"
     )

@@ -1,12 +1,7 @@
 """What a source of models can be: a variant by name, a folder, a hub id.
 
-It is decided in this order:
-
-1. a name in :data:`VARIANTS`, whatever lies in the working directory (``./tiny`` is the folder);
-2. an existing folder that holds ``vae/`` and ``vocoder/``;
-3. a hub id, ``owner/name``.
-
-Nothing here imports torch.
+In this order: a name in :data:`VARIANTS` (``./tiny`` is the folder), an existing folder that holds
+``vae/`` and ``vocoder/``, a hub id ``owner/name``. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -115,8 +110,8 @@ def cached(variant: str, cache_dir: str | Path | None = None) -> int:
     for part, stem in PARTS.items():
         for name in ("config.json", f"{stem}.safetensors"):
             found = try_to_load_from_cache(place.name, f"{part}/{name}", cache_dir)
-            path = Path(found if isinstance(found, str) else os.devnull)
-            total += path.stat().st_size if path.is_file() else 0
+            if isinstance(found, str) and os.path.isfile(found):
+                total += os.path.getsize(found)
     return total
 
 

@@ -7,10 +7,9 @@ The only module that knows that model. Three things about it trip people up:
   happens to be 64, says nothing and gives noise). Here the layout is checked first.
 * **Length.** Its transposed convolutions need not multiply the length exactly: AudioLDM2's give
   ``160 T + 32`` samples (a kernel of 16 at a stride of 5). Here the result is cut to length.
-* **Lag.** What is too long may also be late: the geometry of those layers puts the sound 16
-  samples behind the mel, but training may have learned it away. :func:`measure_lag` asks the
-  weights, once for a model; :func:`vocode` takes the answer off every clip alike. Nothing is
-  searched per clip, which would flatter sample-wise metrics.
+* **Lag.** The geometry of those layers also puts the sound 16 samples behind the mel, unless
+  training learned it away. :func:`measure_lag` asks the weights, once for a model; a lag searched
+  for every clip would flatter sample-wise metrics.
 
 The model runs in its own dtype on its own device; samples are float32 on that device.
 
