@@ -66,10 +66,7 @@ def method(
 ) -> Callable[[Synthesis], Synthesis]:
     """Register the decorated function as the method ``name``.
 
-    Raises
-    ------
-    ValueError
-        If the name is taken, or something is needed that is not in :data:`NEEDS`.
+    ValueError if the name is taken, or something is needed that is not in :data:`NEEDS`.
     """
     if unknown := sorted(set(needs) - set(NEEDS)):
         raise ValueError(f"needs: got {unknown}, expected names from {list(NEEDS)}")
@@ -82,13 +79,7 @@ def method(
 
 
 def get_method(name: str) -> Method:
-    """The method called ``name``.
-
-    Raises
-    ------
-    ValueError
-        If there is none: lists the names, the nearest first.
-    """
+    """The method called ``name``; a ValueError lists the names if there is none."""
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -99,10 +90,7 @@ def get_method(name: str) -> Method:
 def select_methods(names: str | Iterable[str]) -> list[str]:
     """Names of the chosen methods, checked, in the order given and each once.
 
-    Parameters
-    ----------
-    names
-        ``"all"``, ``"vocoder,griffinlim"``, or an iterable of names.
+    ``names`` are ``"all"``, ``"vocoder,griffinlim"``, or an iterable of names.
     """
     if isinstance(names, str):
         names = list(METHODS) if names == "all" else [n.strip() for n in names.split(",")]

@@ -222,14 +222,9 @@ def decode(
     config: MelConfig = AUDIOLDM_MEL,
     chunk_seconds: float = CHUNK_SECONDS,
 ) -> torch.Tensor:
-    """Decode a latent to a log-mel.
+    """Decode a latent ``[8, L, 16]`` or ``[B, 8, L, 16]``, unscaled, to a log-mel.
 
-    Parameters
-    ----------
-    latent
-        ``[8, L, 16]`` or ``[B, 8, L, 16]``, unscaled, as from :func:`encode`.
-    n_frames
-        Frames to keep: the ``T`` that was encoded, to cut its padding off again. Default: all 4 L.
+    ``n_frames`` are kept, the ``T`` that was encoded, to cut its padding off; all 4 L by default.
 
     Returns
     -------
@@ -276,10 +271,8 @@ Coder = Callable[[torch.Tensor], torch.Tensor]
 
 
 def window_coders(vae: Any, config: MelConfig = AUDIOLDM_MEL) -> tuple[Coder, Coder]:
-    """:func:`encode` and :func:`decode` of one short window after another, without their checks.
-
-    ``[T, 64]`` to ``[8, ceil(T/4), 16]`` and back. For a small model the checks take as long as the
-    model itself.
+    """:func:`encode` and :func:`decode` of one short window after another, without their checks,
+    which take as long as a small model itself: ``[T, 64]`` to ``[8, ceil(T/4), 16]`` and back.
     """
     device, dtype, frames = device_of(vae), vae.dtype, reduction(vae)
 

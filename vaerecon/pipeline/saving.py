@@ -1,9 +1,8 @@
 """What the pipeline adds to diffusers' saving and loading: ``fast/``, and fixed statistics.
 
 The network for the method ``fast`` is no component of the pipeline: it stays float32 when the
-pipeline is cast, and most checkpoints have none. It is saved, loaded and pushed with them all the
-same; so are the statistics of the VAE's normalisations (:mod:`vaerecon.models.fixed_norms`), but
-for loading them from a hub.
+pipeline is cast, and most checkpoints have none. It is saved, loaded and pushed all the same; the
+statistics of the VAE's normalisations (:mod:`vaerecon.models.fixed_norms`) are saved and pushed.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ import hashlib
 import math
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -107,11 +106,19 @@ class _Run:
 
     def through_vae(self, mel: Track) -> tuple[Track, Track]:
         """The latent of a mel, and the mel that the VAE makes of it."""
-        pieces = _latent(self.models, mel, self.request)
-        n_positions = math.ceil(self.n_frames / autoencoder.reduction(self.models.vae))
-        latent = self.store.keep(self.counted(pieces, -2, n_positions), axis=-2)
-        pieces = _decoded(self.models, latent, self.n_frames)
-        return latent, self.store.keep(self.counted(pieces, -2, self.n_frames), axis=-2)
+        models, request, store = self.models, self.request, self.store
+        settings = (models.config, models.chunk_seconds)
+        generator = torch.Generator().manual_seed(request.seed)
+        found = autoencoder.posterior_pieces(models.vae, mel.read, len(mel), *settings)
+        drawn = (
+            autoencoder.draw(mean, logvar, generator) if request.sample else mean
+            for mean, logvar in found
+        )  # fmt: skip
+        n_positions = math.ceil(self.n_frames / autoencoder.reduction(models.vae))
+        latent = store.keep(self.counted(drawn, -2, n_positions), axis=-2)
+        decoded = autoencoder.decoded_pieces(models.vae, latent.read, n_positions, *settings)
+        cut = _first_frames(decoded, self.n_frames)  # the encoder padded to whole positions
+        return latent, store.keep(self.counted(cut, -2, self.n_frames), axis=-2)
 
     def by_method(
         self, name: str, through_vae: bool, level: Level, normalized: Track, mel: Track,
@@ -268,33 +275,20 @@ def _mel(models: Models, normalized: Track, n_frames: int) -> Iterator[torch.Ten
     return overlap_windows(n_frames, window, plan, axis=-2, stage="log-mel")
 
 
-def _latent(models: Models, mel: Track, request: Request) -> Iterator[torch.Tensor]:
-    generator = torch.Generator().manual_seed(request.seed)
-    for mean, logvar in autoencoder.posterior_pieces(
-        models.vae, mel.read, len(mel), models.config, models.chunk_seconds
-    ):
-        yield autoencoder.draw(mean, logvar, generator) if request.sample else mean
-
-
-def _decoded(models: Models, latent: Track, n_frames: int) -> Iterator[torch.Tensor]:
-    left = n_frames  # the encoder padded to whole latent positions
-    for piece in autoencoder.decoded_pieces(
-        models.vae, latent.read, len(latent), models.config, models.chunk_seconds
-    ):
-        yield piece[:left]
-        left -= len(piece)
+def _first_frames(pieces: Iterator[torch.Tensor], n_frames: int) -> Iterator[torch.Tensor]:
+    for piece in pieces:
+        yield piece[:n_frames]
+        n_frames -= len(piece)
 
 
 def _warm_up(models: Models, names: list[str], mel: Track, original: Track) -> None:
     """Run each new method on a few frames: what only a first call costs is not a method's time."""
     n_frames = min(WARM_UP, len(mel))
     n_samples = min(n_frames * models.config.hop_length, len(original))
-    for name in names:
-        if name not in models.warm:
-            generator = torch.Generator().manual_seed(0)
-            method = get_method(name)
-            pieces = synthesized(
-                models, method, mel.read, n_frames, n_samples, generator, original.read
-            )
-            deque(pieces, maxlen=0)  # computes them, keeps none
-            models.warm.add(name)
+    for name in [name for name in names if name not in models.warm]:
+        method, generator = get_method(name), torch.Generator().manual_seed(0)
+        for _ in synthesized(
+            models, method, mel.read, n_frames, n_samples, generator, original.read
+        ):
+            pass  # the sound is not needed
+        models.warm.add(name)
