@@ -124,12 +124,7 @@ def posterior(
     -------
     mean, logvar
         ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]`` each, float32, on the model's device;
-        unscaled.
-
-    Raises
-    ------
-    ValueError
-        For another layout, or if the input or the result is not finite.
+        unscaled. ValueError for another layout, or if the input or the result is not finite.
     """
     x = check_log_mel(log_mel, config)
     read = MemoryTrack(x, -2).read
@@ -192,11 +187,7 @@ def encode(
     -------
     torch.Tensor
         ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]``, float32, unscaled (module docstring).
-
-    Raises
-    ------
-    ValueError
-        As :func:`posterior`; also for ``sample=True`` without a generator.
+        ValueError as of :func:`posterior`; also for ``sample=True`` without a generator.
     """
     if sample and generator is None:
         raise ValueError(

@@ -75,25 +75,16 @@ class MagnitudeNetwork(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     What the network adds is the difference to the smooth magnitude that the mel alone gives. A
     diffusers model: ``from_pretrained`` and ``save_pretrained`` are the library's.
-
-    Parameters
-    ----------
-    channels, hidden
-        Width of the blocks, and inside them.
-    layers, kernel
-        Number of blocks, and frames that each convolution sees.
-    mel_mean, mel_deviation
-        Nepers; the input is standardised by them.
     """
 
     @register_to_config
     def __init__(
         self,
-        channels: int = 256,
-        hidden: int = 768,
-        layers: int = 6,
-        kernel: int = 7,
-        mel_mean: float = -6.0,
+        channels: int = 256,  # of the blocks
+        hidden: int = 768,  # channels inside them
+        layers: int = 6,  # blocks
+        kernel: int = 7,  # frames that each convolution sees
+        mel_mean: float = -6.0,  # nepers; the input is standardised by these two
         mel_deviation: float = 2.5,
     ):
         super().__init__()
@@ -138,10 +129,7 @@ def _smooth(log_mel: torch.Tensor) -> torch.Tensor:
 def load_network(folder: Path) -> MagnitudeNetwork:
     """The network in ``folder``, as ``vaerecon train fast`` writes it; float32, on the CPU.
 
-    Raises
-    ------
-    ValueError
-        If there is none, or it is damaged or of another kind.
+    ValueError if there is none, or it is damaged or of another kind.
     """
     where = f"{folder.parent.name}/{folder.name}"
     try:
@@ -197,11 +185,7 @@ def synthesize(
     """Log-mel ``[T, 64]`` or ``[B, T, 64]`` to samples ``[N]`` or ``[B, N]``, by ``n_iter`` steps.
 
     float32, on the network's device. The first phases are drawn from ``generator`` (seed 0).
-
-    Raises
-    ------
-    ValueError
-        If the layout is another or ``n_samples`` is no length that has ``T`` frames.
+    ValueError for another layout, or if ``n_samples`` is no length that has ``T`` frames.
     """
     mel = check_log_mel(log_mel).to(network.device)
     magnitude = predict_magnitude(network, mel)

@@ -179,16 +179,8 @@ def measure_lag(vocoder: Any) -> int:
     it takes as long as 0.85 s of sound. For untrained weights it means nothing: their kernels are
     lopsided at random. ``tests/models/test_vocoder.py`` holds what the layers' geometry alone does.
 
-    Returns
-    -------
-    int
-        Samples; positive: the sound is late. 0, with a warning, for a model that does not respond
-        to the bursts.
-
-    Raises
-    ------
-    ValueError
-        If the model takes another number of mel bins, or gives values that are not finite.
+    Samples; positive: the sound is late. 0, with a warning, for a model that does not respond to
+    the bursts. ValueError for another number of mel bins, or values that are not finite.
     """
     mels, centers = _lag_probes()
     silence = torch.full_like(mels[:1], AUDIOLDM_MEL.log_floor)

@@ -49,20 +49,9 @@ DEFAULT_METHODS = ("fast", "griffinlim", "vocoder")
 class ReconstructionPipeline(saving.CheckpointPipeline):
     """Sound through AudioLDM2's VAE and back.
 
-    A diffusers pipeline with the components ``vae`` and ``vocoder``: ``.to()``,
-    ``save_pretrained`` and progress bars are the library's.
-
-    Parameters
-    ----------
-    vae
-        ``AutoencoderKL`` with one channel in and out.
-    vocoder
-        ``SpeechT5HifiGan`` with 64 mel bins at 16 kHz.
-
-    Raises
-    ------
-    ValueError
-        If the two do not fit the front-end, with the reason.
+    A diffusers pipeline of ``vae``, an ``AutoencoderKL`` with one channel in and out, and
+    ``vocoder``, a ``SpeechT5HifiGan`` with 64 mel bins at 16 kHz: ``.to()``, ``save_pretrained``
+    and progress bars are the library's. ValueError if the two do not fit the front-end.
     """
 
     model_cpu_offload_seq = "vae->vocoder"  # type: ignore[assignment]

@@ -60,12 +60,8 @@ class CheckpointPipeline(DiffusionPipeline):
         """A pipeline with the models of another, such as an ``AudioLDM2Pipeline``, not copied.
 
         ``vae`` and ``vocoder`` take the place of the pipeline's; ``dtype`` (or ``torch_dtype``)
-        casts the models, which ``pipeline`` shares.
-
-        Raises
-        ------
-        ValueError
-            If a model is missing or does not fit the front-end.
+        casts the models, which ``pipeline`` shares. ValueError if a model is missing or does not
+        fit the front-end.
         """
         models = {
             "vae": vae or getattr(pipeline, "vae", None),
@@ -132,12 +128,8 @@ class CheckpointPipeline(DiffusionPipeline):
 
         :class:`vaerecon.Stream` needs them; ``save_pretrained`` keeps them. The bundled ``tiny``
         has some. ``clips`` are folders, files or samples like those to come: of each the first 30 s
-        count, and some minutes of different sounds are enough.
-
-        Raises
-        ------
-        ValueError, OSError
-            If there is no clip of at least a second, or one cannot be read.
+        count, and some minutes of different sounds are enough. ValueError, OSError: there is no
+        clip of at least a second, or one cannot be read.
         """
         mels = (log_mel(clip.samples) for clip in first_seconds(clips, 30))
         self._norms = measure_norms(self.vae, mels), vae_hash(self.vae)
@@ -145,10 +137,7 @@ class CheckpointPipeline(DiffusionPipeline):
     def fixed_vae(self) -> Any:
         """A VAE on the same weights, with the statistics of :meth:`calibrate`.
 
-        Raises
-        ------
-        ValueError
-            If there are no statistics, or they belong to other weights.
+        ValueError if there are none, or they belong to other weights.
         """
         norms = self.fixed_norms()
         if norms is None or norms[1] != vae_hash(self.vae):
