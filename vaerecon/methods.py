@@ -29,9 +29,9 @@ from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.utils.plugins import Registry
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Generator, Tensor
 
-Synthesis = Callable[..., "torch.Tensor"]  # (log_mel, n_samples, generator) to samples
+Synthesis = Callable[..., "Tensor"]  # (log_mel, n_samples, generator) to samples
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,7 @@ def method(
 ) -> Callable[[Synthesis], Synthesis]:
     """Register the decorated function as the method ``name``.
 
-    Raises
-    ------
-    ValueError
-        If the name is taken, or something is needed that is not in :data:`NEEDS`.
+    ValueError if the name is taken, or something is needed that is not in :data:`NEEDS`.
     """
     if unknown := sorted(set(needs) - set(NEEDS)):
         raise ValueError(f"needs: got {unknown}, expected names from {list(NEEDS)}")
@@ -82,13 +79,7 @@ def method(
 
 
 def get_method(name: str) -> Method:
-    """The method called ``name``.
-
-    Raises
-    ------
-    ValueError
-        If there is none: lists the names, the nearest first.
-    """
+    """The method called ``name``; a ValueError lists the names if there is none."""
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -99,10 +90,7 @@ def get_method(name: str) -> Method:
 def select_methods(names: str | Iterable[str]) -> list[str]:
     """Names of the chosen methods, checked, in the order given and each once.
 
-    Parameters
-    ----------
-    names
-        ``"all"``, ``"vocoder,griffinlim"``, or an iterable of names.
+    ``names`` are ``"all"``, ``"vocoder,griffinlim"``, or an iterable of names.
     """
     if isinstance(names, str):
         names = list(METHODS) if names == "all" else [n.strip() for n in names.split(",")]
@@ -112,30 +100,21 @@ def select_methods(names: str | Iterable[str]) -> list[str]:
     return chosen
 
 
-@method(
-    "fast",
-    "Fast",
-    "the kit's own small network for magnitudes, then a few Griffin-Lim steps",
-    needs=("network",),
-)
-def _fast(
-    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, network: Any = None
-) -> torch.Tensor:
+@method("fast", "Fast", "the kit's own small network for magnitudes, then a few Griffin-Lim steps",
+        needs=("network",))  # fmt: skip
+def _fast(log_mel: Tensor, n_samples: int, generator: Generator, *, network: Any = None) -> Tensor:
     from vaerecon.models import fast_vocoder
 
-    if network is None:
-        network = fast_vocoder.bundled_network(str(log_mel.device))
+    network = network or fast_vocoder.bundled_network(str(log_mel.device))
     return fast_vocoder.synthesize(network, log_mel, n_samples, generator)
 
 
-@method(
-    "griffinlim",
-    "Griffin-Lim",
-    "fast Griffin-Lim held to the mel: the kit's best phase retrieval without weights",
-    needs=("config",),
-)
-def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *,
-                config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:  # fmt: skip
+@method("griffinlim", "Griffin-Lim", needs=("config",),
+        summary="fast Griffin-Lim held to the mel: the kit's best phase retrieval without weights",
+        )  # fmt: skip
+def _griffinlim(
+    log_mel: Tensor, n_samples: int, generator: Generator, *, config: MelConfig = AUDIOLDM_MEL
+) -> Tensor:
     from vaerecon.phase import retrieval as phase
 
     start = phase.mel_to_magnitude(log_mel, config, n_iter=5)  # later steps correct it again
@@ -147,22 +126,19 @@ def _griffinlim(log_mel: torch.Tensor, n_samples: int, generator: torch.Generato
 
 @method("vocoder", "Vocoder", "the checkpoint's own HiFi-GAN", needs=("vocoder", "lag"))
 def _vocoder(
-    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, vocoder: Any, lag: int
-) -> torch.Tensor:
+    log_mel: Tensor, n_samples: int, generator: Generator, *, vocoder: Any, lag: int
+) -> Tensor:
     from vaerecon.models.vocoder import vocode
 
     return vocode(vocoder, log_mel, n_samples, lag=lag)
 
 
-@method(
-    "hybrid",
-    "Vocoder + Griffin-Lim",
-    "the vocoder's phase, refined by a few Griffin-Lim steps towards the mel",
-    needs=("vocoder", "lag"),
-)
+@method("hybrid", "Vocoder + Griffin-Lim", needs=("vocoder", "lag"),
+        summary="the vocoder's phase, refined by a few Griffin-Lim steps towards the mel",
+        )  # fmt: skip
 def _hybrid(
-    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, vocoder: Any, lag: int
-) -> torch.Tensor:
+    log_mel: Tensor, n_samples: int, generator: Generator, *, vocoder: Any, lag: int
+) -> Tensor:
     from vaerecon.phase import retrieval as phase
 
     start = _vocoder(log_mel, n_samples, generator, vocoder=vocoder, lag=lag)
@@ -172,65 +148,53 @@ def _hybrid(
 @method(
     "admm", "ADMM", "phase retrieval by ADMM, held to the mel in the same way", needs=("config",)
 )
-def _admm(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *,
-          config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:  # fmt: skip
+def _admm(
+    log_mel: Tensor, n_samples: int, generator: Generator, *, config: MelConfig = AUDIOLDM_MEL
+) -> Tensor:
     from vaerecon.phase import retrieval as phase
 
     start = phase.mel_to_magnitude(log_mel, config)
     return phase.admm(start, n_samples, log_mel=log_mel, generator=generator, config=config)
 
 
-@method(
-    "librosa",
-    "librosa",
-    "librosa.feature.inverse.mel_to_audio at its defaults, as the original guide did",
-    needs=("config",),
-)
-def _librosa(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *,
-             config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:  # fmt: skip
+@method("librosa", "librosa", needs=("config",),
+        summary="librosa.feature.inverse.mel_to_audio at its defaults, as the original guide did",
+        )  # fmt: skip
+def _librosa(
+    log_mel: Tensor, n_samples: int, generator: Generator, *, config: MelConfig = AUDIOLDM_MEL
+) -> Tensor:
     from vaerecon.audio.conversion import numpy_defaults
-    from vaerecon.phase import references
+    from vaerecon.phase.references import librosa_mel_to_audio
 
     with numpy_defaults():
-        return references.librosa_mel_to_audio(
-            log_mel, n_samples, generator=generator, config=config
-        )
+        return librosa_mel_to_audio(log_mel, n_samples, generator=generator, config=config)
 
 
 @method(
     "silence", "Silence", "digital silence: what a metric says of nothing at all", uses_mel=False
 )
-def _silence(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator) -> torch.Tensor:
-    import torch
-
-    shape = (*log_mel.shape[:-2], n_samples)
-    return torch.zeros(shape, dtype=torch.float32, device=log_mel.device)
+def _silence(log_mel: Tensor, n_samples: int, generator: Generator) -> Tensor:
+    return log_mel.new_zeros((*log_mel.shape[:-2], n_samples))
 
 
-@method(
-    "oracle_phase",
-    "Oracle phase",
-    "ceiling: held to the mel, with the original's phase at every step",
-    needs=("original", "config"),
-)
-def _oracle_phase(log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *,
-                  original: torch.Tensor, config: MelConfig = AUDIOLDM_MEL
-                  ) -> torch.Tensor:  # fmt: skip
+@method("oracle_phase", "Oracle phase", needs=("original", "config"),
+        summary="ceiling: held to the mel, with the original's phase at every step",
+        )  # fmt: skip
+def _oracle_phase(
+    log_mel: Tensor, n_samples: int, generator: Generator, *,
+    original: Tensor, config: MelConfig = AUDIOLDM_MEL,
+) -> Tensor:  # fmt: skip
     from vaerecon.phase import references
 
     return references.oracle_phase(log_mel, original, config=config)
 
 
-@method(
-    "oracle_magnitude",
-    "Oracle magnitude",
-    "reference: the original's magnitude with the phase of fast Griffin-Lim",
-    needs=("original",),
-    uses_mel=False,
-)
+@method("oracle_magnitude", "Oracle magnitude", needs=("original",), uses_mel=False,
+        summary="reference: the original's magnitude with the phase of fast Griffin-Lim",
+        )  # fmt: skip
 def _oracle_magnitude(
-    log_mel: torch.Tensor, n_samples: int, generator: torch.Generator, *, original: torch.Tensor
-) -> torch.Tensor:
+    log_mel: Tensor, n_samples: int, generator: Generator, *, original: Tensor
+) -> Tensor:
     from vaerecon.phase import references
 
     return references.oracle_magnitude(original, generator=generator)

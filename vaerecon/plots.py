@@ -62,28 +62,15 @@ def mel_bin(hz: ArrayLike | Sequence[int], config: MelConfig = AUDIOLDM_MEL) -> 
 
 
 def plot_log_mel(
-    mel: ArrayLike,
-    ax: Axes | None = None,
-    *,
-    title: str = "",
-    limits: tuple[float, float] | None = None,
-    difference: bool = False,
-    colorbar: bool = True,
+    mel: ArrayLike, ax: Axes | None = None, *, title: str = "",
+    limits: tuple[float, float] | None = None, difference: bool = False, colorbar: bool = True,
     config: MelConfig = AUDIOLDM_MEL,
-) -> tuple[Figure, Axes]:
-    """Draw a log-mel (or a difference of two) as a picture.
+) -> tuple[Figure, Axes]:  # fmt: skip
+    """Draw a log-mel ``[T, 64]`` (or a ``difference`` of two, around zero) as a picture.
 
-    Parameters
-    ----------
-    mel
-        ``[T, 64]``, nepers.
-    limits
-        Lowest and highest value of the colour scale; by default the loudest value and 9 nepers
-        below it, or the :func:`difference_limit` to both sides.
-    difference
-        Use a diverging map around zero.
-    colorbar
-        False for one of several panels of one scale: see :func:`add_colorbar`.
+    ``limits`` of the colour scale are by default :func:`level_limits`, or the
+    :func:`difference_limit` to both sides. Several panels of one scale share a colour bar
+    (:func:`add_colorbar`).
     """
     values = check_log_mel(mel, config).cpu().numpy()
     figure, ax = new_axes(ax, (9, 2.6))
@@ -92,14 +79,10 @@ def plot_log_mel(
         limits = (-top, top) if difference else level_limits(values.max(), config)
     ax.imshow(
         values.T,  # [T, 64] -> [64, T]: a picture has frequency upwards
-        origin="lower",
-        aspect="auto",
-        interpolation="nearest",
+        origin="lower", aspect="auto", interpolation="nearest",
         extent=(0, len(values) / config.frames_per_second, -0.5, config.n_mels - 0.5),
-        cmap=DIFFERENCE_MAP if difference else LEVEL_MAP,
-        vmin=limits[0],
-        vmax=limits[1],
-    )
+        cmap=DIFFERENCE_MAP if difference else LEVEL_MAP, vmin=limits[0], vmax=limits[1],
+    )  # fmt: skip
     ticks = [hz for hz in TICKS_HZ if config.fmin <= hz <= config.fmax]
     ax.set_yticks(mel_bin(ticks, config), [f"{hz}" for hz in ticks])
     ax.set(xlabel="time (s)", ylabel="frequency (Hz)", title=title)
@@ -114,10 +97,9 @@ def add_colorbar(axes: Sequence[Axes], label: str) -> None:
     low, high = images[0].get_clim()
     values = [np.asarray(image.get_array()) for image in images]
     below, above = any(x.min() < low for x in values), any(x.max() > high for x in values)
-    extend = {(True, True): "both", (True, False): "min", (False, True): "max"}
-    figure = cast("Figure", axes[0].figure)
-    figure.colorbar(
-        images[0], ax=axes, label=label, pad=0.01, extend=extend.get((below, above), "neither"),
+    extend = "both" if below and above else "min" if below else "max" if above else "neither"
+    cast("Figure", axes[0].figure).colorbar(
+        images[0], ax=axes, label=label, pad=0.01, extend=extend,
         aspect=20 * len(axes), extendfrac=0.05 / len(axes),  # as thick beside many as beside one
     )  # fmt: skip
 
@@ -144,8 +126,8 @@ def plot_mels(
 ) -> tuple[Figure, np.ndarray]:
     """Log-mels ``[T, 64]`` below each other, by title, then differences of log-mels.
 
-    All are on one time axis. The log-mels share one colour scale, ``limits``, by default from the
-    loudest value of the first one to 9 nepers below; the differences share another one.
+    All share one time axis; the log-mels share the colour scale ``limits``, by default that of the
+    first one (:func:`level_limits`), the differences another one.
     """
     changes = dict(differences or {})
     limits = limits or level_limits(float(next(iter(mels.values())).max()))
@@ -174,14 +156,8 @@ def plot_reconstruction(
 ) -> tuple[Figure, np.ndarray]:
     """A clip's log-mel, what the VAE made of it, what was made of that, and the VAE's difference.
 
-    Parameters
-    ----------
-    mel, mel_decoded
-        ``[T, 64]``, nepers: of the clip, and as the VAE returned it.
-    heard
-        Title to log-mel ``[T, 64]`` of each reconstructed sound, at the level of the original.
-    name, model
-        For the titles.
+    All ``[T, 64]``, nepers; ``heard`` are those of the reconstructed sounds by title, at the level
+    of the original.
     """
     # all values of silence are at the floor
     silent = " (silent)" if float(mel.max()) < AUDIOLDM_MEL.log_floor + 1e-3 else ""
@@ -196,10 +172,8 @@ def plot_front(
 ) -> tuple[Figure, Axes]:
     """Values per second against a metric: every setting of a sweep, and the front of the best.
 
-    Parameters
-    ----------
-    means, front
-        Of :func:`vaerecon.comparison.grid.mean_settings` and ``pareto_front``.
+    ``means`` and ``front`` are those of :func:`vaerecon.comparison.grid.mean_settings` and
+    ``pareto_front``.
     """
     figure, ax = new_axes(ax, (9, 4.4))
     ax.scatter(means["values_per_second"], means[metric], s=22, color=METHOD_COLORS["silence"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import click
 
 from vaerecon import __version__
+from vaerecon.cli import tables
 from vaerecon.cli.codec import decode, encode
 from vaerecon.cli.config import config_option, keep_settings
 from vaerecon.cli.notebooks import check, lab, report
@@ -26,18 +28,9 @@ from vaerecon.cli.options import (
     with_options,
 )
 from vaerecon.cli.streaming import stream
-from vaerecon.cli.tables import (
-    new_console,
-    plain,
-    show_comparison,
-    show_evaluation,
-    show_scores,
-    show_sweep,
-    stop,
-)
 from vaerecon.cli.train import train
 from vaerecon.metrics.scores import METRICS
-from vaerecon.utils.console import printable, run_command
+from vaerecon.utils.console import new_console, plain, printable, run_command, stop
 
 
 class DefaultGroup(click.Group):
@@ -71,13 +64,8 @@ def cli() -> None:
     """
 
 
-cli.add_command(check)
-cli.add_command(decode)
-cli.add_command(encode)
-cli.add_command(lab)
-cli.add_command(report)
-cli.add_command(stream)
-cli.add_command(train)
+for _command in (check, decode, encode, lab, report, stream, train):
+    cli.add_command(_command)
 
 
 def _synthesis_options(methods: str = "fast,griffinlim,vocoder") -> Decorator:
@@ -133,10 +121,9 @@ _worker_options = with_options(
 )  # fmt: skip
 
 
-def _refuse_old_name(ctx: click.Context, option: click.Parameter, given: bool, new: str) -> None:
-    """Name the new spelling of an option that was renamed."""
+def _refuse_old_name(ctx: click.Context, option: click.Parameter, given: bool) -> None:
     if given:
-        raise click.UsageError(f"{option.opts[0]} is now {new}", ctx)
+        raise click.UsageError(f"{option.opts[0]} is now --only-through-vae", ctx)
 
 
 def _read_values(
@@ -196,7 +183,7 @@ def demo(output_dir, **options):
 @click.option("--only-through-vae", is_flag=True,
               help="Only what went through the VAE: half the rows, and half the time.")  # fmt: skip
 @click.option("--no-vae-free", is_flag=True, hidden=True, expose_value=False,
-              callback=partial(_refuse_old_name, new="--only-through-vae"))  # fmt: skip
+              callback=_refuse_old_name)  # fmt: skip
 @click.option("--codecs", default="", metavar="NAME:KBPS,...",
               help="Codecs too: latent, opus, mp3, vorbis, as in latent:4.8,opus:8.")  # fmt: skip
 @click.option("--keep-sounds", type=click.Path(path_type=Path), metavar="FOLDER",
@@ -228,7 +215,7 @@ def compare(clips, output, only_through_vae, metrics, by, dataset, split, **opti
     if dataset:
         check_free(output, options["resume"], options["overwrite"])  # before anything is fetched
         clips = open_dataset(dataset, split)
-    show = partial(show_comparison, metrics=metrics, by=by)
+    show = partial(tables.show_comparison, metrics=metrics, by=by)
     _tabulate(run, show, clips, output, without_vae=not only_through_vae, **options)
 
 
@@ -254,7 +241,7 @@ def sweep(clips, output, vary, **options):
     """
     from vaerecon.comparison.grid import sweep as run
 
-    _tabulate(run, show_sweep, clips, output, vary=vary, **options)
+    _tabulate(run, tables.show_sweep, clips, output, vary=vary, **options)
 
 
 @cli.command()
@@ -280,7 +267,9 @@ def evaluate(reference, estimate, output, metrics, sets, **options):
     asked = metrics.split(",")
     names = [name for item in asked for name in (METRICS if item in ("main", "all") else [item])]
     options |= {"estimate": estimate, "metrics": names, "sets": sets.split(",") if sets else ()}
-    _tabulate(evaluate_files, partial(show_evaluation, asked=asked), reference, output, **options)
+    _tabulate(
+        evaluate_files, partial(tables.show_evaluation, asked=asked), reference, output, **options
+    )
 
 
 def _tabulate(run, show, clips, output, **options) -> None:
@@ -348,10 +337,11 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
     seconds = look_at(clip, max_length)
     check_hub(model, revision)
     console = new_console()
-    name, source = map(plain, (clip.stem, model))
     length = "" if seconds is None else f"{seconds:.2f} s, "
-    console.print(f"[bold]{name}[/], {length}through [bold]{source}[/]")
+    console.print(f"[bold]{plain(clip.stem)}[/], {length}through [bold]{plain(model)}[/]")
 
+    # before torch loads OpenMP: threads that wait sleep, and leave the core to other processes
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from vaerecon.models.precision import use_free_cores
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
@@ -368,7 +358,7 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
     result = pipe.reconstruct_file(
         clip, output_dir, names, max_length=max_length, seed=seed, exclude_metrics=exclude_metrics
     )
-    show_scores(result, console, metrics)
+    tables.show_scores(result, console, metrics)
     console.print(f"\nWritten to {printable(str(output_dir))}:", markup=False)
     for path in result.files:
         console.print(f"  {printable(path.name)}", highlight=False, markup=False)

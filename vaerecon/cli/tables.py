@@ -45,12 +45,9 @@ def stop(message: str, status: int) -> NoReturn:
 
 
 def _print_scores(
-    console: Console,
-    time: str,
-    shown: list[Metric],
-    rows: list[tuple[str, bool, str, list[str]]],
+    console: Console, time: str, shown: list[Metric], rows: list[tuple[str, bool, str, list[str]]],
     per_table: int = PER_TABLE,
-) -> None:
+) -> None:  # fmt: skip
     """Print rows (method, through the VAE, time, a cell for each metric of ``shown``).
 
     A table of many metrics is printed in parts, so that none is too wide.
@@ -73,19 +70,20 @@ def show_scores(result: Reconstruction, console: Console, metrics: str = "main")
     """The summary table, what each number does not tell, and the recommendation."""
     shown = [
         metric
-        for metric in _wanted(metrics)
-        if any(f.scores[metric.name] is not None for f in result.methods.values())
+        for metric in METRICS.values()
+        if (metric.terminal or metrics == "all")
+        and any(f.scores[metric.name] is not None for f in result.methods.values())
     ]
     console.print(
         f"VAE alone: mean log-mel difference {result.vae_mae:.3f} nepers; "
         f"latent {result.latent_shape}, {_times(1 / result.ratio_to_mel)} values as the mel\n"
     )
-    rows = [
-        (get_method(name).label, through, f"{found.seconds:.2f}",
-         ["-" if (v := found.scores[metric.name]) is None else f"{v:.2f}" for metric in shown])
-        for through, group in ((True, result.methods), (False, result.without_vae))
-        for name, found in group.items()
-    ]  # fmt: skip
+    rows = []
+    for through_vae, group in ((True, result.methods), (False, result.without_vae)):
+        for name, found in group.items():
+            values = [found.scores[metric.name] for metric in shown]
+            cells = ["-" if value is None else f"{value:.2f}" for value in values]
+            rows.append((get_method(name).label, through_vae, f"{found.seconds:.2f}", cells))
     _print_scores(console, "time\ns", shown, rows)
     if not shown:
         reason = next(iter(next(iter(result.methods.values())).scores.notes.values()))
@@ -96,11 +94,6 @@ def show_scores(result: Reconstruction, console: Console, metrics: str = "main")
     for metric in shown:
         console.print(f"  {metric.label}: {metric.caveat}", style="dim")
     console.print(f"\nRecommended: {result.recommendation_text}.")
-
-
-def _wanted(metrics: str) -> list[Metric]:
-    """Those of the option ``--metrics``: the main ones, or all."""
-    return [metric for metric in METRICS.values() if metric.terminal or metrics == "all"]
 
 
 def _choices_over_clips(table: pd.DataFrame) -> list[str]:
@@ -134,9 +127,8 @@ def show_comparison(
     names = [*(["model"] if table["model"].nunique() > 1 else []), *([by] if by else [])]
     for key, group in done.groupby(names, sort=False) if names else [((), done)]:
         if names:
-            title = ", ".join(
-                f"{name} {plain(str(one))}" for name, one in zip(names, key, strict=True)
-            )
+            pairs = zip(names, key, strict=True)
+            title = ", ".join(f"{name} {plain(str(one))}" for name, one in pairs)
             console.print(f"[bold]{title}[/] ({_clip_count(group, by)})\n")
         _show_means(group, console, metrics, intervals=by is not None)
         console.print()
@@ -153,7 +145,8 @@ def _show_means(table: pd.DataFrame, console: Console, metrics: str, intervals: 
     from vaerecon.comparison.table import summarize
 
     means, measured = summarize(table, intervals=intervals), table["file"].nunique()
-    shown = [metric for metric in _wanted(metrics) if means[metric.name, "count"].any()]
+    wanted = [metric for metric in METRICS.values() if metric.terminal or metrics == "all"]
+    shown = [metric for metric in wanted if means[metric.name, "count"].any()]
     rows = []
     for (through_vae, method), row in zip(means.index, means.to_dict("records"), strict=True):
         cells = []

@@ -11,11 +11,9 @@ in a round trip it cancels. Multiply by ``vae.config.scaling_factor`` to hand a 
 The model runs in its own dtype on its own device; results are float32 on that device.
 
 Any length in flat memory: up to ``chunk_seconds`` (30) the model sees the whole; what is longer
-goes through it in windows that overlap by 2 s (see :mod:`vaerecon.utils.windows`). The convolutions
-lose nothing by that: the 0.72 s of context beside every fade are more than they reach. Two things
-are approximated: the statistics of the group normalisations and the attention in the middle of the
-model are those of the window. What that does to the mel is measured by
-``python -m benchmarks.length --vae-only``.
+goes through it in windows that overlap by 2 s (:mod:`vaerecon.utils.windows`), more than its
+convolutions reach. The statistics of the group normalisations and the attention are then those of
+the window; ``python -m benchmarks.length --vae-only`` measures what that does to the mel.
 
 Notebook: ``02_vae_round_trip``.
 
@@ -53,16 +51,7 @@ def reduction(vae: Any) -> int:
 
 
 def check_latent(vae: Any, latent: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
-    """Return ``latent`` as a float32 tensor ``[C, L, W]`` or ``[B, C, L, W]``, layout checked.
-
-    ``C`` is the checkpoint's number of latent channels (8), ``W`` the mel bins divided by
-    :func:`reduction` (16), ``L`` any length.
-
-    Raises
-    ------
-    ValueError
-        If it has another layout. Nothing is ever transposed silently.
-    """
+    """``latent`` as float32 ``[8, L, 16]`` or ``[B, 8, L, 16]``; ValueError for another layout."""
     x = torch.as_tensor(latent)
     channels, width = vae.config.latent_channels, config.n_mels // reduction(vae)
     shape, layout = list(x.shape), f"[{channels}, L, {width}] or [B, {channels}, L, {width}]"
@@ -91,18 +80,10 @@ def _in_windows(
     unit: int,
     stage: str,
 ) -> Iterator[torch.Tensor]:
-    """``function`` of a long input that is read in sections, piece by piece along axis -2.
+    """``function`` of a long input, piece by piece along axis -2.
 
-    Parameters
-    ----------
-    function
-        Of a batch ``[B, C, ., .]``, in the model's dtype and on its device.
-    read
-        ``(start, stop)``, in latent positions, to a section ``[C, ., .]`` or ``[B, C, ., .]``.
-    n_positions
-        Latent positions of the whole.
-    unit
-        Values of the result for each latent position.
+    ``read`` gives sections ``[C, ., .]`` or ``[B, C, ., .]`` from one latent position to another;
+    ``function`` takes batches, and gives ``unit`` values for each position.
     """
 
     def window(start: int, stop: int) -> torch.Tensor:
@@ -115,11 +96,6 @@ def _in_windows(
 
     plan = plan_windows(chunk_seconds, config.frames_per_second / reduction(vae))
     yield from overlap_windows(n_positions, window, plan, unit=unit, axis=-2, stage=stage)
-
-
-def _joined(pieces: Iterator[torch.Tensor]) -> torch.Tensor:
-    kept = list(pieces)
-    return kept[0] if len(kept) == 1 else torch.cat(kept, dim=-2)
 
 
 @torch.no_grad()
@@ -148,17 +124,12 @@ def posterior(
     -------
     mean, logvar
         ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]`` each, float32, on the model's device;
-        unscaled.
-
-    Raises
-    ------
-    ValueError
-        For another layout, or if the input or the result is not finite.
-
+        unscaled. ValueError for another layout, or if the input or the result is not finite.
     """
     x = check_log_mel(log_mel, config)
     read = MemoryTrack(x, -2).read
-    both = _joined(posterior_pieces(vae, read, x.shape[-2], config, chunk_seconds))
+    pieces = list(posterior_pieces(vae, read, x.shape[-2], config, chunk_seconds))
+    both = torch.cat(pieces, dim=-2)
     return both[..., 0, :, :, :], both[..., 1, :, :, :]
 
 
@@ -171,8 +142,7 @@ def posterior_pieces(
 ) -> Iterator[torch.Tensor]:
     """:func:`posterior` of ``n_frames`` that are read in sections, piece by piece.
 
-    Yields ``[2, 8, l, 16]`` or ``[B, 2, 8, l, 16]``, mean and log-variance; the ``l`` add up to
-    ``ceil(n_frames / 4)``.
+    Yields mean and log-variance: ``[2, 8, l, 16]`` or ``[B, 2, 8, l, 16]``.
     """
     frames = reduction(vae)  # per latent position
 
@@ -211,22 +181,13 @@ def encode(
 ) -> torch.Tensor:
     """Encode a log-mel to a latent: the mode of its :func:`posterior`, or a sample of it.
 
-    Parameters
-    ----------
-    sample
-        Draw from the posterior, as the official code does. The mode is reproducible.
-    generator
-        Where the draw's randomness comes from; required with ``sample=True``.
+    ``sample=True`` draws from the posterior with ``generator``, as the official code does.
 
     Returns
     -------
     torch.Tensor
         ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]``, float32, unscaled (module docstring).
-
-    Raises
-    ------
-    ValueError
-        As :func:`posterior`; also for ``sample=True`` without a generator.
+        ValueError as of :func:`posterior`; also for ``sample=True`` without a generator.
     """
     if sample and generator is None:
         raise ValueError(
@@ -239,9 +200,7 @@ def encode(
 
 def draw(mean: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """A sample of the posterior."""
-    noise = torch.randn(
-        mean.shape, generator=generator, device=generator.device, dtype=torch.float32
-    )
+    noise = torch.randn(mean.shape, generator=generator, device=generator.device)
     return mean + (0.5 * logvar).exp() * noise.to(mean.device)
 
 
@@ -254,15 +213,9 @@ def decode(
     config: MelConfig = AUDIOLDM_MEL,
     chunk_seconds: float = CHUNK_SECONDS,
 ) -> torch.Tensor:
-    """Decode a latent to a log-mel.
+    """Decode a latent ``[8, L, 16]`` or ``[B, 8, L, 16]``, unscaled, to a log-mel.
 
-    Parameters
-    ----------
-    latent
-        ``[8, L, 16]`` or ``[B, 8, L, 16]``, unscaled, as from :func:`encode`.
-    n_frames
-        Frames to keep, 1 to ``4 L``: the ``T`` that was encoded, to cut its padding off again.
-        All by default.
+    ``n_frames`` are kept, the ``T`` that was encoded, to cut its padding off; all 4 L by default.
 
     Returns
     -------
@@ -280,12 +233,11 @@ def decode(
     frames = z.shape[-2] * reduction(vae)
     if n_frames is not None and not 1 <= n_frames <= frames:
         raise ValueError(
-            f"n_frames: got {n_frames}, expected 1 to {frames} (the latent has "
-            f"{z.shape[-2]} positions of {reduction(vae)} frames)"
+            f"n_frames: got {n_frames}, expected 1 to {frames}, {reduction(vae)} a latent position"
         )
     read = MemoryTrack(z, -2).read
-    log_mel = _joined(decoded_pieces(vae, read, z.shape[-2], config, chunk_seconds))
-    return log_mel[..., :n_frames, :]
+    pieces = list(decoded_pieces(vae, read, z.shape[-2], config, chunk_seconds))
+    return torch.cat(pieces, dim=-2)[..., :n_frames, :]
 
 
 def decoded_pieces(
@@ -295,10 +247,7 @@ def decoded_pieces(
     config: MelConfig = AUDIOLDM_MEL,
     chunk_seconds: float = CHUNK_SECONDS,
 ) -> Iterator[torch.Tensor]:
-    """:func:`decode` of ``n_positions`` that are read in sections, piece by piece.
-
-    Yields ``[t, 64]`` or ``[B, t, 64]``; the ``t`` add up to ``4 n_positions``.
-    """
+    """:func:`decode` of ``n_positions`` that are read in sections, piece by piece."""
 
     def decoded(batch: torch.Tensor) -> torch.Tensor:
         # [B, 1, T, M] -> [B, T, M]: the picture's one channel goes
@@ -313,10 +262,8 @@ Coder = Callable[[torch.Tensor], torch.Tensor]
 
 
 def window_coders(vae: Any, config: MelConfig = AUDIOLDM_MEL) -> tuple[Coder, Coder]:
-    """:func:`encode` and :func:`decode` of one short window after another, without their checks.
-
-    ``[T, 64]`` to ``[8, ceil(T/4), 16]`` and back. For a small model the checks take as long as the
-    model itself.
+    """:func:`encode` and :func:`decode` of one short window after another, without their checks,
+    which take as long as a small model itself: ``[T, 64]`` to ``[8, ceil(T/4), 16]`` and back.
     """
     device, dtype, frames = device_of(vae), vae.dtype, reduction(vae)
 

@@ -7,25 +7,26 @@ import json
 from pathlib import Path
 from typing import Any, NoReturn
 
-VAE_KEYS = (  # without these AutoencoderKL would leave out layers or compute something else
-    "block_out_channels",
-    "down_block_types",
-    "up_block_types",
-    "latent_channels",
-    "layers_per_block",
-    "norm_num_groups",
-)
-VOCODER_KEYS = (  # what SpeechT5HifiGan reads of its config
-    "model_in_dim",
-    "sampling_rate",
-    "upsample_initial_channel",
-    "upsample_rates",
-    "upsample_kernel_sizes",
-    "resblock_kernel_sizes",
-    "resblock_dilation_sizes",
-    "leaky_relu_slope",
-    "normalize_before",
-)
+# without these AutoencoderKL would leave out layers or compute something else
+VAE_KEYS = (
+    "block_out_channels", "down_block_types", "up_block_types", "latent_channels",
+    "layers_per_block", "norm_num_groups",
+)  # fmt: skip
+# what SpeechT5HifiGan reads of its config
+VOCODER_KEYS = (
+    "model_in_dim", "sampling_rate", "upsample_initial_channel", "upsample_rates",
+    "upsample_kernel_sizes", "resblock_kernel_sizes", "resblock_dilation_sizes",
+    "leaky_relu_slope", "normalize_before",
+)  # fmt: skip
+# largest values; what is larger would take forever even on the meta device
+NUMBERS = {
+    "layers_per_block": 16, "norm_num_groups": 16384, "upsample_initial_channel": 16384,
+    "latent_channels": 4096,
+}  # fmt: skip
+LISTS = {
+    "block_out_channels": 16384, "upsample_rates": 1024, "upsample_kernel_sizes": 4096,
+    "resblock_kernel_sizes": 1024, "resblock_dilation_sizes": 1024,
+}  # fmt: skip
 MAX_CONFIG_BYTES = 1_000_000  # a real one has about 1 kB
 MAX_PARAMETERS = 600_000_000  # per model, ten times AudioLDM2's
 
@@ -113,30 +114,17 @@ def read_config(path: Path, where: str) -> dict[str, Any]:
 
 
 def _check_numbers(config: dict[str, Any], where: str) -> None:
-    """Bound what would take forever even on the meta device: numbers of layers, sizes of layers."""
-    bounds = {
-        "layers_per_block": 16,
-        "norm_num_groups": 16384,
-        "upsample_initial_channel": 16384,
-        "latent_channels": 4096,
-    }
-    lists = {
-        "block_out_channels": 16384,
-        "upsample_rates": 1024,
-        "upsample_kernel_sizes": 4096,
-        "resblock_kernel_sizes": 1024,
-        "resblock_dilation_sizes": 1024,
-    }
-    for name, bound in (bounds | lists).items():
+    """Refuse numbers and sizes of layers beyond :data:`NUMBERS` and :data:`LISTS`."""
+    for name, bound in (NUMBERS | LISTS).items():
         if name not in config:
             continue
-        values = config[name] if name in lists else [config[name]]
+        values = config[name] if name in LISTS else [config[name]]
         fits = isinstance(values, list) and len(values) <= 16
         if fits and name == "resblock_dilation_sizes":  # a list for each kernel
             fits = all(isinstance(inner, list) and len(inner) <= 16 for inner in values)
             values = [value for inner in values for value in inner] if fits else values
         if not fits or not all(type(value) is int and 1 <= value <= bound for value in values):
-            kind = "up to 16 whole numbers" if name in lists else "a whole number"
+            kind = "up to 16 whole numbers" if name in LISTS else "a whole number"
             kind = "up to 16 lists of " + kind if name == "resblock_dilation_sizes" else kind
             raise ValueError(
                 f"{where}: {name} is {str(config[name])[:60]}, expected {kind} from 1 to {bound}"

@@ -37,14 +37,8 @@ def find_weights(
 ) -> list[Path]:
     """The weights file of a part, or its shards; none if there is neither.
 
-    An index of shards cannot bring in anything but shards of this part: other names are refused.
-
-    Parameters
-    ----------
-    get
-        Name of a file in the checkpoint to the file, or None where there is none.
-    variant
-        Such as ``"fp16"``, a part of the files' names.
+    ``get`` gives the file of a name in the checkpoint, or None. An index of shards cannot bring in
+    anything but shards of this part: other names are refused.
     """
     if single := get(weights_name(part, variant)):
         return [single]
@@ -83,32 +77,26 @@ def no_weights(
     where: str, part: str, variant: str | None, has_pickle: bool, others: list[str] | None = None
 ) -> ValueError:
     """What to say of a part without weights; ``others``: variants that are there."""
-    wanted = weights_name(part, variant)
+    message = f"{where}: has no {weights_name(part, variant)}"
     if others:
-        return ValueError(
-            f"{where}: has no {wanted}, but the variant {others[0]!r}; load it with "
-            f"variant={others[0]!r}, or save it without a variant"
+        message += (
+            f", but the variant {others[0]!r}; load it with variant={others[0]!r}, or save it "
+            "without a variant"
         )
-    if has_pickle:
-        return ValueError(
-            f"{where}: has {part}/{PICKLES[part]} but no {wanted}; a pickle can run code when "
-            "opened, so it is not: convert it where you trust it, with "
+    elif has_pickle:
+        message += (
+            f", but {part}/{PICKLES[part]}; a pickle can run code when opened, so it is not: "
+            "convert it where you trust it, with "
             "model.save_pretrained(folder, safe_serialization=True)"
         )
-    return ValueError(f"{where}: has no {wanted}")
+    return ValueError(message)
 
 
 def check_weights(paths: list[Path], model: Any, where: str) -> None:
     """Compare safetensors headers with the files' lengths and with the model; reads no tensor.
 
-    The libraries would leave a missing weight at random, with a warning.
-
-    Parameters
-    ----------
-    paths
-        The file, or the shards.
-    where
-        The folder that they are from, for messages.
+    The libraries would leave a missing weight at random, with a warning. ``where`` names the folder
+    in messages.
     """
     shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
     if not getattr(model.config, "normalize_before", True):
@@ -164,11 +152,8 @@ def _without_norm(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
     for name in [name for name in shapes if name.endswith(".weight_g")]:
         weight = name.removesuffix("_g")
         direction = shapes.get(f"{weight}_v", [])
-        if (
-            weight not in shapes
-            and direction
-            and shapes[name] == [direction[0]] + [1] * (len(direction) - 1)
-        ):
+        gain = direction[:1] + [1] * (len(direction) - 1)
+        if weight not in shapes and direction and shapes[name] == gain:
             shapes[weight] = direction
             del shapes[name], shapes[f"{weight}_v"]
     return shapes
@@ -192,12 +177,9 @@ def fill(model: Any, paths: list[Path], dtype: Any) -> None:
             # one gain for each index of the first axis
             norm = torch.linalg.vector_norm(direction, dim=tuple(range(1, gain.ndim)), keepdim=True)
             weights[name] = direction * (gain / norm)
-    unused = {"mean": torch.zeros, "scale": torch.ones}  # OPTIONAL
-    weights |= {
-        name: unused[name](tensor.shape)
-        for name, tensor in model.state_dict().items()
-        if name not in weights
-    }
+    for name, value in (("mean", 0.0), ("scale", 1.0)):  # OPTIONAL
+        if name in model.state_dict() and name not in weights:
+            weights[name] = torch.full(model.state_dict()[name].shape, value)
     wanted = {name: weights[name].to(dtype) for name in model.state_dict()}
     model.load_state_dict(wanted, assign=True)
 

@@ -21,22 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaerecon.models import checkpoint_weights as weights
 from vaerecon.models.checkpoint_configs import models_from_configs
-from vaerecon.models.checkpoint_weights import (
-    PARTS,
-    PICKLES,
-    check_weights,
-    fill,
-    find_weights,
-    no_weights,
-)
 from vaerecon.models.hub import fetch_configs, fetch_fast, fetch_weights, hub_errors
 from vaerecon.models.sources import Place, config_paths, resolve
 
 if TYPE_CHECKING:
     import torch
-
-    from vaerecon.mel.config import MelConfig
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +38,6 @@ class Checkpoint:
 
     vae: Any  # diffusers AutoencoderKL
     vocoder: Any  # transformers SpeechT5HifiGan
-    mel: MelConfig  # the front-end that both were trained with
     variant: str  # name in VARIANTS, or "custom"
     source: str  # hub id or name of the folder; never a path
     revision: str | None  # commit hash on the hub; None for a folder
@@ -59,12 +49,8 @@ class Checkpoint:
 
 
 def check_hub(source: str | os.PathLike[str], revision: str | None = None) -> None:
-    """Fetch the two configs of a hub id: what is wrong is said before torch is loaded.
-
-    Raises
-    ------
-    ValueError, OSError
-        As :func:`load`, for what a folder, a repository or a connection lacks.
+    """Fetch the two configs of a hub id: what is wrong is said, as by :func:`load`, before torch
+    is loaded.
     """
     place = resolve(source)
     _check_names(place, revision)
@@ -99,26 +85,16 @@ def load(
         CUDA, MPS and CPU.
     dtype, torch_dtype
         Two names of one option, a string or a ``torch.dtype``: ``"float32"``, ``"float16"``,
-        ``"bfloat16"``, ``"mixed"`` (float32 with bfloat16 in the wide layers:
-        :func:`vaerecon.models.precision.mix`), or ``"auto"``, the default: on CUDA bfloat16 where
-        the card has it, else float16; on MPS float32; on a CPU float32, but for large models mixed
-        where :func:`vaerecon.models.precision.tune` finds that quicker on this processor. In
-        float16 a VAE whose config says ``force_upcast`` stays float32, because its activations
-        overflow.
+        ``"bfloat16"``, ``"mixed"`` (:func:`vaerecon.models.precision.mix`), or ``"auto"``, the
+        default: on CUDA bfloat16 where the card has it, else float16; on MPS float32; on a CPU
+        float32, or mixed where :func:`vaerecon.models.precision.tune` finds that quicker. In
+        float16 a VAE whose config says ``force_upcast`` stays float32.
     variant
         Of the weights files, such as ``"fp16"`` in ``diffusion_pytorch_model.fp16.safetensors``.
-    token
-        For a private or gated repository; by default the one of ``hf auth login`` or ``HF_TOKEN``.
+    token, cache_dir, local_files_only
+        Those of ``huggingface_hub``.
     use_safetensors
         Only for those who are used to write it: nothing else is read.
-    cache_dir
-        Folder to cache downloads in, instead of the client's own.
-    local_files_only
-        Use what is cached; make no request.
-
-    Returns
-    -------
-    Checkpoint
 
     Raises
     ------
@@ -128,7 +104,6 @@ def load(
     OSError
         If the hub cannot be reached or refuses access, and nothing is cached.
     """
-    from vaerecon.mel.config import AUDIOLDM_MEL
     from vaerecon.models import placement, precision
 
     place = resolve(source)
@@ -145,20 +120,17 @@ def load(
     cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
     models, files, commit, fast = _find(place, revision, variant, cache)
     for part, paths in files.items():
-        check_weights(paths, models[part], f"{place.name}: {part}")
+        weights.check_weights(paths, models[part], f"{place.name}: {part}")
     vae, vocoder = _build(models, files, place.name, dtype)
     if to_tune:
-        vae, vocoder = (
-            precision.tune(vae, precision.run_vae),
-            precision.tune(vocoder, precision.run_vocoder),
-        )
+        vae = precision.tune(vae, precision.run_vae)
+        vocoder = precision.tune(vocoder, precision.run_vocoder)
         dtype = precision.dtype_name(vae, vocoder)
     elif dtype == "mixed":
         vae, vocoder = precision.mix(vae), precision.mix(vocoder)
     return Checkpoint(
         vae=vae.to(device),
         vocoder=vocoder.to(device),
-        mel=AUDIOLDM_MEL,  # models_from_configs has seen to it that they fit
         variant=place.variant.name if place.variant else "custom",
         source=place.name,
         revision=commit,
@@ -212,13 +184,13 @@ def _find_weights(place: Place, folder: Path, variant: str | None) -> dict[str, 
         return path if path.is_file() else None
 
     files = {}
-    for part, stem in PARTS.items():
-        files[part] = find_weights(get, part, variant, place.name)
+    for part, stem in weights.PARTS.items():
+        files[part] = weights.find_weights(get, part, variant, place.name)
         if not files[part]:
             paths = sorted((folder / part).glob(f"{stem}.*.safetensors"))
             others = [path.name.removeprefix(stem).split(".")[1] for path in paths]
-            has_pickle = get(f"{part}/{PICKLES[part]}") is not None
-            raise no_weights(place.name, part, variant, has_pickle, others)
+            has_pickle = get(f"{part}/{weights.PICKLES[part]}") is not None
+            raise weights.no_weights(place.name, part, variant, has_pickle, others)
     return files
 
 
@@ -231,8 +203,8 @@ def _build(
     vae, vocoder = models["vae"], models["vocoder"]
     wanted = torch.float32 if dtype == "mixed" else getattr(torch, dtype)
     upcast = wanted == torch.float16 and vae.config.force_upcast
-    fill(vae, files["vae"], torch.float32 if upcast else wanted)
-    fill(vocoder, files["vocoder"], wanted)
+    weights.fill(vae, files["vae"], torch.float32 if upcast else wanted)
+    weights.fill(vocoder, files["vocoder"], wanted)
     vae.register_to_config(_name_or_path=where)  # both would save a local path
     vocoder.config._name_or_path = vocoder.name_or_path = where
     return vae.eval(), vocoder.eval()

@@ -1,11 +1,10 @@
 """Log-mel to samples by the kit's own small, fast vocoder: method ``fast``.
 
-A log-mel has lost the fine structure of the spectrum and every phase. Of the two, the fine
-structure is what a network can know: where the harmonics of a voice lie between two mel bins
-follows from the mel's own low bins and from its neighbours in time. The phase of a steady tone is
-a sum over all frames since it began, which no convolution of bounded reach can take, while a few
-Griffin-Lim steps find a good one once the magnitudes are right (with the original's magnitudes
-they reach PESQ 3.7, see ``oracle_magnitude``). So:
+A log-mel has lost the fine structure of the spectrum and every phase. A network can know the fine
+structure: where the harmonics of a voice lie between two mel bins follows from the mel's low bins
+and its neighbours in time. The phase of a steady tone is a sum over all frames since it began,
+which no convolution of bounded reach can take, while a few Griffin-Lim steps find a good one once
+the magnitudes are right (see ``oracle_magnitude``). So:
 
 1. a stack of ConvNeXt blocks [1]_ at the mel's own 100 frames a second, as in Vocos [2]_, predicts
    the 513 STFT magnitudes of each frame;
@@ -14,15 +13,9 @@ they reach PESQ 3.7, see ``oracle_magnitude``). So:
    :func:`vaerecon.phase.retrieval.griffin_lim`, held to the mel, make it consistent; the inverse
    STFT of the last is the sound.
 
-Vocos lets its network predict the phase too; here the same arithmetic went further in the
-magnitudes. The front-end is the one of all AudioLDM2 checkpoints, so one set of weights serves
-them all.
-
-Reach: a frame's magnitude depends on :attr:`MagnitudeNetwork.reach` frames to each side (21 at the
-bundled size), a sample on as many plus 6.4 for every Griffin-Lim step. The phase begins at the
-first frame and only ever looks back, so pieces of a stream can be made with that look-ahead.
-
-Conventions as in :mod:`vaerecon.phase.retrieval`. Notebook: ``04_method_comparison``.
+The front-end is that of all AudioLDM2 checkpoints, so one set of weights serves them all. A frame's
+magnitude depends on :attr:`MagnitudeNetwork.reach` frames to each side, a sample on as many plus
+6.4 for every Griffin-Lim step. Notebook: ``04_method_comparison``.
 
 References
 ----------
@@ -82,25 +75,16 @@ class MagnitudeNetwork(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
     What the network adds is the difference to the smooth magnitude that the mel alone gives. A
     diffusers model: ``from_pretrained`` and ``save_pretrained`` are the library's.
-
-    Parameters
-    ----------
-    channels, hidden
-        Width of the blocks, and inside them.
-    layers, kernel
-        Number of blocks, and frames that each convolution sees.
-    mel_mean, mel_deviation
-        Nepers; the input is standardised by them.
     """
 
     @register_to_config
     def __init__(
         self,
-        channels: int = 256,
-        hidden: int = 768,
-        layers: int = 6,
-        kernel: int = 7,
-        mel_mean: float = -6.0,
+        channels: int = 256,  # of the blocks
+        hidden: int = 768,  # channels inside them
+        layers: int = 6,  # blocks
+        kernel: int = 7,  # frames that each convolution sees
+        mel_mean: float = -6.0,  # nepers; the input is standardised by these two
         mel_deviation: float = 2.5,
     ):
         super().__init__()
@@ -145,10 +129,7 @@ def _smooth(log_mel: torch.Tensor) -> torch.Tensor:
 def load_network(folder: Path) -> MagnitudeNetwork:
     """The network in ``folder``, as ``vaerecon train fast`` writes it; float32, on the CPU.
 
-    Raises
-    ------
-    ValueError
-        If there is none, or it is damaged or of another kind.
+    ValueError if there is none, or it is damaged or of another kind.
     """
     where = f"{folder.parent.name}/{folder.name}"
     try:
@@ -201,28 +182,10 @@ def synthesize(
     generator: torch.Generator | None = None,
     n_iter: int = N_ITER,
 ) -> torch.Tensor:
-    """Log-mel to samples; see the module docstring.
+    """Log-mel ``[T, 64]`` or ``[B, T, 64]`` to samples ``[N]`` or ``[B, N]``, by ``n_iter`` steps.
 
-    Parameters
-    ----------
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers, training framing.
-    n_samples
-        Samples wanted, N; must be a length that has ``T`` frames.
-    generator
-        Where the first phases are drawn from; default: seed 0.
-    n_iter
-        Griffin-Lim steps.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[N]`` or ``[B, N]``, float32, on the network's device.
-
-    Raises
-    ------
-    ValueError
-        If the layout is another or ``n_samples`` does not fit it.
+    float32, on the network's device. The first phases are drawn from ``generator`` (seed 0).
+    ValueError for another layout, or if ``n_samples`` is no length that has ``T`` frames.
     """
     mel = check_log_mel(log_mel).to(network.device)
     magnitude = predict_magnitude(network, mel)

@@ -1,9 +1,8 @@
 """A VAE whose group normalisations use statistics that were measured once, on many clips.
 
-A group normalisation takes mean and variance over all frames that it is given. Those of a quarter
-of a second differ from those of a clip, and the VAE's answer becomes another one. With fixed
-statistics a frame depends on its neighbours only, as far as convolutions and attention reach: the
-VAE can then work on short windows (:mod:`vaerecon.streaming`).
+A group normalisation takes mean and variance over all frames that it is given; those of a quarter
+of a second differ from those of a clip. With fixed statistics a frame depends on its neighbours
+only, and the VAE can work on short windows (:mod:`vaerecon.streaming`).
 
 Notebook: ``08_real_time``.
 """
@@ -51,15 +50,7 @@ def _norms(vae: nn.Module) -> dict[str, nn.GroupNorm]:
 def measure_norms(vae: Any, mels: Iterable[torch.Tensor]) -> torch.Tensor:
     """Mean and variance of each group, over all clips alike: ``[norms, 2, groups]``, float32.
 
-    Parameters
-    ----------
-    mels
-        Log-mels ``[T, 64]`` of clips; those under a second are left out.
-
-    Raises
-    ------
-    ValueError
-        If none is left.
+    Of log-mels ``[T, 64]``; those under a second are left out. ValueError if none is left.
     """
     norms, moments = list(_norms(vae).values()), []
 
@@ -105,10 +96,7 @@ def save_norms(statistics: torch.Tensor, vae: str, folder: Path) -> None:
 def load_norms(folder: Path) -> tuple[torch.Tensor, str] | None:
     """The statistics in a checkpoint's folder and the hash of their VAE; None if it has none.
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged.
+    ValueError if the file is damaged.
     """
     from safetensors import SafetensorError, safe_open
 

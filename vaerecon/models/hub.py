@@ -30,8 +30,7 @@ def fetch_configs(
 ) -> tuple[dict[str, Path], str]:
     """The two configs of a hub repository, fetched or cached, and the commit they are from.
 
-    The second is asked for at the commit of the first (as are the weights later), so that a push
-    in between cannot mix two versions.
+    A push in between cannot mix two versions: all else is asked for at the commit of the first.
     """
     from huggingface_hub import hf_hub_download
 
@@ -79,10 +78,8 @@ def fetch_fast(repo: str, commit: str, cache: dict[str, Any]) -> Path | None:
     try:
         config = get("fast/config.json")
     except LocalEntryNotFoundError:
-        logger.warning(
-            "%s: no connection, so whether it has its own network for 'fast' is not known; the "
-            "bundled one is taken", repo,
-        )  # fmt: skip
+        reason = "no connection, so whether it has its own network for 'fast' is not known"
+        logger.warning("%s: %s; the bundled one is taken", repo, reason)
         return None
     if config is None:
         return None
@@ -151,35 +148,28 @@ def _refused(error: Any, repo: str, revision: str | None, endpoint: str, missing
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
-        return OSError(
-            f"{repo}: gated; accept its licence on its page, then {LOG_IN} and load again"
-        )
+        gated = f"gated; accept its licence on its page, then {LOG_IN} and load again"
+        return OSError(f"{repo}: {gated}")
     if isinstance(error, errors.RepositoryNotFoundError):
-        return ValueError(
-            f"{repo}: no folder here, and not found on {endpoint}; check the spelling, or if it is "
-            f"private {LOG_IN}"
-        )
+        fix = f"check the spelling, or if it is private {LOG_IN}"
+        return ValueError(f"{repo}: no folder here, and not found on {endpoint}; {fix}")
     if isinstance(error, errors.RevisionNotFoundError):
         return ValueError(f"{repo}: has no revision {revision!r} on {endpoint}")
     if isinstance(error, errors.EntryNotFoundError):
         return ValueError(f"{repo}: has no {missing}")
-    return OSError(
-        f"{repo}: {endpoint} answered {error.response.status_code}; {LOG_IN}, or try later"
-    )
+    status = error.response.status_code
+    return OSError(f"{repo}: {endpoint} answered {status}; {LOG_IN}, or try later")
 
 
 def _broken_off(error: Exception, repo: str, endpoint: str) -> Exception:
     """For a connection that fails."""
     if not re.match("https?://", os.environ.get("HF_ENDPOINT") or "https://"):
-        address = "https://" + endpoint.rpartition("://")[2]
-        return ValueError(
-            f"HF_ENDPOINT: got {endpoint!r}, expected an address; write HF_ENDPOINT={address}"
-        )
-    if "Timeout" in type(error).__name__:
+        fix = f"write HF_ENDPOINT=https://{endpoint.rpartition('://')[2]}"
+        return ValueError(f"HF_ENDPOINT: got {endpoint!r}, expected an address; {fix}")
+    kind = type(error).__name__
+    if "Timeout" in kind:
         return OSError(
             f"{repo}: {endpoint} did not answer in time, several times; try later, or give it "
             "more seconds with HF_HUB_DOWNLOAD_TIMEOUT=60; loading again resumes"
         )
-    return OSError(
-        f"{repo}: download failed ({type(error).__name__}: {error}); load again to resume"
-    )
+    return OSError(f"{repo}: download failed ({kind}: {error}); load again to resume")

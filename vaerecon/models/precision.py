@@ -24,10 +24,9 @@ import logging
 import os
 import platform
 import re
-import sys
-import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vaerecon.utils.files import whole_file
 from vaerecon.utils.numba_cache import user_cache
 
 logger = logging.getLogger(__name__)
@@ -93,16 +93,16 @@ def _as_picture(self: nn.Conv1d | nn.ConvTranspose1d, x: torch.Tensor) -> torch.
 
     For sequences the library has no such kernels, and takes longer.
     """
-    picture, kernels = x.unsqueeze(2), self.weight.unsqueeze(2)
-    stride, padding, dilation = (1, *self.stride), (0, *self.padding), (1, *self.dilation)
-    if isinstance(self, nn.Conv1d):
-        y = F.conv2d(picture, kernels, self.bias, stride, padding, dilation, self.groups)
-    else:
-        more = (0, *self.output_padding)
-        y = F.conv_transpose2d(
-            picture, kernels, self.bias, stride, padding, more, self.groups, dilation
-        )
-    return y.squeeze(2)
+    sizes: dict[str, Any] = {
+        "stride": (1, *self.stride),
+        "padding": (0, *self.padding),
+        "dilation": (1, *self.dilation),
+        "groups": self.groups,
+    }
+    if isinstance(self, nn.ConvTranspose1d):
+        sizes["output_padding"] = (0, *self.output_padding)
+    convolve = F.conv2d if isinstance(self, nn.Conv1d) else F.conv_transpose2d
+    return convolve(x.unsqueeze(2), self.weight.unsqueeze(2), self.bias, **sizes).squeeze(2)
 
 
 def dtype_name(*models: nn.Module) -> str:
@@ -114,19 +114,10 @@ def dtype_name(*models: nn.Module) -> str:
 def tune(model: nn.Module, run: Callable[[nn.Module], object]) -> nn.Module:
     """``model``, or its mixed form where it is large and that is quicker on this processor.
 
-    Parameters
-    ----------
-    model
-        In float32 on the CPU.
-    run
-        Runs the model that it is given on :data:`FRAMES` frames.
-
-    Raises
-    ------
-    ValueError
-        If ``VAERECON_DTYPE`` is neither ``float32`` nor ``mixed``.
+    ``model`` is in float32 on the CPU; ``run`` runs the one that it is given on :data:`FRAMES`
+    frames. ValueError for another ``VAERECON_DTYPE`` than ``auto``, ``float32`` and ``mixed``.
     """
-    if sum(p.numel() for p in model.parameters()) < LARGE:
+    if _size(model) < LARGE:
         return model
     chosen = os.environ.get("VAERECON_DTYPE", "")
     if chosen not in ("", "auto", *CHOICES):
@@ -137,30 +128,25 @@ def tune(model: nn.Module, run: Callable[[nn.Module], object]) -> nn.Module:
         return mix(model) if chosen == "mixed" else model
     key = _key(model)
     known = _read()
-    mixed = None
     if key not in known:
-        mixed = mix(copy.deepcopy(model))
-        seconds = dict(zip(CHOICES, _time(run, model, mixed), strict=True))
+        seconds = dict(zip(CHOICES, _time(run, model, mix(copy.deepcopy(model))), strict=True))
         faster = seconds["float32"] > GAIN * seconds["mixed"]
         known[key] = {"dtype": "mixed" if faster else "float32", "seconds": seconds}
         _write(known)
         logger.info("%s: measured %s", key, known[key])
-    if known[key]["dtype"] == "float32":
-        return model
-    return mixed if mixed is not None else mix(model)
+    return mix(model) if known[key]["dtype"] == "mixed" else model
 
 
 @torch.no_grad()
 def _time(run: Callable[[nn.Module], object], *models: nn.Module) -> list[float]:
-    """The quickest of some runs of each, in turns, after one that does not count."""
+    """The quickest of some runs of each, in turns; the first, a warm-up, is never that."""
     seconds: list[list[float]] = [[] for _ in models]
-    for turn in range(1 + REPEATS):
+    for _ in range(1 + REPEATS):
         for model, own in zip(models, seconds, strict=True):
             started = time.perf_counter()
             run(model)
-            if turn:
-                own.append(time.perf_counter() - started)
-    return [round(min(own), 5) for own in seconds]
+            own.append(time.perf_counter() - started)
+    return [round(min(own[1:]), 5) for own in seconds]
 
 
 def run_vae(vae: Any) -> None:
@@ -178,16 +164,10 @@ def pick_threads() -> int:
     """Threads that torch had better use for large models at the moment; sets nothing.
 
     All that it may use, if a product of matrices is quicker with them than with one, which is not
-    so while other processes keep the cores busy. ``VAERECON_THREADS`` overrules it, and where
-    ``OMP_NUM_THREADS`` is set, that is taken.
-
-    Raises
-    ------
-    ValueError
-        If ``VAERECON_THREADS`` is no whole number of at least 1.
+    so while other processes keep the cores busy. ``VAERECON_THREADS`` overrules it (ValueError if
+    that is no whole number of at least 1), and where ``OMP_NUM_THREADS`` is set, that is taken.
     """
-    wanted = os.environ.get("VAERECON_THREADS", "")
-    if wanted:
+    if wanted := os.environ.get("VAERECON_THREADS"):
         if not wanted.isdecimal() or int(wanted) < 1:
             raise ValueError(f"VAERECON_THREADS: got {wanted!r}, expected a number of at least 1")
         return int(wanted)
@@ -195,19 +175,18 @@ def pick_threads() -> int:
     if every == 1 or "OMP_NUM_THREADS" in os.environ:
         return every
     matrix = torch.ones(384, 384)
-    seconds: dict[int, float] = {}
+    seconds: dict[int, list[float]] = {every: [], 1: []}
     try:
         for threads in (every, 1, every, 1, every, 1):
             torch.set_num_threads(threads)
             started = time.perf_counter()
             for _ in range(20):  # some milliseconds: longer than a scheduler's turn
                 matrix @ matrix
-            took = time.perf_counter() - started
-            # the slowest: what counts is whether waiting for a busy core spoils it
-            seconds[threads] = max(took, seconds.get(threads, 0.0))
+            seconds[threads].append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(every)
-    return every if seconds[every] < seconds[1] else 1
+    # the slowest: what counts is whether waiting for a busy core spoils it
+    return every if max(seconds[every]) < max(seconds[1]) else 1
 
 
 def use_free_cores(*models: nn.Module) -> None:
@@ -215,11 +194,13 @@ def use_free_cores(*models: nn.Module) -> None:
 
     For a program's start, not for libraries: the setting is the whole process's.
     """
-    for model in models:
-        parameters = list(model.parameters())
-        if parameters[0].device.type == "cpu" and sum(p.numel() for p in parameters) >= LARGE:
-            torch.set_num_threads(pick_threads())
-            return
+    on_cpu = [model for model in models if next(model.parameters()).device.type == "cpu"]
+    if any(_size(model) >= LARGE for model in on_cpu):
+        torch.set_num_threads(pick_threads())
+
+
+def _size(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def cache_file() -> Path:
@@ -229,29 +210,24 @@ def cache_file() -> Path:
 
 
 def _key(model: nn.Module) -> str:
-    parameters = sum(p.numel() for p in model.parameters())
     return (
-        f"{type(model).__name__} of {parameters:,} parameters, {_processor()}, "
-        f"{torch.get_num_threads()} threads, torch {torch.__version__}"
+        f"{type(model).__name__} of {_size(model):,} parameters, {_processor()} "
+        f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads, "
+        f"torch {torch.__version__}"
     )
 
 
 def _processor() -> str:
-    """Name of the processor, and what torch finds in it."""
-    name = ""
-    if sys.platform == "linux":
-        try:
-            lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n")
-        except OSError:
-            lines = []
-        # two machines can share a name ("AMD EPYC") and differ in what they can do
-        known = {"avx512_bf16", "amx_bf16", "bf16"}
-        fields = dict(line.split(":", 1) for line in lines if ":" in line)
-        fields = {key.strip(): value.strip() for key, value in fields.items()}
-        flags = known & set((fields.get("flags") or fields.get("Features") or "").split())
-        name = " ".join([fields.get("model name", ""), *sorted(flags)]).strip()
-    name = name or platform.processor() or platform.machine()
-    return f"{name} {torch.backends.cpu.get_cpu_capability()}"
+    """Name of the processor, and which bfloat16 instructions it has, where Linux tells."""
+    text = ""
+    with suppress(OSError):  # another system
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    name = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    # two machines can share a name ("AMD EPYC") and differ in what they can do
+    flags = sorted(set(re.findall(r"\b(?:avx512_bf16|amx_bf16|bf16)\b", text)))
+    return (
+        " ".join([*name.groups(), *flags]) if name else platform.processor() or platform.machine()
+    )
 
 
 def _read() -> dict[str, Any]:
@@ -266,13 +242,8 @@ def _read() -> dict[str, Any]:
 
 def _write(known: dict[str, Any]) -> None:
     """Keep what is known; a folder that cannot be written only costs the next measurement."""
-    path = cache_file()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, suffix=".tmp", delete=False, encoding="utf-8"
-        ) as file:
-            json.dump(known, file, indent=1)
-        os.replace(file.name, path)  # whole or not at all, also beside another process
+        with whole_file(cache_file()) as path:
+            path.write_text(json.dumps(known, indent=1), encoding="utf-8")
     except OSError as error:
-        logger.info("tuning: not kept (%s)", error.strerror)
+        logger.info("tuning: not kept (%s)", error)

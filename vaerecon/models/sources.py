@@ -1,12 +1,7 @@
 """What a source of models can be: a variant by name, a folder, a hub id.
 
-It is decided in this order:
-
-1. a name in :data:`VARIANTS`, whatever lies in the working directory (``./tiny`` is the folder);
-2. an existing folder that holds ``vae/`` and ``vocoder/``;
-3. a hub id, ``owner/name``.
-
-Nothing here imports torch.
+In this order: a name in :data:`VARIANTS` (``./tiny`` is the folder), an existing folder that holds
+``vae/`` and ``vocoder/``, a hub id ``owner/name``. Nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -24,8 +19,6 @@ ADDRESS = re.compile(
     r"(?:https?://[^/]+|huggingface\.co|hf\.co)/([\w-][\w.-]*/[\w-][\w.-]*)(?:/.*)?"
 )
 
-_AUDIOLDM2_BYTES = 4 * (55_376_873 + 55_264_897)  # float32 weights of VAE and vocoder
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -38,15 +31,14 @@ class Variant:
     size: int | None = None  # bytes to download; None: comes with the package
 
 
+_AUDIOLDM2 = ("cc-by-nc-sa-4.0", 4 * (55_376_873 + 55_264_897))  # float32, VAE and vocoder
 VARIANTS = {
     variant.name: variant
     for variant in (
         Variant("tiny", "bundled/tiny", "trying things out", "apache-2.0"),
-        Variant("music", "cvssp/audioldm2-music", "music", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES),
-        Variant("speech", "cvssp/audioldm2", "speech", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES),
-        Variant(
-            "large", "cvssp/audioldm2-large", "general audio", "cc-by-nc-sa-4.0", _AUDIOLDM2_BYTES
-        ),
+        Variant("music", "cvssp/audioldm2-music", "music", *_AUDIOLDM2),
+        Variant("speech", "cvssp/audioldm2", "speech", *_AUDIOLDM2),
+        Variant("large", "cvssp/audioldm2-large", "general audio", *_AUDIOLDM2),
     )
 }
 
@@ -84,13 +76,7 @@ def resolve(source: str | os.PathLike[str]) -> Place:
 
 
 def check_source(source: str | os.PathLike[str]) -> None:
-    """Refuse at once, without torch or a request, a source that cannot be one.
-
-    Raises
-    ------
-    ValueError
-        If it is no variant, no folder with ``vae/`` and ``vocoder/`` and no possible hub id.
-    """
+    """Refuse at once, by a ValueError, without torch or a request, a source that cannot be one."""
     place = resolve(source)
     if place.folder is not None:
         config_paths(place, place.folder)
@@ -124,22 +110,18 @@ def cached(variant: str, cache_dir: str | Path | None = None) -> int:
     for part, stem in PARTS.items():
         for name in ("config.json", f"{stem}.safetensors"):
             found = try_to_load_from_cache(place.name, f"{part}/{name}", cache_dir)
-            path = Path(found if isinstance(found, str) else os.devnull)
-            total += path.stat().st_size if path.is_file() else 0
+            if isinstance(found, str) and os.path.isfile(found):
+                total += os.path.getsize(found)
     return total
 
 
 def describe() -> list[tuple[str, str, str, str, str, str]]:
     """A row for each variant, to print: name, source, purpose, download, cached, licence."""
-    rows = []
-    for variant in VARIANTS.values():
-        here = _megabytes(cached(variant.name))
-        if variant.size is None:
-            source, download = "bundled", "none"
-        else:
-            source, download = variant.source, _megabytes(variant.size)
-        rows.append((variant.name, source, variant.purpose, download, here, variant.licence))
-    return rows
+    return [
+        (v.name, v.source if v.size else "bundled", v.purpose, _megabytes(v.size or 0),
+         _megabytes(cached(v.name)), v.licence)
+        for v in VARIANTS.values()
+    ]  # fmt: skip
 
 
 def _megabytes(size: int) -> str:

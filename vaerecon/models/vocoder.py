@@ -7,10 +7,9 @@ The only module that knows that model. Three things about it trip people up:
   happens to be 64, says nothing and gives noise). Here the layout is checked first.
 * **Length.** Its transposed convolutions need not multiply the length exactly: AudioLDM2's give
   ``160 T + 32`` samples (a kernel of 16 at a stride of 5). Here the result is cut to length.
-* **Lag.** What is too long may also be late: the geometry of those layers puts the sound 16
-  samples behind the mel, but training may have learned it away. :func:`measure_lag` asks the
-  weights, once for a model; :func:`vocode` takes the answer off every clip alike. Nothing is
-  searched per clip, which would flatter sample-wise metrics.
+* **Lag.** The geometry of those layers also puts the sound 16 samples behind the mel, unless
+  training learned it away. :func:`measure_lag` asks the weights, once for a model; a lag searched
+  for every clip would flatter sample-wise metrics.
 
 The model runs in its own dtype on its own device; samples are float32 on that device.
 
@@ -50,12 +49,10 @@ def n_samples_out(vocoder: Any, n_frames: int) -> int:
     From the config: each ``ConvTranspose1d`` has kernel ``k``, stride ``s`` and padding
     ``(k - s) // 2``. The other layers keep the length.
     """
-    n: int = n_frames
-    for stride, kernel in zip(
-        vocoder.config.upsample_rates, vocoder.config.upsample_kernel_sizes, strict=True
-    ):
+    config, n = vocoder.config, n_frames
+    for stride, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
         n = (n - 1) * stride - 2 * ((kernel - stride) // 2) + kernel
-    return n
+    return int(n)
 
 
 def receptive_field(vocoder: Any) -> int:
@@ -99,15 +96,12 @@ def vocode(
     log_mel
         ``[T, 64]`` or ``[B, T, 64]``, nepers. ``[64, T]`` is refused (module docstring).
     n_samples
-        Length of the result; the hop times ``T`` by default. What the model does not reach is
-        filled with zeros.
+        Length of the result, filled up with zeros; the hop times ``T`` by default.
     lag
-        Samples by which the model is late, from :func:`measure_lag`: removed from the front (zeros
-        are put there if it is negative).
+        Samples by which the model is late, from :func:`measure_lag`: removed from the front.
     chunk_seconds
-        Longest stretch that is computed at once. A longer mel goes through the model in windows
-        that overlap by what a sample can depend on (:func:`receptive_field`) and are cut there: the
-        same samples up to rounding.
+        Longest stretch that is computed at once. The windows of a longer mel overlap by what a
+        sample can depend on (:func:`receptive_field`): the same samples up to rounding.
 
     Returns
     -------
@@ -123,12 +117,11 @@ def vocode(
     x = check_log_mel(log_mel, replace(AUDIOLDM_MEL, n_mels=vocoder.config.model_in_dim))
     if not torch.isfinite(x).all():
         raise ValueError("log-mel: got NaN or infinite values, expected finite ones")
+    hop, n_frames = math.prod(vocoder.config.upsample_rates), x.shape[-2]
     if n_samples is None:
-        n_samples = math.prod(vocoder.config.upsample_rates) * x.shape[-2]
+        n_samples = hop * n_frames
     if n_samples < 1:
         raise ValueError(f"n_samples: got {n_samples}, expected at least 1")
-    hop = math.prod(vocoder.config.upsample_rates)
-    n_frames = x.shape[-2]
 
     def samples_of(start: int, stop: int) -> torch.Tensor:
         own = _run(vocoder, x[..., start:stop, :])
@@ -141,7 +134,7 @@ def vocode(
     chunk = round(chunk_seconds * rate)
     plan = WindowPlan(chunk if n_frames > chunk else max(chunk, 8 * reach), 2 * reach, 0, rate)
     pieces = list(overlap_windows(n_frames, samples_of, plan, unit=hop, stage="vocoder"))
-    samples = pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
+    samples = torch.cat(pieces, dim=-1)
     return F.pad(samples, (0, n_samples - samples.shape[-1]))
 
 
@@ -180,26 +173,14 @@ def _lag_probes() -> tuple[torch.Tensor, torch.Tensor]:
 def measure_lag(vocoder: Any) -> int:
     """By how many samples a vocoder's sound is late against the mel that it was made from.
 
-    Measured on the model, once, with sounds of known position: four mirror-symmetric bursts of
-    white noise, 5 ms wide, on digital silence, through the training front-end. The lag is the
-    centre of energy of what each burst changes in the output (output minus the output for
-    silence) less the burst's own centre, averaged over the bursts and rounded. Deterministic; the
-    cost is that of 0.85 s of sound.
+    Measured on the model, with sounds of known position: four mirror-symmetric bursts of white
+    noise, 5 ms wide, on digital silence. The lag is the centre of energy of what each burst changes
+    in the output less the burst's own centre, averaged over the bursts and rounded. Deterministic;
+    it takes as long as 0.85 s of sound. For untrained weights it means nothing: their kernels are
+    lopsided at random. ``tests/models/test_vocoder.py`` holds what the layers' geometry alone does.
 
-    For untrained weights the number means nothing: their kernels are lopsided at random. Weights
-    made mirror-symmetric show the geometry alone: +16 for AudioLDM2's layers, 0 for rates
-    (5, 4, 4, 2) with kernels (11, 8, 8, 4). ``tests/models/test_vocoder.py`` holds these.
-
-    Returns
-    -------
-    int
-        Samples; positive: the sound is late. 0, with a warning, for a model that does not respond
-        to the bursts.
-
-    Raises
-    ------
-    ValueError
-        If the model takes another number of mel bins, or gives values that are not finite.
+    Samples; positive: the sound is late. 0, with a warning, for a model that does not respond to
+    the bursts. ValueError for another number of mel bins, or values that are not finite.
     """
     mels, centers = _lag_probes()
     silence = torch.full_like(mels[:1], AUDIOLDM_MEL.log_floor)

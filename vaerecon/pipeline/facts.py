@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vaerecon.audio.buffers import MemoryTrack, Track
+from vaerecon.audio.buffers import Track
 from vaerecon.audio.clip import Clip
 
 if TYPE_CHECKING:
@@ -97,8 +97,3 @@ class MethodResult:
 def whole(track: Track) -> torch.Tensor:
     """All of a track."""
     return track.read(0, len(track))
-
-
-def section(track: Track, start: int, stop: int) -> MemoryTrack:
-    """A part of a track, in memory."""
-    return MemoryTrack(track.read(start, stop), track.axis)

@@ -10,7 +10,6 @@ into the later, are given to some steps of Griffin-Lim that begin from the cross
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import torch
 
@@ -24,19 +23,17 @@ STEPS = 32  # of Griffin-Lim
 
 def sound_join(plan: WindowPlan, unit: int) -> Join:
     """A join of samples ``[n]`` or ``[B, n]``, to be used by ``overlap_windows``."""
-    return partial(_join, plan=plan, unit=unit, fade=crossfade(plan, unit))
-
-
-def _join(
-    before: torch.Tensor, after: torch.Tensor, *, plan: WindowPlan, unit: int, fade: Join
-) -> torch.Tensor:
-    plain = fade(before, after)
+    fade = crossfade(plan, unit)
     middle = slice(plan.margin * unit, (plan.margin + plan.fade) * unit)
-    one, other = before[..., middle], after[..., middle]
-    difference = (one - other).square().sum()
-    if difference <= ALIKE * (one.square().sum() + other.square().sum()) / 2:
-        return plain
-    return _mended(before, after, plan, unit)
+
+    def join(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+        one, other = before[..., middle], after[..., middle]
+        difference = (one - other).square().sum()
+        if difference <= ALIKE * (one.square().sum() + other.square().sum()) / 2:
+            return fade(before, after)
+        return _mended(before, after, plan, unit)
+
+    return join
 
 
 def _mended(before: torch.Tensor, after: torch.Tensor, plan: WindowPlan, unit: int) -> torch.Tensor:

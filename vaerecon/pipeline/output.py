@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
 from vaerecon.utils.files import whole_folder
 
 
-@contextmanager
-def result_folder(folder: Path, stem: str) -> Iterator[Path]:
+def result_folder(folder: Path, stem: str) -> AbstractContextManager[Path]:
     """A scratch folder that becomes the result of the clip ``stem`` in ``folder``.
 
     What an earlier run of the same clip wrote there is replaced; other files stay.
     """
-    with whole_folder(folder, partial(_earlier_sounds, stem)) as scratch:
-        yield scratch
+    return whole_folder(folder, partial(_earlier_sounds, stem))
 
 
 def _earlier_sounds(stem: str, folder: Path) -> list[str]:

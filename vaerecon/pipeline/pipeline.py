@@ -27,8 +27,6 @@ from vaerecon.audio.paths import check_path
 from vaerecon.audio.samples import ArrayLike, as_clip, as_float32, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig, check_model_configs
 from vaerecon.mel.diagnosis import warn_once
-from vaerecon.methods import select_methods
-from vaerecon.metrics.scores import metric_names
 from vaerecon.models import autoencoder, checkpoints
 from vaerecon.models.precision import dtype_name
 from vaerecon.models.vocoder import measure_lag
@@ -39,8 +37,7 @@ from vaerecon.pipeline.result import Reconstruction
 from vaerecon.pipeline.synthesis import Models, synthesize
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.files import check_stem, text_to_name
-from vaerecon.utils.numbers import check_whole
-from vaerecon.utils.windows import CHUNK_SECONDS, plan_windows
+from vaerecon.utils.windows import CHUNK_SECONDS
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -52,20 +49,9 @@ DEFAULT_METHODS = ("fast", "griffinlim", "vocoder")
 class ReconstructionPipeline(saving.CheckpointPipeline):
     """Sound through AudioLDM2's VAE and back.
 
-    A diffusers pipeline with the components ``vae`` and ``vocoder``: ``.to()``,
-    ``save_pretrained`` and progress bars are the library's.
-
-    Parameters
-    ----------
-    vae
-        ``AutoencoderKL`` with one channel in and out.
-    vocoder
-        ``SpeechT5HifiGan`` with 64 mel bins at 16 kHz.
-
-    Raises
-    ------
-    ValueError
-        If the two do not fit the front-end, with the reason.
+    A diffusers pipeline of ``vae``, an ``AutoencoderKL`` with one channel in and out, and
+    ``vocoder``, a ``SpeechT5HifiGan`` with 64 mel bins at 16 kHz: ``.to()``, ``save_pretrained``
+    and progress bars are the library's. ValueError if the two do not fit the front-end.
     """
 
     model_cpu_offload_seq = "vae->vocoder"  # type: ignore[assignment]
@@ -86,18 +72,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
     ) -> ReconstructionPipeline:
         """Load ``vae/`` and ``vocoder/`` of a checkpoint, and its own ``fast/`` if it has one.
 
-        Parameters
-        ----------
-        source
-            ``"tiny"`` (bundled), ``"music"``, ``"speech"``, ``"large"``, a folder, or a hub id.
-        **options
-            Those of :func:`vaerecon.models.checkpoints.load`: ``revision``, ``device``, ``dtype``,
-            ``variant``, ``token``, ``cache_dir``, ``local_files_only``.
-
-        Raises
-        ------
-        ValueError, OSError
-            Those of :func:`vaerecon.models.checkpoints.load`.
+        ``source`` is ``"tiny"`` (bundled), ``"music"``, ``"speech"``, ``"large"``, a folder, or a
+        hub id. Options (``revision``, ``device``, ``dtype``, ...) and errors are those of
+        :func:`vaerecon.models.checkpoints.load`.
         """
         loaded = checkpoints.load(source, **options)
         pipe = cls(vae=loaded.vae, vocoder=loaded.vocoder)
@@ -120,22 +97,16 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
     def describe(self) -> ModelFacts:
         """Where the weights came from, where and in what they run, and how many they are."""
         return ModelFacts(
-            variant=self.variant,
-            source=self.source,
-            revision=self.revision,
-            device=str(self._execution_device),
+            self.variant, self.source, self.revision, str(self._execution_device),
             dtype=dtype_name(self.vae, self.vocoder),
             vae_dtype=dtype_name(self.vae),
             vocoder_dtype=dtype_name(self.vocoder),
             vae_parameters=sum(p.numel() for p in self.vae.parameters()),
             vocoder_parameters=sum(p.numel() for p in self.vocoder.parameters()),
-        )
+        )  # fmt: skip
 
     def encode(
-        self,
-        log_mel: ArrayLike,
-        sample: bool = False,
-        generator: torch.Generator | None = None,
+        self, log_mel: ArrayLike, sample: bool = False, generator: torch.Generator | None = None
     ) -> torch.Tensor:
         """``[T, 64]`` to latent ``[8, ceil(T/4), 16]``; see :mod:`vaerecon.models.autoencoder`.
 
@@ -164,7 +135,6 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             config=self.mel_config,
             device=self._execution_device,
             dtype=self.dtype,
-            plan=plan_windows(self.chunk_seconds, self.mel_config.frames_per_second),
             chunk_seconds=self.chunk_seconds,
             facts=self.describe(),
             warm=self.warm,
@@ -196,8 +166,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         original
             ``[N]`` or ``[B, N]`` normalised samples, for a ceiling or a reference only.
         contrast
-            Factor by which the mel is stretched about its mean, at the same level. 1.1 scores
-            better in PESQ and is farther from the mel; notebook ``10_vocoder_input`` asks why.
+            Factor by which the mel is stretched about its mean (notebook ``10_vocoder_input``).
 
         Returns
         -------
@@ -250,7 +219,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             For unknown methods or metrics, or a stage that gives NaN (the stage is named).
         """
         clip = as_clip(clip, self.mel_config.sample_rate)
-        request = self._request(methods, without_vae, sample, seed, exclude_metrics)
+        request = stages.Request.of(methods, without_vae, sample, seed, exclude_metrics)
         samples = MemoryTrack(as_samples(clip.samples))
         result = stages.reconstruct(
             self._models(), ClipFacts.of(clip), samples, MemoryStore(), request, clip.name,
@@ -258,25 +227,6 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         )  # fmt: skip
         self.maybe_free_model_hooks()  # ends model offloading, if that is on
         return result
-
-    def _request(
-        self,
-        methods: str | Iterable[str],
-        without_vae: bool,
-        sample: bool,
-        seed: int,
-        exclude_metrics: Iterable[str],
-        keep_without_vae: bool = False,
-    ) -> stages.Request:
-        check_whole(seed, "seed")
-        return stages.Request(
-            methods=tuple(select_methods(methods)),
-            without_vae=without_vae,
-            sample=sample,
-            seed=seed,
-            exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
-            keep_without_vae=keep_without_vae,
-        )
 
     @torch.no_grad()
     @without_autocast
@@ -297,16 +247,14 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         """Send a sound file through the whole flow and write what was heard and found.
 
         The same as ``pipe(load_audio(path)).save(output_dir)``, in memory that does not grow with
-        the file: it is read, computed and written piece by piece. The temporary files stand beside
-        the results until all is done.
+        the file: it is read, computed and written piece by piece.
 
         Parameters
         ----------
-        path
-            A sound file; see :func:`vaerecon.load_audio`, also for ``max_length`` and ``offset``.
+        path, max_length, offset
+            As in :func:`vaerecon.load_audio`.
         output_dir
-            Folder for the results, created if need be. What an earlier run of the same clip wrote
-            there is replaced; other files stay.
+            As in :meth:`vaerecon.Reconstruction.save`.
         methods, without_vae, sample, seed, exclude_metrics
             As in :meth:`__call__`.
         keep_without_vae
@@ -324,7 +272,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             Those of :func:`vaerecon.load_audio` and of :meth:`__call__`; also if the folder cannot
             be written. Then, as after an interrupt, nothing is left and an earlier result is kept.
         """
-        request = self._request(
+        request = stages.Request.of(
             methods, without_vae, sample, seed, exclude_metrics, keep_without_vae
         )
         check_path(path)

@@ -10,28 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vaerecon.audio.buffers import MemoryTrack, Track
 from vaerecon.audio.clip import write_wav
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import log_mel
 from vaerecon.methods import get_method
 from vaerecon.metrics.recommendation import recommend_for_clip
 from vaerecon.metrics.scores import OTHER, PANELS, SPEECH
-from vaerecon.pipeline.facts import (
-    NO_ARRAYS,
-    ClipFacts,
-    MethodResult,
-    ModelFacts,
-    Tracks,
-    section,
-    whole,
-)
-from vaerecon.pipeline.output import (
-    analysis_name,
-    original_name,
-    picture_name,
-    result_folder,
-    wav_name,
-)
+from vaerecon.pipeline import output
+from vaerecon.pipeline.facts import NO_ARRAYS, ClipFacts, MethodResult, ModelFacts, Tracks, whole
 from vaerecon.utils.files import check_stem, text_to_name
 from vaerecon.utils.versions import installed_versions
 
@@ -41,7 +28,6 @@ if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
-    from vaerecon.metrics.scores import Scores
 
 SCHEMA = 1  # of analysis.json; changes when a key changes its meaning
 PICTURE_SECONDS = 30  # s; of a longer clip the picture shows its loudest stretch of that length
@@ -68,6 +54,7 @@ class Reconstruction:
     tracks: Tracks | None = None
     files: tuple[Path, ...] = ()  # what was written
 
+    @property
     def _tracks(self) -> Tracks:
         if self.tracks is None:
             raise ValueError(NO_ARRAYS)
@@ -76,22 +63,22 @@ class Reconstruction:
     @property
     def reference(self) -> torch.Tensor:
         """``[N]`` float32: the clip with its mean removed; what is compared."""
-        return whole(self._tracks().reference)
+        return whole(self._tracks.reference)
 
     @property
     def mel(self) -> torch.Tensor:
         """``[T, 64]`` nepers, of the clip."""
-        return whole(self._tracks().mel)
+        return whole(self._tracks.mel)
 
     @property
     def latent(self) -> torch.Tensor:
         """``[8, ceil(T/4), 16]``, unscaled."""
-        return whole(self._tracks().latent)
+        return whole(self._tracks.latent)
 
     @property
     def mel_decoded(self) -> torch.Tensor:
         """``[T, 64]`` nepers, as the VAE returned it."""
-        return whole(self._tracks().mel_decoded)
+        return whole(self._tracks.mel_decoded)
 
     @property
     def audio(self) -> dict[str, torch.Tensor]:
@@ -127,10 +114,8 @@ class Reconstruction:
 
     @property
     def recommendation(self) -> dict[str, dict[str, str | None]]:
-        """For ``"speech"`` and ``"other"`` sound: the best ``"method"`` through the VAE, by which
-        ``"basis"``.
-
-        By the rules of :mod:`vaerecon.metrics.recommendation`; of one clip, so no proof.
+        """For ``"speech"`` and ``"other"`` sound the best ``"method"`` through the VAE, by
+        ``"basis"``: see :mod:`vaerecon.metrics.recommendation`. Of one clip, so no proof.
         """
         able = [name for name in self.methods if not get_method(name).reference_only]
         names = {get_method(name).label: name for name in able}
@@ -161,9 +146,8 @@ class Reconstruction:
             name, through_vae = row.pop("method"), row.pop("through_vae")
             file = self.sound_file(stem, name, through_vae)
             if file is None:
-                row["notes"]["file"] = (
-                    "not written: only methods through the VAE are, and not silence"
-                )
+                reason = "not written: only methods through the VAE are, and not silence"
+                row["notes"]["file"] = reason
             groups[through_vae][name] = {"file": file, **row}
         return {
             "schema": SCHEMA,
@@ -194,7 +178,6 @@ class Reconstruction:
         The name then says which they are, and there are no scores, which are the whole clip's.
         """
         rate, hop = self.clip.sample_rate, AUDIOLDM_MEL.hop_length
-        tracks = self._tracks()
         ratio = math.ceil(self.frames / self.latent_shape[-2])
         clip, samples, frames = self.clip, (0, self.clip.n_samples), (0, self.frames)
         is_whole = clip.n_samples <= seconds * rate
@@ -204,72 +187,57 @@ class Reconstruction:
             frames = samples[0] // hop, samples[1] // hop
             name = f"{clip.name} (its loudest {seconds} s, from {second} s on)"
             clip = ClipFacts(name, rate, seconds * rate, "")
+        positions = frames[0] // ratio, math.ceil(frames[1] / ratio)
 
-        def scores(found: MethodResult) -> Scores:
-            return found.scores if is_whole else type(found.scores)({})
+        def part(track: Track, start: int, stop: int) -> MemoryTrack:
+            return MemoryTrack(track.read(start, stop), track.axis)
 
+        methods = {}
+        for name, found in self.methods.items():
+            if found.track is not None:
+                scores = found.scores if is_whole else type(found.scores)({})
+                methods[name] = replace(found, track=part(found.track, *samples), scores=scores)
+        spans = (samples, frames, positions, frames)
+        tracks = Tracks(
+            *(part(track, *span) for track, span in zip(self._tracks, spans, strict=True))
+        )
+        n_frames = frames[1] - frames[0]
         return replace(
-            self,
-            clip=clip,
-            frames=frames[1] - frames[0],
-            tracks=Tracks(
-                reference=section(tracks.reference, *samples),
-                mel=section(tracks.mel, *frames),
-                latent=section(tracks.latent, frames[0] // ratio, math.ceil(frames[1] / ratio)),
-                mel_decoded=section(tracks.mel_decoded, *frames),
-            ),
-            methods={
-                name: replace(found, track=section(found.track, *samples), scores=scores(found))
-                for name, found in self.methods.items()
-                if found.track is not None
-            },
-            without_vae={},
+            self, clip=clip, frames=n_frames, tracks=tracks, methods=methods, without_vae={}
         )
 
     def without_arrays(self, files: Iterable[Path]) -> Reconstruction:
         """The numbers alone, of a run that wrote ``files``."""
-
-        def bare(group: dict[str, MethodResult]) -> dict[str, MethodResult]:
-            return {name: replace(found, track=None) for name, found in group.items()}
-
+        methods, without_vae = (
+            {name: replace(found, track=None) for name, found in group.items()}
+            for group in (self.methods, self.without_vae)
+        )
         return replace(
-            self,
-            methods=bare(self.methods),
-            without_vae=bare(self.without_vae),
-            tracks=None,
-            files=tuple(files),
+            self, methods=methods, without_vae=without_vae, tracks=None, files=tuple(files)
         )
 
     def _loudest(self, seconds: int) -> int:
         """Whole second at which the stretch with the most energy begins."""
-        rate = self.clip.sample_rate
-        reference, energy = self._tracks().reference, []
-        for start in range(0, self.clip.n_samples // rate * rate, rate):
-            x = reference.read(start, start + rate)
-            energy.append(float(x.double().square().sum()))
+        rate, reference = self.clip.sample_rate, self._tracks.reference
+        starts = range(0, self.clip.n_samples // rate * rate, rate)
+        energy = [float(reference.read(i, i + rate).double().square().sum()) for i in starts]
         sums = [sum(energy[i : i + seconds]) for i in range(len(energy) - seconds + 1)]
         return sums.index(max(sums))
 
     def save(self, folder: str | Path, stem: str | None = None) -> list[Path]:
         """Write wav files, ``analysis.json`` and the picture: all of them, or nothing.
 
-        Parameters
-        ----------
-        folder
-            Created if need be. What an earlier run of the same clip wrote there is replaced;
-            other files stay.
-        stem
-            First part of the file names; the clip's name by default.
+        Their names begin with ``stem``, by default the clip's name. ``folder`` is created if need
+        be; what an earlier run of the same clip wrote there is replaced, other files stay.
 
         Raises
         ------
         OSError
-            If the folder cannot be written or the disk is full; nothing is left behind, and an
-            earlier result is as it was.
+            If the folder cannot be written or the disk is full; an earlier result is kept.
         """
         stem = check_stem(stem or self.clip.name)
         folder, start = Path(folder), text_to_name(stem)
-        with result_folder(folder, start) as scratch:
+        with output.result_folder(folder, start) as scratch:
             self.write_sounds(scratch, start)
             self.write_numbers(scratch, stem)
             names = sorted(p.name for p in scratch.iterdir())
@@ -279,11 +247,11 @@ class Reconstruction:
         """File name of a method's sound; None of silence, and of what is not kept."""
         if method == "silence" or not (through_vae or self.keep_without_vae):
             return None
-        return wav_name(stem, method, through_vae or not get_method(method).uses_mel)
+        return output.wav_name(stem, method, through_vae or not get_method(method).uses_mel)
 
     def write_sounds(self, folder: Path, start: str) -> None:
         """Write what was compared and what was heard; ``start`` begins the names of the files."""
-        write_wav(folder / original_name(start), self.reference, self.clip.sample_rate)
+        write_wav(folder / output.original_name(start), self.reference, self.clip.sample_rate)
         for through_vae, group in ((True, self.methods), (False, self.without_vae)):
             for name, found in group.items():
                 if file := self.sound_file(start, name, through_vae):
@@ -295,8 +263,8 @@ class Reconstruction:
 
         text = json.dumps(self.analysis(stem), indent=2, allow_nan=False, ensure_ascii=False)
         start = text_to_name(stem)
-        (folder / analysis_name(start)).write_text(text + "\n", encoding="utf-8")
-        save_figure(self.excerpt().plot()[0], folder / picture_name(start))
+        (folder / output.analysis_name(start)).write_text(text + "\n", encoding="utf-8")
+        save_figure(self.excerpt().plot()[0], folder / output.picture_name(start))
 
     def plot(self) -> tuple[Figure, np.ndarray]:
         """The log-mels of the clip, of the VAE and of each method's sound, as one figure."""

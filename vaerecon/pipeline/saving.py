@@ -1,9 +1,8 @@
 """What the pipeline adds to diffusers' saving and loading: ``fast/``, and fixed statistics.
 
 The network for the method ``fast`` is no component of the pipeline: it stays float32 when the
-pipeline is cast, and most checkpoints have none. It is saved, loaded and pushed with them all the
-same; so are the statistics of the VAE's normalisations (:mod:`vaerecon.models.fixed_norms`), but
-for loading them from a hub.
+pipeline is cast, and most checkpoints have none. It is saved, loaded and pushed all the same; the
+statistics of the VAE's normalisations (:mod:`vaerecon.models.fixed_norms`) are saved and pushed.
 """
 
 from __future__ import annotations
@@ -60,29 +59,18 @@ class CheckpointPipeline(DiffusionPipeline):
     ) -> CheckpointPipeline:
         """A pipeline with the models of another, such as an ``AudioLDM2Pipeline``, not copied.
 
-        Parameters
-        ----------
-        pipeline
-            Has ``vae`` and ``vocoder``.
-        vae, vocoder
-            To be taken in place of the pipeline's.
-        dtype, torch_dtype
-            Cast the models, which ``pipeline`` shares; by default they stay as they are.
-
-        Raises
-        ------
-        ValueError
-            If a model is missing or does not fit the front-end.
+        ``vae`` and ``vocoder`` take the place of the pipeline's; ``dtype`` (or ``torch_dtype``)
+        casts the models, which ``pipeline`` shares. ValueError if a model is missing or does not
+        fit the front-end.
         """
         models = {
             "vae": vae or getattr(pipeline, "vae", None),
             "vocoder": vocoder or getattr(pipeline, "vocoder", None),
         }
-        if missing := [name for name, model in models.items() if model is None]:
-            raise ValueError(
-                f"from_pipe: got a {type(pipeline).__name__} without {missing[0]}; "
-                f"pass {missing[0]}=..."
-            )
+        for name, model in models.items():
+            if model is None:
+                kind = type(pipeline).__name__
+                raise ValueError(f"from_pipe: got a {kind} without {name}; pass {name}=...")
         pipe = cls(**models)
         if isinstance(pipeline, CheckpointPipeline):
             pipe.fast_folder = pipeline._own_fast()
@@ -91,8 +79,8 @@ class CheckpointPipeline(DiffusionPipeline):
             if vae is None and vocoder is None:
                 pipe.variant, pipe.source = pipeline.variant, pipeline.source
                 pipe.revision = pipeline.revision
-        if name := named_dtype(dtype, torch_dtype):
-            pipe.to(getattr(torch, name))
+        if wanted := named_dtype(dtype, torch_dtype):
+            pipe.to(getattr(torch, wanted))
         return pipe
 
     def save_pretrained(
@@ -101,14 +89,8 @@ class CheckpointPipeline(DiffusionPipeline):
         """Save the models, the checkpoint's own ``fast/``, and what diffusers needs to load them.
 
         ``ReconstructionPipeline.from_pretrained(folder)`` loads the folder again; so does
-        ``DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)``.
-
-        Parameters
-        ----------
-        save_directory
-            Folder, created if need be.
-        *args, **options
-            Those of diffusers: ``variant``, ``max_shard_size``, ``push_to_hub``, ...
+        ``DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)``. The options are those
+        of diffusers: ``variant``, ``max_shard_size``, ``push_to_hub``, ...
 
         Raises
         ------
@@ -145,31 +127,17 @@ class CheckpointPipeline(DiffusionPipeline):
         """Measure the statistics of the VAE's group normalisations, once, for short windows.
 
         :class:`vaerecon.Stream` needs them; ``save_pretrained`` keeps them. The bundled ``tiny``
-        has some.
-
-        Parameters
-        ----------
-        clips
-            Folders, files or samples like those to come; the first 30 s of each count, all clips
-            alike. Some minutes of different sounds are enough.
-
-        Raises
-        ------
-        ValueError, OSError
-            If there is no clip of at least a second, or one cannot be read.
+        has some. ``clips`` are folders, files or samples like those to come: of each the first 30 s
+        count, and some minutes of different sounds are enough. ValueError, OSError: there is no
+        clip of at least a second, or one cannot be read.
         """
         mels = (log_mel(clip.samples) for clip in first_seconds(clips, 30))
         self._norms = measure_norms(self.vae, mels), vae_hash(self.vae)
 
     def fixed_vae(self) -> Any:
-        """The VAE with the statistics of :meth:`calibrate` in place of those of its input.
+        """A VAE on the same weights, with the statistics of :meth:`calibrate`.
 
-        It shares the weights.
-
-        Raises
-        ------
-        ValueError
-            If there are no statistics, or they belong to other weights.
+        ValueError if there are none, or they belong to other weights.
         """
         norms = self.fixed_norms()
         if norms is None or norms[1] != vae_hash(self.vae):

@@ -11,7 +11,6 @@ import hashlib
 import math
 import time
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -27,13 +26,15 @@ from vaerecon.audio.clip import SoundStream
 from vaerecon.audio.samples import Level, measure_level
 from vaerecon.mel.config import MelConfig
 from vaerecon.mel.front_end import log_mel_section
-from vaerecon.methods import get_method
+from vaerecon.methods import get_method, select_methods
+from vaerecon.metrics.scores import metric_names
 from vaerecon.models import autoencoder
 from vaerecon.pipeline.facts import ClipFacts, MethodResult, Tracks
 from vaerecon.pipeline.output import original_name, wav_name
 from vaerecon.pipeline.result import Reconstruction
 from vaerecon.pipeline.synthesis import Models, synthesized
 from vaerecon.utils.autocast import without_autocast
+from vaerecon.utils.numbers import check_whole
 from vaerecon.utils.windows import overlap_windows, split
 
 WARM_UP = 16  # frames
@@ -44,12 +45,23 @@ BLOCK = 3000  # frames whose mean difference is computed at once
 class Request:
     """What is wanted of a run; see :meth:`vaerecon.ReconstructionPipeline.__call__`."""
 
-    methods: tuple[str, ...]  # checked
+    methods: tuple[str, ...]
     without_vae: bool = True
     sample: bool = False
     seed: int = 0
     exclude_metrics: tuple[str, ...] = ()
     keep_without_vae: bool = False  # write the sounds without the VAE too
+
+    @classmethod
+    def of(
+        cls, methods: str | Iterable[str], without_vae: bool, sample: bool, seed: int,
+        exclude_metrics: Iterable[str], keep_without_vae: bool = False,
+    ) -> Request:  # fmt: skip
+        """A request whose names and seed have been checked."""
+        check_whole(seed, "seed")
+        names = tuple(select_methods(methods))
+        excluded = tuple(metric_names("exclude_metrics", exclude_metrics))
+        return cls(names, without_vae, sample, seed, excluded, keep_without_vae)
 
 
 @dataclass(frozen=True)
@@ -71,11 +83,6 @@ class _Run:
     def seconds(self) -> float:
         return self.n_samples / self.models.config.sample_rate
 
-    @property
-    def block(self) -> int:
-        """Samples that are read at once."""
-        return self.models.plan.longest * self.models.config.hop_length
-
     def counted(
         self, pieces: Iterable[torch.Tensor], axis: int, length: int
     ) -> Iterator[torch.Tensor]:
@@ -87,53 +94,50 @@ class _Run:
     def front_end(self, samples: Track) -> tuple[Level, Track, Track, Track]:
         """The clip's level, its normalised samples, what is compared, and its mel."""
         store, n_samples = self.store, self.n_samples
-        level = measure_level(n_samples, samples.read, self.block)
-        spans = list(split(n_samples, self.block))
+        block = self.models.plan.longest * self.models.config.hop_length  # samples read at once
+        level = measure_level(n_samples, samples.read, block)
+        spans = list(split(n_samples, block))
         normalized = store.keep(level.apply(samples.read(a, b)) for a, b in spans)
         store.release(samples)
-        reference = store.keep(
-            (level.restore(normalized.read(a, b)) for a, b in spans),
-            wav=original_name(self.stem),
-            n_samples=n_samples,
-        )
+        restored = (level.restore(normalized.read(a, b)) for a, b in spans)
+        reference = store.keep(restored, wav=original_name(self.stem), n_samples=n_samples)
         mel = store.keep(_mel(self.models, normalized, self.n_frames), axis=-2)
         return level, normalized, reference, mel
 
     def through_vae(self, mel: Track) -> tuple[Track, Track]:
         """The latent of a mel, and the mel that the VAE makes of it."""
-        pieces = _latent(self.models, mel, self.request)
-        n_positions = math.ceil(self.n_frames / autoencoder.reduction(self.models.vae))
-        latent = self.store.keep(self.counted(pieces, -2, n_positions), axis=-2)
-        pieces = _decoded(self.models, latent, self.n_frames)
-        return latent, self.store.keep(self.counted(pieces, -2, self.n_frames), axis=-2)
+        models, request, store = self.models, self.request, self.store
+        settings = (models.config, models.chunk_seconds)
+        generator = torch.Generator().manual_seed(request.seed)
+        found = autoencoder.posterior_pieces(models.vae, mel.read, len(mel), *settings)
+        drawn = (
+            autoencoder.draw(mean, logvar, generator) if request.sample else mean
+            for mean, logvar in found
+        )  # fmt: skip
+        n_positions = math.ceil(self.n_frames / autoencoder.reduction(models.vae))
+        latent = store.keep(self.counted(drawn, -2, n_positions), axis=-2)
+        decoded = autoencoder.decoded_pieces(models.vae, latent.read, n_positions, *settings)
+        cut = _first_frames(decoded, self.n_frames)  # the encoder padded to whole positions
+        return latent, store.keep(self.counted(cut, -2, self.n_frames), axis=-2)
 
     def by_method(
-        self,
-        name: str,
-        through_vae: bool,
-        level: Level,
-        normalized: Track,
-        mel: Track,
+        self, name: str, through_vae: bool, level: Level, normalized: Track, mel: Track,
         reference: Track,
-    ) -> MethodResult:
+    ) -> MethodResult:  # fmt: skip
         """The sound of one method from ``mel``, and its scores."""
         method, models = get_method(name), self.models
         title = name if through_vae else f"{name}, without VAE"
         self.bar.set_description(title)
-        clock = _Clock()
+        seconds: list[float] = []
         generator = torch.Generator().manual_seed(self.request.seed)
-        pieces = clock.timed(
-            synthesized(
-                models, method, mel.read, self.n_frames, self.n_samples, generator, normalized.read
-            )
+        pieces = synthesized(
+            models, method, mel.read, self.n_frames, self.n_samples, generator, normalized.read
         )
+        restored = (level.restore(piece) for piece in _timed(pieces, seconds))
         kept = (through_vae or self.request.keep_without_vae) and name != "silence"
         file = wav_name(self.stem, name, through_vae) if kept else None
-        sound = self.store.keep(
-            self.counted((level.restore(piece) for piece in pieces), -1, self.n_samples),
-            wav=file,
-            n_samples=self.n_samples,
-        )
+        counted = self.counted(restored, -1, self.n_samples)
+        sound = self.store.keep(counted, wav=file, n_samples=self.n_samples)
 
         def measured(metric: str) -> None:
             if metric not in self.request.exclude_metrics:
@@ -144,7 +148,7 @@ class _Run:
             reference, sound, exclude=self.request.exclude_metrics, on_metric=measured
         )
         return MethodResult(
-            seconds=clock.seconds,
+            seconds=sum(seconds),
             lag=models.needs["lag"]() if "lag" in method.needs else 0,
             gain=1.0 / float(level.gain),
             scores=scores,
@@ -161,18 +165,10 @@ def reconstruct(
     stem: str,
     progress_bar: Callable[..., Any],
 ) -> Reconstruction:
-    """Send ``samples`` through the VAE and back, and measure what returns.
+    """Send the clip's ``samples`` through the VAE and back, and measure what returns.
 
-    Parameters
-    ----------
-    samples
-        Of the clip, at 16 kHz.
-    store
-        Where to keep what is computed: decides between memory and files.
-    stem
-        First part of the names of wav files, if there are any.
-    progress_bar
-        Makes one of a ``total``, as :meth:`diffusers.DiffusionPipeline.progress_bar`.
+    ``store`` keeps what is computed, in memory or in files, whose names begin with ``stem``;
+    ``progress_bar`` is that of a ``DiffusionPipeline``.
     """
     _warn_of_few(len(samples), models.config)
     names = list(dict.fromkeys([*request.methods, "silence"]))
@@ -229,10 +225,10 @@ def resynthesize(
 
 def _warn_of_few(n_samples: int, config: MelConfig) -> None:
     if n_samples < config.n_fft:
+        here, window = (1000 * n / config.sample_rate for n in (n_samples, config.n_fft))
         warnings.warn(
-            f"the clip lasts {1000 * n_samples / config.sample_rate:.0f} ms, less than one window "
-            f"of the mel ({1000 * config.n_fft / config.sample_rate:.0f} ms): the numbers are "
-            "those of the padding as much as of the sound",
+            f"the clip lasts {here:.0f} ms, less than one window of the mel ({window:.0f} ms): the "
+            "numbers are those of the padding as much as of the sound",
             stacklevel=4,
         )
 
@@ -258,21 +254,14 @@ def spool(sound: SoundStream, store: FolderStore) -> tuple[ClipFacts, Track]:
     return ClipFacts(sound.name, sound.sample_rate, len(track), digest.hexdigest()), track
 
 
-class _Clock:
-    """Adds up the time that pieces take to be made, not what is done with them."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def timed(self, pieces: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-        while True:
-            started = time.perf_counter()
-            piece = next(pieces, None)
-            if piece is None:
-                return
-            piece = piece.cpu()  # waits for an accelerator
-            self.seconds += time.perf_counter() - started
-            yield piece
+def _timed(pieces: Iterator[torch.Tensor], seconds: list[float]) -> Iterator[torch.Tensor]:
+    """The same pieces; notes how long each takes to be made, not what is done with it."""
+    started = time.perf_counter()
+    for piece in pieces:
+        on_cpu = piece.cpu()  # waits for an accelerator
+        seconds.append(time.perf_counter() - started)
+        yield on_cpu
+        started = time.perf_counter()
 
 
 def _mel(models: Models, normalized: Track, n_frames: int) -> Iterator[torch.Tensor]:
@@ -286,33 +275,20 @@ def _mel(models: Models, normalized: Track, n_frames: int) -> Iterator[torch.Ten
     return overlap_windows(n_frames, window, plan, axis=-2, stage="log-mel")
 
 
-def _latent(models: Models, mel: Track, request: Request) -> Iterator[torch.Tensor]:
-    generator = torch.Generator().manual_seed(request.seed)
-    for mean, logvar in autoencoder.posterior_pieces(
-        models.vae, mel.read, len(mel), models.config, models.chunk_seconds
-    ):
-        yield autoencoder.draw(mean, logvar, generator) if request.sample else mean
-
-
-def _decoded(models: Models, latent: Track, n_frames: int) -> Iterator[torch.Tensor]:
-    left = n_frames  # the encoder padded to whole latent positions
-    for piece in autoencoder.decoded_pieces(
-        models.vae, latent.read, len(latent), models.config, models.chunk_seconds
-    ):
-        yield piece[:left]
-        left -= len(piece)
+def _first_frames(pieces: Iterator[torch.Tensor], n_frames: int) -> Iterator[torch.Tensor]:
+    for piece in pieces:
+        yield piece[:n_frames]
+        n_frames -= len(piece)
 
 
 def _warm_up(models: Models, names: list[str], mel: Track, original: Track) -> None:
     """Run each new method on a few frames: what only a first call costs is not a method's time."""
     n_frames = min(WARM_UP, len(mel))
     n_samples = min(n_frames * models.config.hop_length, len(original))
-    for name in names:
-        if name not in models.warm:
-            generator = torch.Generator().manual_seed(0)
-            method = get_method(name)
-            pieces = synthesized(
-                models, method, mel.read, n_frames, n_samples, generator, original.read
-            )
-            deque(pieces, maxlen=0)  # computes them, keeps none
-            models.warm.add(name)
+    for name in [name for name in names if name not in models.warm]:
+        method, generator = get_method(name), torch.Generator().manual_seed(0)
+        for _ in synthesized(
+            models, method, mel.read, n_frames, n_samples, generator, original.read
+        ):
+            pass  # the sound is not needed
+        models.warm.add(name)

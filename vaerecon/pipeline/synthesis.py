@@ -36,9 +36,13 @@ class Models:
     device: torch.device
     dtype: torch.dtype
     chunk_seconds: float  # longest stretch that goes through a model at once
-    plan: WindowPlan  # the same as windows of mel frames
     facts: ModelFacts  # what a result says of them
     warm: set[str]  # methods that have run with them before
+
+    @property
+    def plan(self) -> WindowPlan:
+        """Windows of mel frames, of at most ``chunk_seconds``."""
+        return plan_windows(self.chunk_seconds, self.config.frames_per_second)
 
     def arguments(self, method: Method) -> dict[str, Any]:
         """The keyword arguments of a method, but for ``original``."""
@@ -54,7 +58,6 @@ def without_networks(config: MelConfig) -> Models:
         device=torch.device("cpu"),
         dtype=torch.float32,
         chunk_seconds=CHUNK_SECONDS,
-        plan=plan_windows(CHUNK_SECONDS, config.frames_per_second),
         facts=None,  # type: ignore[arg-type]
         warm=set(),
     )
@@ -71,21 +74,8 @@ def synthesized(
 ) -> Iterator[torch.Tensor]:
     """Any registered method on a log-mel of any length, piece by piece.
 
-    Parameters
-    ----------
-    mel
-        ``(start, stop)`` to frames ``[stop - start, 64]`` or ``[B, stop - start, 64]``.
-    n_frames, n_samples
-        Of the whole.
-    generator
-        Used by one window after another.
-    original
-        ``(start, stop)`` to normalised samples, for ``oracle_phase`` and ``oracle_magnitude``.
-
-    Yields
-    ------
-    torch.Tensor
-        ``[n]`` or ``[B, n]`` on the models' device; the ``n`` add up to ``n_samples``.
+    ``mel`` reads frames ``[t, 64]`` or ``[B, t, 64]``, ``original`` normalised samples, for the
+    oracles. Yields ``[n]`` or ``[B, n]`` on the models' device, ``n_samples`` altogether.
     """
     hop = models.config.hop_length
 
@@ -142,14 +132,12 @@ def synthesize(
             "original's normalised samples; "
             "pass original=vaerecon.audio.normalize_level(samples)[0]"
         )
-    sound = None if original is None else MemoryTrack(as_samples(original))
-    if n_samples is None:
-        n_samples = mel.shape[-2] * models.config.hop_length
-        if sound is not None:  # which may end within the last hop
-            n_samples = min(n_samples, len(sound))
-    if generator is None:
-        generator = torch.Generator().manual_seed(0)
-    read = None if sound is None else sound.read
-    frames = MemoryTrack(mel, -2)
-    pieces = list(synthesized(models, chosen, frames.read, len(frames), n_samples, generator, read))
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-1)
+    frames, read = MemoryTrack(mel, -2), None
+    longest = len(frames) * models.config.hop_length
+    if original is not None:
+        sound = MemoryTrack(as_samples(original))
+        read, longest = sound.read, min(longest, len(sound))  # which may end within the last hop
+    n_samples = longest if n_samples is None else n_samples
+    generator = generator or torch.Generator().manual_seed(0)
+    pieces = synthesized(models, chosen, frames.read, len(frames), n_samples, generator, read)
+    return torch.cat(list(pieces), dim=-1)
