@@ -21,7 +21,7 @@ import torch
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
-from vaerecon.mel.filters import bands, mel_filters, sum_bands
+from vaerecon.mel.filters import bands, mel_filters, sum_bands, uses_bands
 from vaerecon.mel.front_end import BLOCK, check_log_mel
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import on_cores
@@ -42,21 +42,16 @@ def mel_to_magnitude(
     """STFT magnitudes whose mel is ``log_mel``, by expectation maximisation [1]_.
 
     The steps of :func:`fit_to_mel` from ``A = W'm / W'1``, where ``W`` are the mel filters.
+    ``[T, 64]`` or ``[B, T, 64]``, nepers, to ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``. A mel bin at
+    the floor is silence; bins that no filter sees (0 Hz, 8 kHz) are 0.
 
     Parameters
     ----------
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers. A bin at the floor is silence: magnitude 0.
     n_iter
         Steps; ten leave 0.005 nepers of difference on music and speech.
     start
-        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``: magnitudes to start from, which give the result its
-        detail. A tenth of the default start goes in, so that no bin is stuck at zero.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``. Bins that no filter sees (0 Hz, 8 kHz) are 0.
+        Magnitudes to start from, shape of the result, which give it its detail. A tenth of the
+        default start goes in, so that no bin is stuck at zero.
 
     Raises
     ------
@@ -80,22 +75,13 @@ def mel_to_magnitude(
 
 @without_autocast
 def fit_to_mel(
-    magnitude: torch.Tensor,
-    log_mel: ArrayLike,
-    config: MelConfig = AUDIOLDM_MEL,
-    n_iter: int = 2,
+    magnitude: torch.Tensor, log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL, n_iter: int = 2
 ) -> torch.Tensor:
     """``magnitude`` after some steps of expectation maximisation towards ``log_mel`` [1]_.
 
     A step is ``A <- A * W'(m / (W A)) / W'1``: it changes each bin by what its mel bins are off,
-    and keeps the detail between them.
-
-    Parameters
-    ----------
-    magnitude
-        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``; so is the result.
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers.
+    and keeps the detail between them. Magnitudes ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``, mel
+    ``[T, 64]`` or ``[B, T, 64]``, nepers.
 
     Raises
     ------
@@ -128,7 +114,7 @@ def _in_blocks(function: Callable[..., torch.Tensor], *arrays: torch.Tensor) -> 
 
     On a CPU some frames at a time, whose magnitudes fit its cache, and each clip on one core.
     """
-    if arrays[0].device.type != "cpu" or torch.is_grad_enabled():
+    if not uses_bands(*arrays):
         return function(*arrays)
     clips = [x if x.ndim == 3 else x[None] for x in arrays]
 
@@ -159,7 +145,7 @@ def spread(config: MelConfig, device: str) -> torch.Tensor:
 def correction(magnitude: torch.Tensor, mel: torch.Tensor, config: MelConfig) -> torch.Tensor:
     """The factor of one step, ``[..., n_fft/2 + 1]``, for magnitudes and linear mels."""
     ratio = mel / sum_bands(magnitude, config).clamp_min(TINY)
-    if ratio.device.type != "cpu" or torch.is_grad_enabled():
+    if not uses_bands(ratio):
         return ratio @ spread(config, str(ratio.device))
     rows = ratio.reshape(-1, config.n_mels)
     factor = rows.new_empty(len(rows), magnitude.shape[-1])

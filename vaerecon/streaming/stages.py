@@ -17,8 +17,9 @@ import torch.nn.functional as F
 
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import hann_window, log_mel_section, magnitude_to_log_mel, magnitudes
+from vaerecon.mel.stft import EveryNthFrame
 from vaerecon.phase.mel_inversion import linear_mel
-from vaerecon.phase.projections import EveryNthFrame, Projection
+from vaerecon.phase.projections import Projection
 from vaerecon.phase.solving import default_generator, sinusoids
 
 HOP, N_FFT = AUDIOLDM_MEL.hop_length, AUDIOLDM_MEL.n_fft
