@@ -1,16 +1,11 @@
-"""Sound files to :class:`Clip` and back: read, mix down, resample, write.
+"""Sound files to :class:`Clip` and back: read, mix down, resample, write. Does not import torch.
 
-What comes in: wav, flac, ogg, mp3 and whatever else libsndfile reads; m4a and the rest through
-ffmpeg. 8 to 192 kHz, one channel or many (their mean is taken), integers
-(scaled to -1..1) or floats (kept as they are, also beyond 1). What comes out: mono float32 at
-16 kHz.
+In: what libsndfile and ffmpeg read, 8 to 192 kHz, one channel or many (their mean is taken),
+integers (scaled to -1..1) or floats (kept as they are). Out: mono float32 at 16 kHz.
 
-Everything is streamed in blocks, so memory follows what is asked for, not the file: ten seconds
-of a three-hour file cost ten seconds. Reading starts at a whole second at least one second early
-and ends as much late; there the grids of both rates coincide and the resampler has settled, so a
-section equals the same section of the whole file.
-
-This module needs numpy, soundfile and soxr only; it does not import torch.
+Everything is streamed in blocks, so memory follows what is asked for, not the file. Reading starts
+at a whole second at least one second early and ends as much late; there the grids of both rates
+coincide and the resampler has settled, so a section equals the same section of the whole file.
 
 Notebook: ``01_mel_analysis``.
 
@@ -54,10 +49,7 @@ MARGIN = 1  # s, whole; read before and after a section (the resampler's filter 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A piece of mono sound in memory.
-
-    Made by :func:`load_audio` from a file or by :meth:`from_samples` from an array.
-    """
+    """Mono sound in memory, made by :func:`load_audio` or :meth:`from_samples`."""
 
     samples: np.ndarray  # [N] float32, finite, at least one
     sample_rate: int = SAMPLE_RATE  # Hz
@@ -90,8 +82,6 @@ class Clip:
             list, a torch tensor. Floats of any level, kept; int16 and int32 are scaled to -1..1.
         sample_rate
             Rate of ``samples``, Hz, 8000 to 192000.
-        name
-            What to call it in tables and file names.
 
         Raises
         ------
@@ -121,8 +111,7 @@ def load_audio(
     Parameters
     ----------
     path
-        wav, flac, ogg, mp3, ..., and by ffmpeg m4a and more. Several streams that stand one behind
-        the other in a file are one sound.
+        wav, flac, ogg, mp3, ..., and by ffmpeg m4a and more. Joined streams are one sound.
     max_length
         Seconds to read at most; None reads to the end.
     offset
@@ -134,9 +123,8 @@ def load_audio(
     Returns
     -------
     Clip
-        ``samples`` ``[N]``; for a file of ``M`` frames ``N = round(M * sample_rate / rate)``,
-        at least one. At an equal rate the file's values are returned unchanged. Named after the
-        file, without its suffix.
+        ``samples`` ``[N]``; for a file of ``M`` frames ``N = round(M * sample_rate / rate)``, at
+        least one; unchanged at an equal rate. Named after the file, without its suffix.
 
     Raises
     ------
@@ -166,11 +154,7 @@ def stream_audio(
     offset: float = 0.0,
     sample_rate: int = SAMPLE_RATE,
 ) -> Iterator[SoundStream]:
-    """Open a sound file, or a section of it, to read it in blocks: any length in flat memory.
-
-    Parameters, samples and errors are those of :func:`load_audio`. What is wrong with the file as a
-    whole is raised when it is opened, what is wrong with its data where it is met.
-    """
+    """:func:`load_audio` in blocks: what is wrong with the data is raised where it is met."""
     check_max_length(max_length)
     if not (is_number(offset) and 0 <= offset < math.inf):
         raise ValueError(
@@ -212,7 +196,7 @@ def _section(
 ) -> Iterator[np.ndarray]:
     """Mono blocks of an open source at ``sample_rate``, from sample ``start`` to ``stop`` of it."""
     mono = (mix_down(block, name) for block in source.blocks)
-    here, given = 0, 0
+    here = given = 0
     for block in resample_blocks(mono, source.rate, sample_rate):
         piece = block[max(0, start - here) : None if stop is None else max(0, stop - here)]
         here += len(block)
@@ -234,16 +218,7 @@ def _section(
 def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAMPLE_RATE) -> None:
     """Write mono samples to a 32-bit float WAV file; the same samples give the same bytes.
 
-    Float, because 16-bit PCM would clip what goes beyond 1 and round what is quiet.
-
-    Parameters
-    ----------
-    path
-        File to write; replaced if it exists.
-    samples
-        ``[N]``; numpy, a list, a torch tensor. int16 and int32 are scaled to -1..1.
-    sample_rate
-        Hz, 8000 to 192000.
+    ``samples`` ``[N]`` are numpy, a list or a torch tensor; int16 and int32 are scaled to -1..1.
 
     Raises
     ------
@@ -266,13 +241,8 @@ def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAM
 def wav_header(n_samples: int, sample_rate: int = SAMPLE_RATE) -> bytes:
     """What stands before the samples in a mono 32-bit float WAV file of known length.
 
-    Made here because soundfile would write the time of day into it (a PEAK chunk), and because a
-    long file is written as it is computed.
-
-    Raises
-    ------
-    ValueError
-        If the file would be larger than 4 GB, which WAV cannot say (18 hours at 16 kHz).
+    soundfile would write the time of day into it (a PEAK chunk), and a long file is written as it
+    is computed. A ValueError above 4 GB, which WAV cannot say (18 hours at 16 kHz).
     """
     size = 4 * n_samples  # bytes
     if size > 2**32 - 100:
@@ -282,11 +252,6 @@ def wav_header(n_samples: int, sample_rate: int = SAMPLE_RATE) -> bytes:
         )
     # format 3: floats, 1 channel; bytes per second, per frame; bits; no extension
     layout = struct.pack("<HHIIHHH", 3, 1, sample_rate, 4 * sample_rate, 4, 32, 0)
-    chunks = (
-        b"WAVE",
-        *(b"fmt ", struct.pack("<I", len(layout)), layout),
-        *(b"fact", struct.pack("<II", 4, n_samples)),
-        *(b"data", struct.pack("<I", size)),
-    )
-    head = b"".join(chunks)
+    head = b"WAVE" + b"fmt " + struct.pack("<I", len(layout)) + layout
+    head += b"fact" + struct.pack("<II", 4, n_samples) + b"data" + struct.pack("<I", size)
     return b"RIFF" + struct.pack("<I", len(head) + size) + head

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from vaerecon.audio.clip import Clip, load_audio
-from vaerecon.audio.conversion import full_scale, refusal, to_float32
+from vaerecon.audio.conversion import check_finite, full_scale, refusal, to_float32
+from vaerecon.audio.paths import sounds_below
 from vaerecon.utils.numbers import is_number
 from vaerecon.utils.windows import split
 
@@ -33,10 +34,9 @@ SILENCE = 1e-8  # a peak at or below this is silence; same function, its divisio
 
 @dataclass(frozen=True)
 class Level:
-    """What :func:`normalize_level` removed, so that it can be put back.
+    """What :func:`normalize_level` removed: ``normalised = (samples - mean) * gain``.
 
-    ``mean`` and ``gain`` are scalars, or ``[B, 1]`` for a batch:
-    ``normalised = (samples - mean) * gain``.
+    Scalars, or ``[B, 1]`` for a batch.
     """
 
     mean: torch.Tensor
@@ -79,18 +79,6 @@ def as_samples(samples: ArrayLike) -> torch.Tensor:
     ValueError
         If the shape is another, nothing is in it, a value is not finite, or for other integers.
     """
-    x = samples_in_layout(samples)
-    # a finite sum has only finite terms, and is quicker to check than each term
-    if not (torch.isfinite(x.sum()) or torch.isfinite(x).all()):
-        raise ValueError(
-            "samples: got NaN or infinite values, expected finite ones; "
-            "clean them first, for example with numpy.nan_to_num"
-        )
-    return x
-
-
-def samples_in_layout(samples: ArrayLike) -> torch.Tensor:
-    """The same as :func:`as_samples`, without the check that all values are finite."""
     if isinstance(samples, torch.Tensor):
         try:
             scale = full_scale(samples.dtype)
@@ -112,23 +100,17 @@ def samples_in_layout(samples: ArrayLike) -> torch.Tensor:
             f"samples: got shape {list(x.shape)}, which looks like [N, channels]; "
             "expected [B, N]: mix down or transpose"
         )
+    if not torch.isfinite(x.sum()):  # a finite sum has only finite terms, and is quicker to check
+        check_finite(x.detach().cpu().numpy(), "samples")
     return x
 
 
 def as_clip(sound: Any, sample_rate: int) -> Clip:
-    """A clip of whatever is one sound without doubt.
+    """A clip of whatever is one sound without doubt; ValueError for anything else.
 
-    Parameters
-    ----------
-    sound
-        A clip; a file's name (``str`` or ``Path``); an item of an audio dataset,
-        ``{"array": ..., "sampling_rate": ...}``; samples and their rate as ``librosa.load`` gives
-        them, ``(samples, rate)``; or samples ``[N]`` at ``sample_rate``.
-
-    Raises
-    ------
-    ValueError
-        For anything else, with what to do about it.
+    A clip; a file's name (``str`` or ``Path``); an item of an audio dataset, ``{"array": ...,
+    "sampling_rate": ...}``; ``(samples, rate)``, as ``librosa.load`` gives them; or samples ``[N]``
+    at ``sample_rate``.
     """
     if isinstance(sound, Clip):
         return sound
@@ -145,32 +127,21 @@ def first_seconds(
     clips: str | os.PathLike[str] | Iterable[Any], seconds: float, sample_rate: int = 16000
 ) -> Iterator[Clip]:
     """The beginning of each of ``clips``: folders, files, or what :func:`as_clip` takes."""
-    from vaerecon.audio.paths import sounds_below
-
     for given in [clips] if isinstance(clips, str | os.PathLike) else clips:
-        named = isinstance(given, str | os.PathLike)
-        for sound in sounds_below(Path(given))[0] if named and Path(given).is_dir() else [given]:
-            if named:
-                yield load_audio(sound, seconds, sample_rate=sample_rate)
-            else:
-                clip = as_clip(sound, sample_rate)
-                yield Clip(clip.samples[: round(seconds * sample_rate)], sample_rate, clip.name)
+        if isinstance(given, str | os.PathLike):
+            path = Path(given)
+            for file in sounds_below(path)[0] if path.is_dir() else [given]:
+                yield load_audio(file, seconds, sample_rate=sample_rate)
+        else:
+            clip = as_clip(given, sample_rate)
+            yield Clip(clip.samples[: round(seconds * sample_rate)], sample_rate, clip.name)
 
 
 def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:
     """Remove the mean and scale the peak to 0.5, as AudioLDM2's training did.
 
-    Parameters
-    ----------
-    samples
-        ``[N]`` or ``[B, N]``, any level.
-
-    Returns
-    -------
-    normalized
-        Same shape; peak 0.5, or zeros where the input is silent (with a warning).
-    level
-        What was removed; ``level.restore`` puts the level back.
+    ``[N]`` or ``[B, N]`` to the same shape, zeros where the input is silent (with a warning), and
+    what was removed; its ``restore`` puts the level back.
     """
     x = as_samples(samples)
     batched = x.ndim == 2
@@ -182,8 +153,7 @@ def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:
 def measure_level(n_samples: int, read: Reader, longest: int) -> Level:
     """The level of one clip that is read in sections of ``longest`` samples.
 
-    A clip no longer than that has the very numbers of :func:`normalize_level`; the mean of a longer
-    one is summed in float64.
+    The numbers are those of :func:`normalize_level` for a clip no longer than that.
     """
     if n_samples <= longest:
         return normalize_level(read(0, n_samples))[1]

@@ -1,8 +1,8 @@
 """Results on disk, whole or not at all.
 
 Everything is written into a hidden folder beside the target and moved into place at the end, by
-renames, which neither a full disk nor a slow one can leave half done. Files that a new result
-replaces are kept aside until the last rename and put back if one fails.
+renames. Files that a new result replaces are kept aside until the last rename and put back if one
+fails.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ LONGEST_STEM = 200  # bytes; file systems allow 255 for a name, and the longest 
 def name_to_text(name: str, errors: str = "replace") -> str:
     """The name of a file as text that can be shown and written.
 
-    Python stands in for the bytes of a name that are not in the file system's encoding by lone
-    surrogates. Such bytes are read as UTF-8 here; ``errors`` says what to do with those that are
-    none, as in ``bytes.decode``.
+    Python has lone surrogates for bytes that are not in the file system's encoding. They are read
+    as UTF-8 here, with ``errors`` as in ``bytes.decode``.
     """
     try:
         name.encode()
@@ -46,13 +45,7 @@ def text_to_name(text: str | os.PathLike[str]) -> str:
 
 
 def check_stem(stem: str) -> str:
-    """Return ``stem`` if files in one folder can be named after it.
-
-    Raises
-    ------
-    ValueError
-        If it holds a separator (it would lead to another folder), is empty or too long.
-    """
+    """Return ``stem`` if files in one folder can be named after it, or raise ``ValueError``."""
     if not stem or any(character in stem for character in "/\\\0"):
         raise ValueError(
             f"stem: got {stem!r}, expected a name without slashes; rename the clip, or pass stem"
@@ -77,7 +70,7 @@ def whole_folder(
     target
         Folder, created if need be. Its other files stay; those of the same name are replaced.
     earlier
-        Names of files in ``target`` that the new ones replace though they are called otherwise.
+        Gives the names of further files in ``target`` that the new ones replace.
 
     Raises
     ------

@@ -13,7 +13,8 @@ import sys
 import threading
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, MutableMapping
+from collections import UserDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.machinery import SourceFileLoader
@@ -32,13 +33,19 @@ _lock = threading.RLock()  # threads of a Dask worker wait until all are loaded
 _looked: list[bool] = []  # not empty: packages and VARIABLE have been looked at
 
 
-class Registry(MutableMapping[str, Record]):
+class Registry(UserDict[str, Record]):
     """Records by name; ``taken`` are names that none may have."""
 
-    def __init__(self, kind: str, taken: tuple[str, ...]):
+    def __init__(self, kind: str, taken: tuple[str, ...]):  # no super().__init__: it sets data
         self._kind, self._taken = kind, taken
         self._records: dict[str, Record] = {}
         _registries.append(self)
+
+    @property
+    def data(self) -> dict[str, Record]:  # type: ignore[override]
+        """Where :class:`~collections.UserDict` looks: the records, with those of plug-ins."""
+        load_plugins()
+        return self._records
 
     def add(self, name: str, record: Record) -> None:
         """Add a record; a ValueError if its name is taken."""
@@ -46,25 +53,6 @@ class Registry(MutableMapping[str, Record]):
             raise ValueError(f"{self._kind}: got {name!r}, which is registered or reserved; "
                              "choose another name")  # fmt: skip
         self._records[name] = record
-
-    def _all(self) -> dict[str, Record]:
-        load_plugins()
-        return self._records
-
-    def __getitem__(self, name: str) -> Record:
-        return self._all()[name]
-
-    def __setitem__(self, name: str, record: Record) -> None:
-        self._all()[name] = record
-
-    def __delitem__(self, name: str) -> None:
-        del self._all()[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._all())
-
-    def __len__(self) -> int:
-        return len(self._all())
 
 
 def load_plugins() -> None:
@@ -103,7 +91,7 @@ class _Uncached(SourceFileLoader):
 def load_plugin(path: str | os.PathLike[str]) -> None:
     """Run a Python file that registers methods or metrics; once, however often it is named.
 
-    Worker processes, and notebooks that the command line runs, then have it too.
+    Worker processes, and notebooks that the command line runs, have it too.
 
     Raises
     ------
