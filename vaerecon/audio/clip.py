@@ -79,15 +79,14 @@ class Clip:
         ----------
         samples
             ``[N]``, or ``[N, channels]`` as soundfile gives them (the mean is taken); numpy, a
-            list, a torch tensor. Floats of any level, kept; int16 and int32 are scaled to -1..1.
+            list, a torch tensor. Floats are kept; int16 and int32 are scaled to -1..1.
         sample_rate
             Rate of ``samples``, Hz, 8000 to 192000.
 
         Raises
         ------
         ValueError
-            For another layout (``[channels, N]`` is refused, not guessed), other integers,
-            no samples, or values that are not finite.
+            For another layout, other integers, no samples, or values that are not finite.
         """
         x = as_float32_array(samples)
         if x.ndim not in (1, 2) or (x.ndim == 2 and x.shape[0] <= x.shape[1]):
@@ -115,8 +114,8 @@ def load_audio(
     max_length
         Seconds to read at most; None reads to the end.
     offset
-        Seconds to skip first, rounded to a sample of the result. Exact, but for wma (within
-        0.1 s), webm and mkv (within 0.01 s), whose time stamps are coarse.
+        Seconds to skip first, rounded to a sample of the result. Within 0.1 s for wma, within
+        0.01 s for webm and mkv, whose time stamps are coarse.
     sample_rate
         Rate of the result, Hz.
 
@@ -179,13 +178,7 @@ def stream_audio(
 
 
 def look_at(path: str | os.PathLike[str], max_length: float | None = None) -> float | None:
-    """Check that a file opens and begins as sound; seconds that would be read, where it tells.
-
-    Raises
-    ------
-    ValueError, OSError
-        Those of :func:`load_audio`, but for what is wrong behind the first block.
-    """
+    """Check that a file opens and begins as sound; seconds that would be read, where it tells."""
     with stream_audio(path, max_length) as sound:
         next(sound.blocks, None)
         return sound.seconds
@@ -218,12 +211,8 @@ def _section(
 def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAMPLE_RATE) -> None:
     """Write mono samples to a 32-bit float WAV file; the same samples give the same bytes.
 
-    ``samples`` ``[N]`` are numpy, a list or a torch tensor; int16 and int32 are scaled to -1..1.
-
-    Raises
-    ------
-    ValueError, OSError
-        For samples or a rate that do not fit; if the file cannot be written.
+    ``samples`` ``[N]`` are numpy, a list or a torch tensor; int16 and int32 are scaled to -1..1. A
+    ValueError for samples or a rate that do not fit.
     """
     x = as_float32_array(samples)
     if x.ndim != 1:

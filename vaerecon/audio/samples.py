@@ -55,29 +55,22 @@ class Level:
 
 def as_float32(values: ArrayLike, name: str) -> torch.Tensor:
     """Real numbers as a float32 tensor; numpy arrays of any byte order and stride are copied."""
-    if isinstance(values, torch.Tensor):
-        is_real = not values.is_complex()
-    else:
-        values = np.asarray(values)
-        is_real = values.dtype.kind in "fiub"
+    x = values if isinstance(values, torch.Tensor) else np.asarray(values)
+    is_real = not x.is_complex() if isinstance(x, torch.Tensor) else x.dtype.kind in "fiub"
     if not is_real:
-        raise ValueError(f"{name}: got {values.dtype}, expected real numbers, such as float32")
-    if isinstance(values, torch.Tensor):
-        return values.to(torch.float32)
+        raise ValueError(f"{name}: got {x.dtype}, expected real numbers, such as float32")
+    if isinstance(x, torch.Tensor):
+        return x.to(torch.float32)
     # whatever the caller has numpy do about errors: what becomes infinite is refused later
     with np.errstate(over="ignore", under="ignore"):
-        return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
+        return torch.from_numpy(np.array(x, dtype=np.float32, order="C"))
 
 
 def as_samples(samples: ArrayLike) -> torch.Tensor:
-    """Return ``samples`` as a float32 tensor ``[N]`` or ``[B, N]``, checked.
+    """Return ``samples`` as a float32 tensor ``[N]`` or ``[B, N]``.
 
-    int16 and int32 are scaled to -1..1, floats are kept.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another, nothing is in it, a value is not finite, or for other integers.
+    int16 and int32 are scaled to -1..1, floats are kept. A ValueError for another shape, no
+    samples, values that are not finite, or other integers.
     """
     if isinstance(samples, torch.Tensor):
         try:

@@ -41,12 +41,9 @@ BLOCK = 256  # frames computed at once: their windows stay in the cache, however
 
 
 def check_log_mel(log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
-    """Return ``log_mel`` as a float32 tensor ``[T, M]`` or ``[B, T, M]``, layout checked.
+    """Return ``log_mel`` as a float32 tensor ``[T, M]`` or ``[B, T, M]``.
 
-    Raises
-    ------
-    ValueError
-        If the last axis is not ``config.n_mels``. Nothing is ever transposed silently.
+    A ValueError if the last axis is not ``config.n_mels``: nothing is ever transposed silently.
     """
     x = as_float32(log_mel, "log-mel")
     shape, mels = list(x.shape), config.n_mels
@@ -85,13 +82,9 @@ def stft_frames(
 
 
 def stft_section(
-    read: Reader,
-    n_samples: int,
-    first: int,
-    last: int,
-    config: MelConfig = AUDIOLDM_MEL,
-    framing: Framing = "train",
-) -> torch.Tensor:
+    read: Reader, n_samples: int, first: int, last: int,
+    config: MelConfig = AUDIOLDM_MEL, framing: Framing = "train",
+) -> torch.Tensor:  # fmt: skip
     """Frames ``first`` to ``last`` (not included) of :func:`stft_frames` of a long sound.
 
     ``read`` gives samples ``[stop - start]`` or ``[B, stop - start]`` of the ``n_samples``. Exact:
@@ -182,13 +175,9 @@ def _log_mel(x: torch.Tensor, config: MelConfig, framing: Framing, normalize: bo
 
 
 def log_mel_section(
-    read: Reader,
-    n_samples: int,
-    first: int,
-    last: int,
-    config: MelConfig = AUDIOLDM_MEL,
-    framing: Framing = "train",
-) -> torch.Tensor:
+    read: Reader, n_samples: int, first: int, last: int,
+    config: MelConfig = AUDIOLDM_MEL, framing: Framing = "train",
+) -> torch.Tensor:  # fmt: skip
     """Frames ``first`` to ``last`` of the log-mel of a sound that is read in sections.
 
     As :func:`stft_section`; the samples are taken as they are, so normalise their level first.

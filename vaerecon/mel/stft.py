@@ -28,13 +28,8 @@ def istft_frames(
     """Inverse of :func:`vaerecon.mel.front_end.stft_frames`: samples nearest to ``spectrum`` [1]_.
 
     Least squares: windowed frames are added up and divided by the sum of the squared windows.
-    ``[T, n_fft/2 + 1]`` or ``[B, T, n_fft/2 + 1]``, complex, to ``[N]`` or ``[B, N]``, float32.
-    Gradients pass.
-
-    Raises
-    ------
-    ValueError
-        If ``n_samples`` do not have ``T`` frames.
+    ``[T, n_fft/2 + 1]`` or ``[B, T, n_fft/2 + 1]``, complex, to ``[N]`` or ``[B, N]``, float32; a
+    ValueError if ``n_samples`` do not have ``T`` frames. Gradients pass.
     """
     check_frames(spectrum, n_samples, config, framing)
     window = hann_window(config, str(spectrum.device))
@@ -48,13 +43,20 @@ def istft_frames(
 
 
 class EveryNthFrame:
-    """Every ``step``-th frame from ``first`` on: cut out of a padded signal, or overlap-added."""
+    """Every ``step``-th frame from ``first`` on: cut out of a padded signal, or overlap-added.
 
-    def __init__(self, first: int, step: int, n_frames: int, window: torch.Tensor, hop: int):
-        self.first, self.step, self.window = first, step, window
+    Frame 0 begins at sample ``offset`` of the signal, which has ``length`` samples (default: those
+    that the frames need).
+    """
+
+    def __init__(
+        self, first: int, step: int, n_frames: int, window: torch.Tensor, hop: int,
+        offset: int = 0, length: int | None = None,
+    ):  # fmt: skip
+        self.first, self.step, self.window, self.offset = first, step, window, offset
         self.count = len(range(first, n_frames, step))
-        self.length = padded_length(n_frames, len(window), hop)
-        self.start, self.hop = first * hop, step * hop  # samples
+        self.length = length or padded_length(n_frames, len(window), hop)
+        self.start, self.hop = offset + first * hop, step * hop  # samples
         self.rows = self.count - 1 + math.ceil(len(window) / self.hop)
         overlap = window.new_zeros(1, self.length)
         self.add(overlap, window.expand(1, self.count, -1), 0)
@@ -74,7 +76,7 @@ class EveryNthFrame:
 
     def cut(self, signal: torch.Tensor, frames: slice) -> torch.Tensor:
         """Windowed frames ``[B, t, n_fft]`` of ``signal [B, L]``, by their places among all."""
-        start = frames.start * self.hop // self.step
+        start = self.offset + frames.start * self.hop // self.step
         count = len(range(frames.start, frames.stop, self.step))
         stop = start + (count - 1) * self.hop + len(self.window)
         return signal[:, start:stop].unfold(-1, len(self.window), self.hop) * self.window

@@ -3,7 +3,7 @@
 Expectation maximisation [1]_: each step multiplies every frequency by how far the mel bins that see
 it are off, so magnitudes never become negative and detail between mel bins is kept.
 
-Conventions as in :mod:`vaerecon.mel.front_end`; magnitudes are ``[T, 513]`` or ``[B, T, 513]``.
+Mels are ``[T, 64]`` or ``[B, T, 64]``, nepers; magnitudes are ``[T, 513]`` or ``[B, T, 513]``.
 Gradients pass. Notebook: ``04_method_comparison``.
 
 References
@@ -41,17 +41,16 @@ def mel_to_magnitude(
 ) -> torch.Tensor:
     """STFT magnitudes whose mel is ``log_mel``, by expectation maximisation [1]_.
 
-    The steps of :func:`fit_to_mel` from ``A = W'm / W'1``, where ``W`` are the mel filters.
-    ``[T, 64]`` or ``[B, T, 64]``, nepers, to ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``. A mel bin at
-    the floor is silence; bins that no filter sees (0 Hz, 8 kHz) are 0.
+    The steps of :func:`fit_to_mel` from ``A = W'm / W'1``, where ``W`` are the mel filters. A mel
+    bin at the floor is silence; frequencies that no filter sees (0 Hz, 8 kHz) are 0.
 
     Parameters
     ----------
     n_iter
         Steps; ten leave 0.005 nepers of difference on music and speech.
     start
-        Magnitudes to start from, shape of the result, which give it its detail. A tenth of the
-        default start goes in, so that no bin is stuck at zero.
+        Magnitudes to start from, which give the result its detail. A tenth of the default start
+        goes in, so that no bin is stuck at zero.
 
     Raises
     ------
@@ -80,25 +79,24 @@ def fit_to_mel(
     """``magnitude`` after some steps of expectation maximisation towards ``log_mel`` [1]_.
 
     A step is ``A <- A * W'(m / (W A)) / W'1``: it changes each bin by what its mel bins are off,
-    and keeps the detail between them. Magnitudes ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``, mel
-    ``[T, 64]`` or ``[B, T, 64]``, nepers.
-
-    Raises
-    ------
-    ValueError
-        For another layout, or if the two have other frames.
+    and keeps the detail between them. A ValueError if the two do not have the same frames.
     """
     mel = check_log_mel(log_mel, config)
-    if mel.shape[:-1] != magnitude.shape[:-1]:
-        raise ValueError(
-            f"log-mel: got shape {list(mel.shape)}, expected the frames of the magnitude, "
-            f"{[*magnitude.shape[:-1], config.n_mels]}"
-        )
+    check_frames_of(mel, magnitude)
 
     def hold(magnitude: torch.Tensor, log_mel: torch.Tensor) -> torch.Tensor:
         return _maximize(magnitude, linear_mel(log_mel, config), config, n_iter)
 
     return _in_blocks(hold, magnitude, mel)
+
+
+def check_frames_of(mel: torch.Tensor, magnitude: torch.Tensor) -> None:
+    """Raise ``ValueError`` unless a mel and a magnitude have the same frames."""
+    if mel.shape[:-1] != magnitude.shape[:-1]:
+        raise ValueError(
+            f"log-mel: got shape {list(mel.shape)}, expected the frames of the magnitude, "
+            f"{[*magnitude.shape[:-1], mel.shape[-1]]}"
+        )
 
 
 def _maximize(

@@ -26,23 +26,26 @@ Spectra = Callable[[slice], torch.Tensor]  # places of frames -> their spectra, 
 
 
 class Projection:
-    """Both projections of a clip.
+    """Both projections of a clip, whose frame 0 begins at sample ``offset`` of the signal.
 
     Frames are computed in blocks: arrays of a whole clip do not fit into the processor's cache, and
     allocating them at every step can take longer than the arithmetic.
     """
 
-    def __init__(self, magnitude: torch.Tensor, mel: torch.Tensor | None, config: MelConfig):
-        self.magnitude, self.mel, self.config = magnitude, mel, config
+    def __init__(
+        self, magnitude: torch.Tensor, mel: torch.Tensor | None, config: MelConfig,
+        offset: int = 0, length: int | None = None,
+    ):  # fmt: skip
+        self.magnitude, self.mel, self.config, self.offset = magnitude, mel, config, offset
         n_frames = magnitude.shape[1]
         self.window = hann_window(config, str(magnitude.device))
-        self.length = padded_length(n_frames, config.n_fft, config.hop_length)
+        self.length = length or padded_length(n_frames, config.n_fft, config.hop_length)
         self.size = BLOCK if magnitude.device.type == "cpu" else n_frames
 
     def every_nth_frame(self, first: int = 0, step: int = 1) -> EveryNthFrame:
         """Every ``step``-th frame of this clip."""
-        n_frames = self.magnitude.shape[1]
-        return EveryNthFrame(first, step, n_frames, self.window, self.config.hop_length)
+        n_frames, hop = self.magnitude.shape[1], self.config.hop_length
+        return EveryNthFrame(first, step, n_frames, self.window, hop, self.offset, self.length)
 
     def impose(self, spectrum: torch.Tensor, frames: slice) -> torch.Tensor:
         """Give ``spectrum`` (changed in place) the known magnitude of these frames."""

@@ -94,12 +94,7 @@ def oracle_phase(
     hold: frames overlap by 84 %, so the true phase tells magnitudes too.
 
     Mel ``[T, 64]`` or ``[B, T, 64]``, nepers, and original ``[N]`` or ``[B, N]`` at peak 0.5 to
-    float32 samples like the original.
-
-    Raises
-    ------
-    ValueError
-        For another layout, or if the samples do not have the frames of the mel.
+    float32 samples like the original; a ValueError if they do not have the frames of the mel.
     """
     samples = as_samples(original)
     mel = check_log_mel(log_mel, config).to(samples.device)

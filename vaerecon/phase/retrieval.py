@@ -31,7 +31,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 
 from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
@@ -105,23 +104,18 @@ def griffin_lim(
     ValueError
         If shapes or ``n_samples`` do not fit each other.
     """
-    paddings = [each.padding(framing) for each in (config, *(other for _, other in also))]
-    starts = [max(paddings) - padding for padding in paddings]  # of each mel's first frame
 
     def solve(onto: Projection, start: Spectra, *others: Projection) -> torch.Tensor:
         signal = onto.synthesize(lambda f: onto.impose(start(f), f), onto.every_nth_frame())
-        turns = list(zip((onto, *others), starts, strict=True))
-        length = max(first + each.length for each, first in turns)
-        signal = F.pad(signal, (starts[0], length - starts[0] - onto.length))
-        steps = [(each, first, comb) for each, first in turns for comb in _combs(each)]
+        steps = [(each, subset) for each in (onto, *others) for subset in _combs(each)]
         # one mel: momentum before each comb; several: before each round, forwards or backwards
         rounds = [steps, steps[::-1]] if others else [[step] for step in steps] * 2
         previous = signal
         for i in range(n_iter * len(rounds) // 2):
             ahead = torch.lerp(previous, signal, 1 + momentum)
             previous = signal
-            for each, first, subset in rounds[i % len(rounds)]:
-                ahead = _step(each, ahead, first, subset)
+            for each, subset in rounds[i % len(rounds)]:
+                ahead = each.project(ahead, subset)
             signal = ahead
         # the mel whose turn was last is held best: the mean of both directions favours none
         return torch.lerp(previous, signal, 0.5) if others else signal
@@ -133,15 +127,6 @@ def _combs(onto: Projection) -> list[EveryNthFrame]:
     """The subsets of frames that an iteration takes one after the other."""
     step = COMBS if 2 * COMBS * onto.config.hop_length < onto.config.n_fft else 1
     return [onto.every_nth_frame(i, step) for i in range(min(step, onto.magnitude.shape[1]))]
-
-
-def _step(
-    onto: Projection, signal: torch.Tensor, start: int, subset: EveryNthFrame
-) -> torch.Tensor:
-    """Both projections with one subset, whose mel begins at sample ``start`` of ``signal``."""
-    part = signal[:, start : start + onto.length]
-    found = onto.project(part, subset)
-    return torch.cat([signal[:, :start], found, signal[:, start + onto.length :]], dim=1)
 
 
 @torch.no_grad()
@@ -199,12 +184,8 @@ def refine(
 
     Starts from its phase and from its own magnitude, corrected to the mel. It pays where the phase
     is better than chance. ``samples`` ``[N]`` or ``[B, N]``, aligned with the mel ``[T, 64]`` or
-    ``[B, T, 64]`` and at its level, to float32 of the same shape and device.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit each other.
+    ``[B, T, 64]`` and at its level, to float32 of the same shape and device; a ValueError if the
+    two do not have the same frames.
     """
     waveform = as_samples(samples)
     mel = check_log_mel(log_mel, config).to(waveform.device)

@@ -65,17 +65,8 @@ def whole_folder(
 ) -> Iterator[Path]:
     """Give a scratch folder whose files appear in ``target`` together, or not at all.
 
-    Parameters
-    ----------
-    target
-        Folder, created if need be. Its other files stay; those of the same name are replaced.
-    earlier
-        Gives the names of further files in ``target`` that the new ones replace.
-
-    Raises
-    ------
-    OSError
-        If ``target`` is a file or cannot be written.
+    ``target`` is created if need be. Its other files stay; replaced are those of the same name and
+    those that ``earlier`` names. An OSError if it is a file or cannot be written.
     """
     target = Path(text_to_name(target))
     if target.exists() and not target.is_dir():
@@ -183,18 +174,10 @@ def _move_in(new: Path, target: Path, old: Path, earlier: Iterable[str]) -> None
                 os.replace(target / name, old / name)
     except BaseException:
         for name in moved:
-            _remove(target / name)
+            os.replace(target / name, new / name)
         for path in old.iterdir():
             os.replace(path, target / path.name)
         raise
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -91,12 +91,8 @@ class _Uncached(SourceFileLoader):
 def load_plugin(path: str | os.PathLike[str]) -> None:
     """Run a Python file that registers methods or metrics; once, however often it is named.
 
-    Worker processes, and notebooks that the command line runs, have it too.
-
-    Raises
-    ------
-    ValueError
-        If it is no Python file, or cannot be run, or a name is taken; nothing is registered then.
+    Worker processes, and notebooks that the command line runs, have it too. A ValueError, and
+    nothing registered, if it is no Python file, or cannot be run, or a name is taken.
     """
     load_plugins()
     file = Path(path).expanduser().resolve()

@@ -111,37 +111,15 @@ def crossfade(plan: WindowPlan, unit: int = 1, axis: int = -1) -> Join:
 
 
 def overlap_windows(
-    length: int,
-    compute: Callable[[int, int], torch.Tensor],
-    plan: WindowPlan,
-    *,
-    unit: int = 1,
-    axis: int = -1,
-    join: Join | None = None,
-    stage: str = "",
-) -> Iterator[torch.Tensor]:
+    length: int, compute: Callable[[int, int], torch.Tensor], plan: WindowPlan, *,
+    unit: int = 1, axis: int = -1, join: Join | None = None, stage: str = "",
+) -> Iterator[torch.Tensor]:  # fmt: skip
     """Compute window by window and give the result piece by piece, in order, without gaps.
 
-    Parameters
-    ----------
-    length
-        Units altogether.
-    compute
-        ``(start, stop)``, in units, to a tensor with ``unit`` values per unit along ``axis``
-        (the last window may have more or fewer).
-    unit
-        Values of the result per unit of the plan.
-    axis
-        The result's axis of time, negative.
-    join
-        What makes one of two answers to an overlap; :func:`crossfade` by default.
-    stage
-        Named in the warning when memory runs out.
-
-    Raises
-    ------
-    ValueError
-        If the device's memory does not suffice for the shortest windows.
+    ``compute(start, stop)``, in units of ``length``, gives a tensor with ``unit`` values per unit
+    along ``axis``, which is negative (the last window may have more or fewer). ``join`` makes one
+    of two answers to an overlap; default: :func:`crossfade`. ``stage`` is named in the warning when
+    memory runs out, and in the ValueError if it does not suffice for the shortest windows.
     """
     join = join or crossfade(plan, unit, axis)
     shared = plan.overlap * unit
