@@ -4,12 +4,10 @@ A track is an array of float32 along time: samples, a mel, a latent. It grows by
 by sections, so that the code that makes and uses one need not know where it is.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -106,7 +104,7 @@ class FolderStore:
         self.folder, self.scratch = folder, scratch
         self._open: list[FileTrack] = []
 
-    def __enter__(self) -> FolderStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -16,8 +16,6 @@ References
    quality" setting: linear phase, no delay.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import struct
@@ -26,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -72,7 +70,7 @@ class Clip:
         return len(self.samples) / self.sample_rate
 
     @classmethod
-    def from_samples(cls, samples: Any, sample_rate: int, name: str = "clip") -> Clip:
+    def from_samples(cls, samples: Any, sample_rate: int, name: str = "clip") -> Self:
         """Make a 16 kHz mono clip from an array.
 
         Parameters

@@ -1,7 +1,5 @@
 """Samples of any number format, channels and rate to mono float32: for files and arrays alike."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping

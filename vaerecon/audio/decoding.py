@@ -5,8 +5,6 @@ end, or does not know the length of: the program on the PATH, or else imageio-ff
 stand one behind the other are read as one sound.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -10,8 +10,6 @@ References
    numbers of frames and bytes.
 """
 
-from __future__ import annotations
-
 import io
 import mmap
 import os

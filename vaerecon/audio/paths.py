@@ -1,7 +1,5 @@
 """Names of sound files: what a path must be, and which files of a folder are sounds."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat

@@ -6,8 +6,6 @@ All of AudioLDM2 was trained on sounds without a mean and with a peak of 0.5.
 Notebook: ``01_mel_analysis``.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import warnings

@@ -1,7 +1,5 @@
 """The settings of a log-mel front-end, and whether a checkpoint was trained with them."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any, Literal

@@ -7,8 +7,6 @@ that scale. :data:`DAMAGES` has them by name.
 Notebooks: ``03_vocoder_dimension_fix``, ``10_vocoder_input``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ example, is only recognized by its silence.
 Notebooks: ``03_vocoder_dimension_fix``, ``10_vocoder_input``.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The mel filters: from 513 frequencies to 64 mel bins."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise

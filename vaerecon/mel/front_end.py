@@ -21,8 +21,6 @@ References
 .. [2] J. Kong et al., "HiFi-GAN", NeurIPS 2020: the mel of ``meldataset.py``.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 

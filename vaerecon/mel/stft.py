@@ -8,8 +8,6 @@ References
    IEEE Trans. ASSP 1984.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 

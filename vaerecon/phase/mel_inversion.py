@@ -12,8 +12,6 @@ References
    "An iterative technique for the rectification of observed distributions", Astron. J. 1974.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 

@@ -8,8 +8,6 @@ then :meth:`Projection.analyze`).
 Shapes: spectra ``[B, t, n_fft/2 + 1]``, padded signals ``[B, L]``. On a CPU B is 1.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

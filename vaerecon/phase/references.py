@@ -5,8 +5,6 @@ Both see the original: the ceiling takes its phase, the reference its magnitude.
 Notebook: ``04_method_comparison``.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

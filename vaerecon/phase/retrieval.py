@@ -26,8 +26,6 @@ References
    phase found together, by another algorithm than the one here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -5,8 +5,6 @@ References
 .. [1] G. Beauregard, M. Harish and L. Wyse, "Single pass spectrogram inversion", DSP 2015.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 

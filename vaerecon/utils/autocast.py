@@ -1,7 +1,5 @@
 """``torch.autocast`` around a call changes nothing inside it."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from contextlib import ExitStack

@@ -1,7 +1,5 @@
 """How every command of the project ends: exit status, one line for what the user can mend."""
 
-from __future__ import annotations
-
 import atexit
 import gc
 import os

@@ -5,8 +5,6 @@ renames. Files that a new result replaces are kept aside until the last rename a
 fails.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

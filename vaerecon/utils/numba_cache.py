@@ -4,8 +4,6 @@ numba compiles librosa and ViSQOL, keeps the result beside their modules or in t
 folder, and raises if it can write to neither, as in a container that runs as another user.
 """
 
-from __future__ import annotations
-
 import atexit
 import os
 import sys

@@ -5,8 +5,6 @@ group in :data:`GROUPS`; it registers what it has when it is run. Those of packa
 that the environment variable :data:`VARIABLE` names, are loaded at the first look at a registry.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import sys
@@ -28,7 +26,7 @@ Record = TypeVar("Record")
 
 files: dict[str, str] = {}  # path -> SHA-256 of the plug-in files that are loaded
 packages: dict[str, str] = {}  # name -> version of the distributions whose plug-ins are loaded
-_registries: list[Registry[Any]] = []
+_registries: list["Registry[Any]"] = []
 _lock = threading.RLock()  # threads of a Dask worker wait until all are loaded
 _looked: list[bool] = []  # not empty: packages and VARIABLE have been looked at
 

@@ -6,8 +6,6 @@ of thousands of operations becomes many times slower. A result that is made on o
 depend on their number. Each thread sets itself; others keep their number of cores.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 from collections.abc import Callable, Iterator, Sequence

@@ -11,8 +11,6 @@ before is the earlier window's, what lies behind the later one's.
 A device that runs out of memory gets windows of half the length, with a warning.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Iterator
