@@ -125,11 +125,9 @@ def load_audio(
 
     Raises
     ------
-    FileNotFoundError, IsADirectoryError, PermissionError
-        If there is no file to read.
-    ValueError
-        If it is no sound, holds no samples or values that are not finite, or if ``offset`` or
-        ``max_length`` do not fit.
+    OSError, ValueError
+        If there is no file to read; if it is no sound, holds no samples or values that are not
+        finite, or if ``offset`` or ``max_length`` do not fit.
     """
     with stream_audio(path, max_length, offset, sample_rate) as sound:
         return Clip(np.concatenate(list(sound.blocks)), sound.sample_rate, sound.name)

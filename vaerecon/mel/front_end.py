@@ -134,7 +134,7 @@ def log_mel(
     Parameters
     ----------
     samples
-        ``[N]`` or ``[B, N]`` at ``config.sample_rate``; numpy, torch (any device) or a list.
+        ``[N]`` or ``[B, N]`` at ``config.sample_rate``; numpy, torch or a list.
     framing
         ``"train"`` (default: what the weights saw) or ``"inference"`` (one frame more, 80 samples
         earlier, about 0.1 nepers away).
@@ -144,8 +144,8 @@ def log_mel(
     Returns
     -------
     torch.Tensor
-        ``[T, n_mels]`` or ``[B, T, n_mels]``, nepers, float32, on the device of ``samples``;
-        at least ``config.log_floor``. ``T = ceil(N / hop)``, one more for ``"inference"``.
+        ``[T, n_mels]`` or ``[B, T, n_mels]``, nepers, float32, on the device of ``samples``.
+        ``T = ceil(N / hop)``, one more for ``"inference"``.
 
     Raises
     ------

@@ -48,12 +48,7 @@ def mel_to_magnitude(
         Steps; ten leave 0.005 nepers of difference on music and speech.
     start
         Magnitudes to start from, which give the result its detail. A tenth of the default start
-        goes in, so that no bin is stuck at zero.
-
-    Raises
-    ------
-    ValueError
-        For another layout.
+        goes in, so that no bin is stuck at zero. A ValueError for another layout.
     """
     mel = check_log_mel(log_mel, config)
     expected = [*mel.shape[:-1], config.n_fft // 2 + 1]

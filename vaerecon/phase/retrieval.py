@@ -6,12 +6,9 @@ phase. :mod:`vaerecon.phase.mel_inversion` spreads the energy over the bins agai
 some sound. Given ``log_mel`` too, both correct the magnitude at every step instead of keeping the
 first guess: the sound at hand says more about the 513 magnitudes than a smooth guess does.
 
-All work on the padded signal, whose edges (``config.padding`` samples on each side) are free. On a
-CPU each clip of a batch stays on one core, so its result is that of the clip alone; on a GPU the
-batch is one array. The level is that of :func:`vaerecon.audio.samples.normalize_level` (peak 0.5).
-
-Conventions as in :mod:`vaerecon.mel.front_end`; STFT magnitudes and spectra are ``[T, 513]`` or
-``[B, T, 513]``. What each choice is worth is printed by ``python -m benchmarks.phase``.
+All work on the padded signal, whose edges are free. On a CPU each clip of a batch stays on one
+core, so its result is that of the clip alone. Conventions as in :mod:`vaerecon.mel.front_end`, at
+peak 0.5. What each choice is worth is printed by ``python -m benchmarks.phase``.
 
 Notebook: ``04_method_comparison``.
 
@@ -70,12 +67,11 @@ def griffin_lim(
     the first half has found: for the same arithmetic that gets further than all frames at once.
     Where a half would not overlap by half a window, all frames are taken at once.
 
+    ``[T, 513]`` or ``[B, T, 513]`` to ``[N]`` or ``[B, N]``, float32, on the same device; a
+    ValueError if shapes or ``n_samples`` do not fit each other.
+
     Parameters
     ----------
-    magnitude
-        ``[T, 513]`` or ``[B, T, 513]``, as from :func:`mel_to_magnitude`.
-    n_samples
-        Samples wanted, N; must be a length that has ``T`` frames.
     log_mel
         ``[T, 64]`` or ``[B, T, 64]``, nepers: hold the sound to this mel instead of to
         ``magnitude``, which becomes the first guess.
@@ -91,16 +87,6 @@ def griffin_lim(
         (shape of ``magnitude``). Default: sinusoids under the peaks of ``magnitude``.
     generator
         For the default start; default: seed 0.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[N]`` or ``[B, N]``, float32, on the device of ``magnitude``.
-
-    Raises
-    ------
-    ValueError
-        If shapes or ``n_samples`` do not fit each other.
     """
 
     def solve(onto: Projection, start: Spectra, *others: Projection) -> torch.Tensor:

@@ -84,7 +84,7 @@ def solve_clips(
         parts.append((guess, linear.to(batch.device), settings))
     padding = max(each.padding(framing) for _, _, each in parts)
     length = padding + n_samples + 3 * max(each.n_fft for _, _, each in parts)  # all frames fit
-    bins, generator = batch.shape[-1], default_generator(generator)
+    bins, generator = batch.shape[-1], generator or torch.Generator().manual_seed(0)
     first = torch.rand(bins, generator=generator, device=generator.device, dtype=torch.float32)
     # frames start half a window before their centre, so neighbours have opposite signs
     first = first.to(batch.device) + torch.arange(bins, device=batch.device) % 2 / 2
@@ -110,11 +110,6 @@ def solve_clips(
     else:
         samples = solve(slice(None))
     return samples[0] if magnitude.ndim == 2 else samples
-
-
-def default_generator(generator: torch.Generator | None) -> torch.Generator:
-    """``generator``, or one on the CPU with seed 0: the same start each time, on any device."""
-    return torch.Generator().manual_seed(0) if generator is None else generator
 
 
 def sinusoids(magnitude: torch.Tensor, reached: torch.Tensor, config: MelConfig) -> Spectra:
