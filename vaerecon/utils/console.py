@@ -36,7 +36,7 @@ def unwind_on_signals() -> None:
     waits = hasattr(signal, "setitimer")  # not on Windows
     show_unraisable = sys.unraisablehook
 
-    def again(unraisable: sys.UnraisableHookArgs) -> None:
+    def again(unraisable: "sys.UnraisableHookArgs") -> None:
         if waits and unraisable.exc_type is KeyboardInterrupt:
             signal.setitimer(signal.ITIMER_REAL, RETRY)  # SIGALRM comes to `stop`
         else:
