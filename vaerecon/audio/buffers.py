@@ -1,16 +1,13 @@
 """What a run keeps on its way: in memory, or in files that are written and read piece by piece.
 
 A track is an array of float32 along time: samples, a mel, a latent. It grows by pieces and is read
-by sections, so that the code that makes and uses one need not know where it is. An hour is 230 MB
-of samples and 92 MB of mel: on disk that is little, and memory stays flat.
+by sections, so that the code that makes and uses one need not know where it is.
 """
-
-from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -40,8 +37,7 @@ class MemoryTrack:
 class FileTrack:
     """The same in a file: raw float32, time first, behind an optional header.
 
-    Read through ordinary file access, not a memory map: mapped pages would count as this
-    program's memory.
+    No memory map: mapped pages would count as this program's memory.
     """
 
     def __init__(self, path: Path, axis: int = -1, header: bytes = b""):
@@ -102,23 +98,13 @@ class MemoryStore:
 
 
 class FolderStore:
-    """Keeps tracks in files: sounds under their own name in one folder, the rest in another.
-
-    A context manager: closes the files when it is left.
-
-    Parameters
-    ----------
-    folder
-        Where wav files go that are a result.
-    scratch
-        For what is needed only during the run.
-    """
+    """Keeps tracks in files: wav files in ``folder``, the rest in ``scratch``; closes them."""
 
     def __init__(self, folder: Path, scratch: Path):
         self.folder, self.scratch = folder, scratch
         self._open: list[FileTrack] = []
 
-    def __enter__(self) -> FolderStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,16 +1,11 @@
-"""Sound files to :class:`Clip` and back: read, mix down, resample, write.
+"""Sound files to :class:`Clip` and back: read, mix down, resample, write. Does not import torch.
 
-What comes in: wav, flac, ogg, mp3 and whatever else libsndfile reads; m4a and the rest through
-ffmpeg. 8 to 192 kHz, one channel or many (their mean is taken), integers
-(scaled to -1..1) or floats (kept as they are, also beyond 1). What comes out: mono float32 at
-16 kHz.
+In: what libsndfile and ffmpeg read, 8 to 192 kHz, one channel or many (their mean is taken),
+integers (scaled to -1..1) or floats (kept as they are). Out: mono float32 at 16 kHz.
 
-Everything is streamed in blocks, so memory follows what is asked for, not the file: ten seconds
-of a three-hour file cost ten seconds. Reading starts at a whole second at least one second early
-and ends as much late; there the grids of both rates coincide and the resampler has settled, so a
-section equals the same section of the whole file.
-
-This module needs numpy, soundfile and soxr only; it does not import torch.
+Everything is streamed in blocks, so memory follows what is asked for, not the file. Reading starts
+at a whole second at least one second early and ends as much late; there the grids of both rates
+coincide and the resampler has settled, so a section equals the same section of the whole file.
 
 Notebook: ``01_mel_analysis``.
 
@@ -21,8 +16,6 @@ References
    quality" setting: linear phase, no delay.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import struct
@@ -31,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -54,10 +47,7 @@ MARGIN = 1  # s, whole; read before and after a section (the resampler's filter 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A piece of mono sound in memory.
-
-    Made by :func:`load_audio` from a file or by :meth:`from_samples` from an array.
-    """
+    """Mono sound in memory, made by :func:`load_audio` or :meth:`from_samples`."""
 
     samples: np.ndarray  # [N] float32, finite, at least one
     sample_rate: int = SAMPLE_RATE  # Hz
@@ -80,24 +70,21 @@ class Clip:
         return len(self.samples) / self.sample_rate
 
     @classmethod
-    def from_samples(cls, samples: Any, sample_rate: int, name: str = "clip") -> Clip:
+    def from_samples(cls, samples: Any, sample_rate: int, name: str = "clip") -> Self:
         """Make a 16 kHz mono clip from an array.
 
         Parameters
         ----------
         samples
             ``[N]``, or ``[N, channels]`` as soundfile gives them (the mean is taken); numpy, a
-            list, a torch tensor. Floats of any level, kept; int16 and int32 are scaled to -1..1.
+            list, a torch tensor. Floats are kept; int16 and int32 are scaled to -1..1.
         sample_rate
             Rate of ``samples``, Hz, 8000 to 192000.
-        name
-            What to call it in tables and file names.
 
         Raises
         ------
         ValueError
-            For another layout (``[channels, N]`` is refused, not guessed), other integers,
-            no samples, or values that are not finite.
+            For another layout, other integers, no samples, or values that are not finite.
         """
         x = as_float32_array(samples)
         if x.ndim not in (1, 2) or (x.ndim == 2 and x.shape[0] <= x.shape[1]):
@@ -121,30 +108,26 @@ def load_audio(
     Parameters
     ----------
     path
-        wav, flac, ogg, mp3, ..., and by ffmpeg m4a and more. Several streams that stand one behind
-        the other in a file are one sound.
+        wav, flac, ogg, mp3, ..., and by ffmpeg m4a and more. Joined streams are one sound.
     max_length
         Seconds to read at most; None reads to the end.
     offset
-        Seconds to skip first, rounded to a sample of the result. Exact, but for wma (within
-        0.1 s), webm and mkv (within 0.01 s), whose time stamps are coarse.
+        Seconds to skip first, rounded to a sample of the result. Within 0.1 s for wma, within
+        0.01 s for webm and mkv, whose time stamps are coarse.
     sample_rate
         Rate of the result, Hz.
 
     Returns
     -------
     Clip
-        ``samples`` ``[N]``; for a file of ``M`` frames ``N = round(M * sample_rate / rate)``,
-        at least one. At an equal rate the file's values are returned unchanged. Named after the
-        file, without its suffix.
+        ``samples`` ``[N]``; for a file of ``M`` frames ``N = round(M * sample_rate / rate)``, at
+        least one; unchanged at an equal rate. Named after the file, without its suffix.
 
     Raises
     ------
-    FileNotFoundError, IsADirectoryError, PermissionError
-        If there is no file to read.
-    ValueError
-        If it is no sound, holds no samples or values that are not finite, or if ``offset`` or
-        ``max_length`` do not fit.
+    OSError, ValueError
+        If there is no file to read; if it is no sound, holds no samples or values that are not
+        finite, or if ``offset`` or ``max_length`` do not fit.
     """
     with stream_audio(path, max_length, offset, sample_rate) as sound:
         return Clip(np.concatenate(list(sound.blocks)), sound.sample_rate, sound.name)
@@ -166,11 +149,7 @@ def stream_audio(
     offset: float = 0.0,
     sample_rate: int = SAMPLE_RATE,
 ) -> Iterator[SoundStream]:
-    """Open a sound file, or a section of it, to read it in blocks: any length in flat memory.
-
-    Parameters, samples and errors are those of :func:`load_audio`. What is wrong with the file as a
-    whole is raised when it is opened, what is wrong with its data where it is met.
-    """
+    """:func:`load_audio` in blocks: what is wrong with the data is raised where it is met."""
     check_max_length(max_length)
     if not (is_number(offset) and 0 <= offset < math.inf):
         raise ValueError(
@@ -195,13 +174,7 @@ def stream_audio(
 
 
 def look_at(path: str | os.PathLike[str], max_length: float | None = None) -> float | None:
-    """Check that a file opens and begins as sound; seconds that would be read, where it tells.
-
-    Raises
-    ------
-    ValueError, OSError
-        Those of :func:`load_audio`, but for what is wrong behind the first block.
-    """
+    """Check that a file opens and begins as sound; seconds that would be read, where it tells."""
     with stream_audio(path, max_length) as sound:
         next(sound.blocks, None)
         return sound.seconds
@@ -212,7 +185,7 @@ def _section(
 ) -> Iterator[np.ndarray]:
     """Mono blocks of an open source at ``sample_rate``, from sample ``start`` to ``stop`` of it."""
     mono = (mix_down(block, name) for block in source.blocks)
-    here, given = 0, 0
+    here = given = 0
     for block in resample_blocks(mono, source.rate, sample_rate):
         piece = block[max(0, start - here) : None if stop is None else max(0, stop - here)]
         here += len(block)
@@ -234,21 +207,8 @@ def _section(
 def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAMPLE_RATE) -> None:
     """Write mono samples to a 32-bit float WAV file; the same samples give the same bytes.
 
-    Float, because 16-bit PCM would clip what goes beyond 1 and round what is quiet.
-
-    Parameters
-    ----------
-    path
-        File to write; replaced if it exists.
-    samples
-        ``[N]``; numpy, a list, a torch tensor. int16 and int32 are scaled to -1..1.
-    sample_rate
-        Hz, 8000 to 192000.
-
-    Raises
-    ------
-    ValueError, OSError
-        For samples or a rate that do not fit; if the file cannot be written.
+    ``samples`` ``[N]`` are numpy, a list or a torch tensor; int16 and int32 are scaled to -1..1. A
+    ValueError for samples or a rate that do not fit.
     """
     x = as_float32_array(samples)
     if x.ndim != 1:
@@ -266,13 +226,8 @@ def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAM
 def wav_header(n_samples: int, sample_rate: int = SAMPLE_RATE) -> bytes:
     """What stands before the samples in a mono 32-bit float WAV file of known length.
 
-    Made here because soundfile would write the time of day into it (a PEAK chunk), and because a
-    long file is written as it is computed.
-
-    Raises
-    ------
-    ValueError
-        If the file would be larger than 4 GB, which WAV cannot say (18 hours at 16 kHz).
+    soundfile would write the time of day into it (a PEAK chunk), and a long file is written as it
+    is computed. A ValueError above 4 GB, which WAV cannot say (18 hours at 16 kHz).
     """
     size = 4 * n_samples  # bytes
     if size > 2**32 - 100:
@@ -282,11 +237,6 @@ def wav_header(n_samples: int, sample_rate: int = SAMPLE_RATE) -> bytes:
         )
     # format 3: floats, 1 channel; bytes per second, per frame; bits; no extension
     layout = struct.pack("<HHIIHHH", 3, 1, sample_rate, 4 * sample_rate, 4, 32, 0)
-    chunks = (
-        b"WAVE",
-        *(b"fmt ", struct.pack("<I", len(layout)), layout),
-        *(b"fact", struct.pack("<II", 4, n_samples)),
-        *(b"data", struct.pack("<I", size)),
-    )
-    head = b"".join(chunks)
+    head = b"WAVE" + b"fmt " + struct.pack("<I", len(layout)) + layout
+    head += b"fact" + struct.pack("<II", 4, n_samples) + b"data" + struct.pack("<I", size)
     return b"RIFF" + struct.pack("<I", len(head) + size) + head

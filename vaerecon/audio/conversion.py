@@ -1,7 +1,5 @@
 """Samples of any number format, channels and rate to mono float32: for files and arrays alike."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -50,13 +48,7 @@ def mix_down(block: np.ndarray, name: str) -> np.ndarray:
 
 
 def full_scale(dtype: Any) -> float:
-    """What is 1.0 in samples of a type of numpy or torch: 1 for floats, 2**15 for int16, ...
-
-    Raises
-    ------
-    TypeError
-        If it is neither a float type nor in :data:`FULL_SCALE`.
-    """
+    """What is 1.0 in samples of a type of numpy or torch; TypeError if it is none for samples."""
     name = getattr(dtype, "name", str(dtype).removeprefix("torch."))
     if "float" not in name and name not in FULL_SCALE:
         raise TypeError(f"{name} values")
@@ -83,10 +75,7 @@ def refusal(samples: Any, reason: Exception) -> ValueError:
 def to_float32(samples: Any) -> np.ndarray:
     """What numpy can convert as a new float32 array; int16 and int32 are scaled to -1..1.
 
-    Raises
-    ------
-    ValueError
-        For other integers, and for what is no array of numbers.
+    ValueError for other integers, and for what is no array of numbers.
     """
     if hasattr(samples, "detach") and hasattr(samples, "cpu"):  # a torch tensor, on any device
         samples = samples.detach().cpu()

@@ -1,15 +1,9 @@
 """Sound files, opened at any second and decoded block by block at their own rate and channels.
 
-By libsndfile [1]_; by ffmpeg what libsndfile cannot open, cannot read to the end, or does not know
-the length of: the program on the PATH, or else the one that imageio-ffmpeg brings. Streams that
+By libsndfile (through ``soundfile``); by ffmpeg what libsndfile cannot open, cannot read to the
+end, or does not know the length of: the program on the PATH, or else imageio-ffmpeg's. Streams that
 stand one behind the other are read as one sound.
-
-References
-----------
-.. [1] http://libsndfile.github.io/libsndfile/, through ``soundfile``.
 """
-
-from __future__ import annotations
 
 import os
 import re
@@ -152,7 +146,6 @@ def _from_libsndfile(
     def blocks() -> Iterator[np.ndarray]:
         here = first * rate
         stop = frames if last is None else min(frames, last * rate)
-        failure = None
         try:
             if 0 < here < stop:
                 sound.seek(here)
@@ -164,9 +157,8 @@ def _from_libsndfile(
                 here += len(block)
                 yield block
         except soundfile.LibsndfileError as error:
-            failure = error.error_string
-        if failure is not None:
-            for block in _rest(path, part, rate, (first * rate, here, stop), failure):
+            reached = (first * rate, here, stop)
+            for block in _rest(path, part, rate, reached, error.error_string):
                 here += len(block)
                 yield block
         if here < stop and told:
@@ -180,10 +172,7 @@ def _rest(
 ) -> Iterator[np.ndarray]:
     """By ffmpeg, what libsndfile could not read: ``frames`` are (asked for, reached, wanted).
 
-    Raises
-    ------
-    ValueError
-        If ffmpeg meets errors there too, or is not installed.
+    ValueError if ffmpeg meets errors there too, or is not installed.
     """
     name, ffmpeg = repr(os.fspath(path)), find_ffmpeg()
     first, here, stop = frames
@@ -195,7 +184,7 @@ def _rest(
     raise ValueError(
         f"{name}: got damaged data after {here / rate:g} s ({reason}), expected a whole file; "
         f"get it again, or read less with max_length{'' if ffmpeg else ', or install ffmpeg'}"
-    )
+    ) from None
 
 
 def _at_rate(source: OpenSoundFile, rate: int, name: str) -> Iterator[np.ndarray]:
@@ -254,9 +243,8 @@ def _from_ffmpeg(
             messages.seek(0)
             text = messages.read().decode(errors="replace")
             text = re.sub(r" @ 0x[0-9a-f]+|(?<=whitelist) '[^']*'", "", text)
-            return " ".join(text.split())[:150] or (
-                f"it ended with status {status}" if status else ""
-            )
+            failure = f"it ended with status {status}" if status else ""
+            return " ".join(text.split())[:150] or failure
 
         def blocks() -> Iterator[np.ndarray]:
             frame = 4 * channels  # bytes

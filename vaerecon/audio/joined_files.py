@@ -1,20 +1,17 @@
 """Files that hold several streams, one behind the other: where each of them begins.
 
 Radio recordings are chained Ogg files, and people join files end to end. Decoders read the first
-stream of such a file and stop. Here the others are found: :func:`find_streams` gives the bytes at
-which they begin, and :class:`Span` makes a file of each.
+stream and stop; :func:`find_streams` finds the others, and :class:`Span` makes a file of each.
 
 References
 ----------
-.. [1] RFC 3533, the Ogg format: pages, and the flag on the first page of a stream.
-.. [2] RFC 9639, FLAC: a stream begins with ``fLaC`` and a block of 34 bytes.
-.. [3] G. Bouvigne, http://gabriel.mp3-tech.org/mp3infotag.html: the Xing header of an MP3, with its
+.. [1] RFC 3533, the Ogg format. RFC 9639, FLAC.
+.. [2] G. Bouvigne, http://gabriel.mp3-tech.org/mp3infotag.html: the Xing header of an MP3, with its
    numbers of frames and bytes.
 """
 
-from __future__ import annotations
-
 import io
+import mmap
 import os
 import re
 import struct
@@ -32,12 +29,6 @@ class Span(io.RawIOBase):
     def __init__(self, path: str | os.PathLike[str], start: int, stop: int):
         self._file, self._start, self._size = io.FileIO(path), start, stop - start
         self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         self._at = (0, self._at, self._size)[whence] + offset
@@ -58,9 +49,9 @@ class Span(io.RawIOBase):
 def find_streams(path: str | os.PathLike[str]) -> list[int]:
     """Where the streams of a file begin: ``[0]`` for the usual file, and for unknown formats.
 
-    Reads the whole of an Ogg or FLAC file, and next to nothing of others. For MP3 see
-    :func:`find_mp3_streams`.
+    For MP3 see :func:`find_mp3_streams`.
     """
+    starts: list[int] = []
     with open(path, "rb") as file:
         head = file.read(12)
         if head[:4] == b"OggS":
@@ -71,8 +62,6 @@ def find_streams(path: str | os.PathLike[str]) -> list[int]:
             starts = _chunk_starts(file, head, "<I")
         elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
             starts = _chunk_starts(file, head, ">I")
-        else:
-            starts = []
     return starts or [0]
 
 
@@ -91,15 +80,9 @@ def find_mp3_streams(path: str | os.PathLike[str]) -> list[int] | None:
 
 
 def _places(file: BinaryIO, pattern: bytes) -> list[int]:
-    """Where ``pattern``, of at most 16 bytes, stands in a file."""
-    found, here, data = [], 0, b""
-    file.seek(0)
-    while more := file.read(2**20):
-        data += more
-        found += [here + match.start() for match in re.finditer(pattern, data)]
-        here += max(0, len(data) - 15)
-        data = data[-15:]
-    return sorted(set(found))
+    """Where ``pattern`` stands in a file."""
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return [match.start() for match in re.finditer(pattern, data)]
 
 
 def _ogg_starts(file: BinaryIO) -> list[int]:

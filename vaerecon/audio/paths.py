@@ -1,7 +1,5 @@
 """Names of sound files: what a path must be, and which files of a folder are sounds."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat
@@ -10,24 +8,19 @@ from pathlib import Path
 from vaerecon.utils.files import name_to_text
 
 # suffixes of what is found in a folder; a file that is named itself may have any
-BY_LIBSNDFILE = (
+KNOWN = (  # what libsndfile reads, then what ffmpeg reads
     "wav wave bwf rf64 w64 flac ogg oga opus mp3 mp2 aiff aif aifc au snd caf voc sph nist ircam "
-    "sf svx 8svx avr pvf paf htk sd2"
-)
-BY_FFMPEG = (
+    "sf svx 8svx avr pvf paf htk sd2 "
     "m4a m4b m4r mp4 m4v mov 3gp 3gpp 3g2 aac wma wmv asf webm weba mkv mka avi flv amr awb wv ape "
     "tta tak mpc ac3 eac3 dts dsf mpga spx ogv mpg mpeg vob ts mts m2ts"
 )
-SUFFIXES = frozenset(f".{suffix}" for suffix in f"{BY_LIBSNDFILE} {BY_FFMPEG}".split())
+SUFFIXES = frozenset(f".{suffix}" for suffix in KNOWN.split())
 # two letters or more, not a drive of Windows; a pathlib.Path loses the second slash
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.+)", re.DOTALL)
 
 
 def sounds_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Sounds in a folder and those in it, by their suffix, and what else there is.
-
-    In the order of their names; nothing that is hidden.
-    """
+    """Sounds in a folder and those in it, by their suffix, and other files; nothing hidden."""
     sounds: list[Path] = []
     others: list[Path] = []
     for place, folders, names in os.walk(folder):
@@ -78,7 +71,6 @@ def check_path(path: str | os.PathLike[str]) -> None:
 
 def check_sound_file(path: str | os.PathLike[str]) -> str:
     """Raise the ``OSError`` that fits if ``path`` is no readable file; its name for messages."""
-    check_path(path)
     name = repr(os.fspath(path))
     try:
         status = os.stat(path)

@@ -6,8 +6,6 @@ All of AudioLDM2 was trained on sounds without a mean and with a peak of 0.5.
 Notebook: ``01_mel_analysis``.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import warnings
@@ -20,7 +18,8 @@ import numpy as np
 import torch
 
 from vaerecon.audio.clip import Clip, load_audio
-from vaerecon.audio.conversion import full_scale, refusal, to_float32
+from vaerecon.audio.conversion import check_finite, full_scale, refusal, to_float32
+from vaerecon.audio.paths import sounds_below
 from vaerecon.utils.numbers import is_number
 from vaerecon.utils.windows import split
 
@@ -33,10 +32,9 @@ SILENCE = 1e-8  # a peak at or below this is silence; same function, its divisio
 
 @dataclass(frozen=True)
 class Level:
-    """What :func:`normalize_level` removed, so that it can be put back.
+    """What :func:`normalize_level` removed: ``normalised = (samples - mean) * gain``.
 
-    ``mean`` and ``gain`` are scalars, or ``[B, 1]`` for a batch:
-    ``normalised = (samples - mean) * gain``.
+    Scalars, or ``[B, 1]`` for a batch.
     """
 
     mean: torch.Tensor
@@ -55,42 +53,23 @@ class Level:
 
 def as_float32(values: ArrayLike, name: str) -> torch.Tensor:
     """Real numbers as a float32 tensor; numpy arrays of any byte order and stride are copied."""
-    if isinstance(values, torch.Tensor):
-        is_real = not values.is_complex()
-    else:
-        values = np.asarray(values)
-        is_real = values.dtype.kind in "fiub"
+    x = values if isinstance(values, torch.Tensor) else np.asarray(values)
+    is_real = not x.is_complex() if isinstance(x, torch.Tensor) else x.dtype.kind in "fiub"
     if not is_real:
-        raise ValueError(f"{name}: got {values.dtype}, expected real numbers, such as float32")
-    if isinstance(values, torch.Tensor):
-        return values.to(torch.float32)
+        raise ValueError(f"{name}: got {x.dtype}, expected real numbers, such as float32")
+    if isinstance(x, torch.Tensor):
+        return x.to(torch.float32)
     # whatever the caller has numpy do about errors: what becomes infinite is refused later
     with np.errstate(over="ignore", under="ignore"):
-        return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
+        return torch.from_numpy(np.array(x, dtype=np.float32, order="C"))
 
 
 def as_samples(samples: ArrayLike) -> torch.Tensor:
-    """Return ``samples`` as a float32 tensor ``[N]`` or ``[B, N]``, checked.
+    """Return ``samples`` as a float32 tensor ``[N]`` or ``[B, N]``.
 
-    int16 and int32 are scaled to -1..1, floats are kept.
-
-    Raises
-    ------
-    ValueError
-        If the shape is another, nothing is in it, a value is not finite, or for other integers.
+    int16 and int32 are scaled to -1..1, floats are kept. A ValueError for another shape, no
+    samples, values that are not finite, or other integers.
     """
-    x = samples_in_layout(samples)
-    # a finite sum has only finite terms, and is quicker to check than each term
-    if not (torch.isfinite(x.sum()) or torch.isfinite(x).all()):
-        raise ValueError(
-            "samples: got NaN or infinite values, expected finite ones; "
-            "clean them first, for example with numpy.nan_to_num"
-        )
-    return x
-
-
-def samples_in_layout(samples: ArrayLike) -> torch.Tensor:
-    """The same as :func:`as_samples`, without the check that all values are finite."""
     if isinstance(samples, torch.Tensor):
         try:
             scale = full_scale(samples.dtype)
@@ -112,23 +91,17 @@ def samples_in_layout(samples: ArrayLike) -> torch.Tensor:
             f"samples: got shape {list(x.shape)}, which looks like [N, channels]; "
             "expected [B, N]: mix down or transpose"
         )
+    if not torch.isfinite(x.sum()):  # a finite sum has only finite terms, and is quicker to check
+        check_finite(x.detach().cpu().numpy(), "samples")
     return x
 
 
 def as_clip(sound: Any, sample_rate: int) -> Clip:
-    """A clip of whatever is one sound without doubt.
+    """A clip of whatever is one sound without doubt; ValueError for anything else.
 
-    Parameters
-    ----------
-    sound
-        A clip; a file's name (``str`` or ``Path``); an item of an audio dataset,
-        ``{"array": ..., "sampling_rate": ...}``; samples and their rate as ``librosa.load`` gives
-        them, ``(samples, rate)``; or samples ``[N]`` at ``sample_rate``.
-
-    Raises
-    ------
-    ValueError
-        For anything else, with what to do about it.
+    A clip; a file's name (``str`` or ``Path``); an item of an audio dataset, ``{"array": ...,
+    "sampling_rate": ...}``; ``(samples, rate)``, as ``librosa.load`` gives them; or samples ``[N]``
+    at ``sample_rate``.
     """
     if isinstance(sound, Clip):
         return sound
@@ -145,32 +118,21 @@ def first_seconds(
     clips: str | os.PathLike[str] | Iterable[Any], seconds: float, sample_rate: int = 16000
 ) -> Iterator[Clip]:
     """The beginning of each of ``clips``: folders, files, or what :func:`as_clip` takes."""
-    from vaerecon.audio.paths import sounds_below
-
     for given in [clips] if isinstance(clips, str | os.PathLike) else clips:
-        named = isinstance(given, str | os.PathLike)
-        for sound in sounds_below(Path(given))[0] if named and Path(given).is_dir() else [given]:
-            if named:
-                yield load_audio(sound, seconds, sample_rate=sample_rate)
-            else:
-                clip = as_clip(sound, sample_rate)
-                yield Clip(clip.samples[: round(seconds * sample_rate)], sample_rate, clip.name)
+        if isinstance(given, str | os.PathLike):
+            path = Path(given)
+            for file in sounds_below(path)[0] if path.is_dir() else [given]:
+                yield load_audio(file, seconds, sample_rate=sample_rate)
+        else:
+            clip = as_clip(given, sample_rate)
+            yield Clip(clip.samples[: round(seconds * sample_rate)], sample_rate, clip.name)
 
 
 def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:
     """Remove the mean and scale the peak to 0.5, as AudioLDM2's training did.
 
-    Parameters
-    ----------
-    samples
-        ``[N]`` or ``[B, N]``, any level.
-
-    Returns
-    -------
-    normalized
-        Same shape; peak 0.5, or zeros where the input is silent (with a warning).
-    level
-        What was removed; ``level.restore`` puts the level back.
+    ``[N]`` or ``[B, N]`` to the same shape, zeros where the input is silent (with a warning), and
+    what was removed; its ``restore`` puts the level back.
     """
     x = as_samples(samples)
     batched = x.ndim == 2
@@ -182,8 +144,7 @@ def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:
 def measure_level(n_samples: int, read: Reader, longest: int) -> Level:
     """The level of one clip that is read in sections of ``longest`` samples.
 
-    A clip no longer than that has the very numbers of :func:`normalize_level`; the mean of a longer
-    one is summed in float64.
+    The numbers are those of :func:`normalize_level` for a clip no longer than that.
     """
     if n_samples <= longest:
         return normalize_level(read(0, n_samples))[1]

@@ -28,9 +28,10 @@ from vaerecon.cli.options import (
     with_options,
 )
 from vaerecon.cli.streaming import stream
+from vaerecon.cli.tables import new_console, plain, stop
 from vaerecon.cli.train import train
 from vaerecon.metrics.scores import METRICS
-from vaerecon.utils.console import new_console, plain, printable, run_command, stop
+from vaerecon.utils.console import printable, run_command
 
 
 class DefaultGroup(click.Group):

@@ -1,7 +1,5 @@
 """The settings of a log-mel front-end, and whether a checkpoint was trained with them."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -86,19 +84,10 @@ AUDIOLDM_MEL = MelConfig()
 
 
 def check_model_configs(vae: Any, vocoder: Any, config: MelConfig = AUDIOLDM_MEL) -> None:
-    """Compare the front-end with what a checkpoint's own configs say.
+    """Raise ``ValueError`` if mel bins, sample rate, hop or channels do not fit a checkpoint's.
 
-    Parameters
-    ----------
-    vae
-        Config of a diffusers ``AutoencoderKL`` (mapping).
-    vocoder
-        Config of a transformers ``SpeechT5HifiGan`` (object with its fields).
-
-    Raises
-    ------
-    ValueError
-        If mel bins, sample rate, hop or channels do not fit: says which, and why it matters.
+    ``vae`` is the config of a diffusers ``AutoencoderKL`` (mapping), ``vocoder`` that of a
+    transformers ``SpeechT5HifiGan`` (object with its fields).
     """
     hop = math.prod(vocoder.upsample_rates)
     facts = [
@@ -113,7 +102,6 @@ def check_model_configs(vae: Any, vocoder: Any, config: MelConfig = AUDIOLDM_MEL
     ]
     if wrong:
         raise ValueError(
-            "checkpoint does not fit the AudioLDM mel front-end: "
-            + "; ".join(wrong)
-            + ". Use a checkpoint of the AudioLDM, AudioLDM2 or MusicLDM family"
+            f"checkpoint does not fit the AudioLDM mel front-end: {'; '.join(wrong)}. "
+            "Use a checkpoint of the AudioLDM, AudioLDM2 or MusicLDM family"
         )

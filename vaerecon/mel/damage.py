@@ -1,13 +1,11 @@
 """What can happen to a log-mel on its way to a vocoder, as pure functions of an amount.
 
 Each takes a mel ``[..., T, M]`` in nepers and an amount, and gives a mel of that shape; with the
-amount 0 it is the mel itself. :data:`DAMAGES` has them by name. Of the other scales the
-amount is how far the mel has gone there: 1 is that scale.
+amount 0 it is the mel itself. Of other scales the amount is how far the mel has gone there: 1 is
+that scale. :data:`DAMAGES` has them by name.
 
 Notebooks: ``03_vocoder_dimension_fix``, ``10_vocoder_input``.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable

@@ -1,14 +1,12 @@
 """Is this the log-mel that the models were trained with? What its values say of that.
 
 A mel of another scale has the same shape, and no model refuses it. :func:`diagnose_mel` knows the
-usual mistakes by what they leave behind: values that no sound can have, a floor in another place,
-or noise that fluctuates more than noise does. A mel without a finding may still be wrong: one of
-log10 magnitudes, for example, is only recognized by its silence.
+usual mistakes: values that no sound can have, a floor in another place, or noise that fluctuates
+more than noise does. A mel without a finding may still be wrong: one of log10 magnitudes, for
+example, is only recognized by its silence.
 
 Notebooks: ``03_vocoder_dimension_fix``, ``10_vocoder_input``.
 """
-
-from __future__ import annotations
 
 import math
 import warnings
@@ -50,7 +48,11 @@ class Finding:
 
     kind: str  # a key of FIXES
     found: str
-    fix: str
+
+    @property
+    def fix(self) -> str:
+        """What to do about it."""
+        return FIXES[self.kind]
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.found}; {self.fix}"
@@ -68,8 +70,7 @@ class PossibleRange:
 def possible_range(config: MelConfig = AUDIOLDM_MEL) -> PossibleRange:
     """Bounds that hold for every sound at peak 0.5, from the window and the filters alone.
 
-    Parseval's theorem bounds the energy of a frame's spectrum, the Cauchy-Schwarz inequality what
-    a filter can take of it, and Jensen's inequality the mean of the logarithms.
+    By Parseval's theorem, the Cauchy-Schwarz inequality and, for the mean, Jensen's inequality.
     """
     filters = mel_filters(config).double()  # [513, 64]; nothing passes at 0 Hz and at 8 kHz
     energy = PEAK**2 * float(hann_window(config).double().square().sum())  # of a windowed frame
@@ -82,36 +83,20 @@ def possible_range(config: MelConfig = AUDIOLDM_MEL) -> PossibleRange:
 def diagnose_mel(mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> list[Finding]:
     """What is wrong with a log-mel, as far as its values show it; ``[]`` if nothing does.
 
-    Parameters
-    ----------
-    mel
-        ``[T, 64]`` or ``[B, T, 64]``, or what somebody takes for one.
-    config
-        The front-end that the models were trained with.
+    ``mel`` is ``[T, 64]`` or ``[B, T, 64]``, or what somebody takes for one. Kinds of findings:
+    ``layout``, ``finite``, then one of ``dB``, ``power``, ``min-max`` and ``level``, or else one of
+    ``log10``, ``top_db`` and ``floor``.
 
-    Returns
-    -------
-    list of Finding
-        Kinds: ``layout``, ``finite``, then one of ``dB``, ``power``, ``min-max`` and ``level``, or
-        else one of ``log10``, ``top_db`` and ``floor``.
-
-    Raises
-    ------
-    ValueError
-        For values that are no real numbers, or none at all.
+    A ValueError for values that are no real numbers, or none at all.
     """
     x, bins = as_float32(mel, "log-mel").detach(), config.n_mels
     if x.numel() == 0:
         raise ValueError(f"log-mel: got no values (shape {list(x.shape)}), expected some")
     if x.ndim not in (2, 3) or x.shape[-1] != bins:
-        return [_finding("layout", f"shape {list(x.shape)}, expected [T, {bins}]")]
+        return [Finding("layout", f"shape {list(x.shape)}, expected [T, {bins}]")]
     if not x.isfinite().all():
-        return [_finding("finite", "NaN or infinite values")]
+        return [Finding("finite", "NaN or infinite values")]
     return _scale(x, config) or _lowest(x, config)
-
-
-def _finding(kind: str, found: str) -> Finding:
-    return Finding(kind, found, FIXES[kind])
 
 
 def _scale(x: torch.Tensor, config: MelConfig) -> list[Finding]:
@@ -122,17 +107,17 @@ def _scale(x: torch.Tensor, config: MelConfig) -> list[Finding]:
     found += f"{possible.highest:.2f} nepers"
     outside = low < possible.lowest - MARGIN or high > possible.highest + MARGIN
     if low < 2 * possible.lowest - MARGIN or high > 10 or (outside and abs(high) < EXACT):
-        return [_finding("dB", found)]
+        return [Finding("dB", found)]
     whole = abs(low - possible.lowest) < EXACT and abs(high) < EXACT
     if whole or (low >= -1 - EXACT and high <= 1 + EXACT):
-        return [_finding("min-max", f"values from {low:.2f} to {high:.2f}")]
+        return [Finding("min-max", f"values from {low:.2f} to {high:.2f}")]
     if mean > possible.highest_mean:
         reason = f"a mean of {mean:.2f}, expected at most {possible.highest_mean:.2f} nepers"
-        return [_finding("level", reason)]
+        return [Finding("level", reason)]
     if outside:
-        return [_finding("power", found)]
+        return [Finding("power", found)]
     if _is_squared_noise(x, config):
-        return [_finding("power", "noise that fluctuates twice as strongly as noise does")]
+        return [Finding("power", "noise that fluctuates twice as strongly as noise does")]
     return []
 
 
@@ -168,11 +153,11 @@ def _lowest(x: torch.Tensor, config: MelConfig) -> list[Finding]:
         return []
     share = f"{100 * float(cut.double().mean()):.0f} % of the values at {float(low):.3f}"
     if abs(float(low) - config.log_floor / math.log(10)) < EXACT:
-        return [_finding("log10", share)]
+        return [Finding("log10", share)]
     span = DB * float(x.max() - low)
     if abs(span - round(span, -1)) < DB * EXACT:
-        return [_finding("top_db", f"{share}, exactly {span:.0f} dB below the loudest")]
-    return [_finding("floor", f"{share}, expected a floor of {config.log_floor:.3f} nepers")]
+        return [Finding("top_db", f"{share}, exactly {span:.0f} dB below the loudest")]
+    return [Finding("floor", f"{share}, expected a floor of {config.log_floor:.3f} nepers")]
 
 
 _told: list[Finding] = []

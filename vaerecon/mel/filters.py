@@ -1,7 +1,5 @@
 """The mel filters: from 513 frequencies to 64 mel bins."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -22,12 +20,9 @@ def mel_filters(config: MelConfig = AUDIOLDM_MEL, device: str = "cpu") -> torch.
     from librosa.filters import mel
 
     weights = mel(
-        sr=config.sample_rate,
-        n_fft=config.n_fft,
-        n_mels=config.n_mels,
-        fmin=config.fmin,
+        sr=config.sample_rate, n_fft=config.n_fft, n_mels=config.n_mels, fmin=config.fmin,
         fmax=config.fmax,
-    )
+    )  # fmt: skip
     # librosa: [n_mels, n_fft/2 + 1] -> [n_fft/2 + 1, n_mels], so that frames @ filters works
     with torch.inference_mode(False):  # cached, so it must serve training too
         return torch.from_numpy(weights.T.copy()).to(device)
@@ -59,9 +54,15 @@ def bands(config: MelConfig = AUDIOLDM_MEL) -> tuple[Band, ...]:
     return tuple(found)
 
 
+def uses_bands(*arrays: torch.Tensor) -> bool:
+    """Whether the filters are applied in bands: on the CPU, where no gradient is wanted."""
+    gradient = torch.is_grad_enabled() and any(x.requires_grad for x in arrays)
+    return arrays[0].device.type == "cpu" and not gradient
+
+
 def sum_bands(magnitude: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
     """``[..., n_fft/2 + 1]`` STFT magnitudes to ``[..., n_mels]``, linear: times the filters."""
-    if magnitude.device.type != "cpu" or torch.is_grad_enabled():
+    if not uses_bands(magnitude):
         return magnitude @ mel_filters(config, str(magnitude.device))
     rows = magnitude.reshape(-1, magnitude.shape[-1])
     mel = rows.new_zeros(len(rows), config.n_mels)

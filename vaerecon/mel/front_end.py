@@ -1,7 +1,6 @@
 """Samples to log-mel, exactly as AudioLDM2's VAE and vocoder were trained.
 
-The recipe, with the source of every constant beside its field in
-:class:`vaerecon.mel.config.MelConfig`:
+The recipe; the source of every constant is in :class:`vaerecon.mel.config.MelConfig`:
 
 1. remove the mean, scale the peak to 0.5 (:func:`vaerecon.audio.samples.normalize_level`);
 2. reflect-pad, cut into frames of 1024 samples every 160, apply a periodic Hann window;
@@ -22,8 +21,6 @@ References
 .. [2] J. Kong et al., "HiFi-GAN", NeurIPS 2020: the mel of ``meldataset.py``.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 
@@ -31,14 +28,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from vaerecon.audio.samples import (
-    ArrayLike,
-    Reader,
-    as_float32,
-    as_samples,
-    normalize_level,
-    samples_in_layout,
-)
+from vaerecon.audio.samples import ArrayLike, Reader, as_float32, as_samples, normalize_level
 from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
 from vaerecon.mel.filters import sum_bands
 from vaerecon.utils.autocast import without_autocast
@@ -49,30 +39,21 @@ BLOCK = 256  # frames computed at once: their windows stay in the cache, however
 
 
 def check_log_mel(log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
-    """Return ``log_mel`` as a float32 tensor ``[T, M]`` or ``[B, T, M]``, layout checked.
+    """Return ``log_mel`` as a float32 tensor ``[T, M]`` or ``[B, T, M]``.
 
-    Raises
-    ------
-    ValueError
-        If the last axis is not ``config.n_mels``. Nothing is ever transposed silently.
+    A ValueError if the last axis is not ``config.n_mels``: nothing is ever transposed silently.
     """
     x = as_float32(log_mel, "log-mel")
     shape, mels = list(x.shape), config.n_mels
+    wrong = f"log-mel: got shape {shape}, expected [T, {mels}] or [B, T, {mels}]"
     if x.ndim not in (2, 3):
         hint = "; drop the channel axis with .squeeze(1)" if x.ndim == 4 else ""
-        raise ValueError(
-            f"log-mel: got shape {shape}, expected [T, {mels}] or [B, T, {mels}]{hint}"
-        )
+        raise ValueError(wrong + hint)
     if shape[-1] != mels:
-        fix = (
-            "it looks transposed: use .transpose(-1, -2)"
-            if shape[-2] == mels
-            else f"compute it with vaerecon.log_mel, which gives {mels} bins"
-        )
-        raise ValueError(
-            f"log-mel: got shape {shape}, expected [T, {mels}] or [B, T, {mels}] "
-            f"(time before frequency); {fix}"
-        )
+        fix = f"compute it with vaerecon.log_mel, which gives {mels} bins"
+        if shape[-2] == mels:
+            fix = "it looks transposed: use .transpose(-1, -2)"
+        raise ValueError(f"{wrong} (time before frequency); {fix}")
     if shape[-2] == 0:
         raise ValueError(f"log-mel: got no frames (shape {shape}), expected at least one")
     return x
@@ -94,32 +75,18 @@ def stft_frames(
     sample (one more for ``"inference"``).
     """
     n_samples = samples.shape[-1]
-
-    def read(start: int, stop: int) -> torch.Tensor:
-        return samples[..., start:stop]
-
-    return stft_section(read, n_samples, 0, config.n_frames(n_samples, framing), config, framing)
+    n_frames = config.n_frames(n_samples, framing)
+    return stft_section(lambda a, b: samples[..., a:b], n_samples, 0, n_frames, config, framing)
 
 
 def stft_section(
-    read: Reader,
-    n_samples: int,
-    first: int,
-    last: int,
-    config: MelConfig = AUDIOLDM_MEL,
-    framing: Framing = "train",
-) -> torch.Tensor:
+    read: Reader, n_samples: int, first: int, last: int,
+    config: MelConfig = AUDIOLDM_MEL, framing: Framing = "train",
+) -> torch.Tensor:  # fmt: skip
     """Frames ``first`` to ``last`` (not included) of :func:`stft_frames` of a long sound.
 
-    Exact: what the frames need of the samples beside them is read too, and only what lies beyond
-    the sound is reflected.
-
-    Parameters
-    ----------
-    read
-        ``(start, stop)`` to samples ``[stop - start]`` or ``[B, stop - start]``.
-    n_samples
-        Of the whole sound.
+    ``read`` gives samples ``[stop - start]`` or ``[B, stop - start]`` of the ``n_samples``. Exact:
+    what the frames need beside them is read too, and only what lies beyond the sound is reflected.
     """
     padding, hop = config.padding(framing), config.hop_length
     wanted = slice(0, last - first)
@@ -131,16 +98,14 @@ def stft_section(
     start = first * hop - padding
     stop = (last - 1) * hop + config.n_fft - padding
     x = read(max(0, start), min(n_samples, stop))
-    if first == 0:
+    if start < 0 or stop > n_samples:
         # a reflection needs more samples than it copies, so very short clips get a silent tail
         x = F.pad(x, (0, max(0, padding + hop - n_samples)))
-    batched = x if x.ndim == 2 else x[None]
-    missing = stop - max(0, start) - x.shape[-1]
-    padded = F.pad(batched, (max(0, -start), max(0, missing)), mode="reflect")
-    frames = padded.unfold(-1, config.n_fft, config.hop_length)  # a view: [B, T, n_fft]
+        missing = max(0, stop - max(0, start) - x.shape[-1])
+        x = F.pad(x[None], (max(0, -start), missing), mode="reflect")[0]
+    frames = x.unfold(-1, config.n_fft, hop)  # a view: [..., T, n_fft]
     spectrum: torch.Tensor = torch.fft.rfft(frames * hann_window(config, str(x.device)))
-    spectrum = spectrum[:, wanted]
-    return spectrum if x.ndim == 2 else spectrum[0]
+    return spectrum[..., wanted, :]
 
 
 @without_autocast
@@ -169,28 +134,25 @@ def log_mel(
     Parameters
     ----------
     samples
-        ``[N]`` or ``[B, N]`` at ``config.sample_rate``; numpy, torch (any device) or a list.
-    config
-        Front-end settings; the default is AudioLDM2's.
+        ``[N]`` or ``[B, N]`` at ``config.sample_rate``; numpy, torch or a list.
     framing
-        ``"train"`` (default: what the weights saw) or ``"inference"`` (the official inference
-        code's padding: one frame more, 80 samples earlier, about 0.1 nepers away).
+        ``"train"`` (default: what the weights saw) or ``"inference"`` (one frame more, 80 samples
+        earlier, about 0.1 nepers away).
     normalize
-        Remove the mean and scale the peak to 0.5 first. ``False`` for samples that
-        :func:`normalize_level` has already been over.
+        Remove the mean and scale the peak to 0.5 first; ``False`` if that has been done.
 
     Returns
     -------
     torch.Tensor
-        ``[T, n_mels]`` or ``[B, T, n_mels]``, nepers, float32, on the device of ``samples``;
-        at least ``config.log_floor``. ``T = ceil(N / hop)``, one more for ``"inference"``.
+        ``[T, n_mels]`` or ``[B, T, n_mels]``, nepers, float32, on the device of ``samples``.
+        ``T = ceil(N / hop)``, one more for ``"inference"``.
 
     Raises
     ------
     ValueError
         For another shape, no samples, or values that are not finite.
     """
-    x = samples_in_layout(samples)
+    x = as_samples(samples)
     if x.device.type != "cpu":
         return _log_mel(x, config, framing, normalize)
     clips = x if x.ndim == 2 else x[None]
@@ -201,23 +163,19 @@ def log_mel(
 @torch.no_grad()
 def _log_mel(x: torch.Tensor, config: MelConfig, framing: Framing, normalize: bool) -> torch.Tensor:
     """Of a clip, or of a batch at once."""
-    x = normalize_level(x)[0] if normalize else as_samples(x)
+    x = normalize_level(x)[0] if normalize else x
     n_samples = x.shape[-1]
     pieces = [
         log_mel_section(lambda a, b: x[..., a:b], n_samples, first, last, config, framing)
         for first, last in split(config.n_frames(n_samples, framing), BLOCK)
     ]
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=-2)
+    return torch.cat(pieces, dim=-2)
 
 
 def log_mel_section(
-    read: Reader,
-    n_samples: int,
-    first: int,
-    last: int,
-    config: MelConfig = AUDIOLDM_MEL,
-    framing: Framing = "train",
-) -> torch.Tensor:
+    read: Reader, n_samples: int, first: int, last: int,
+    config: MelConfig = AUDIOLDM_MEL, framing: Framing = "train",
+) -> torch.Tensor:  # fmt: skip
     """Frames ``first`` to ``last`` of the log-mel of a sound that is read in sections.
 
     As :func:`stft_section`; the samples are taken as they are, so normalise their level first.
@@ -229,9 +187,8 @@ def log_mel_section(
 def naive_log_mel(samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
     """The front-end of many tutorials, kept to show what it costs. Do not feed it to a model.
 
-    ``librosa.feature.melspectrogram`` at its defaults (power 2, constant padding, its own frame
-    grid), decibels relative to the maximum with 80 dB of range, scaled to 0..1 per clip: ``[N]`` to
-    ``[N // hop + 1, n_mels]``.
+    ``librosa.feature.melspectrogram`` at its defaults, decibels relative to the maximum with 80 dB
+    of range, scaled to 0..1 per clip: ``[N]`` to ``[N // hop + 1, n_mels]``.
     """
     import librosa
 
@@ -239,12 +196,9 @@ def naive_log_mel(samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch
     if x.ndim != 1:
         raise ValueError(f"samples: got shape {list(x.shape)}, expected [N] (one clip)")
     power = librosa.feature.melspectrogram(
-        y=x.cpu().numpy(),
-        sr=config.sample_rate,
-        n_fft=config.n_fft,
-        hop_length=config.hop_length,
-        n_mels=config.n_mels,
-    )
+        y=x.cpu().numpy(), sr=config.sample_rate, n_fft=config.n_fft,
+        hop_length=config.hop_length, n_mels=config.n_mels,
+    )  # fmt: skip
     decibels = librosa.power_to_db(power, ref=np.max)
     span = float(decibels.max() - decibels.min())
     scaled = (decibels - decibels.min()) / (span if span > 0 else 1.0)

@@ -3,7 +3,7 @@
 Expectation maximisation [1]_: each step multiplies every frequency by how far the mel bins that see
 it are off, so magnitudes never become negative and detail between mel bins is kept.
 
-Conventions as in :mod:`vaerecon.mel.front_end`; magnitudes are ``[T, 513]`` or ``[B, T, 513]``.
+Mels are ``[T, 64]`` or ``[B, T, 64]``, nepers; magnitudes are ``[T, 513]`` or ``[B, T, 513]``.
 Gradients pass. Notebook: ``04_method_comparison``.
 
 References
@@ -12,8 +12,6 @@ References
    "An iterative technique for the rectification of observed distributions", Astron. J. 1974.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -21,7 +19,7 @@ import torch
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
-from vaerecon.mel.filters import bands, mel_filters, sum_bands
+from vaerecon.mel.filters import bands, mel_filters, sum_bands, uses_bands
 from vaerecon.mel.front_end import BLOCK, check_log_mel
 from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import on_cores
@@ -41,27 +39,16 @@ def mel_to_magnitude(
 ) -> torch.Tensor:
     """STFT magnitudes whose mel is ``log_mel``, by expectation maximisation [1]_.
 
-    The steps of :func:`fit_to_mel` from ``A = W'm / W'1``, where ``W`` are the mel filters.
+    The steps of :func:`fit_to_mel` from ``A = W'm / W'1``, where ``W`` are the mel filters. A mel
+    bin at the floor is silence; frequencies that no filter sees (0 Hz, 8 kHz) are 0.
 
     Parameters
     ----------
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers. A bin at the floor is silence: magnitude 0.
     n_iter
         Steps; ten leave 0.005 nepers of difference on music and speech.
     start
-        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``: magnitudes to start from, which give the result its
-        detail. A tenth of the default start goes in, so that no bin is stuck at zero.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``. Bins that no filter sees (0 Hz, 8 kHz) are 0.
-
-    Raises
-    ------
-    ValueError
-        For another layout.
+        Magnitudes to start from, which give the result its detail. A tenth of the default start
+        goes in, so that no bin is stuck at zero. A ValueError for another layout.
     """
     mel = check_log_mel(log_mel, config)
     expected = [*mel.shape[:-1], config.n_fft // 2 + 1]
@@ -80,39 +67,29 @@ def mel_to_magnitude(
 
 @without_autocast
 def fit_to_mel(
-    magnitude: torch.Tensor,
-    log_mel: ArrayLike,
-    config: MelConfig = AUDIOLDM_MEL,
-    n_iter: int = 2,
+    magnitude: torch.Tensor, log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL, n_iter: int = 2
 ) -> torch.Tensor:
     """``magnitude`` after some steps of expectation maximisation towards ``log_mel`` [1]_.
 
     A step is ``A <- A * W'(m / (W A)) / W'1``: it changes each bin by what its mel bins are off,
-    and keeps the detail between them.
-
-    Parameters
-    ----------
-    magnitude
-        ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``; so is the result.
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers.
-
-    Raises
-    ------
-    ValueError
-        For another layout, or if the two have other frames.
+    and keeps the detail between them. A ValueError if the two do not have the same frames.
     """
     mel = check_log_mel(log_mel, config)
-    if mel.shape[:-1] != magnitude.shape[:-1]:
-        raise ValueError(
-            f"log-mel: got shape {list(mel.shape)}, expected the frames of the magnitude, "
-            f"{[*magnitude.shape[:-1], config.n_mels]}"
-        )
+    check_frames_of(mel, magnitude)
 
     def hold(magnitude: torch.Tensor, log_mel: torch.Tensor) -> torch.Tensor:
         return _maximize(magnitude, linear_mel(log_mel, config), config, n_iter)
 
     return _in_blocks(hold, magnitude, mel)
+
+
+def check_frames_of(mel: torch.Tensor, magnitude: torch.Tensor) -> None:
+    """Raise ``ValueError`` unless a mel and a magnitude have the same frames."""
+    if mel.shape[:-1] != magnitude.shape[:-1]:
+        raise ValueError(
+            f"log-mel: got shape {list(mel.shape)}, expected the frames of the magnitude, "
+            f"{[*magnitude.shape[:-1], mel.shape[-1]]}"
+        )
 
 
 def _maximize(
@@ -128,7 +105,7 @@ def _in_blocks(function: Callable[..., torch.Tensor], *arrays: torch.Tensor) -> 
 
     On a CPU some frames at a time, whose magnitudes fit its cache, and each clip on one core.
     """
-    if arrays[0].device.type != "cpu" or torch.is_grad_enabled():
+    if not uses_bands(*arrays):
         return function(*arrays)
     clips = [x if x.ndim == 3 else x[None] for x in arrays]
 
@@ -159,7 +136,7 @@ def spread(config: MelConfig, device: str) -> torch.Tensor:
 def correction(magnitude: torch.Tensor, mel: torch.Tensor, config: MelConfig) -> torch.Tensor:
     """The factor of one step, ``[..., n_fft/2 + 1]``, for magnitudes and linear mels."""
     ratio = mel / sum_bands(magnitude, config).clamp_min(TINY)
-    if ratio.device.type != "cpu" or torch.is_grad_enabled():
+    if not uses_bands(ratio):
         return ratio @ spread(config, str(ratio.device))
     rows = ratio.reshape(-1, config.n_mels)
     factor = rows.new_empty(len(rows), magnitude.shape[-1])

@@ -8,16 +8,13 @@ then :meth:`Projection.analyze`).
 Shapes: spectra ``[B, t, n_fft/2 + 1]``, padded signals ``[B, L]``. On a CPU B is 1.
 """
 
-from __future__ import annotations
-
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 
 from vaerecon.mel.config import MelConfig
 from vaerecon.mel.front_end import hann_window, magnitudes
-from vaerecon.mel.stft import add_frames, padded_length
+from vaerecon.mel.stft import EveryNthFrame, padded_length
 from vaerecon.phase.mel_inversion import TINY, correction
 
 BLOCK = 256  # frames at a time on a CPU: 1 MB of windows
@@ -26,61 +23,27 @@ TRUST = 0.97  # of the magnitude at hand against the first guess, in a step that
 Spectra = Callable[[slice], torch.Tensor]  # places of frames -> their spectra, [B, t, n_fft/2 + 1]
 
 
-class EveryNthFrame:
-    """Every ``step``-th frame from ``first`` on: cut out of a padded signal, or overlap-added."""
-
-    def __init__(self, first: int, step: int, n_frames: int, window: torch.Tensor, hop: int):
-        self.first, self.step, self.window = first, step, window
-        self.count = len(range(first, n_frames, step))
-        self.start, self.hop = first * hop, step * hop  # samples
-        self.rows = self.count - 1 + math.ceil(len(window) / self.hop)
-        overlap = window.new_zeros(1, padded_length(n_frames, len(window), hop))
-        self.add(overlap, window.expand(1, self.count, -1), 0)
-        # where all windows are almost 0, a division would only raise noise: at the very ends, and
-        # between frames that hardly overlap
-        known = overlap > (1e-8 if step == 1 and 2 * hop <= len(window) else 1e-3)
-        self.inverse = torch.where(known, 1 / overlap, 0.0)
-        inside = known[0].nonzero()
-        # samples that none of its frames reaches
-        self.ends = slice(0, int(inside[0])), slice(int(inside[-1]) + 1, None)
-
-    def blocks(self, size: int) -> Iterator[tuple[int, slice]]:
-        """Up to ``size`` frames at a time: index of the first, and their slice of all frames."""
-        for i in range(0, self.count, size):
-            stop = self.first + min(i + size, self.count) * self.step
-            yield i, slice(self.first + i * self.step, stop, self.step)
-
-    def cut(self, signal: torch.Tensor, frames: slice) -> torch.Tensor:
-        """Windowed frames ``[B, t, n_fft]`` of ``signal [B, L]``, by their places among all."""
-        start = frames.start * self.hop // self.step
-        count = len(range(frames.start, frames.stop, self.step))
-        stop = start + (count - 1) * self.hop + len(self.window)
-        return signal[:, start:stop].unfold(-1, len(self.window), self.hop) * self.window
-
-    def add(self, signal: torch.Tensor, frames: torch.Tensor, first: int) -> None:
-        """Window ``frames`` and add them to ``signal [B, L]``, from the subset's ``first`` on."""
-        rows = signal[:, self.start : self.start + self.rows * self.hop]
-        add_frames(rows.unflatten(-1, (self.rows, self.hop)), frames, self.window, first)
-
-
 class Projection:
-    """Both projections of a clip.
+    """Both projections of a clip, whose frame 0 begins at sample ``offset`` of the signal.
 
     Frames are computed in blocks: arrays of a whole clip do not fit into the processor's cache, and
     allocating them at every step can take longer than the arithmetic.
     """
 
-    def __init__(self, magnitude: torch.Tensor, mel: torch.Tensor | None, config: MelConfig):
-        self.magnitude, self.mel, self.config = magnitude, mel, config
+    def __init__(
+        self, magnitude: torch.Tensor, mel: torch.Tensor | None, config: MelConfig,
+        offset: int = 0, length: int | None = None,
+    ):  # fmt: skip
+        self.magnitude, self.mel, self.config, self.offset = magnitude, mel, config, offset
         n_frames = magnitude.shape[1]
         self.window = hann_window(config, str(magnitude.device))
-        self.length = padded_length(n_frames, config.n_fft, config.hop_length)
+        self.length = length or padded_length(n_frames, config.n_fft, config.hop_length)
         self.size = BLOCK if magnitude.device.type == "cpu" else n_frames
 
     def every_nth_frame(self, first: int = 0, step: int = 1) -> EveryNthFrame:
         """Every ``step``-th frame of this clip."""
-        n_frames = self.magnitude.shape[1]
-        return EveryNthFrame(first, step, n_frames, self.window, self.config.hop_length)
+        n_frames, hop = self.magnitude.shape[1], self.config.hop_length
+        return EveryNthFrame(first, step, n_frames, self.window, hop, self.offset, self.length)
 
     def impose(self, spectrum: torch.Tensor, frames: slice) -> torch.Tensor:
         """Give ``spectrum`` (changed in place) the known magnitude of these frames."""

@@ -5,8 +5,6 @@ Both see the original: the ceiling takes its phase, the reference its magnitude.
 Notebook: ``04_method_comparison``.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np
@@ -18,7 +16,6 @@ from vaerecon.mel.front_end import check_log_mel, magnitudes, stft_frames
 from vaerecon.mel.stft import check_n_samples, istft_frames
 from vaerecon.phase.mel_inversion import fit_to_mel, mel_to_magnitude
 from vaerecon.phase.retrieval import griffin_lim
-from vaerecon.phase.solving import default_generator
 from vaerecon.utils.autocast import without_autocast
 
 
@@ -35,31 +32,20 @@ def librosa_mel_to_audio(
 ) -> torch.Tensor:
     """``librosa.feature.inverse.mel_to_audio`` at its defaults, as the original guide used it.
 
-    Non-negative least squares, then fast Griffin-Lim from random phase. Two things are fitted to
-    our mel. It holds magnitudes, so ``power`` is 1. And librosa centres frame ``i`` at sample
-    ``160 i``, as ``"inference"`` does; for ``"train"`` (``160 i + 80``) the first and the last
-    frame are repeated outwards, which is what the front-end's reflection makes of them, and the 80
-    samples before the clip are cut off. So nothing is shifted and nothing is missing.
+    Non-negative least squares, then fast Griffin-Lim from random phase (``generator``; default:
+    seed 0). Two things are fitted to our mel. It holds magnitudes, so ``power`` is 1. And librosa
+    centres frame ``i`` at sample ``160 i``, as ``"inference"`` does; for ``"train"``
+    (``160 i + 80``) the first and the last frame are repeated outwards, as the front-end's
+    reflection does, and the 80 samples before the clip are cut off.
 
-    Parameters
-    ----------
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]`` (one after another), nepers.
-    n_samples
-        Samples wanted, N; ``ValueError`` if they do not have the mel's frames.
-    generator
-        Seeds librosa's random phase; default: seed 0.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[N]`` or ``[B, N]``, float32, on the device of ``log_mel``.
+    ``[T, 64]`` or ``[B, T, 64]``, nepers, to ``[N]`` or ``[B, N]``, float32, on the same device;
+    ``ValueError`` if ``n_samples`` do not have the mel's frames.
     """
     import librosa
 
     x = check_log_mel(log_mel, config)
     check_n_samples(x.shape[-2], n_samples, config, framing)
-    generator = default_generator(generator)
+    generator = generator or torch.Generator().manual_seed(0)
     head = int(framing == "train")
     # librosa warns below a window's length: repeat the last frame up to it
     tail = max(head, math.ceil(config.n_fft / config.hop_length) + 1 - x.shape[-2])
@@ -72,21 +58,13 @@ def librosa_mel_to_audio(
         padded = np.pad(mel.T, ((0, 0), (head, tail)), mode="edge")
         # mel_to_audio is these two calls, but passes no random state on
         magnitude = librosa.feature.inverse.mel_to_stft(
-            padded,
-            sr=config.sample_rate,
-            n_fft=config.n_fft,
-            power=1.0,
-            fmin=config.fmin,
+            padded, sr=config.sample_rate, n_fft=config.n_fft, power=1.0, fmin=config.fmin,
             fmax=config.fmax,
-        )
+        )  # fmt: skip
         audio = librosa.griffinlim(
-            magnitude,
-            n_iter=n_iter,
-            hop_length=config.hop_length,
-            win_length=config.win_length,
-            n_fft=config.n_fft,
-            random_state=seed,
-        )
+            magnitude, n_iter=n_iter, hop_length=config.hop_length, n_fft=config.n_fft,
+            win_length=config.win_length, random_state=seed,
+        )  # fmt: skip
         clips.append(torch.from_numpy(audio[start : start + n_samples].copy()))
     return torch.stack(clips).reshape(*x.shape[:-2], n_samples).to(x.device, torch.float32)
 
@@ -109,21 +87,11 @@ def oracle_phase(
     phase. ``momentum`` as in :func:`vaerecon.phase.retrieval.griffin_lim`.
 
     From the same mel it is better than every method that does not see the original, in each metric
-    that is ``bounded``; ``python -m benchmarks.quality`` counts the clips. It does not tell what 64
-    mel bins can hold: frames overlap by 84 %, so the true phase tells magnitudes too. ``n_iter=0``
-    is one guess at the magnitude, and no ceiling.
+    that is ``bounded`` (``python -m benchmarks.quality``). It does not tell what 64 mel bins can
+    hold: frames overlap by 84 %, so the true phase tells magnitudes too.
 
-    Parameters
-    ----------
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers.
-    original
-        ``[N]`` or ``[B, N]`` at the front-end's level (peak 0.5); so is what returns, float32.
-
-    Raises
-    ------
-    ValueError
-        For another layout, or if the samples do not have the frames of the mel.
+    Mel ``[T, 64]`` or ``[B, T, 64]``, nepers, and original ``[N]`` or ``[B, N]`` at peak 0.5 to
+    float32 samples like the original; a ValueError if they do not have the frames of the mel.
     """
     samples = as_samples(original)
     mel = check_log_mel(log_mel, config).to(samples.device)
@@ -159,10 +127,6 @@ def oracle_magnitude(
     samples = as_samples(original)
     magnitude = magnitudes(stft_frames(samples, config, framing))
     return griffin_lim(
-        magnitude,
-        samples.shape[-1],
-        n_iter=n_iter,
-        generator=generator,
-        config=config,
+        magnitude, samples.shape[-1], n_iter=n_iter, generator=generator, config=config,
         framing=framing,
-    )
+    )  # fmt: skip

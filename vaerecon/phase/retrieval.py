@@ -4,18 +4,11 @@ A log-mel has lost two things: which of the 513 STFT bins a mel bin's energy cam
 phase. :mod:`vaerecon.phase.mel_inversion` spreads the energy over the bins again,
 :func:`griffin_lim` and :func:`admm` look for a phase with which those magnitudes are the STFT of
 some sound. Given ``log_mel`` too, both correct the magnitude at every step instead of keeping the
-first guess: the mel is what is known, the 513 magnitudes are not, and the sound at hand says more
-about them than a smooth guess does.
+first guess: the sound at hand says more about the 513 magnitudes than a smooth guess does.
 
-All work on the padded signal, whose edges (``config.padding`` samples on each side) are free; only
-the result is cut to N samples. Everything is torch on any device, in float32. On a CPU each clip of
-a batch stays on one core (:mod:`vaerecon.utils.threads`), so its result is that of the clip alone;
-on a GPU the batch is one array. The level is that of
-:func:`vaerecon.audio.samples.normalize_level` (peak 0.5), in and out.
-
-Conventions as in :mod:`vaerecon.mel.front_end`: ``[N]`` or ``[B, N]``, ``[T, 64]`` or ``[B, T,
-64]``; STFT magnitudes and spectra are ``[T, 513]`` or ``[B, T, 513]``. What each choice here is
-worth, in quality and in time, is printed by ``python -m benchmarks.phase``.
+All work on the padded signal, whose edges are free. On a CPU each clip of a batch stays on one
+core, so its result is that of the clip alone. Conventions as in :mod:`vaerecon.mel.front_end`, at
+peak 0.5. What each choice is worth is printed by ``python -m benchmarks.phase``.
 
 Notebook: ``04_method_comparison``.
 
@@ -30,19 +23,16 @@ References
    phase found together, by another algorithm than the one here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 
 from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.mel.config import AUDIOLDM_MEL, Framing, MelConfig
 from vaerecon.mel.front_end import check_log_mel, magnitudes, stft_frames
-from vaerecon.mel.stft import check_n_samples
+from vaerecon.mel.stft import EveryNthFrame, check_n_samples
 from vaerecon.phase.mel_inversion import mel_to_magnitude
-from vaerecon.phase.projections import EveryNthFrame, Projection, Spectra
+from vaerecon.phase.projections import Projection, Spectra
 from vaerecon.phase.solving import solve_clips
 from vaerecon.utils.autocast import without_autocast
 
@@ -73,25 +63,21 @@ def griffin_lim(
     steps ahead by ``momentum`` times the last change. The STFT is linear, so the step ahead is
     taken on samples, where it costs a sixth.
 
-    An iteration takes every second frame and makes a sound of those alone, then does the same with
-    the frames between. Frames overlap by 84 %, so either half knows the whole sound; the second
-    starts from what the first has found, and for the same arithmetic gets further than all frames
-    at once. Where a half would not overlap by half a window, all frames are taken at once.
+    An iteration makes a sound of every second frame, then of the frames between, starting from what
+    the first half has found: for the same arithmetic that gets further than all frames at once.
+    Where a half would not overlap by half a window, all frames are taken at once.
+
+    ``[T, 513]`` or ``[B, T, 513]`` to ``[N]`` or ``[B, N]``, float32, on the same device; a
+    ValueError if shapes or ``n_samples`` do not fit each other.
 
     Parameters
     ----------
-    magnitude
-        ``[T, 513]`` or ``[B, T, 513]``, as from :func:`mel_to_magnitude`.
-    n_samples
-        Samples wanted, N; must be a length that has ``T`` frames.
     log_mel
         ``[T, 64]`` or ``[B, T, 64]``, nepers: hold the sound to this mel instead of to
-        ``magnitude``, which becomes the first guess. At each step the magnitude at hand, with
-        a thirtieth of the guess, takes one step of :func:`mel_to_magnitude`'s towards the mel.
+        ``magnitude``, which becomes the first guess.
     also
-        Further mels of the same sound, each with its settings, ``[(log_mel, config), ...]``: an
-        iteration holds the sound to each mel in turn, forwards and backwards by turns. A short
-        window adds attacks, a long one tones; begin with the shortest.
+        Further mels of the same sound, each with its settings, ``[(log_mel, config), ...]``, to
+        which the sound is held in turn. Begin with the shortest window.
     n_iter
         Iterations. 0 gives the start.
     momentum
@@ -100,41 +86,23 @@ def griffin_lim(
         Start from the phase of these samples (``[N]`` or ``[B, N]``) or of this complex spectrum
         (shape of ``magnitude``). Default: sinusoids under the peaks of ``magnitude``.
     generator
-        Where the default start begins; default: seed 0, so the same result each time.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[N]`` or ``[B, N]``, float32, on the device of ``magnitude``.
-
-    Raises
-    ------
-    ValueError
-        If shapes or ``n_samples`` do not fit each other.
+        For the default start; default: seed 0.
     """
-
-    paddings = [each.padding(framing) for each in (config, *(other for _, other in also))]
-    starts = [max(paddings) - padding for padding in paddings]  # of each mel's first frame
 
     def solve(onto: Projection, start: Spectra, *others: Projection) -> torch.Tensor:
         signal = onto.synthesize(lambda f: onto.impose(start(f), f), onto.every_nth_frame())
-        turns = list(zip((onto, *others), starts, strict=True))
-        length = max(first + each.length for each, first in turns)
-        signal = F.pad(signal, (starts[0], length - starts[0] - onto.length))
-        steps = [(each, first, comb) for each, first in turns for comb in _combs(each)]
+        steps = [(each, subset) for each in (onto, *others) for subset in _combs(each)]
         # one mel: momentum before each comb; several: before each round, forwards or backwards
         rounds = [steps, steps[::-1]] if others else [[step] for step in steps] * 2
         previous = signal
         for i in range(n_iter * len(rounds) // 2):
             ahead = torch.lerp(previous, signal, 1 + momentum)
             previous = signal
-            for each, first, subset in rounds[i % len(rounds)]:
-                ahead = _step(each, ahead, first, subset)
+            for each, subset in rounds[i % len(rounds)]:
+                ahead = each.project(ahead, subset)
             signal = ahead
         # the mel whose turn was last is held best: the mean of both directions favours none
-        if others:
-            signal = torch.lerp(previous, signal, 0.5)
-        return signal
+        return torch.lerp(previous, signal, 0.5) if others else signal
 
     return solve_clips(solve, magnitude, n_samples, log_mel, init, generator, config, framing, also)
 
@@ -143,16 +111,6 @@ def _combs(onto: Projection) -> list[EveryNthFrame]:
     """The subsets of frames that an iteration takes one after the other."""
     step = COMBS if 2 * COMBS * onto.config.hop_length < onto.config.n_fft else 1
     return [onto.every_nth_frame(i, step) for i in range(min(step, onto.magnitude.shape[1]))]
-
-
-def _step(
-    onto: Projection, signal: torch.Tensor, start: int, subset: EveryNthFrame
-) -> torch.Tensor:
-    """Both projections with the frames of one subset, which begin at sample ``start`` of
-    ``signal``; what those do not reach stays."""
-    part = signal[:, start : start + onto.length]
-    found = onto.project(part, subset)
-    return torch.cat([signal[:, :start], found, signal[:, start + onto.length :]], dim=1)
 
 
 @torch.no_grad()
@@ -172,8 +130,7 @@ def admm(
     """Samples with given STFT magnitudes, by ADMM [3]_; interface of :func:`griffin_lim`.
 
     The magnitude holds exactly, consistency in the least-squares sense weighted by ``1 / rho``
-    (0: exactly too), and what the two could not agree on is carried to the next iteration. All
-    frames take part in each. Dearer than :func:`griffin_lim`, and no better.
+    (0: exactly too), and their disagreement is carried to the next iteration.
     """
 
     def solve(onto: Projection, start: Spectra) -> torch.Tensor:
@@ -210,37 +167,16 @@ def refine(
     """Bring a waveform, such as a vocoder's, nearer to its mel by some Griffin-Lim steps.
 
     Starts from its phase and from its own magnitude, corrected to the mel. It pays where the phase
-    is better than chance: otherwise :func:`griffin_lim` from scratch is as good.
-
-    Parameters
-    ----------
-    samples
-        ``[N]`` or ``[B, N]``, aligned with the mel and at its level.
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers.
-    n_iter
-        Iterations; a good phase needs 8, a poor one gains up to 32.
-
-    Returns
-    -------
-    torch.Tensor
-        Shape and device of ``samples``; float32.
-
-    Raises
-    ------
-    ValueError
-        If shapes do not fit each other.
+    is better than chance. ``samples`` ``[N]`` or ``[B, N]``, aligned with the mel ``[T, 64]`` or
+    ``[B, T, 64]`` and at its level, to float32 of the same shape and device; a ValueError if the
+    two do not have the same frames.
     """
     waveform = as_samples(samples)
     mel = check_log_mel(log_mel, config).to(waveform.device)
     check_n_samples(mel.shape[-2], waveform.shape[-1], config, framing)
     own = magnitudes(stft_frames(waveform, config, framing))
+    guess = mel_to_magnitude(mel, config, start=own)
     return griffin_lim(
-        mel_to_magnitude(mel, config, start=own),
-        waveform.shape[-1],
-        log_mel=mel,
-        n_iter=n_iter,
-        init=waveform,
-        config=config,
+        guess, waveform.shape[-1], log_mel=mel, n_iter=n_iter, init=waveform, config=config,
         framing=framing,
-    )
+    )  # fmt: skip

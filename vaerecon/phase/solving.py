@@ -5,8 +5,6 @@ References
 .. [1] G. Beauregard, M. Harish and L. Wyse, "Single pass spectrogram inversion", DSP 2015.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 
@@ -16,19 +14,15 @@ from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.mel.config import Framing, MelConfig
 from vaerecon.mel.front_end import stft_frames
 from vaerecon.mel.stft import check_frames
-from vaerecon.phase.mel_inversion import TINY, linear_mel, mel_to_magnitude
+from vaerecon.phase.mel_inversion import TINY, check_frames_of, linear_mel, mel_to_magnitude
 from vaerecon.phase.projections import Projection, Spectra
 from vaerecon.utils.threads import on_cores
 
 
 def _prepare(
-    magnitude: torch.Tensor,
-    log_mel: ArrayLike | None,
-    init: ArrayLike | None,
-    n_samples: int,
-    config: MelConfig,
-    framing: Framing,
-) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    magnitude: torch.Tensor, log_mel: ArrayLike | None, init: ArrayLike | None, n_samples: int,
+    config: MelConfig, framing: Framing,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:  # fmt: skip
     """Magnitude, linear mel and spectrum: checked, as batches, on the magnitude's device."""
     magnitude = torch.as_tensor(magnitude)
     check_frames(magnitude, n_samples, config, framing)
@@ -41,11 +35,7 @@ def _prepare(
     mel = spectrum = None
     if log_mel is not None:
         mel = linear_mel(log_mel, config).to(device)
-        if mel.shape[:-1] != magnitude.shape[:-1]:
-            raise ValueError(
-                f"log-mel: got shape {list(mel.shape)}, expected the frames of the "
-                f"magnitude, {[*magnitude.shape[:-1], config.n_mels]}"
-            )
+        check_frames_of(mel, magnitude)
         mel = mel.reshape(-1, *mel.shape[-2:])
     if init is not None:
         spectrum = _spectrum(init, n_samples, device, config, framing)
@@ -74,47 +64,45 @@ def _spectrum(
 
 
 def solve_clips(
-    solver: Callable[..., torch.Tensor],
-    magnitude: torch.Tensor,
-    n_samples: int,
-    log_mel: ArrayLike | None,
-    init: ArrayLike | None,
-    generator: torch.Generator | None,
-    config: MelConfig,
-    framing: Framing,
-    also: Sequence[tuple[ArrayLike, MelConfig]] = (),
-) -> torch.Tensor:
+    solver: Callable[..., torch.Tensor], magnitude: torch.Tensor, n_samples: int,
+    log_mel: ArrayLike | None, init: ArrayLike | None, generator: torch.Generator | None,
+    config: MelConfig, framing: Framing, also: Sequence[tuple[ArrayLike, MelConfig]] = (),
+) -> torch.Tensor:  # fmt: skip
     """Check the inputs, run ``solver`` on each clip and cut its padded signals to the samples.
 
     ``solver`` gets the projections, the spectra to start from, and the projections of each mel in
     ``also``; it gives ``[B, L]``, with the longest of their paddings at the front.
     """
     batch, mel, spectrum = _prepare(magnitude, log_mel, init, n_samples, config, framing)
-    others = []
+    parts = [(batch, mel, config)]
     for other, settings in also:
         guess = mel_to_magnitude(other, settings, n_iter=5).to(batch.device)
         check_frames(guess, n_samples, settings, framing)
         guess, linear = (x.reshape(-1, *x.shape[-2:]) for x in (guess, linear_mel(other, settings)))
         if len(guess) != len(batch):
             raise ValueError(f"also: got {len(guess)} mels, expected one a clip, {len(batch)}")
-        others.append((guess, linear.to(batch.device), settings))
-    generator = default_generator(generator)
-    first = torch.rand(
-        batch.shape[-1], generator=generator, device=generator.device, dtype=torch.float32
-    ).to(batch.device)
+        parts.append((guess, linear.to(batch.device), settings))
+    padding = max(each.padding(framing) for _, _, each in parts)
+    length = padding + n_samples + 3 * max(each.n_fft for _, _, each in parts)  # all frames fit
+    bins, generator = batch.shape[-1], generator or torch.Generator().manual_seed(0)
+    first = torch.rand(bins, generator=generator, device=generator.device, dtype=torch.float32)
     # frames start half a window before their centre, so neighbours have opposite signs
-    first += torch.arange(batch.shape[-1], device=batch.device) % 2 / 2
-
-    padding = max(each.padding(framing) for each in (config, *(other for _, other in also)))
+    first = first.to(batch.device) + torch.arange(bins, device=batch.device) % 2 / 2
 
     @torch.no_grad()
     def solve(clips: slice) -> torch.Tensor:
-        onto = Projection(batch[clips], None if mel is None else mel[clips], config)
-        more = [Projection(guess[clips], held[clips], each) for guess, held, each in others]
+        onto = []
+        for guess, linear, each in parts:
+            held, offset = (
+                None if linear is None else linear[clips],
+                padding - each.padding(framing),
+            )
+            onto.append(Projection(guess[clips], held, each, offset, length))
         if spectrum is None:
-            signal = solver(onto, sinusoids(batch[clips], first, config), *more)
+            start = sinusoids(batch[clips], first, config)
         else:
-            signal = solver(onto, lambda frames: spectrum[clips, frames].clone(), *more)
+            start = lambda frames: spectrum[clips, frames].clone()  # noqa: E731
+        signal = solver(onto[0], start, *onto[1:])
         return signal[:, padding : padding + n_samples].contiguous()
 
     if batch.device.type == "cpu":
@@ -122,11 +110,6 @@ def solve_clips(
     else:
         samples = solve(slice(None))
     return samples[0] if magnitude.ndim == 2 else samples
-
-
-def default_generator(generator: torch.Generator | None) -> torch.Generator:
-    """``generator``, or one on the CPU with seed 0: the same start each time, on any device."""
-    return torch.Generator().manual_seed(0) if generator is None else generator
 
 
 def sinusoids(magnitude: torch.Tensor, reached: torch.Tensor, config: MelConfig) -> Spectra:

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import hann_window, log_mel_section, magnitude_to_log_mel, magnitudes
+from vaerecon.mel.stft import EveryNthFrame
 from vaerecon.phase.mel_inversion import linear_mel
-from vaerecon.phase.projections import EveryNthFrame, Projection
-from vaerecon.phase.solving import default_generator, sinusoids
+from vaerecon.phase.projections import Projection
+from vaerecon.phase.solving import sinusoids
 
 HOP, N_FFT = AUDIOLDM_MEL.hop_length, AUDIOLDM_MEL.n_fft
 PADDING = AUDIOLDM_MEL.padding("train")  # samples of frame 0 before the sound
@@ -118,7 +119,7 @@ class PhaseStage:
         self.mel: torch.Tensor | None = None
         self.mel_start = self.done = self.known = 0  # frames
         self.signal = torch.zeros(1, 0)  # from the first frame of the window on
-        self.begun = torch.rand(N_FFT // 2 + 1, generator=default_generator(None))
+        self.begun = torch.rand(N_FFT // 2 + 1, generator=torch.Generator().manual_seed(0))
         self.begun += torch.arange(len(self.begun)) % 2 / 2
 
     def push(self, new: torch.Tensor, last: bool) -> torch.Tensor | None:

@@ -1,7 +1,5 @@
 """``torch.autocast`` around a call changes nothing inside it."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -16,11 +14,7 @@ DEVICES = ("cpu", "cuda", "mps")  # those that the kit runs on
 
 
 def without_autocast(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a public function: inside ``torch.autocast`` too it computes in its own dtypes.
-
-    Log-mels and phases need float32, of which bfloat16 keeps 8 of 24 bits; a model runs in the
-    dtype that it was loaded in.
-    """
+    """Decorate a public function: inside ``torch.autocast`` too it computes in its own dtypes."""
 
     @functools.wraps(function)
     def undisturbed(*args: P.args, **options: P.kwargs) -> R:

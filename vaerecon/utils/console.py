@@ -1,13 +1,12 @@
 """How every command of the project ends: exit status, one line for what the user can mend."""
 
-from __future__ import annotations
-
 import atexit
 import gc
 import os
 import signal
 import sys
 import warnings
+from traceback import walk_stack
 from types import FrameType
 from typing import TextIO
 
@@ -20,8 +19,6 @@ SAVE_MEMORY = (
     "to take less: --chunk-seconds 8 or --max-length, in training a smaller --batch-size; "
     "--device cpu does without a graphics card's memory"
 )
-
-
 _came: list[int] = []  # signals that ended what was running
 
 
@@ -33,22 +30,23 @@ def interrupted() -> bool:
 def unwind_on_signals() -> None:
     """Make SIGTERM end the program as Ctrl-C does, so that unfinished results are cleaned up.
 
-    While a C extension is loaded both wait: its code may print the interrupt and go on with an
-    ImportError in its place, as that of NumPy's C interface does. Where Python can raise nothing,
-    in a destructor or a callback of C code, it would print the interrupt and go on: it comes again.
+    While a C extension is loaded both wait: its code may make an ImportError of the interrupt, as
+    NumPy's does. Where Python can raise nothing, in a destructor or a callback of C code, it would
+    print the interrupt and go on: there it comes again.
     """
     _came.clear()
     waits = hasattr(signal, "setitimer")  # not on Windows
     show_unraisable = sys.unraisablehook
 
-    def again(unraisable: sys.UnraisableHookArgs) -> None:
+    def again(unraisable: "sys.UnraisableHookArgs") -> None:
         if waits and unraisable.exc_type is KeyboardInterrupt:
             signal.setitimer(signal.ITIMER_REAL, RETRY)  # SIGALRM comes to `stop`
         else:
             show_unraisable(unraisable)
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if waits and _loads_extension(frame):
+        frames = [each.f_code.co_qualname for each, _ in walk_stack(frame)]
+        if waits and any(name.startswith("ExtensionFileLoader.") for name in frames):
             signal.setitimer(signal.ITIMER_REAL, RETRY)
         else:
             _came.append(number)
@@ -62,20 +60,10 @@ def unwind_on_signals() -> None:
     sys.unraisablehook = again
 
 
-def _loads_extension(frame: FrameType | None) -> bool:
-    """Whether ``frame``, or one that called it, loads a module that is compiled."""
-    while frame is not None:
-        if frame.f_code.co_qualname.startswith("ExtensionFileLoader."):
-            return True
-        frame = frame.f_back
-    return False
-
-
 def spare_collector() -> None:
     """Have the garbage collector look seldom, and not at the end: a short run is quicker for it.
 
     Loading torch, diffusers and transformers makes nearly a million objects that stay to the end.
-    By default Python looks through all of them several times meanwhile, and once more at the exit.
     """
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
@@ -84,8 +72,7 @@ def spare_collector() -> None:
 def open_missing_streams() -> None:
     """Put the null device in the place of a standard stream that is closed (``>&-``, a service).
 
-    Python has None there, and the next file to be opened would get the stream's number: what a
-    library in C prints would go into that file.
+    The next file to be opened would get its number, and what a library in C prints.
     """
     for name in ("stdin", "stdout", "stderr"):  # in the order of their numbers
         if getattr(sys, name) is None:
@@ -129,10 +116,7 @@ def run_command(command: click.Command) -> None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether it is Python's error, or torch's RuntimeError, which has other words on each device.
-
-    CUDA and MPS say "out of memory", the CPU "DefaultCPUAllocator: can't allocate memory".
-    """
+    """Whether it is Python's error, or torch's RuntimeError, whose words differ by device."""
     said = str(error).lower() if isinstance(error, RuntimeError) else ""
     return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
 
@@ -142,13 +126,9 @@ def _one_line(message: object) -> str:
 
 
 def _show_warning(
-    message: Warning | str,
-    category: type[Warning],
-    filename: str,
-    lineno: int,
-    file: TextIO | None = None,
-    line: str | None = None,
-) -> None:
+    message: Warning | str, category: type[Warning], filename: str, lineno: int,
+    file: TextIO | None = None, line: str | None = None,
+) -> None:  # fmt: skip
     """A warning of ours in one line; a library's as Python shows it."""
     if issubclass(category, UserWarning) and file is None:
         click.echo(f"warning: {_one_line(message)}", err=True)

@@ -1,11 +1,9 @@
 """Results on disk, whole or not at all.
 
 Everything is written into a hidden folder beside the target and moved into place at the end, by
-renames, which neither a full disk nor a slow one can leave half done. Files that a new result
-replaces are kept aside until the last rename and put back if one fails.
+renames. Files that a new result replaces are kept aside until the last rename and put back if one
+fails.
 """
-
-from __future__ import annotations
 
 import contextlib
 import errno
@@ -24,9 +22,8 @@ LONGEST_STEM = 200  # bytes; file systems allow 255 for a name, and the longest 
 def name_to_text(name: str, errors: str = "replace") -> str:
     """The name of a file as text that can be shown and written.
 
-    Python stands in for the bytes of a name that are not in the file system's encoding by lone
-    surrogates. Such bytes are read as UTF-8 here; ``errors`` says what to do with those that are
-    none, as in ``bytes.decode``.
+    Python has lone surrogates for bytes that are not in the file system's encoding. They are read
+    as UTF-8 here, with ``errors`` as in ``bytes.decode``.
     """
     try:
         name.encode()
@@ -46,13 +43,7 @@ def text_to_name(text: str | os.PathLike[str]) -> str:
 
 
 def check_stem(stem: str) -> str:
-    """Return ``stem`` if files in one folder can be named after it.
-
-    Raises
-    ------
-    ValueError
-        If it holds a separator (it would lead to another folder), is empty or too long.
-    """
+    """Return ``stem`` if files in one folder can be named after it, or raise ``ValueError``."""
     if not stem or any(character in stem for character in "/\\\0"):
         raise ValueError(
             f"stem: got {stem!r}, expected a name without slashes; rename the clip, or pass stem"
@@ -72,17 +63,8 @@ def whole_folder(
 ) -> Iterator[Path]:
     """Give a scratch folder whose files appear in ``target`` together, or not at all.
 
-    Parameters
-    ----------
-    target
-        Folder, created if need be. Its other files stay; those of the same name are replaced.
-    earlier
-        Names of files in ``target`` that the new ones replace though they are called otherwise.
-
-    Raises
-    ------
-    OSError
-        If ``target`` is a file or cannot be written.
+    ``target`` is created if need be. Its other files stay; replaced are those of the same name and
+    those that ``earlier`` names. An OSError if it is a file or cannot be written.
     """
     target = Path(text_to_name(target))
     if target.exists() and not target.is_dir():
@@ -190,18 +172,10 @@ def _move_in(new: Path, target: Path, old: Path, earlier: Iterable[str]) -> None
                 os.replace(target / name, old / name)
     except BaseException:
         for name in moved:
-            _remove(target / name)
+            os.replace(target / name, new / name)
         for path in old.iterdir():
             os.replace(path, target / path.name)
         raise
-
-
-def _remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

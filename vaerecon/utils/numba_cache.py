@@ -1,11 +1,8 @@
 """Where numba keeps compiled functions, on a machine that lets it write nowhere.
 
-librosa and ViSQOL are compiled by numba, which keeps the result beside their modules or in the
-user's cache folder, and raises if it can write to neither: in a container that runs as another
-user, say. Then a temporary folder takes its place, made before numba is imported.
+numba compiles librosa and ViSQOL, keeps the result beside their modules or in the user's cache
+folder, and raises if it can write to neither, as in a container that runs as another user.
 """
-
-from __future__ import annotations
 
 import atexit
 import os

@@ -1,7 +1,5 @@
 """What counts as a number, and checks of single values."""
 
-from __future__ import annotations
-
 from numbers import Integral, Real
 from typing import Any
 

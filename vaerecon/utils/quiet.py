@@ -1,7 +1,5 @@
 """Model libraries without their progress bars of a second and their advice."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -2,13 +2,9 @@
 
 By default torch splits each operation over all cores and waits for the slowest. For operations of
 some tenths of a millisecond that gains little, and if another process keeps one core busy, a loop
-of thousands of operations becomes many times slower. A clip that stays on one core does not wait,
-and its result does not depend on the number of cores.
-
-Each thread sets itself; the process and its other threads keep their number of cores.
+of thousands of operations becomes many times slower. A result that is made on one core does not
+depend on their number. Each thread sets itself; others keep their number of cores.
 """
-
-from __future__ import annotations
 
 import ctypes
 import os
@@ -30,13 +26,11 @@ def one_by_one(
 ) -> torch.Tensor:
     """``network(batch)`` for ``[B, ...]``; on a CPU clip by clip: independent of the batch size.
 
-    Convolutions and products of another batch size are split into other blocks, whose sums round
-    differently. On a CPU this costs no time; on a GPU the batch is computed as one.
+    Batches of another size are split into other blocks, whose sums round differently.
     """
-    if batch.device.type == "cpu":
-        keep_freed_memory()
-    if batch.device.type != "cpu" or len(batch) < 2:
+    if batch.device.type != "cpu":
         return network(batch)
+    keep_freed_memory()
     return torch.cat([network(batch[i : i + 1]) for i in range(len(batch))])
 
 
@@ -50,10 +44,10 @@ def device_of(model: Any) -> torch.device:
 
 
 def on_cores(function: Callable[[int], torch.Tensor], count: int) -> torch.Tensor:
-    """``function(0)`` to ``function(count - 1)``, stacked; each in one thread, several at once.
+    """``function(0)`` to ``function(count - 1)``, stacked; each in one thread.
 
-    As many at once as torch may use threads (``torch.set_num_threads``, ``OMP_NUM_THREADS``).
-    ``function`` must turn gradients off itself: that is a setting of a thread.
+    As many at once as torch may use threads. ``function`` must turn gradients off itself: that is a
+    setting of a thread.
     """
     keep_freed_memory()
     threads = torch.get_num_threads()  # in a pool's thread 1: work there waits for no other
@@ -113,9 +107,8 @@ if hasattr(os, "register_at_fork"):
 def keep_freed_memory() -> None:
     """Have the C library reuse freed blocks of up to 32 MB, instead of handing each back.
 
-    For arrays of some megabytes, which come and go at every step, having the system map their pages
-    again can take longer than the arithmetic, and the more so the more threads there are. Linux's
-    malloc keeps blocks as large as the largest that has been freed (mallopt(3), M_MMAP_THRESHOLD),
-    so one is freed that was never written to, which costs nothing. Elsewhere this does nothing.
+    Mapping the pages of some megabytes again at every step can take longer than the arithmetic.
+    Linux's malloc keeps blocks as large as the largest that has been freed (mallopt(3),
+    M_MMAP_THRESHOLD), so one is freed that was never written to. Elsewhere this does nothing.
     """
     torch.empty(KEPT, dtype=torch.uint8)

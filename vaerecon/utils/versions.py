@@ -1,7 +1,5 @@
 """Which versions of the libraries are installed."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version

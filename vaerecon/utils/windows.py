@@ -1,23 +1,20 @@
 """Long sounds in windows: planned, computed one after another, joined again.
 
-What is no longer than :data:`CHUNK_SECONDS` is one window, computed whole as if this module did not
-exist. What is longer is cut into windows of that length that overlap by :data:`OVERLAP_SECONDS`
-(the last two share evenly what is left, so that none is short). Memory then follows the window, not
-the sound, and time grows in proportion to the sound.
+What is no longer than :data:`CHUNK_SECONDS` is one window. What is longer is cut into windows of
+that length that overlap by :data:`OVERLAP_SECONDS` (the last two share evenly what is left). Memory
+then follows the window, not the sound, and time grows in proportion to the sound.
 
-In an overlap there are two answers. Near its own end a window knows less than its neighbour, which
-has context on both sides: so only in the middle of the overlap, over :data:`FADE_SECONDS`, one
-passes into the other; what lies before is the earlier window's, what lies behind the later one's.
+In an overlap there are two answers. Near its own end a window knows less than its neighbour: so
+only in the middle of the overlap, over :data:`FADE_SECONDS`, one passes into the other; what lies
+before is the earlier window's, what lies behind the later one's.
 
-A device that runs out of memory gets windows of half the length, with a warning that names the
-setting.
+A device that runs out of memory gets windows of half the length, with a warning.
 """
-
-from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import torch
@@ -62,21 +59,11 @@ class WindowPlan:
             return start + math.ceil((left + self.overlap) / 2)
         return start + self.longest
 
-    def halved(self) -> WindowPlan | None:
-        """Windows of half the length, or None where they would be too short."""
-        shortest = max(1, 4 * self.overlap)
-        if self.longest <= shortest:
-            return None
-        return replace(self, longest=max(shortest, self.longest // 2))
-
 
 def plan_windows(seconds: float, rate: float) -> WindowPlan:
     """The windows that the pipeline uses, for ``rate`` units per second.
 
-    Raises
-    ------
-    ValueError
-        If ``seconds`` is below :data:`SHORTEST_SECONDS`.
+    ValueError if ``seconds`` is below :data:`SHORTEST_SECONDS`.
     """
     if not (is_number(seconds) and SHORTEST_SECONDS <= seconds < math.inf):
         raise ValueError(
@@ -107,14 +94,10 @@ def fade_in(plan: WindowPlan, unit: int = 1) -> torch.Tensor:
 
 
 def crossfade(plan: WindowPlan, unit: int = 1, axis: int = -1) -> Join:
-    """A join that passes linearly from the earlier answer to the later one.
+    """A join that passes linearly from the earlier answer to the later one, along ``axis``.
 
-    Parameters
-    ----------
-    unit
-        Values per unit of the plan, such as 160 samples per mel frame.
-    axis
-        The axis of time, counted from the end.
+    ``unit`` is the number of values per unit of the plan, such as 160 samples per mel frame;
+    ``axis`` is negative.
     """
     weights = fade_in(plan, unit).reshape(-1, *[1] * (-1 - axis))
 
@@ -126,89 +109,54 @@ def crossfade(plan: WindowPlan, unit: int = 1, axis: int = -1) -> Join:
 
 
 def overlap_windows(
-    length: int,
-    compute: Callable[[int, int], torch.Tensor],
-    plan: WindowPlan,
-    *,
-    unit: int = 1,
-    axis: int = -1,
-    join: Join | None = None,
-    stage: str = "",
-) -> Iterator[torch.Tensor]:
+    length: int, compute: Callable[[int, int], torch.Tensor], plan: WindowPlan, *,
+    unit: int = 1, axis: int = -1, join: Join | None = None, stage: str = "",
+) -> Iterator[torch.Tensor]:  # fmt: skip
     """Compute window by window and give the result piece by piece, in order, without gaps.
 
-    Parameters
-    ----------
-    length
-        Units altogether.
-    compute
-        ``(start, stop)``, in units, to a tensor with ``unit`` values per unit along ``axis``
-        (the last window may have more or fewer).
-    unit
-        Values of the result per unit of the plan.
-    axis
-        The result's axis of time, negative.
-    join
-        What makes one stretch of two answers to an overlap; :func:`crossfade` by default.
-    stage
-        Named in the warning when memory runs out.
-
-    Raises
-    ------
-    ValueError
-        If the device's memory does not suffice for the shortest windows.
+    ``compute(start, stop)``, in units of ``length``, gives a tensor with ``unit`` values per unit
+    along ``axis``, which is negative (the last window may have more or fewer). ``join`` makes one
+    of two answers to an overlap; default: :func:`crossfade`. ``stage`` is named in the warning when
+    memory runs out, and in the ValueError if it does not suffice for the shortest windows.
     """
     join = join or crossfade(plan, unit, axis)
     shared = plan.overlap * unit
     start, held = 0, None
     while True:
         stop = plan.stop(start, length)
-        window = _attempt(compute, start, stop)
+        window = None
+        with suppress(torch.OutOfMemoryError):  # what the failed attempt held is free behind it
+            window = compute(start, stop)
         if window is None:
             plan = _with_shorter_windows(plan, min(stop - start, plan.longest), stage)
             continue
-        begin = 0
-        parts = []
         if held is not None:
-            parts.append(join(held, window.narrow(axis, 0, shared)))
-            begin = shared
-        end = window.shape[axis] if stop == length else window.shape[axis] - shared
-        parts.append(window.narrow(axis, begin, end - begin))
+            overlap, rest = window.split([shared, window.shape[axis] - shared], axis)
+            window = torch.cat([join(held, overlap), rest], axis)
+            del overlap, rest  # they hold what is not joined in memory
         if stop == length:
-            held = None
-        else:
-            held = window.narrow(axis, end, shared).clone()  # not the whole window with it
-        yield parts[0] if len(parts) == 1 else torch.cat(parts, axis)
-        if stop == length:
+            yield window
             return
-        del window, parts
+        end = window.shape[axis] - shared
+        held = window.narrow(axis, end, shared).clone()  # not the whole window with it
+        yield window.narrow(axis, 0, end)
         start = stop - plan.overlap
-
-
-def _attempt(
-    compute: Callable[[int, int], torch.Tensor], start: int, stop: int
-) -> torch.Tensor | None:
-    """The window, or None if the device has no room for it."""
-    try:
-        return compute(start, stop)
-    except torch.OutOfMemoryError:
-        return None  # what the failed attempt held is freed when this function is left
 
 
 def _with_shorter_windows(plan: WindowPlan, tried: int, stage: str) -> WindowPlan:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    shorter = replace(plan, longest=max(tried, 4 * plan.overlap, 1)).halved()
-    name = stage or "window"
-    if shorter is None:
+    name, shortest = stage or "window", max(1, 4 * plan.overlap)
+    if tried <= shortest:
         raise ValueError(
             f"{name}: out of memory with {tried / plan.rate:g} s at once, the shortest there is; "
             "free the device's memory, use device='cpu' (--device cpu) or dtype='bfloat16'"
         )
-    seconds = shorter.longest / plan.rate
+    longest = max(shortest, tried // 2)
+    seconds = longest / plan.rate
     warnings.warn(
         f"{name}: out of memory with {tried / plan.rate:g} s at once, going on with {seconds:g} s; "
         f"chunk_seconds={seconds:g} (--chunk-seconds {seconds:g}) starts with that",
         stacklevel=2,
     )
-    return shorter
+    return replace(plan, longest=longest)
