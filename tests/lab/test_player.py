@@ -26,7 +26,6 @@ from traitlets.config import Config
 from vaerecon.lab.listening import player as player_module
 from vaerecon.lab.listening.levels import (
     CEILING,
-    append_rows,
     audio_table,
     blind_labels,
     gain_text,
@@ -35,13 +34,13 @@ from vaerecon.lab.listening.levels import (
     match_levels,
 )
 from vaerecon.lab.listening.player import (
-    PREFERENCE_COLUMNS,
     ABPlayer,
     mel_pictures,
     play,
     player_code,
     player_script,
 )
+from vaerecon.lab.listening.statistics import append_rows
 from vaerecon.lab.listening.widgets import AbxTest, MushraTest
 
 FOLDER = Path(player_module.__file__).parent
@@ -324,8 +323,8 @@ def test_a_blind_output_holds_the_names_for_the_end(three, outputs):
     assert answer["labels"][0] == f"A: {match_levels(three).shuffled(5).names[0]}"
 
 
-def test_a_widget_leaves_a_player_below_it(three, outputs, tmp_path):
-    live, still = outputs(play, three, blind=True, seed=5, csv=tmp_path / "p.csv")
+def test_a_widget_leaves_a_player_below_it(three, outputs):
+    live, still = outputs(ABPlayer(match_levels(three).shuffled(5), blind=True)._ipython_display_)
     assert set(live) == {WIDGET, "text/plain"}
     assert live["text/plain"] == "Sound player: A, B, C"
     assert list(Table(still["text/html"]).sounds) == ["A", "B", "C"]
@@ -383,7 +382,6 @@ def test_the_page_gets_the_samples_as_16_bit_integers(three):
     assert shown.labels == ["original", "soft", "loud"]
     assert shown.gains == [gain_text(track) for track in matched.tracks]
     assert shown.note == level_text(matched)
-    assert not shown.asks
     assert not shown.can_reveal
 
 
@@ -430,7 +428,6 @@ def test_a_blind_player_sends_no_names_gains_or_pictures_until_revealed(three):
     sent = {k: v for k, v in shown.get_state().items() if k not in ("_esm", "_css")}
     assert not any(name in repr(sent) for name in ("original", "soft", "loud"))
     assert (shown.labels, shown.gains, shown.picture, shown.note) == (["A", "B", "C"], [], b"", "")
-    assert shown.asks
     assert shown.can_reveal
     shown.set_state({"revealed": True})  # as the button does
     names = [f"{label}: {name}" for label, name in zip("ABC", matched.names, strict=True)]
@@ -440,53 +437,6 @@ def test_a_blind_player_sends_no_names_gains_or_pictures_until_revealed(three):
     shown.load(matched)  # hidden again
     assert (shown.labels, shown.picture, shown.revealed) == (["A", "B", "C"], b"", False)
     assert shown.version == 2
-
-
-# --- preferences ----------------------------------------------------------------------------------
-
-
-def test_preferences_of_two_players_go_to_one_file(three, tmp_path):
-    file = tmp_path / "preferences.csv"
-    matched = match_levels(three)
-    first = ABPlayer(matched.shuffled(1), title='with "quotes", and comma', blind=True, csv=file)
-    second = ABPlayer(matched, title="second", csv=file)
-    assert second.asks
-    first.set_state({"choice": {"track": 2, "rating": "4", "count": 1}})  # as the button does
-    second.set_state({"choice": {"track": 0, "rating": "", "count": 1}})
-    first.set_state({"revealed": True})
-    first.set_state({"choice": {"track": 2, "rating": "4", "count": 2}})  # the same again
-    table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    assert tuple(table.columns) == PREFERENCE_COLUMNS
-    names = matched.shuffled(1).names
-    assert list(table["choice"]) == [names[2], "original", names[2]]
-    assert list(table["title"]) == [first.title, "second", first.title]
-    assert [json.loads(order) for order in table["order"]] == [names, list(three), names]
-    assert list(table["rating"]) == ["4", "", "4"]
-    assert list(table["blind"]) == ["yes", "no", "no"]
-    assert all(pd.Timestamp(stamp).utcoffset().total_seconds() == 0 for stamp in table["timestamp"])
-    assert first.status == f"Recorded: C: {names[2]} (2 so far)"
-    assert file.read_text().count("timestamp") == 1
-    assert file.read_text().endswith("\n")
-
-
-def test_a_preference_that_cannot_be_written_is_said_and_not_counted(three, tmp_path):
-    other = tmp_path / "other.csv"
-    other.write_text("a,b\n1,2\n")
-    shown = ABPlayer(match_levels(three), csv=other)
-    shown.set_state({"choice": {"track": 0, "rating": "", "count": 1}})
-    assert shown.status.startswith("Not recorded: other.csv: got a file with the columns")
-    assert other.read_text() == "a,b\n1,2\n"
-    assert shown.preferences == []
-    shown.csv = tmp_path / "no folder" / "x.csv"
-    shown.set_state({"choice": {"track": 0, "rating": "", "count": 2}})
-    assert shown.status.startswith("Not recorded:")
-
-
-def test_without_a_file_preferences_stay_in_memory(three):
-    shown = ABPlayer(match_levels(three), blind=True)
-    shown.prefer(1, "5")
-    assert [row["choice"] for row in shown.preferences] == ["soft"]
-    assert shown.status == "Recorded: B (1 so far)"
 
 
 def test_rows_are_appended_whole_after_whatever_an_editor_left(tmp_path):
@@ -520,7 +470,7 @@ def test_the_script_reads_and_sets_traits_that_exist():
     used |= set(re.findall(r'"change:(\w+)"', script))
     synced = set(ABPlayer.class_traits(sync=True))
     assert used <= synced
-    assert {"pcm", "picture", "labels", "choice", "revealed", "status"} <= used
+    assert {"pcm", "picture", "labels", "revealed"} <= used
 
 
 def test_the_colour_table_is_magma():

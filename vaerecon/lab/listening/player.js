@@ -7,7 +7,7 @@
 //   picture     log-mels as bytes, [track][frame][bin], one colour scale for all; n_mels, ticks
 //               (empty while a player is blind: eyes would answer for the ears)
 //   version     counts up when there are new tracks
-// and gets back `revealed` and `choice`. The element carries data-playhead (seconds),
+// and gets back `revealed`. The element carries data-playhead (seconds),
 // data-active (label) and data-state (playing, paused), for scripts and tests.
 
 const FADE = 0.008; // s; between tracks, and in and out at start, stop and seek: no clicks
@@ -22,15 +22,15 @@ const MAGMA = [
   0xd0416f, 0xe75263, 0xf56b5c, 0xfc8961, 0xfea772, 0xfec488, 0xfde2a3, 0xfcfdbf,
 ];
 
-function magma(level) {
+const PALETTE = Array.from({ length: 256 }, (_, level) => {
   const x = (level / 255) * 16;
   const [low, high] = [MAGMA[Math.floor(x)], MAGMA[Math.ceil(x)]];
-  const part = (shift) => {
+  const rgb = [16, 8, 0].map((shift) => {
     const [a, b] = [(low >> shift) & 255, (high >> shift) & 255];
     return Math.round(a + (b - a) * (x % 1));
-  };
-  return [part(16), part(8), part(0)];
-}
+  });
+  return [...rgb, 255];
+});
 
 // An element with attributes, listeners (functions) and children (elements or text).
 function make(tag, attributes = {}, ...children) {
@@ -179,7 +179,6 @@ function render({ model, el }) {
   const press = () => (engine.wanted ? engine.pause() : play());
   let frame = 0; // the next call of tick
   let version = -1; // of the tracks that are loaded
-  let updating = false;
   let view = [0, 1]; // s; what the pictures show
 
   // --- the parts ---
@@ -188,8 +187,8 @@ function render({ model, el }) {
   const loopButton = make("button", { type: "button", click: toggleLoop }, "Loop");
   const time = make("span", { class: "vp-time" });
   const volume = make("input", {
-    ...{ type: "range", min: 0, max: 100, value: 100, "data-own-keys": "", "aria-label": "Volume" },
-    ...{ title: "Volume", input: () => engine.setVolume((volume.value / 100) ** 2) },
+    ...{ type: "range", min: 0, max: 100, value: 100, "aria-label": "Volume", title: "Volume" },
+    input: () => engine.setVolume((volume.value / 100) ** 2),
   });
   const tool = (text, name, click) =>
     make("button", { type: "button", "aria-label": name, title: name, click }, text);
@@ -210,16 +209,7 @@ function render({ model, el }) {
   );
   const seconds = make("div", { class: "vp-seconds", "aria-hidden": "true" });
   const note = make("div", { class: "vp-note" });
-  const rating = make("select", { "aria-label": "Rating, optional" });
-  rating.append(make("option", { value: "" }, "no rating"));
-  for (const n of [5, 4, 3, 2, 1]) rating.append(make("option", { value: n }, `rating ${n} of 5`));
-  const prefer = make("button", { type: "button", "data-own-keys": "", click: choose });
-  const reveal = make(
-    "button",
-    { type: "button", "data-own-keys": "", class: "vp-reveal", click: () => send("revealed", true) },
-    "Reveal names",
-  );
-  const ask = make("div", { class: "vp-ask" }, prefer, rating);
+  const reveal = make("button", { type: "button", class: "vp-reveal", click: showNames }, "Reveal names");
   const status = make("span", { class: "vp-status", role: "status" });
   const keys =
     "Space: play. 1-9: switch. Left, right: seek. Drag, or [ and ]: loop region. L: loop. + and -: zoom.";
@@ -240,7 +230,7 @@ function render({ model, el }) {
     make("div", { class: "vp-bar" }, tracks),
     picture,
     seconds,
-    make("div", { class: "vp-bar vp-below" }, ask, reveal, status),
+    make("div", { class: "vp-bar vp-below" }, reveal, status),
     note,
     make("div", { class: "vp-note" }, keys),
   );
@@ -330,7 +320,6 @@ function render({ model, el }) {
     ticks.replaceChildren(
       ...get("ticks").map(([text, height]) => make("span", { style: `bottom:${100 * height}%` }, text)),
     );
-    ask.hidden = !get("asks");
     reveal.hidden = !get("can_reveal") || get("revealed");
     root.classList.toggle("vp-blind", !get("picture").byteLength);
     select(engine.active);
@@ -371,11 +360,10 @@ function render({ model, el }) {
     const frames = levels.length / bins;
     const small = make("canvas", { width: frames, height: bins });
     const image = new ImageData(frames, bins);
-    const colours = Array.from({ length: 256 }, (_, level) => [...magma(level), 255]);
     for (let t = 0; t < frames; t++) {
       for (let bin = 0; bin < bins; bin++) {
         // low frequencies at the bottom
-        image.data.set(colours[levels[t * bins + bin]], 4 * ((bins - 1 - bin) * frames + t));
+        image.data.set(PALETTE[levels[t * bins + bin]], 4 * ((bins - 1 - bin) * frames + t));
       }
     }
     small.getContext("2d").putImageData(image, 0, 0);
@@ -406,7 +394,6 @@ function render({ model, el }) {
     version = get("version");
     picture.setAttribute("aria-valuemin", 0);
     picture.setAttribute("aria-valuemax", engine.duration.toFixed(2));
-    rating.value = "";
     engine.changed();
     setView(...view);
     showTracks();
@@ -424,7 +411,6 @@ function render({ model, el }) {
   function select(track) {
     engine.select(track);
     root.dataset.active = label();
-    prefer.textContent = `Prefer ${label()}`;
     const loud = get("lufs")[track];
     note.textContent = get("note") + (loud ? ` Loudness of \u201c${label()}\u201d: ${loud}.` : "");
     [...tracks.children].forEach((button, i) => button.setAttribute("aria-pressed", i === track));
@@ -486,7 +472,7 @@ function render({ model, el }) {
   }
 
   function ownKeys(node) {
-    return node.matches("select, [data-own-keys]");
+    return node.matches("input, .vp-reveal");
   }
 
   function onKey(event) {
@@ -515,46 +501,30 @@ function render({ model, el }) {
     if (!event.repeat || event.key.startsWith("Arrow")) action();
   }
 
-  function send(name, value) {
-    model.set(name, value);
+  function showNames() {
+    model.set("revealed", true);
     model.save_changes();
   }
 
-  function choose() {
-    const count = (get("choice").count ?? 0) + 1; // so that the same choice again is a new one
-    send("choice", { track: engine.active, rating: rating.value, count });
-  }
-
-  // --- Python's side, other players, the size of the page ---
-  // What Python changes together arrives together, but is told one by one: look once, at the end.
+  // --- Python's side, the size of the page ---
+  // What Python changes together is all there when the first change is told.
   function update() {
-    if (updating) return;
-    updating = true;
-    queueMicrotask(() => {
-      updating = false;
-      if (get("version") === version) showTracks();
-      else load();
-    });
+    if (get("version") === version) showTracks();
+    else load();
   }
 
-  const listeners = {
-    "change:version": update,
-    "change:labels": update,
-    "change:picture": update,
-    "change:status": () => say(get("status")),
-  };
-  for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
+  const changes = ["change:version", "change:labels"];
+  for (const name of changes) model.on(name, update);
   const resize = new ResizeObserver(draw);
 
   el.append(root);
   load();
-  say(get("status"));
   resize.observe(picture);
   return () => {
     engine.pause();
     cancelAnimationFrame(frame);
     resize.disconnect();
-    for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
+    for (const name of changes) model.off(name, update);
   };
 }
 

@@ -2,23 +2,11 @@
 
 :func:`play` shows the player as HTML that contains sounds, script and style: it needs no kernel and
 no network, and a notebook that was saved and reopened still plays. Where no scripts run, it is a
-table of ``<audio>`` elements. With a file for preferences, and in listening tests and explorers,
-the player is a widget (:class:`ABPlayer`).
+table of ``<audio>`` elements. In listening tests and explorers it is a widget (:class:`ABPlayer`).
 
 In blind mode the tracks are shuffled and called A, B, C; gains and pictures are hidden, and the
 names appear when "Reveal names" is pressed (a widget's stay in Python until then; an output's can
-be found in the notebook file). Preferences are appended to a CSV file:
-
-========= =========================================================================================
-column    meaning
-========= =========================================================================================
-timestamp when it was pressed, UTC, ISO 8601
-title     of the player
-order     names of the tracks in the order shown (A, B, C, ... if blind), a JSON list
-choice    name of the preferred track
-rating    1 to 5, or empty
-blind     yes, if the names had not been revealed; else no
-========= =========================================================================================
+be found in the notebook file).
 """
 
 from __future__ import annotations
@@ -27,10 +15,8 @@ import base64
 import html
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,12 +25,12 @@ import anywidget
 import ipywidgets
 import numpy as np
 import traitlets
+from IPython.display import display
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.listening.levels import (
     MAX_DROP,
     Matched,
-    append_rows,
     audio_table,
     blind_labels,
     gain_text,
@@ -59,7 +45,7 @@ from vaerecon.plots import RANGE_NEPERS, TICKS_HZ, mel_bin
 
 FOLDER = Path(__file__).parent
 PICTURE_FRAMES = 4000  # mel frames drawn of a track at most; 40 s, then every second one, ...
-PREFERENCE_COLUMNS = ("timestamp", "title", "order", "choice", "rating", "blind")
+HIDDEN: dict[str, Any] = {"gains": [], "lufs": [], "note": "", "ticks": [], "picture": b""}
 
 
 def mel_pictures(matched: Matched) -> tuple[np.ndarray, MelConfig]:
@@ -79,12 +65,14 @@ def mel_pictures(matched: Matched) -> tuple[np.ndarray, MelConfig]:
     return np.round(scaled.clip(0, 255)).astype(np.uint8), config
 
 
-def _shown(matched: Matched) -> dict[str, Any]:
-    """What a player shows of its tracks besides their names, by trait of :class:`ABPlayer`."""
+def _shown(matched: Matched, labels: Sequence[str] = ()) -> dict[str, Any]:
+    """What a player shows of its tracks, by trait of :class:`ABPlayer`; ``labels`` stay visible."""
     pictures, config = mel_pictures(matched)
     hz = np.array([f for f in TICKS_HZ if f < config.fmax])
     heights = (mel_bin(hz, config) + 0.5) / config.n_mels
+    names = [f"{label}: {name}" for label, name in zip(labels, matched.names, strict=False)]
     return {
+        "labels": names or matched.names,
         "n_mels": config.n_mels,
         "ticks": [[f"{f} Hz", float(y)] for f, y in zip(hz, heights, strict=True)],
         "gains": [gain_text(track) for track in matched.tracks],
@@ -108,17 +96,15 @@ def player_code() -> str:
 
 def player_html(matched: Matched, *, title: str = "", blind: bool = False) -> str:
     """The player as HTML: its table of sounds, and the script that makes a player of it."""
-    shown = _shown(matched)
-    shown["picture"] = base64.b64encode(shown["picture"]).decode("ascii")
-    state: dict[str, Any] = {"title": title, "labels": matched.names, "can_reveal": blind}
+    state: dict[str, Any] = {"title": title, "can_reveal": blind}
     state |= {"sample_rate": matched.sample_rate, "samples": len(matched.tracks[0].samples)}
     if blind:
-        state["labels"] = blind_labels(len(matched.tracks))
-        both = zip(state["labels"], matched.names, strict=True)
-        answer = shown | {"labels": [f"{label}: {name}" for label, name in both]}
-        state |= {"gains": [], "lufs": [], "note": "", "picture": "", "ticks": []}
-        state["answer"] = answer
-    data = html.escape(json.dumps(shown | state))
+        labels = blind_labels(len(matched.tracks))
+        answer = _shown(matched, labels)
+        state |= {"answer": answer, "n_mels": answer["n_mels"], "labels": labels, **HIDDEN}
+    else:
+        state |= _shown(matched)
+    data = html.escape(json.dumps(state, default=lambda x: base64.b64encode(x).decode("ascii")))
     table = audio_table(matched, title=title, blind=blind)
     return f'<div data-vaerecon-player="{data}">{table}</div>{player_code()}'
 
@@ -137,8 +123,6 @@ class Lasting(ipywidgets.DOMWidget):
         raise NotImplementedError
 
     def _ipython_display_(self) -> None:
-        from IPython.display import display
-
         self.add_class(f"vaerecon-{self.model_id}")
         bundle: Any = self._repr_mimebundle_()
         display(bundle[0] if isinstance(bundle, tuple) else bundle, raw=True)
@@ -163,10 +147,10 @@ class ABPlayer(Lasting, anywidget.AnyWidget):
     ----------
     matched
         Tracks from :func:`match_levels`, in the order shown.
-    title, blind, csv
-        As for :func:`play`; without a file, preferences are only in :attr:`preferences`.
-    in_test
-        Within a listening test: without the buttons "Prefer" and "Reveal names".
+    title, blind
+        As for :func:`play`.
+    can_reveal
+        False in a listening test, which is blind to its end.
     """
 
     _esm = FOLDER / "player.js"
@@ -183,75 +167,36 @@ class ABPlayer(Lasting, anywidget.AnyWidget):
     n_mels = traitlets.Int(64).tag(sync=True)
     ticks: traitlets.List = traitlets.List().tag(sync=True)  # [text, height 0..1] in frequency
     version = traitlets.Int(0).tag(sync=True)  # counts the calls of load
-    asks = traitlets.Bool(False).tag(sync=True)
     can_reveal = traitlets.Bool(False).tag(sync=True)
     revealed = traitlets.Bool(False).tag(sync=True)  # set by the button
-    choice = traitlets.Dict().tag(sync=True)  # set by the button: track (index), rating, count
-    status = traitlets.Unicode().tag(sync=True)  # one line: a confirmation or an error
 
     def __init__(
-        self,
-        matched: Matched,
-        *,
-        title: str = "",
-        blind: bool = False,
-        csv: str | os.PathLike[str] | None = None,
-        in_test: bool = False,
+        self, matched: Matched, *, title: str = "", blind: bool = False, can_reveal: bool = True
     ) -> None:
-        asks, can_reveal = (blind or csv is not None) and not in_test, blind and not in_test
-        super().__init__(title=title, asks=asks, can_reveal=can_reveal)
-        self.blind, self.csv = blind, csv
-        self.preferences: list[dict[str, str]] = []  # rows as in the CSV file
+        super().__init__(title=title, can_reveal=blind and can_reveal)
+        self.blind = blind
         self.load(matched)
 
     def load(self, matched: Matched, labels: Sequence[str] | None = None) -> None:
         """Show other tracks, from the start; a blind player calls them ``labels`` or A, B, C."""
         self.matched = matched
+        hidden = {"labels": list(labels or blind_labels(len(matched.tracks))), **HIDDEN}
         with self.hold_sync():
             self.revealed = False
             self.sample_rate = matched.sample_rate
             self.pcm = b"".join(pcm16(track.samples).tobytes() for track in matched.tracks)
-            if self.blind:
-                self.labels = list(labels or blind_labels(len(matched.tracks)))
-                self.gains, self.lufs, self.note, self.picture = [], [], "", b""
-            else:
-                self._show_names(matched.names)
+            self._set(hidden if self.blind else _shown(matched))
             self.version += 1
 
-    def _show_names(self, labels: list[str]) -> None:
-        for name, value in _shown(self.matched).items():
+    def _set(self, traits: Mapping[str, Any]) -> None:
+        for name, value in traits.items():
             setattr(self, name, value)
-        self.labels = labels
 
     @traitlets.observe("revealed")
     def _on_reveal(self, change: Mapping[str, Any]) -> None:
         if change["new"] and self.blind:
-            both = zip(self.labels, self.matched.names, strict=True)
             with self.hold_sync():
-                self._show_names([f"{label}: {name}" for label, name in both])
-
-    @traitlets.observe("choice")
-    def _on_choice(self, change: Mapping[str, Any]) -> None:
-        try:
-            self.prefer(int(change["new"]["track"]), str(change["new"].get("rating", "")))
-        except (OSError, ValueError) as error:
-            self.status = f"Not recorded: {error}"
-
-    def prefer(self, track: int, rating: str = "") -> None:
-        """Record a preference for the track at a position (0 is the first one shown)."""
-        names = self.matched.names
-        row = {
-            "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
-            "title": self.title,
-            "order": json.dumps(names, ensure_ascii=False),
-            "choice": names[track],
-            "rating": rating,
-            "blind": "yes" if self.blind and not self.revealed else "no",
-        }
-        if self.csv is not None:
-            append_rows(self.csv, PREFERENCE_COLUMNS, [row])
-        self.preferences.append(row)
-        self.status = f"Recorded: {self.labels[track]} ({len(self.preferences)} so far)"
+                self._set(_shown(self.matched, self.labels))
 
     def still(self) -> str:
         """The player without a kernel."""
@@ -271,7 +216,6 @@ def play(
     reference: str | None = None,
     title: str = "",
     blind: bool = False,
-    csv: str | os.PathLike[str] | None = None,
     level_match: bool = True,
     measure: str = "rms",
     seed: int | None = None,
@@ -283,25 +227,18 @@ def play(
     tracks, sample_rate, reference, level_match, measure
         As for :func:`match_levels`, with its errors.
     title
-        Shown above the player, and recorded.
+        Shown above the player.
     blind
         Shuffle the tracks, call them A, B, C, and hide gains and pictures until revealed.
-    csv
-        File that preferences are appended to (module docstring). Offers the "Prefer" button.
     seed
         Of the blind order; None draws a new one each time.
     """
-    from IPython.display import display
-
     matched = match_levels(
         tracks, sample_rate, reference=reference, level_match=level_match, measure=measure,
         max_drop=math.inf if blind else MAX_DROP,
     )  # fmt: skip
     if blind:
         matched = matched.shuffled(seed)
-    if csv is not None:  # preferences are written by Python
-        display(ABPlayer(matched, title=title, blind=blind, csv=csv))
-        return
     text = f"Sound player: {', '.join(blind_labels(len(tracks)) if blind else matched.names)}"
     page = player_html(matched, title=title, blind=blind)
     display({"text/html": page, "text/plain": text}, raw=True)

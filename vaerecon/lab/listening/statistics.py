@@ -34,11 +34,13 @@ References
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -101,20 +103,17 @@ def abx_score(order: str, answers: str) -> AbxScore:
 def abx_summary(table: pd.DataFrame) -> pd.DataFrame:
     """The fields of :class:`AbxScore` by pair of sounds and listener, over all their tests."""
     keys = ["title", "a", "b", "listener"]
-    rows = [
-        dict(zip(keys, key, strict=True))
-        | abx_score(group["order"].str.cat(), group["answers"].str.cat())._asdict()
-        for key, group in table.groupby(keys, sort=False)
-    ]
-    return pd.DataFrame(rows, columns=[*keys, *AbxScore._fields])
+    joined = table.groupby(keys, sort=False)[["order", "answers"]].sum()
+    scores = [abx_score(*pair) for pair in joined.to_numpy()]
+    return joined.index.to_frame(index=False).join(pd.DataFrame(scores, columns=AbxScore._fields))
 
 
 def plot_abx(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Proportion of correct answers with its interval, one line each, and the chance level."""
     figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
-    y = np.arange(len(summary))
-    middle = summary["proportion"].to_numpy()
-    spread = np.abs(summary[["low", "high"]].to_numpy().T - middle)  # [2, lines]
+    y = range(len(summary))
+    middle = summary["proportion"]
+    spread = [middle - summary["low"], summary["high"] - middle]
     ax.errorbar(middle, y, xerr=spread, fmt="o", color="#0173b2", capsize=4)
     ax.axvline(0.5, color="#949494", linestyle="--", label="guessing")
     names = [
@@ -204,14 +203,11 @@ def mushra_summary(table: pd.DataFrame) -> pd.DataFrame:
     Every rating counts as one observation: with few listeners and many items the interval holds for
     other items rated by these listeners, hardly for other listeners.
     """
-    rows = []
-    for condition, group in table.groupby("condition"):
-        mean, low, high = mean_interval(group["score"].to_numpy())
-        listeners = group["listener"].nunique()
-        rows.append((condition, mean, low, high, len(group), listeners))
-    columns = ["condition", "mean", "low", "high", "ratings", "listeners"]
-    summary = pd.DataFrame(rows, columns=columns)
-    return summary.sort_values("mean", ascending=False, ignore_index=True)
+    groups = table.groupby("condition")
+    intervals = groups["score"].apply(mean_interval)
+    summary = pd.DataFrame(list(intervals), intervals.index, columns=["mean", "low", "high"])
+    summary["ratings"], summary["listeners"] = groups.size(), groups["listener"].nunique()
+    return summary.reset_index().sort_values("mean", ascending=False, ignore_index=True)
 
 
 def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
@@ -219,9 +215,8 @@ def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, 
     figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
     colors = METHOD_COLORS | {HIDDEN_REFERENCE: METHOD_COLORS["original"]}
     for y, row in enumerate(summary.to_dict("records")):
-        mean = row["mean"]
+        mean, color = row["mean"], colors.get(row["condition"], "#949494")
         spread = np.nan_to_num([[mean - row["low"]], [row["high"] - mean]])
-        color = colors.get(row["condition"], "#949494")
         ax.errorbar(mean, y, xerr=spread, fmt="o", color=color, capsize=4)
     ax.set_yticks(range(len(summary)), summary["condition"])
     ax.set_xticks(range(0, 101, 20))
@@ -251,3 +246,24 @@ def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
     if "score" in table and not table["score"].between(0, 100).all():
         raise ValueError(f"{name}: got scores outside 0 to 100; correct the file")
     return table
+
+
+def append_rows(
+    path: str | os.PathLike[str], columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Append rows to a CSV file in one write, after the header if it is new or empty.
+
+    A file with other columns is a ValueError.
+    """
+    path = Path(path)
+    before = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    if before and (found := next(csv.reader(io.StringIO(before)))) != list(columns):
+        raise ValueError(
+            f"{path.name}: got a file with the columns {found}, expected {list(columns)}; "
+            "name another file"
+        )
+    open_line = before and not before.endswith("\n")  # left by an editor
+    table = pd.DataFrame(rows, columns=columns)
+    text = table.to_csv(index=False, header=not before, lineterminator="\n")
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        file.write(f"\n{text}" if open_line else text)

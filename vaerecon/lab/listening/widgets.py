@@ -17,13 +17,7 @@ import ipywidgets
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.listening import statistics
-from vaerecon.lab.listening.levels import (
-    Matched,
-    append_rows,
-    audio_table,
-    blind_labels,
-    match_levels,
-)
+from vaerecon.lab.listening.levels import Matched, audio_table, blind_labels, match_levels
 from vaerecon.lab.listening.player import ABPlayer, Lasting
 
 
@@ -33,22 +27,27 @@ class _ListeningTest(Lasting, ipywidgets.VBox):
     player: ABPlayer
     matched: Matched  # the sounds, in an order that tells nothing of the test's
 
-    def __init__(self, title: str, listener: str, csv: Any, seed: int | None) -> None:
-        self.title, self.listener, self.csv = title, listener, csv
+    def __init__(
+        self, title: str, listener: str, file: str | os.PathLike[str] | None, seed: int | None
+    ) -> None:
+        self.title, self.listener, self.csv = title, listener, file
         self.seed = secrets.randbits(31) if seed is None else seed
         self.heading, self.news = ipywidgets.HTML(), ipywidgets.HTML()
         super().__init__()
+
+    def _head(self, text: str) -> None:
+        self.heading.value = f"<b>{html.escape(f'{self.title}, {text}')}</b>"
 
     def _record(self, columns: Sequence[str], rows: list[dict[str, Any]]) -> bool:
         """Append rows; on failure show it and change nothing, so that a new attempt is possible."""
         timestamp = datetime.now(UTC).isoformat(timespec="seconds")
         shared = {"timestamp": timestamp, "listener": self.listener, "seed": self.seed}
-        if self.csv is not None:
-            try:
-                append_rows(self.csv, columns, [shared | row for row in rows])
-            except (OSError, ValueError) as error:
-                self.news.value = html.escape(f"Not recorded: {error}")
-                return False
+        try:
+            if self.csv is not None:
+                statistics.append_rows(self.csv, columns, [shared | row for row in rows])
+        except (OSError, ValueError) as error:
+            self.news.value = html.escape(f"Not recorded: {error}")
+            return False
         return True
 
     def progress(self) -> str:
@@ -102,19 +101,18 @@ class AbxTest(_ListeningTest):
         self.order = statistics.abx_order(n_trials, self.seed)
         self.answers = ""
         self.score: statistics.AbxScore | None = None
-        self.player = ABPlayer(self.matched, blind=True, in_test=True)
+        self.player = ABPlayer(self.matched, blind=True, can_reveal=False)
         self.buttons = [ipywidgets.Button(description=f"X is {name}") for name in "AB"]
         for name, button in zip("AB", self.buttons, strict=True):
             button.on_click(lambda _, name=name: self.answer(name))
         self.children = [self.heading, self.player, ipywidgets.HBox(self.buttons), self.news]
-        self._next()
+        self._show()
 
-    def _next(self) -> None:
+    def _show(self) -> None:
         trial, (a, b) = len(self.answers), self.matched.names
         x = a if self.order[trial] == "A" else b
         self.player.load(self.matched.in_order([a, b, x]), ["A", "B", "X"])
-        text = f"{self.title}, trial {trial + 1} of {len(self.order)}: is X the same as A or B?"
-        self.heading.value = f"<b>{html.escape(text)}</b>"
+        self._head(f"trial {trial + 1} of {len(self.order)}: is X the same as A or B?")
 
     def answer(self, said: str) -> None:
         """Answer the trial with ``"A"`` or ``"B"``; the last answer shows the result."""
@@ -123,11 +121,14 @@ class AbxTest(_ListeningTest):
         if self.score is not None:
             return
         answers = self.answers + said
-        if len(answers) < len(self.order):
+        if len(answers) == len(self.order):
+            self._finish(answers)
+        else:
             self.answers = answers
-            self._next()
-            self.keep()
-            return
+            self._show()
+        self.keep()
+
+    def _finish(self, answers: str) -> None:
         a, b = self.matched.names
         row = {"title": self.title, "a": a, "b": b, "order": self.order, "answers": answers}
         if not self._record(statistics.ABX_COLUMNS, [row]):
@@ -135,14 +136,13 @@ class AbxTest(_ListeningTest):
         self.answers, self.score = answers, statistics.abx_score(self.order, answers)
         for button in self.buttons:
             button.disabled = True
-        self.heading.value = f"<b>{html.escape(self.title)}, finished</b>"
+        self._head("finished")
         s = self.score
         self.news.value = html.escape(
             f"{s.correct} of {s.trials} right ({s.proportion:.0%}; 95 % interval {s.low:.0%} to "
             f"{s.high:.0%}); by guessing as many or more: p = {s.p_value:.3g}. "
             f"A was {a}, B was {b}."
         )
-        self.keep()
 
     def progress(self) -> str:
         """Answered trials."""
@@ -179,12 +179,9 @@ class MushraTest(_ListeningTest):
         self.item_order = statistics.mushra_order(list(items), len(items), self.seed)
         self.ratings: list[dict[str, Any]] = []
         self.page = 0
-        first = self.items[self.item_order[0]]
-        self.player = ABPlayer(first, blind=True, in_test=True)
+        self.player = ABPlayer(self.items[self.item], blind=True, can_reveal=False)
         self.scale = ipywidgets.VBox()
-        words = ", ".join(
-            f"{20 * i}-{20 * i + 20} {word}" for i, word in enumerate(statistics.WORDS)
-        )
+        words = ", ".join(f"{20 * i}-{20 * i + 20} {x}" for i, x in enumerate(statistics.WORDS))
         help_text = ipywidgets.HTML(
             "Rate every sound against the reference by moving its slider. "
             f"One of them is the reference itself. {words}."
@@ -213,8 +210,7 @@ class MushraTest(_ListeningTest):
         for label, slider in self.sliders.items():
             slider.observe(lambda _, label=label: self.moved.add(label), names="value")
         self.scale.children = list(self.sliders.values())
-        text = f"{self.title}, item {self.page + 1} of {len(self.item_order)}: {self.item}"
-        self.heading.value = f"<b>{html.escape(text)}</b>"
+        self._head(f"item {self.page + 1} of {len(self.item_order)}: {self.item}")
 
     def submit(self) -> None:
         """Record the sliders of this item and show the next; all must have been moved."""
@@ -236,9 +232,8 @@ class MushraTest(_ListeningTest):
             self.news.value = ""
             self._show()
         else:
-            self.button.disabled = True
-            for slider in self.sliders.values():
-                slider.disabled = True
+            for control in (self.button, *self.sliders.values()):
+                control.disabled = True
             self.news.value = "Finished. Thank you."
         self.keep()
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -26,9 +25,7 @@ from vaerecon.lab.tables import count
 from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models import autoencoder
-
-if TYPE_CHECKING:
-    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
 FRAMES = 25  # latent frames a second
 DESIGNS = ("static tables", "+ prediction", "+ KLT")
@@ -69,8 +66,7 @@ def whole_numbers(codec: LatentCodec, latent: torch.Tensor, index: int, design: 
     constants = codec.constants
     scaled = latent.numpy() / constants["deviation"][:, None, None]
     frames = to_frames(scaled) - constants["mean"]
-    rotation = constants["rotation"].astype(float)
-    predictor = constants["predictor"].astype(float)
+    rotation, predictor = (constants[name].astype(float) for name in ("rotation", "predictor"))
     if design == DESIGNS[0]:
         return Quantiser(0 * predictor, index).quantise(frames)
     if design == DESIGNS[1]:  # the same prediction, in the coordinates of the frame
@@ -94,23 +90,28 @@ def design_rates(
     return pd.Series(rates, name=coded.clip.name)
 
 
+def round_trip(
+    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, step: float
+) -> tuple[torch.Tensor, float, float]:
+    """The mel that comes back from a file at a step, the rate (kbit/s), and its error (nepers).
+
+    At step 0 nothing is rounded, and there is no rate (NaN).
+    """
+    latent, kbps = coded.mean, math.nan
+    if step > 0:
+        data = codec.encode(coded.mean, step=step, n_samples=len(coded.clip.samples))
+        latent, kbps = codec.decode(data), Header.read(data).kbps
+    mel = pipe.decode(latent, len(coded.mel)).cpu()
+    return mel, kbps, float((mel - coded.mel).abs().mean())
+
+
 def step_table(
     pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, steps: Sequence[float]
 ) -> pd.DataFrame:
     """Rate and error of the mel at each step, and without any: ``kbit/s``, ``error`` (nepers)."""
-    rows = {}
-    for step in steps:
-        data = codec.encode(coded.mean, step=step, n_samples=len(coded.clip.samples))
-        error = mel_error(pipe, coded, codec.decode(data))
-        rows[step] = {"kbit/s": Header.read(data).kbps, "error": error}
-    rows[0.0] = {"kbit/s": math.nan, "error": mel_error(pipe, coded, coded.mean)}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
-
-
-def mel_error(pipe: ReconstructionPipeline, coded: Coded, latent: torch.Tensor) -> float:
-    """Mean absolute error of the mel that comes back, nepers."""
-    decoded = pipe.decode(latent, len(coded.mel)).cpu()
-    return float((decoded - coded.mel).abs().mean())
+    rows = [round_trip(pipe, codec, coded, step)[1:] for step in (*steps, 0.0)]
+    index = pd.Index([*steps, 0.0], name="step")
+    return pd.DataFrame(rows, index, columns=["kbit/s", "error"])
 
 
 def bounds(codec: LatentCodec, coded: Coded) -> pd.Series[float]:
@@ -134,16 +135,24 @@ def bounds(codec: LatentCodec, coded: Coded) -> pd.Series[float]:
     )
 
 
+def rate_curves(group: pd.DataFrame, metric: str) -> dict[str, pd.DataFrame]:
+    """Codec -> its mean rate and score at each setting, from low to high rates.
+
+    ``group`` is a table of ``compare`` with codecs.
+    """
+    coded = group.dropna(subset="kbps")
+    return {
+        str(codec): rows.groupby("method")[["kbps", metric]].mean().sort_values("kbps")
+        for codec, rows in coded.groupby(coded["method"].str.split(":").str[0], sort=False)
+    }
+
+
 def crossing(group: pd.DataFrame, metric: str, codec: str = "opus") -> float:
     """The rate from which on another codec's mean score exceeds the latent's, kbit/s.
 
-    ``group`` is a table of ``compare`` with codecs; between the measured rates lie straight lines.
-    Infinity: it is behind at the highest of them.
+    Between the measured rates lie straight lines. Infinity: it is behind at the highest of them.
     """
-    curves = {}
-    for name in ("latent", codec):
-        rows = group[group["method"].str.startswith(name)]
-        curves[name] = rows.groupby("method")[["kbps", metric]].mean().sort_values("kbps")
+    curves = rate_curves(group, metric)
     latent, other = curves["latent"], curves[codec]
     rates = np.linspace(other["kbps"].min(), max(other["kbps"].max(), latent["kbps"].max()), 500)
     ours = np.interp(rates, latent["kbps"], latent[metric])  # flat above its last rate
@@ -155,21 +164,18 @@ def crossing(group: pd.DataFrame, metric: str, codec: str = "opus") -> float:
 
 def crossing_text(table: pd.DataFrame, domains: Mapping[str, str], metric: str) -> str:
     """For each domain, from which rate Opus is better, and over how many clips."""
-    lines = []
+    lines, label = [], METRICS[metric].label
     for domain, group in table.groupby(table["clip"].map(domains), sort=False):
-        rate = crossing(group, metric)
-        clips = count(group["clip"].nunique(), "clip")
-        what = f"from {rate:.1f} kbit/s on"
+        rate, clips = crossing(group, metric), count(group["clip"].nunique(), "clip")
+        where = f"from {rate:.1f} kbit/s on"
         if math.isinf(rate):
-            what = "nowhere, or not up to the highest of these rates"
-        lines.append(f"- {domain} ({clips}): by {METRICS[metric].label} Opus is better {what}.")
+            where = "nowhere, or not up to the highest of these rates"
+        lines.append(f"- {domain} ({clips}): by {label} Opus is better {where}.")
     return "\n".join(lines)
 
 
 def bound_text(limits: pd.Series) -> str:
     """The real file beside the bound of :func:`bounds`; Markdown."""
     ratio = limits["the real file"] / limits["KL from N(0, 1)"]
-    return (
-        f"The file takes {ratio:.2f} times the KL from N(0, 1): "
-        f"{'less' if ratio < 1 else 'no less'} than that bound."
-    )
+    less = "less" if ratio < 1 else "no less"
+    return f"The file takes {ratio:.2f} times the KL from N(0, 1): {less} than that bound."

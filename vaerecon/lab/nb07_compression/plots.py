@@ -1,4 +1,4 @@
-"""Pictures of rates: bars of bits, curves of rate and quality, error over frequency.
+"""Pictures of rates, as bars, curves and over frequency, and the explorer of the step.
 
 Notebook: ``07_compression``.
 """
@@ -6,22 +6,27 @@ Notebook: ``07_compression``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike
+from vaerecon.codec import LatentCodec
+from vaerecon.codec.quantiser import N_STEPS, step_of
+from vaerecon.lab.listening.explorer import sound_explorer
+from vaerecon.lab.nb07_compression.bits import Coded, rate_curves, round_trip
+from vaerecon.lab.tables import count
+from vaerecon.lab.widgets import Explorer
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.filters import mel_filters
 from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import METRICS
-from vaerecon.plots import new_axes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.plots import new_axes, plot_mels
 
 COLORS = {"latent": "#0173b2", "opus": "#de8f05", "mp3": "#949494", "vorbis": "#029e73"}
 
@@ -58,28 +63,23 @@ def plot_rate_distortion(
     figure = Figure(figsize=(4.6 * len(groups), 2.9 * len(metrics)), layout="constrained")
     axes = figure.subplots(len(metrics), len(groups), sharex=True, sharey="row", squeeze=False)
     for column, (domain, group) in enumerate(groups.items()):
-        count = group["clip"].nunique()
-        axes[0, column].set_title(f"{domain}, {count} clip{'s' if count > 1 else ''}")
+        axes[0, column].set_title(f"{domain}, {count(group['clip'].nunique(), 'clip')}")
+        axes[-1, column].set_xlabel("kbit/s")
         for row, metric in enumerate(metrics):
-            _curves(axes[row, column], group, metric)
-            if column == 0:
-                arrow = "↑" if METRICS[metric].best == "higher" else "↓"
-                axes[row, 0].set_ylabel(f"{METRICS[metric].label} {arrow}")
-    for ax in axes[-1]:
-        ax.set_xlabel("kbit/s")
+            _plot_codecs(axes[row, column], group, metric)
+    for ax, metric in zip(axes[:, 0], metrics, strict=True):
+        ax.set_ylabel(f"{METRICS[metric].label} {METRICS[metric].arrow}")
     axes[0, 0].legend(frameon=False, fontsize="small")
     return figure, axes
 
 
-def _curves(ax: Axes, group: pd.DataFrame, metric: str) -> None:
+def _plot_codecs(ax: Axes, group: pd.DataFrame, metric: str) -> None:
     """One curve for each codec in a table of ``compare``; a dashed line for the latent as it is."""
-    coded = group.dropna(subset="kbps")
-    for name, rows in coded.groupby(coded["method"].str.split(":").str[0], sort=False):
-        means = rows.groupby("method")[["kbps", metric]].mean().sort_values("kbps")
-        ax.plot(means["kbps"], means[metric], marker="o", color=COLORS[str(name)], label=name)
+    for codec, means in rate_curves(group, metric).items():
+        ax.plot(means["kbps"], means[metric], marker="o", color=COLORS[codec], label=codec)
     uncoded = group.loc[group["method"] == "fast", metric].mean()
-    ax.axhline(uncoded, color=COLORS["latent"], linestyle="--", linewidth=0.8,
-               label="latent, not rounded")  # fmt: skip
+    dashed = {"color": COLORS["latent"], "linestyle": "--", "linewidth": 0.8}
+    ax.axhline(uncoded, label="latent, not rounded", **dashed)
     ax.set_xscale("log")
     ax.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
     ax.minorticks_off()
@@ -106,3 +106,28 @@ def plot_bands(errors: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Ax
     ax.set(xlabel="frequency (kHz)", ylabel="error of the log-mel (nepers)", ylim=(0, None))
     ax.legend(frameon=False)
     return figure, ax
+
+
+def explore_step(
+    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, method: str = "fast"
+) -> Explorer:
+    """A slider for the step: its rate, the mel that comes back, and its sound."""
+    index = widgets.IntSlider(
+        48, min=0, max=N_STEPS - 1, step=4, description="step", readout=False,
+        continuous_update=False,
+    )  # fmt: skip
+    n, mel = len(coded.clip.samples), pipe.decode(coded.mean, len(coded.mel))
+
+    def plot() -> Figure:
+        step = step_of(index.value)
+        rounded, kbps, error = round_trip(pipe, codec, coded, step)
+        title = f"step {step:.2f}: {kbps:.2f} kbit/s, {error:.3f} nepers off"
+        return plot_mels({"original": coded.mel, title: rounded})[0]
+
+    def tracks() -> dict[str, ArrayLike]:
+        rounded, kbps, _ = round_trip(pipe, codec, coded, step_of(index.value))
+        mels = {"not rounded": mel, f"{kbps:.2f} kbit/s": rounded}
+        sounds = {name: pipe.synthesize(x, method, n).cpu() for name, x in mels.items()}
+        return {"original": coded.clip.samples} | sounds
+
+    return sound_explorer([index], plot, tracks, coded.clip.name)

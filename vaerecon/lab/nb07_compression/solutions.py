@@ -1,7 +1,4 @@
-"""Solutions to the exercises of ``07_compression``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
+"""Solutions to the exercises of ``07_compression``, and their checks."""
 
 from __future__ import annotations
 
