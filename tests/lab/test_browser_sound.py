@@ -88,7 +88,7 @@ import time
 import ipywidgets as widgets
 import numpy as np
 import vaerecon as vr
-from vaerecon.lab.listening.live import LiveStream
+from vaerecon.lab.listening.recorder import LiveStream
 
 class Slow(LiveStream):
     def _pass_on(self, *block):

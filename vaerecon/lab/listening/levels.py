@@ -50,11 +50,6 @@ class Matched:
     measure: str  # of the level: "rms" or "loudness"
 
     @property
-    def duration(self) -> float:
-        """Length of every track in seconds."""
-        return len(self.tracks[0].samples) / self.sample_rate
-
-    @property
     def names(self) -> list[str]:
         """Names of the tracks, in order."""
         return [track.name for track in self.tracks]
@@ -111,12 +106,11 @@ def match_levels(
     if level_match and name in silent:
         warnings.warn(f"reference {name!r} is silent: levels left as they are", stacklevel=2)
         level_match = False
-    gains = dict.fromkeys(sounds, 1.0)
-    if level_match:
-        if measure == "loudness":
-            level = {track: _loudness_factor(track, sounds[track], sample_rate)
-                     for track in sounds if track not in silent}  # fmt: skip
-        gains |= {track: level[name] / level[track] for track in sounds if track not in silent}
+    if level_match and measure == "loudness":
+        level |= {track: _loudness_factor(track, sounds[track], sample_rate)
+                  for track in sounds if track not in silent}  # fmt: skip
+    matching = [track for track in sounds if level_match and track not in silent]
+    gains = dict.fromkeys(sounds, 1.0) | {track: level[name] / level[track] for track in matching}
     peaks = {track: float(np.abs(x).max()) * gains[track] for track, x in sounds.items()}
     highest = max(CEILING * 10 ** (max_drop / 20), peaks[name]) if level_match else math.inf
     missing = {track: max(1.0, peak / highest) for track, peak in peaks.items()}
@@ -215,21 +209,20 @@ def level_text(matched: Matched) -> str:
     """One sentence on how the levels were set."""
     how = "Levels unchanged"
     if matched.reference is not None:
-        kind = {"rms": "RMS", "loudness": "loudness, BS.1770"}[matched.measure]
+        kind = "RMS" if matched.measure == "rms" else "loudness, BS.1770"
         how = f"All at the level ({kind}) of “{matched.reference}”"
     for track in matched.tracks:
         if track.missing_db:
             how += f", except “{track.name}”, {track.missing_db:.1f} dB softer because of its peaks"
     if matched.common_gain_db < 0:
-        return f"{how}; then {matched.common_gain_db:+.1f} dB for all, so that none clips."
+        how += f"; then {matched.common_gain_db:+.1f} dB for all, so that none clips"
     return f"{how}."
 
 
 def loudness_text(track: Track) -> str:
     """The loudness of a track as text."""
-    if track.loudness is None:
-        return "not measurable"
-    return f"{track.loudness:.1f}\N{NO-BREAK SPACE}LUFS"
+    known = track.loudness is not None
+    return f"{track.loudness:.1f}\N{NO-BREAK SPACE}LUFS" if known else "not measurable"
 
 
 def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> str:
@@ -244,7 +237,7 @@ def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> st
         gain, loud = ("hidden", "hidden") if blind else (gain_text(track), loudness_text(track))
         rows += (
             f'<tr><th scope="row">{label}</th><td>{gain}</td><td>{loud}</td>'
-            f"<td>{matched.duration:.2f} s</td>"
+            f"<td>{len(track.samples) / matched.sample_rate:.2f} s</td>"
             '<td><audio controls preload="metadata" style="height:36px;vertical-align:middle" '
             f'aria-label="{label}" src="{wav_uri(track.samples, matched.sample_rate)}"></audio>'
             "</td></tr>"

@@ -29,7 +29,6 @@ from IPython.display import display
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.listening.levels import (
-    MAX_DROP,
     Matched,
     audio_table,
     blind_labels,
@@ -112,8 +111,8 @@ def player_html(matched: Matched, *, title: str = "", blind: bool = False) -> st
 class Lasting(ipywidgets.DOMWidget):
     """A widget that leaves its sounds and pictures in the notebook, by :meth:`still`.
 
-    Notebooks are saved without their widgets. So there is a second output below the widget, hidden
-    by style while the widget is there.
+    Notebooks are saved without their widgets. So a second output is below the widget, hidden by
+    style while the widget is there.
     """
 
     _below: Any = None  # that output, once it is shown
@@ -141,16 +140,10 @@ class Lasting(ipywidgets.DOMWidget):
 
 
 class ABPlayer(Lasting, anywidget.AnyWidget):
-    """The player as a widget; :func:`play` makes one and shows it.
+    """The player as a widget: tracks from :func:`match_levels`, in the order shown.
 
-    Parameters
-    ----------
-    matched
-        Tracks from :func:`match_levels`, in the order shown.
-    title, blind
-        As for :func:`play`.
-    can_reveal
-        False in a listening test, which is blind to its end.
+    ``title`` and ``blind`` are those of :func:`play`. In a listening test, blind to its end,
+    ``can_reveal`` is False.
     """
 
     _esm = FOLDER / "player.js"
@@ -213,19 +206,17 @@ def play(
     tracks: Mapping[str, ArrayLike],
     sample_rate: int = 16000,
     *,
-    reference: str | None = None,
     title: str = "",
     blind: bool = False,
-    level_match: bool = True,
-    measure: str = "rms",
     seed: int | None = None,
+    **levels: Any,
 ) -> None:
     """Show an A/B player of several sounds below the cell.
 
     Parameters
     ----------
-    tracks, sample_rate, reference, level_match, measure
-        As for :func:`match_levels`, with its errors.
+    tracks, sample_rate, levels
+        As for :func:`match_levels`, with its errors: ``reference``, ``level_match``, ``measure``.
     title
         Shown above the player.
     blind
@@ -233,10 +224,9 @@ def play(
     seed
         Of the blind order; None draws a new one each time.
     """
-    matched = match_levels(
-        tracks, sample_rate, reference=reference, level_match=level_match, measure=measure,
-        max_drop=math.inf if blind else MAX_DROP,
-    )  # fmt: skip
+    if blind:
+        levels["max_drop"] = math.inf
+    matched = match_levels(tracks, sample_rate, **levels)
     if blind:
         matched = matched.shuffled(seed)
     text = f"Sound player: {', '.join(blind_labels(len(tracks)) if blind else matched.names)}"

@@ -3,13 +3,9 @@
 The widgets are in :mod:`vaerecon.lab.listening.widgets`.
 
 ABX tests whether two sounds can be told apart: each trial plays A, B and an X that is randomly one
-of them; the number of correct answers is compared with guessing. Fix the number of trials before
-you start: stopping at a good result makes p-values too small. Nothing is shown before the last
-trial, and only complete tests are recorded.
-
-MUSHRA asks how good sounds are: all conditions of an item on one page, 0 to 100, with the open
-reference beside them; among them, unnamed, the reference itself and an anchor, the reference
-low-passed at 3.5 kHz. A listener who misses the hidden reference is left out. Differences to the
+of them; the number of correct answers is compared with guessing. MUSHRA asks how good sounds are:
+all conditions of an item on one page, 0 to 100, with the open reference beside them; among them,
+unnamed, the reference itself and an anchor, the reference low-passed at 3.5 kHz. Differences to the
 recommendation: no training session, no mid anchor, no expert panel.
 
 ========= ====================================== ========= ========================================
@@ -34,7 +30,6 @@ References
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import os
@@ -46,6 +41,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import signal, stats
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.listening.levels import Matched, match_levels, one_clip
@@ -72,7 +68,7 @@ def abx_order(n_trials: int, seed: int) -> str:
 class AbxScore(NamedTuple):
     """Result of an ABX test."""
 
-    correct: int
+    correct: int  # of the trials
     trials: int
     proportion: float  # correct of trials, 0..1; 0.5 is guessing
     low: float  # of the Clopper-Pearson interval of the proportion
@@ -86,18 +82,16 @@ def abx_score(order: str, answers: str) -> AbxScore:
     ``order`` and ``answers`` are strings of A and B of one length: what X was, what the listener
     answered. Anything else is a ValueError.
     """
-    from scipy.stats import binomtest
-
     if len(order) != len(answers) or not order or set(order + answers) - {"A", "B"}:
         raise ValueError(
             f"ABX: got the order {order!r} and the answers {answers!r}, "
             "expected two strings of A and B of one length"
         )
     correct = sum(x == said for x, said in zip(order, answers, strict=True))
-    interval = binomtest(correct, len(order)).proportion_ci(CONFIDENCE, method="exact")
-    p_value = binomtest(correct, len(order), 0.5, alternative="greater").pvalue
-    low, high = float(interval.low), float(interval.high)
-    return AbxScore(correct, len(order), correct / len(order), low, high, float(p_value))
+    n = len(order)
+    low, high = stats.binomtest(correct, n).proportion_ci(CONFIDENCE, method="exact")
+    p_value = stats.binomtest(correct, n, 0.5, alternative="greater").pvalue
+    return AbxScore(correct, n, correct / n, float(low), float(high), float(p_value))
 
 
 def abx_summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -110,19 +104,28 @@ def abx_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot_abx(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Proportion of correct answers with its interval, one line each, and the chance level."""
-    figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
-    y = range(len(summary))
-    middle = summary["proportion"]
-    spread = [middle - summary["low"], summary["high"] - middle]
-    ax.errorbar(middle, y, xerr=spread, fmt="o", color="#0173b2", capsize=4)
-    ax.axvline(0.5, color="#949494", linestyle="--", label="guessing")
     names = [
         f"{row.a} / {row.b}, {row.listener}\n{row.correct} of {row.trials}, p = {row.p_value:.2g}"
         for row in summary.itertuples()
     ]
-    ax.set_yticks(y, names)
-    ax.set(xlim=(-0.02, 1.02), ylim=(len(y) - 0.5, -0.5), xlabel="right answers, 95 % interval")
+    figure, ax = _plot_intervals(summary, "proportion", names, ["#0173b2"] * len(summary), ax)
+    ax.axvline(0.5, color="#949494", linestyle="--", label="guessing")
+    ax.set(xlim=(-0.02, 1.02), xlabel="right answers, 95 % interval")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1))  # above, where no bar is
+    return figure, ax
+
+
+def _plot_intervals(
+    summary: pd.DataFrame, value: str, names: Sequence[str], colors: Sequence[str], ax: Axes | None
+) -> tuple[Figure, Axes]:
+    """A point for each row, the first on top, with its interval, ``low`` to ``high``."""
+    figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
+    intervals = summary[[value, "low", "high"]].to_numpy()
+    for y, ((middle, low, high), color) in enumerate(zip(intervals, colors, strict=True)):
+        spread = np.nan_to_num([[middle - low], [high - middle]])  # one score has no interval
+        ax.errorbar(middle, y, xerr=spread, fmt="o", color=color, capsize=4)
+    ax.set_yticks(range(len(summary)), names)
+    ax.set_ylim(len(summary) - 0.5, -0.5)
     return figure, ax
 
 
@@ -132,20 +135,17 @@ def low_pass_anchor(samples: ArrayLike, sample_rate: int = 16000) -> np.ndarray:
     A linear-phase filter (Kaiser window, 60 dB): flat within 0.01 dB to 3.5 kHz, 60 dB down from
     4 kHz; its delay is removed. ``sample_rate`` must be more than 8000 Hz.
     """
-    from scipy.signal import fftconvolve, firwin, kaiserord
-
     if sample_rate <= 2 * ANCHOR_STOP:
         raise ValueError(
             f"sample_rate: got {sample_rate}, expected more than {2 * ANCHOR_STOP:.0f} Hz: "
             "there is nothing above 4 kHz to take away"
         )
     x = one_clip("samples", samples)
-    taps, beta = kaiserord(60, (ANCHOR_STOP - ANCHOR_PASS) / (sample_rate / 2))
+    taps, beta = signal.kaiserord(60, (ANCHOR_STOP - ANCHOR_PASS) / (sample_rate / 2))
     taps |= 1  # odd, so that the delay is whole samples
     middle = (ANCHOR_PASS + ANCHOR_STOP) / 2
-    kernel = firwin(taps, middle, window=("kaiser", beta), fs=sample_rate)
-    full = fftconvolve(x, kernel)
-    return full[taps // 2 : taps // 2 + len(x)].astype(np.float32)
+    kernel = signal.firwin(taps, middle, window=("kaiser", beta), fs=sample_rate)
+    return signal.fftconvolve(x, kernel, mode="same").astype(np.float32)
 
 
 def mushra_conditions(
@@ -168,8 +168,7 @@ def mushra_conditions(
 
 def mushra_order(names: Sequence[str], item: int, seed: int) -> list[str]:
     """The names in the random order of item number ``item``, by the seed."""
-    order = np.random.default_rng([seed, item]).permutation(len(names))
-    return [names[i] for i in order]
+    return list(map(str, np.random.default_rng([seed, item]).permutation(names)))
 
 
 def post_screen(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -185,15 +184,12 @@ def post_screen(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def mean_interval(scores: ArrayLike) -> tuple[float, float, float]:
     """Mean and its 95 % interval by Student's t; one score has a mean and no interval (NaN)."""
-    from scipy.stats import t
-
     x = np.asarray(scores, dtype=np.float64)
     if x.ndim != 1 or not len(x):
         raise ValueError(f"scores: got shape {list(x.shape)}, expected [n], at least one")
-    mean = float(x.mean())
-    if len(x) == 1:
-        return mean, float("nan"), float("nan")
-    half = t.ppf((1 + CONFIDENCE) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
+    mean, half = float(x.mean()), math.nan
+    if len(x) > 1:
+        half = stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
     return mean, float(mean - half), float(mean + half)
 
 
@@ -212,19 +208,15 @@ def mushra_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Mean score of each condition with its interval, best first."""
-    figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
-    colors = METHOD_COLORS | {HIDDEN_REFERENCE: METHOD_COLORS["original"]}
-    for y, row in enumerate(summary.to_dict("records")):
-        mean, color = row["mean"], colors.get(row["condition"], "#949494")
-        spread = np.nan_to_num([[mean - row["low"]], [row["high"] - mean]])
-        ax.errorbar(mean, y, xerr=spread, fmt="o", color=color, capsize=4)
-    ax.set_yticks(range(len(summary)), summary["condition"])
-    ax.set_xticks(range(0, 101, 20))
+    known = METHOD_COLORS | {HIDDEN_REFERENCE: METHOD_COLORS["original"]}
+    names = list(summary["condition"])
+    colors = [known.get(name, "#949494") for name in names]
+    figure, ax = _plot_intervals(summary, "mean", names, colors, ax)
+    ax.set(xlim=(0, 102), xlabel="score, mean and 95 % interval", xticks=range(0, 101, 20))
     ax.grid(axis="x", alpha=0.4)
     above = ax.get_xaxis_transform()
     for i, word in enumerate(WORDS):
         ax.text(20 * i + 10, 1.01, word, ha="center", va="bottom", transform=above)
-    ax.set(xlim=(0, 102), ylim=(len(summary) - 0.5, -0.5), xlabel="score, mean and 95 % interval")
     return figure, ax
 
 
@@ -249,7 +241,7 @@ def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def append_rows(
-    path: str | os.PathLike[str], columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
+    path: str | os.PathLike[str], columns: Sequence[str], rows: list[dict[str, Any]]
 ) -> None:
     """Append rows to a CSV file in one write, after the header if it is new or empty.
 
@@ -257,13 +249,13 @@ def append_rows(
     """
     path = Path(path)
     before = path.read_text(encoding="utf-8-sig") if path.exists() else ""
-    if before and (found := next(csv.reader(io.StringIO(before)))) != list(columns):
+    if before and (found := list(pd.read_csv(io.StringIO(before), nrows=0))) != list(columns):
         raise ValueError(
             f"{path.name}: got a file with the columns {found}, expected {list(columns)}; "
             "name another file"
         )
     open_line = before and not before.endswith("\n")  # left by an editor
     table = pd.DataFrame(rows, columns=columns)
-    text = table.to_csv(index=False, header=not before, lineterminator="\n")
     with open(path, "a", newline="", encoding="utf-8") as file:
+        text = table.to_csv(index=False, header=not before, lineterminator="\n")
         file.write(f"\n{text}" if open_line else text)

@@ -20,6 +20,12 @@ from vaerecon.lab.listening import statistics
 from vaerecon.lab.listening.levels import Matched, audio_table, blind_labels, match_levels
 from vaerecon.lab.listening.player import ABPlayer, Lasting
 
+WORDS = ", ".join(f"{20 * i}-{20 * i + 20} {x}" for i, x in enumerate(statistics.WORDS))
+GUIDE = (
+    "Rate every sound against the reference by moving its slider. One of them is the reference "
+    f"itself. {WORDS}."
+)
+
 
 class _ListeningTest(Lasting, ipywidgets.VBox):
     """Base of both tests: a heading, a player, a status line, results in a file."""
@@ -28,15 +34,20 @@ class _ListeningTest(Lasting, ipywidgets.VBox):
     matched: Matched  # the sounds, in an order that tells nothing of the test's
 
     def __init__(
-        self, title: str, listener: str, file: str | os.PathLike[str] | None, seed: int | None
+        self,
+        title: str,
+        listener: str = "anonymous",
+        csv: str | os.PathLike[str] | None = None,
+        seed: int | None = None,
     ) -> None:
-        self.title, self.listener, self.csv = title, listener, file
+        self.title, self.listener, self.csv = title, listener, csv
         self.seed = secrets.randbits(31) if seed is None else seed
         self.heading, self.news = ipywidgets.HTML(), ipywidgets.HTML()
         super().__init__()
 
-    def _head(self, text: str) -> None:
-        self.heading.value = f"<b>{html.escape(f'{self.title}, {text}')}</b>"
+    def _tell(self, heading: str, done: str) -> None:
+        self.heading.value = f"<b>{html.escape(f'{self.title}, {heading}')}</b>"
+        self.done = done  # how much of the test is answered
 
     def _record(self, columns: Sequence[str], rows: list[dict[str, Any]]) -> bool:
         """Append rows; on failure show it and change nothing, so that a new attempt is possible."""
@@ -50,15 +61,11 @@ class _ListeningTest(Lasting, ipywidgets.VBox):
             return False
         return True
 
-    def progress(self) -> str:
-        """How much of the test is answered."""
-        raise NotImplementedError
-
     def still(self) -> str:
         """How far the test is, or its result; and its sounds with their names."""
-        done = self.news.value or "To listen, run the cell again."
+        result = self.news.value or "To listen, run the cell again."
         return (
-            f"<p><b>{html.escape(self.title)}</b>: {self.progress()}. {done} Its sounds:</p>"
+            f"<p><b>{html.escape(self.title)}</b>: {self.done}. {result} Its sounds:</p>"
             + audio_table(self.matched, title=self.title)
         )
 
@@ -72,12 +79,11 @@ class AbxTest(_ListeningTest):
         Two of them: name -> ``[N]`` samples. The first is A; B gets its level.
     n_trials
         Fixed beforehand. With 16, 12 correct answers give p = 0.038.
-    listener, title
+    title
         For the results.
-    csv
-        File that the result is appended to.
-    seed
-        Of the order; None draws one. It is recorded.
+    recorded
+        ``listener``, for the results; ``csv``, the file that they are appended to; ``seed`` of the
+        order, which is recorded too, and drawn without one.
     """
 
     def __init__(
@@ -86,17 +92,15 @@ class AbxTest(_ListeningTest):
         sample_rate: int = 16000,
         *,
         n_trials: int = 16,
-        listener: str = "anonymous",
         title: str = "",
-        csv: str | os.PathLike[str] | None = None,
-        seed: int | None = None,
+        **recorded: Any,
     ) -> None:
         if not isinstance(tracks, Mapping) or len(tracks) != 2:
             got = list(tracks) if isinstance(tracks, Mapping) else type(tracks).__name__
             raise ValueError(
                 f"tracks: got {got}, expected two to compare, by name: {{'A': a, 'B': b}}"
             )
-        super().__init__(title or " / ".join(tracks), listener, csv, seed)
+        super().__init__(title or " / ".join(tracks), **recorded)
         self.matched = match_levels(tracks, sample_rate, max_drop=math.inf)
         self.order = statistics.abx_order(n_trials, self.seed)
         self.answers = ""
@@ -112,7 +116,9 @@ class AbxTest(_ListeningTest):
         trial, (a, b) = len(self.answers), self.matched.names
         x = a if self.order[trial] == "A" else b
         self.player.load(self.matched.in_order([a, b, x]), ["A", "B", "X"])
-        self._head(f"trial {trial + 1} of {len(self.order)}: is X the same as A or B?")
+        n = len(self.order)
+        heading = f"trial {trial + 1} of {n}: is X the same as A or B?"
+        self._tell(heading, f"{trial} of {n} trials answered")
 
     def answer(self, said: str) -> None:
         """Answer the trial with ``"A"`` or ``"B"``; the last answer shows the result."""
@@ -136,17 +142,13 @@ class AbxTest(_ListeningTest):
         self.answers, self.score = answers, statistics.abx_score(self.order, answers)
         for button in self.buttons:
             button.disabled = True
-        self._head("finished")
         s = self.score
+        self._tell("finished", f"{s.trials} of {s.trials} trials answered")
         self.news.value = html.escape(
             f"{s.correct} of {s.trials} right ({s.proportion:.0%}; 95 % interval {s.low:.0%} to "
             f"{s.high:.0%}); by guessing as many or more: p = {s.p_value:.3g}. "
             f"A was {a}, B was {b}."
         )
-
-    def progress(self) -> str:
-        """Answered trials."""
-        return f"{len(self.answers)} of {len(self.order)} trials answered"
 
 
 class MushraTest(_ListeningTest):
@@ -162,15 +164,13 @@ class MushraTest(_ListeningTest):
         sample_rate: int = 16000,
         *,
         reference: str = "original",
-        listener: str = "anonymous",
         title: str = "Listening test",
-        csv: str | os.PathLike[str] | None = None,
-        seed: int | None = None,
+        **recorded: Any,
     ) -> None:
         if not isinstance(items, Mapping) or not items:
             got = "none" if isinstance(items, Mapping) else type(items).__name__
             raise ValueError(f"items: got {got}, expected at least one, name -> tracks")
-        super().__init__(title, listener, csv, seed)
+        super().__init__(title, **recorded)
         self.items = {
             name: statistics.mushra_conditions(tracks, reference, sample_rate)
             for name, tracks in items.items()
@@ -181,14 +181,10 @@ class MushraTest(_ListeningTest):
         self.page = 0
         self.player = ABPlayer(self.items[self.item], blind=True, can_reveal=False)
         self.scale = ipywidgets.VBox()
-        words = ", ".join(f"{20 * i}-{20 * i + 20} {x}" for i, x in enumerate(statistics.WORDS))
-        help_text = ipywidgets.HTML(
-            "Rate every sound against the reference by moving its slider. "
-            f"One of them is the reference itself. {words}."
-        )
         self.button = ipywidgets.Button(description="Record and go on")
         self.button.on_click(lambda _: self.submit())
-        self.children = [self.heading, self.player, help_text, self.scale, self.button, self.news]
+        guide = ipywidgets.HTML(GUIDE)
+        self.children = [self.heading, self.player, guide, self.scale, self.button, self.news]
         self._show()
 
     @property
@@ -210,7 +206,8 @@ class MushraTest(_ListeningTest):
         for label, slider in self.sliders.items():
             slider.observe(lambda _, label=label: self.moved.add(label), names="value")
         self.scale.children = list(self.sliders.values())
-        self._head(f"item {self.page + 1} of {len(self.item_order)}: {self.item}")
+        n = len(self.item_order)
+        self._tell(f"item {self.page + 1} of {n}: {self.item}", f"{self.page} of {n} items rated")
 
     def submit(self) -> None:
         """Record the sliders of this item and show the next; all must have been moved."""
@@ -234,9 +231,6 @@ class MushraTest(_ListeningTest):
         else:
             for control in (self.button, *self.sliders.values()):
                 control.disabled = True
+            self.done = f"{self.page} of {self.page} items rated"
             self.news.value = "Finished. Thank you."
         self.keep()
-
-    def progress(self) -> str:
-        """Rated items, and where the ratings are."""
-        return f"{self.page} of {len(self.item_order)} items rated"

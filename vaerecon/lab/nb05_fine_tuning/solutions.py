@@ -1,7 +1,5 @@
 """Solutions to the exercises of ``05_fine_tuning``, and their checks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import partial

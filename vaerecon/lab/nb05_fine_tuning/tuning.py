@@ -196,14 +196,27 @@ def blend_text(errors: pd.DataFrame) -> str:
     return f"Least error: {weights}; {agree}."
 
 
-def plot_curve(curve: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """Error of the training crops and of the held-out ones over the steps."""
-    figure, ax = new_axes(ax, (9, 3.4))
-    ax.plot(curve.index, curve["mae"], color=GREY, marker="o", label="training crops")
-    ax.plot(curve.index, curve["validation_mae"], color=BLUE, marker="o", label="held-out crops")
-    ax.set(xlabel="step", ylabel="log-mel error (nepers)", ylim=(0, None))
+def plot_errors(errors: pd.DataFrame, colors: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
+    """A curve for each column of errors, nepers, over the index."""
+    figure, ax = new_axes(None, (9, 3.4))
+    for name, color in zip(errors.columns, colors, strict=True):
+        ax.plot(errors.index, errors[name], color=color, marker="o", label=name)
+    ax.set(xlabel=xlabel, ylabel="log-mel error (nepers)")
     ax.legend(frameon=False)
     return figure, ax
+
+
+def plot_curve(curve: pd.DataFrame) -> tuple[Figure, Axes]:
+    """Error of the training crops and of the held-out ones over the steps."""
+    names = {"mae": "training crops", "validation_mae": "held-out crops"}
+    figure, ax = plot_errors(curve[list(names)].rename(columns=names), (GREY, BLUE), "step")
+    ax.set_ylim(0, None)
+    return figure, ax
+
+
+def plot_blend(errors: pd.DataFrame) -> tuple[Figure, Axes]:
+    """Errors of the clips for weights between those before and those after."""
+    return plot_errors(errors, (BLUE, ORANGE), "interpolation weight (0 before, 1 after)")
 
 
 def plot_before_after(tuning: Tuning, mel: torch.Tensor, name: str) -> tuple[Figure, np.ndarray]:
@@ -213,16 +226,6 @@ def plot_before_after(tuning: Tuning, mel: torch.Tensor, name: str) -> tuple[Fig
         difference = through(vae, mel) - mel
         errors[f"{title}, minus original: {difference.abs().mean():.3f} nepers"] = difference
     return plot_mels({f"{name}: original": mel}, differences=errors)
-
-
-def plot_blend(errors: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """Errors of the clips for weights between those before and those after."""
-    figure, ax = new_axes(ax, (9, 3.4))
-    for name, color in zip(errors.columns, (BLUE, ORANGE), strict=True):
-        ax.plot(errors.index, errors[name], color=color, marker="o", label=name)
-    ax.set(xlabel="interpolation weight (0 before, 1 after)", ylabel="log-mel error (nepers)")
-    ax.legend(frameon=False)
-    return figure, ax
 
 
 def explorer_blend(tuning: Tuning, mels: dict[str, torch.Tensor]) -> Explorer:

@@ -1,7 +1,5 @@
 """Solutions to the exercises of ``06_listening_test``, and their checks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

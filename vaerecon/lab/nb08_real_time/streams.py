@@ -106,9 +106,9 @@ def plot_budget(
 ) -> tuple[Figure, Axes]:
     """A bar for each stream, a piece for each stage: seconds in, milliseconds shown."""
     figure, ax = new_axes(ax, (8, 0.7 * len(budgets) + 1.4))
-    names = list(dict.fromkeys(stage for budget in budgets.values() for stage in budget))
+    names = dict.fromkeys(stage for budget in budgets.values() for stage in budget)
     colors = dict(zip(names, STAGES, strict=False))
-    inside = {"ha": "center", "va": "center", "color": "white", "fontsize": "small"}
+    inside: dict[str, Any] = {"ha": "center", "va": "center", "color": "white", "fontsize": "small"}
     most = 0.0
     for row, budget in enumerate(budgets.values()):
         left = 0.0

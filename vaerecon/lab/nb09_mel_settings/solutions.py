@@ -1,7 +1,5 @@
 """Solutions to the exercises of ``09_mel_settings``, and their checks."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from functools import partial

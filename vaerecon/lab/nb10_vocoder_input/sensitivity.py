@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import ipywidgets as widgets
@@ -38,7 +37,11 @@ def sensitivity(method: str, damage: str, amounts: Iterable[float], **options: A
     ``damage`` is a name in :data:`vaerecon.mel.damage.DAMAGES`; the options are those of
     :func:`score_changes`. Index: the amount; columns: the scores.
     """
-    changes = {x: partial(DAMAGES[damage].function, amount=x) for x in amounts}
+
+    def by(amount: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda mel: DAMAGES[damage].function(mel, amount)
+
+    changes = {amount: by(amount) for amount in amounts}
     return score_changes(method, changes, **options).rename_axis(damage)
 
 
@@ -110,7 +113,7 @@ def explore_damage(pipe: ReconstructionPipeline, clip: Clip, method: str) -> Exp
 
     def tracks() -> dict[str, ArrayLike]:
         n = len(clip.samples)
-        made = {name: pipe.synthesize(x, method, n).cpu() for name, x in mels().items()}
-        return {"original": clip.samples} | made
+        sounds: dict[str, ArrayLike] = {"original": clip.samples}
+        return sounds | {name: pipe.synthesize(x, method, n).cpu() for name, x in mels().items()}
 
     return sound_explorer([kind, step], plot, tracks, clip.name, said)
