@@ -48,17 +48,11 @@ CELLS = (
     "tracks = {'whole': noise, 'soft': noise / 9, 'other': noise[::-1]}",
     "play(tracks, title='as it is')",
     "play(tracks, title='blind', blind=True, seed=0)",
-    "play(tracks, title='with a file', csv='preferences.csv')",
     "explore_mel(Clip.from_samples(noise[:8000], 16000, name='half'), n_iter=1)",
     "AbxTest({'a': noise, 'b': noise[::-1]}, n_trials=3, title='ABX', seed=0)",
 )
 MEDIA = [("screen", "light"), ("screen", "dark"), ("print", "dark")]
-TITLES = [
-    "as it is",
-    "blind",
-    "with a file",
-    "",
-]  # the players of the explorer and of the test have no title
+TITLES = ["as it is", "blind", ""]  # the players of the explorer and of the test have no title
 PLAYERS = """
 return [...document.querySelectorAll(".vaerecon-player")].filter((p) => p.checkVisibility());
 """
@@ -218,7 +212,7 @@ def test_a_notebook_that_is_reopened_still_plays(driver, server, source, tmp_pat
     assert page.all(".vaerecon-player") == []
     sounds = wait_for(lambda: page.all("audio"), "the table")
     assert len(heard()) == 1
-    assert len(sounds) == 3 + 3 + 3 + 2 + 2
+    assert len(sounds) == 3 + 3 + 2 + 2
     for sound in sounds:
         assert sound.get_attribute("src").startswith("data:audio/wav;base64,")
         wait_for(lambda sound=sound: sound.get_property("duration") in (2.0, 0.5), "the sound")
@@ -350,5 +344,5 @@ def test_a_page_plays_too_and_only_the_players_script_runs(driver, source, tmp_p
     page.write_text(re.sub(r"(?s)<script.*?</script>", "", text), encoding="utf-8")
     driver.get(page.as_uri())
     sounds = driver.find_elements(By.TAG_NAME, "audio")
-    assert len(sounds) == 3 + 3 + 3 + 2 + 2
+    assert len(sounds) == 3 + 3 + 2 + 2
     wait_for(lambda: all(s.get_property("duration") in (2.0, 0.5) for s in sounds), "the sounds")

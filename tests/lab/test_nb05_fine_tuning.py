@@ -156,7 +156,7 @@ def test_pictures_show_what_they_say(frozen):
     _, axes = tuning.plot_before_after(frozen, MEL, "clip")
     error = tuning.error(frozen.before, MEL)
     assert axes[1].get_title() == f"before, minus original: {error:.3f} nepers"
-    errors = tuning.blend_errors(frozen, {"own": MEL, "other": MEL + 0.5}, shares=(0.0, 1.0))
+    errors = tuning.blend_errors(frozen, {"own": MEL, "other": MEL + 0.5})
     _, ax = tuning.plot_blend(errors)
     assert [line.get_label() for line in ax.lines] == ["own", "other"]
 

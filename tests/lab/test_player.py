@@ -316,17 +316,16 @@ def test_a_blind_output_holds_the_names_for_the_end(three, outputs):
     answer = state.pop("answer")
     assert not any(name in repr(state) for name in ("original", "soft", "loud"))
     assert (state["labels"], state["gains"], state["picture"]) == (["A", "B", "C"], [], "")
-    shown = ABPlayer(match_levels(three).shuffled(5), blind=True)
-    shown.set_state({"revealed": True})
+    shown = ABPlayer(match_levels(three).shuffled(5))
     assert base64.b64decode(answer.pop("picture")) == shown.picture
+    names = [f"{label}: {name}" for label, name in zip("ABC", shown.labels, strict=True)]
+    assert answer.pop("labels") == names
     assert answer == {name: getattr(shown, name) for name in answer}
-    assert answer["labels"][0] == f"A: {match_levels(three).shuffled(5).names[0]}"
 
 
 def test_a_widget_leaves_a_player_below_it(three, outputs):
     live, still = outputs(ABPlayer(match_levels(three).shuffled(5), blind=True)._ipython_display_)
     assert set(live) == {WIDGET, "text/plain"}
-    assert live["text/plain"] == "Sound player: A, B, C"
     assert list(Table(still["text/html"]).sounds) == ["A", "B", "C"]
     mark = f"vaerecon-{live[WIDGET]['model_id']}"  # hidden while the widget is there
     assert still["text/html"].startswith(f'<div class="{mark}-still">')
@@ -382,7 +381,6 @@ def test_the_page_gets_the_samples_as_16_bit_integers(three):
     assert shown.labels == ["original", "soft", "loud"]
     assert shown.gains == [gain_text(track) for track in matched.tracks]
     assert shown.note == level_text(matched)
-    assert not shown.can_reveal
 
 
 def test_pictures_share_one_colour_scale(three):
@@ -422,20 +420,14 @@ def test_long_sounds_have_pictures_of_bounded_size():
     assert mel_pictures(matched)[0].shape == (1, 2050, 64)  # 4100 frames, every second one
 
 
-def test_a_blind_player_sends_no_names_gains_or_pictures_until_revealed(three):
+def test_a_blind_widget_sends_no_names_gains_or_pictures(three):
     matched = match_levels(three).shuffled(5)
     shown = ABPlayer(matched, blind=True)
     sent = {k: v for k, v in shown.get_state().items() if k not in ("_esm", "_css")}
     assert not any(name in repr(sent) for name in ("original", "soft", "loud"))
     assert (shown.labels, shown.gains, shown.picture, shown.note) == (["A", "B", "C"], [], b"", "")
-    assert shown.can_reveal
-    shown.set_state({"revealed": True})  # as the button does
-    names = [f"{label}: {name}" for label, name in zip("ABC", matched.names, strict=True)]
-    assert shown.labels == names
-    assert shown.gains == [gain_text(track) for track in matched.tracks]
-    assert shown.picture == mel_pictures(matched)[0].tobytes()
-    shown.load(matched)  # hidden again
-    assert (shown.labels, shown.picture, shown.revealed) == (["A", "B", "C"], b"", False)
+    shown.load(matched)
+    assert (shown.labels, shown.picture) == (["A", "B", "C"], b"")
     assert shown.version == 2
 
 
@@ -464,13 +456,13 @@ def test_the_script_parses_and_exports_render(tmp_path):
     assert (found.stdout.strip(), found.stderr) == ("function", "")
 
 
-def test_the_script_reads_and_sets_traits_that_exist():
+def test_the_script_reads_traits_that_exist():
     script = player_script()
-    used = set(re.findall(r'\b(?:get|send)\("(\w+)"', script))
+    used = set(re.findall(r'\bget\("(\w+)"', script))
     used |= set(re.findall(r'"change:(\w+)"', script))
     synced = set(ABPlayer.class_traits(sync=True))
     assert used <= synced
-    assert {"pcm", "picture", "labels", "revealed"} <= used
+    assert {"pcm", "picture", "labels"} <= used
 
 
 def test_the_colour_table_is_magma():

@@ -61,7 +61,7 @@ class Matched:
 
     def shuffled(self, seed: int | None = None) -> Matched:
         """The same tracks in a random order; None draws a new order each time."""
-        return self.in_order(np.random.default_rng(seed).permutation(self.names))
+        return self.in_order(np.random.default_rng(seed).permutation(self.names).tolist())
 
 
 def match_levels(

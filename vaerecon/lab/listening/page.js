@@ -8,7 +8,6 @@ function bytes(base64) {
 
 function pageModel(holder) {
   const { answer, picture, samples, ...state } = JSON.parse(holder.dataset.vaereconPlayer);
-  const listeners = new Set();
   const sounds = [...holder.querySelectorAll("audio")];
   state.pcm = new Uint8Array(sounds.length * samples * 2);
   // the samples are the end of the WAV file
@@ -16,16 +15,9 @@ function pageModel(holder) {
     state.pcm.set(bytes(src.split(",")[1]).subarray(-2 * samples), 2 * samples * i),
   );
   state.picture = bytes(picture);
-  return {
-    get: (name) => state[name],
-    set(name, value) {
-      state[name] = value;
-      if (name === "revealed") Object.assign(state, answer, { picture: bytes(answer.picture) });
-    },
-    save_changes: () => listeners.forEach((listener) => listener()),
-    on: (_, listener) => listeners.add(listener),
-    off: (_, listener) => listeners.delete(listener),
-  };
+  const showNames = () => Object.assign(state, answer, { picture: bytes(answer.picture) });
+  // only a blind one has names to reveal; nobody changes a page's sounds
+  return { get: (name) => state[name], reveal: answer && showNames, on() {}, off() {} };
 }
 
 for (const holder of document.querySelectorAll("[data-vaerecon-player]")) {

@@ -7,14 +7,16 @@
 //   picture     log-mels as bytes, [track][frame][bin], one colour scale for all; n_mels, ticks
 //               (empty while a player is blind: eyes would answer for the ears)
 //   version     counts up when there are new tracks
-// and gets back `revealed`. The element carries data-playhead (seconds),
-// data-active (label) and data-state (playing, paused), for scripts and tests.
+// The element carries data-playhead (seconds), data-active (label) and data-state (playing, paused),
+// for scripts and tests.
 
 const FADE = 0.008; // s; between tracks, and in and out at start, stop and seek: no clicks
 const LEAD = 0.015; // s; from the call to the first sample, so that all sources start together
 const SHORTEST_LOOP = 0.05; // s
 const SHORTEST_VIEW = 0.1; // s; of the zoom
 const WAVE = "#3d85c6"; // 3:1 against white and against black
+const KEYS = "Space: play. 1-9: switch. Left, right: seek. Drag, or [ and ]: loop region. L: loop. " +
+  "+ and -: zoom.";
 
 // Magma in 17 steps (matplotlib), from quiet to loud; in between linearly.
 const MAGMA = [
@@ -68,6 +70,13 @@ function audioContext(rate) {
   return shared.get(rate);
 }
 
+// Bring a gain to another value within FADE, from what it is now.
+function fade({ gain, context }, value) {
+  const now = context.currentTime;
+  gain.cancelScheduledValues(now).setValueAtTime(gain.value, now);
+  gain.linearRampToValueAtTime(value, now + FADE);
+}
+
 // Sound without a face: tracks of one length, a playhead, an active track, a loop.
 class Engine {
   constructor(changed) {
@@ -81,8 +90,7 @@ class Engine {
   load(tracks, rate) {
     this.pause();
     Object.assign(this, { tracks, rate, buffers: null, active: 0, position: 0 });
-    Object.assign(this, { looping: false, region: null });
-    this.duration = tracks.length ? tracks[0].length / rate : 0;
+    Object.assign(this, { looping: false, region: null, duration: (tracks[0]?.length ?? 0) / rate });
   }
 
   get loop() {
@@ -140,10 +148,8 @@ class Engine {
     if (!this.run) return;
     const { context, bus, sources } = this.run;
     this.run = null;
-    const now = context.currentTime;
-    bus.gain.cancelScheduledValues(now).setValueAtTime(bus.gain.value, now);
-    bus.gain.linearRampToValueAtTime(0, now + FADE);
-    for (const source of sources) source.stop(now + FADE);
+    fade(bus, 0);
+    for (const source of sources) source.stop(context.currentTime + FADE);
     sources[0].onended = () => bus.disconnect();
     this.changed();
   }
@@ -158,17 +164,12 @@ class Engine {
 
   setVolume(volume) {
     this.volume = volume;
-    this.run?.out.gain.setTargetAtTime(volume, this.run.context.currentTime, FADE);
+    if (this.run) fade(this.run.out, volume);
   }
 
   select(track) {
     this.active = track;
-    if (!this.run) return;
-    const now = this.run.context.currentTime;
-    this.run.gains.forEach(({ gain }, i) => {
-      gain.cancelScheduledValues(now).setValueAtTime(gain.value, now);
-      gain.linearRampToValueAtTime(+(i === track), now + FADE);
-    });
+    this.run?.gains.forEach((gain, i) => fade(gain, +(i === track)));
   }
 }
 
@@ -178,20 +179,19 @@ function render({ model, el }) {
   const say = (text) => (status.textContent = text);
   const press = () => (engine.wanted ? engine.pause() : play());
   let frame = 0; // the next call of tick
-  let version = -1; // of the tracks that are loaded
   let view = [0, 1]; // s; what the pictures show
 
   // --- the parts ---
   const title = make("div", { class: "vp-title" });
-  const playButton = make("button", { type: "button", class: "vp-play", click: press });
-  const loopButton = make("button", { type: "button", click: toggleLoop }, "Loop");
+  const playButton = make("button", { class: "vp-play", click: press });
+  const loopButton = make("button", { click: toggleLoop }, "Loop");
   const time = make("span", { class: "vp-time" });
   const volume = make("input", {
     ...{ type: "range", min: 0, max: 100, value: 100, "aria-label": "Volume", title: "Volume" },
     input: () => engine.setVolume((volume.value / 100) ** 2),
   });
   const tool = (text, name, click) =>
-    make("button", { type: "button", "aria-label": name, title: name, click }, text);
+    make("button", { "aria-label": name, title: name, click }, text);
   const zoomOut = tool("\u2212", "Zoom out", () => zoom(2));
   const zoomIn = tool("+", "Zoom in", () => zoom(1 / 2));
   const save = tool("\u2913", "Download the sound as a WAV file", download);
@@ -209,10 +209,9 @@ function render({ model, el }) {
   );
   const seconds = make("div", { class: "vp-seconds", "aria-hidden": "true" });
   const note = make("div", { class: "vp-note" });
-  const reveal = make("button", { type: "button", class: "vp-reveal", click: showNames }, "Reveal names");
+  const reveal = make("button", { class: "vp-reveal", click: showNames }, "Reveal names");
+  reveal.hidden = !model.reveal; // Python's blind players have none
   const status = make("span", { class: "vp-status", role: "status" });
-  const keys =
-    "Space: play. 1-9: switch. Left, right: seek. Drag, or [ and ]: loop region. L: loop. + and -: zoom.";
   const root = make(
     "div",
     {
@@ -232,7 +231,7 @@ function render({ model, el }) {
     seconds,
     make("div", { class: "vp-bar vp-below" }, reveal, status),
     note,
-    make("div", { class: "vp-note" }, keys),
+    make("div", { class: "vp-note" }, KEYS),
   );
   const engine = new Engine(() => {
     playButton.textContent = engine.run ? "Pause" : "Play";
@@ -310,7 +309,7 @@ function render({ model, el }) {
       ...get("labels").map((name, i) =>
         make(
           "button",
-          { type: "button", click: () => select(i), ...(i < 9 && { "aria-keyshortcuts": i + 1 }) },
+          { click: () => select(i), ...(i < 9 && { "aria-keyshortcuts": i + 1 }) },
           make("span", { class: "vp-key", "aria-hidden": "true" }, i < 9 ? `${i + 1}` : ""),
           name,
           make("span", { class: "vp-gain" }, get("gains")[i] ?? ""),
@@ -320,7 +319,6 @@ function render({ model, el }) {
     ticks.replaceChildren(
       ...get("ticks").map(([text, height]) => make("span", { style: `bottom:${100 * height}%` }, text)),
     );
-    reveal.hidden = !get("can_reveal") || get("revealed");
     root.classList.toggle("vp-blind", !get("picture").byteLength);
     select(engine.active);
   }
@@ -391,7 +389,6 @@ function render({ model, el }) {
       Object.assign(engine, state);
       if (wanted) play();
     }
-    version = get("version");
     picture.setAttribute("aria-valuemin", 0);
     picture.setAttribute("aria-valuemax", engine.duration.toFixed(2));
     engine.changed();
@@ -417,21 +414,21 @@ function render({ model, el }) {
     draw();
   }
 
+  // Go on at a position, with the loop as it is now.
   function seek(position) {
     engine.restart(position);
+    showLoop();
     tick();
   }
 
   function setRegion(from, to) {
     engine.region = to - from >= SHORTEST_LOOP ? [from, to] : null;
     engine.looping = engine.region !== null;
-    showLoop();
     seek(engine.playhead);
   }
 
   function toggleLoop() {
     engine.looping = !engine.looping;
-    showLoop();
     seek(engine.playhead);
   }
 
@@ -453,7 +450,6 @@ function render({ model, el }) {
       if (isDrag(e)) return setRegion(...ends(e));
       const inside = engine.region && from >= engine.region[0] && from < engine.region[1];
       if (!inside) engine.region = null;
-      showLoop();
       seek(from);
     };
     const end = new AbortController(); // of this drag: takes its listeners away
@@ -502,19 +498,13 @@ function render({ model, el }) {
   }
 
   function showNames() {
-    model.set("revealed", true);
-    model.save_changes();
+    reveal.hidden = true;
+    model.reveal();
+    showTracks();
   }
 
-  // --- Python's side, the size of the page ---
-  // What Python changes together is all there when the first change is told.
-  function update() {
-    if (get("version") === version) showTracks();
-    else load();
-  }
-
-  const changes = ["change:version", "change:labels"];
-  for (const name of changes) model.on(name, update);
+  // What Python changes together is all there when the change of the version is told.
+  model.on("change:version", load);
   const resize = new ResizeObserver(draw);
 
   el.append(root);
@@ -524,7 +514,7 @@ function render({ model, el }) {
     engine.pause();
     cancelAnimationFrame(frame);
     resize.disconnect();
-    for (const name of changes) model.off(name, update);
+    model.off("change:version", load);
   };
 }
 

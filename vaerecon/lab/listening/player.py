@@ -5,8 +5,8 @@ no network, and a notebook that was saved and reopened still plays. Where no scr
 table of ``<audio>`` elements. In listening tests and explorers it is a widget (:class:`ABPlayer`).
 
 In blind mode the tracks are shuffled and called A, B, C; gains and pictures are hidden, and the
-names appear when "Reveal names" is pressed (a widget's stay in Python until then; an output's can
-be found in the notebook file).
+names appear when "Reveal names" is pressed (before that, the notebook's file has them). A blind
+widget has no such button: its names stay in Python.
 """
 
 from __future__ import annotations
@@ -64,14 +64,13 @@ def mel_pictures(matched: Matched) -> tuple[np.ndarray, MelConfig]:
     return np.round(scaled.clip(0, 255)).astype(np.uint8), config
 
 
-def _shown(matched: Matched, labels: Sequence[str] = ()) -> dict[str, Any]:
-    """What a player shows of its tracks, by trait of :class:`ABPlayer`; ``labels`` stay visible."""
+def _shown(matched: Matched) -> dict[str, Any]:
+    """What a player shows of its tracks, by trait of :class:`ABPlayer`."""
     pictures, config = mel_pictures(matched)
     hz = np.array([f for f in TICKS_HZ if f < config.fmax])
     heights = (mel_bin(hz, config) + 0.5) / config.n_mels
-    names = [f"{label}: {name}" for label, name in zip(labels, matched.names, strict=False)]
     return {
-        "labels": names or matched.names,
+        "labels": matched.names,
         "n_mels": config.n_mels,
         "ticks": [[f"{f} Hz", float(y)] for f, y in zip(hz, heights, strict=True)],
         "gains": [gain_text(track) for track in matched.tracks],
@@ -95,14 +94,14 @@ def player_code() -> str:
 
 def player_html(matched: Matched, *, title: str = "", blind: bool = False) -> str:
     """The player as HTML: its table of sounds, and the script that makes a player of it."""
-    state: dict[str, Any] = {"title": title, "can_reveal": blind}
-    state |= {"sample_rate": matched.sample_rate, "samples": len(matched.tracks[0].samples)}
+    shown = _shown(matched)
+    state = {"title": title, "sample_rate": matched.sample_rate, **shown}
+    state["samples"] = len(matched.tracks[0].samples)
     if blind:
         labels = blind_labels(len(matched.tracks))
-        answer = _shown(matched, labels)
-        state |= {"answer": answer, "n_mels": answer["n_mels"], "labels": labels, **HIDDEN}
-    else:
-        state |= _shown(matched)
+        both = zip(labels, matched.names, strict=True)
+        answer = shown | {"labels": [f"{label}: {name}" for label, name in both]}
+        state |= HIDDEN | {"labels": labels, "answer": answer}
     data = html.escape(json.dumps(state, default=lambda x: base64.b64encode(x).decode("ascii")))
     table = audio_table(matched, title=title, blind=blind)
     return f'<div data-vaerecon-player="{data}">{table}</div>{player_code()}'
@@ -142,8 +141,7 @@ class Lasting(ipywidgets.DOMWidget):
 class ABPlayer(Lasting, anywidget.AnyWidget):
     """The player as a widget: tracks from :func:`match_levels`, in the order shown.
 
-    ``title`` and ``blind`` are those of :func:`play`. In a listening test, blind to its end,
-    ``can_reveal`` is False.
+    ``title`` is that of :func:`play`; a ``blind`` one never tells the names.
     """
 
     _esm = FOLDER / "player.js"
@@ -160,46 +158,28 @@ class ABPlayer(Lasting, anywidget.AnyWidget):
     n_mels = traitlets.Int(64).tag(sync=True)
     ticks: traitlets.List = traitlets.List().tag(sync=True)  # [text, height 0..1] in frequency
     version = traitlets.Int(0).tag(sync=True)  # counts the calls of load
-    can_reveal = traitlets.Bool(False).tag(sync=True)
-    revealed = traitlets.Bool(False).tag(sync=True)  # set by the button
 
-    def __init__(
-        self, matched: Matched, *, title: str = "", blind: bool = False, can_reveal: bool = True
-    ) -> None:
-        super().__init__(title=title, can_reveal=blind and can_reveal)
+    def __init__(self, matched: Matched, *, title: str = "", blind: bool = False) -> None:
+        super().__init__(title=title)
         self.blind = blind
         self.load(matched)
 
     def load(self, matched: Matched, labels: Sequence[str] | None = None) -> None:
         """Show other tracks, from the start; a blind player calls them ``labels`` or A, B, C."""
         self.matched = matched
-        hidden = {"labels": list(labels or blind_labels(len(matched.tracks))), **HIDDEN}
+        shown = HIDDEN | {"labels": list(labels or blind_labels(len(matched.tracks)))}
+        if not self.blind:
+            shown = _shown(matched)
         with self.hold_sync():
-            self.revealed = False
             self.sample_rate = matched.sample_rate
             self.pcm = b"".join(pcm16(track.samples).tobytes() for track in matched.tracks)
-            self._set(hidden if self.blind else _shown(matched))
+            for name, value in shown.items():
+                setattr(self, name, value)
             self.version += 1
-
-    def _set(self, traits: Mapping[str, Any]) -> None:
-        for name, value in traits.items():
-            setattr(self, name, value)
-
-    @traitlets.observe("revealed")
-    def _on_reveal(self, change: Mapping[str, Any]) -> None:
-        if change["new"] and self.blind:
-            with self.hold_sync():
-                self._set(_shown(self.matched, self.labels))
 
     def still(self) -> str:
         """The player without a kernel."""
         return player_html(self.matched, title=self.title, blind=self.blind)
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The widget, and its names as text."""
-        bundle: Any = super()._repr_mimebundle_(**kwargs)
-        bundle[0]["text/plain"] = f"Sound player: {', '.join(self.labels)}"
-        return bundle
 
 
 def play(

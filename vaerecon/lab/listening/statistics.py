@@ -200,7 +200,7 @@ def mushra_summary(table: pd.DataFrame) -> pd.DataFrame:
     other items rated by these listeners, hardly for other listeners.
     """
     groups = table.groupby("condition")
-    intervals = groups["score"].apply(mean_interval)
+    intervals = groups["score"].apply(lambda scores: mean_interval(scores.to_numpy()))
     summary = pd.DataFrame(list(intervals), intervals.index, columns=["mean", "low", "high"])
     summary["ratings"], summary["listeners"] = groups.size(), groups["listener"].nunique()
     return summary.reset_index().sort_values("mean", ascending=False, ignore_index=True)
@@ -255,7 +255,7 @@ def append_rows(
             "name another file"
         )
     open_line = before and not before.endswith("\n")  # left by an editor
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=list(columns))
     with open(path, "a", newline="", encoding="utf-8") as file:
         text = table.to_csv(index=False, header=not before, lineterminator="\n")
         file.write(f"\n{text}" if open_line else text)

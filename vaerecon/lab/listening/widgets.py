@@ -73,17 +73,10 @@ class _ListeningTest(Lasting, ipywidgets.VBox):
 class AbxTest(_ListeningTest):
     """An ABX test of two sounds, as a widget; :attr:`score` is set after the last trial.
 
-    Parameters
-    ----------
-    tracks
-        Two of them: name -> ``[N]`` samples. The first is A; B gets its level.
-    n_trials
-        Fixed beforehand. With 16, 12 correct answers give p = 0.038.
-    title
-        For the results.
-    recorded
-        ``listener``, for the results; ``csv``, the file that they are appended to; ``seed`` of the
-        order, which is recorded too, and drawn without one.
+    ``tracks`` are two: name -> ``[N]`` samples. The first is A; B gets its level. ``n_trials`` is
+    fixed beforehand: stopping at a good result makes p-values too small. With 16, 12 correct
+    answers give p = 0.038. ``recorded`` are the ``listener``, the ``csv`` file that the result is
+    appended to, and the ``seed`` of the order, which is drawn if there is none.
     """
 
     def __init__(
@@ -105,7 +98,7 @@ class AbxTest(_ListeningTest):
         self.order = statistics.abx_order(n_trials, self.seed)
         self.answers = ""
         self.score: statistics.AbxScore | None = None
-        self.player = ABPlayer(self.matched, blind=True, can_reveal=False)
+        self.player = ABPlayer(self.matched, blind=True)
         self.buttons = [ipywidgets.Button(description=f"X is {name}") for name in "AB"]
         for name, button in zip("AB", self.buttons, strict=True):
             button.on_click(lambda _, name=name: self.answer(name))
@@ -179,7 +172,7 @@ class MushraTest(_ListeningTest):
         self.item_order = statistics.mushra_order(list(items), len(items), self.seed)
         self.ratings: list[dict[str, Any]] = []
         self.page = 0
-        self.player = ABPlayer(self.items[self.item], blind=True, can_reveal=False)
+        self.player = ABPlayer(self.items[self.item], blind=True)
         self.scale = ipywidgets.VBox()
         self.button = ipywidgets.Button(description="Record and go on")
         self.button.on_click(lambda _: self.submit())

@@ -40,7 +40,7 @@ from vaerecon.utils.threads import on_one_core
 
 KINDS = {"chirps": sounds.chirps, "rain": sounds.rain, "struck": sounds.struck}
 N_CLIPS, CLIP_SECONDS = 16, 2.0  # of a synthesized kind
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the new weights
 MOVED = 0.01  # of a latent's deviation; a smaller shift is not audible
 
 
@@ -130,12 +130,10 @@ def blend(tuning: Tuning, share: float) -> Any:
     return vae
 
 
-def blend_errors(
-    tuning: Tuning, mels: dict[str, torch.Tensor], shares: Sequence[float] = SHARES
-) -> pd.DataFrame:
-    """The error of each clip (columns) for each share of the new weights (rows), nepers."""
+def blend_errors(tuning: Tuning, mels: dict[str, torch.Tensor]) -> pd.DataFrame:
+    """The error of each clip (columns) for each of :data:`SHARES` (rows), nepers."""
     rows = {}
-    for share in shares:
+    for share in SHARES:
         vae = blend(tuning, share)
         rows[share] = {name: error(vae, mel) for name, mel in mels.items()}
     return pd.DataFrame(rows).T.rename_axis("share")

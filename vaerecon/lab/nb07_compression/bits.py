@@ -154,16 +154,16 @@ def rate_curves(group: pd.DataFrame, metric: str) -> dict[str, pd.DataFrame]:
     }
 
 
-def crossing(group: pd.DataFrame, metric: str, codec: str = "opus") -> float:
-    """The rate from which on another codec's mean score exceeds the latent's, kbit/s.
+def crossing(group: pd.DataFrame, metric: str) -> float:
+    """The rate from which on the mean score of Opus exceeds the latent's, kbit/s.
 
     Between the measured rates lie straight lines. Infinity: it is behind at the highest of them.
     """
     curves = rate_curves(group, metric)
-    latent, other = curves["latent"], curves[codec]
-    rates = np.linspace(other["kbps"].min(), max(other["kbps"].max(), latent["kbps"].max()), 500)
+    latent, opus = curves["latent"], curves["opus"]
+    rates = np.linspace(opus["kbps"].min(), max(opus["kbps"].max(), latent["kbps"].max()), 500)
     ours = np.interp(rates, latent["kbps"], latent[metric])  # flat above its last rate
-    theirs = np.interp(rates, other["kbps"], other[metric])
+    theirs = np.interp(rates, opus["kbps"], opus[metric])
     behind = np.flatnonzero(METRICS[metric].sign * (theirs - ours) <= 0)
     first = behind[-1] + 1 if len(behind) else 0
     return float(rates[first]) if first < len(rates) else math.inf

@@ -6,7 +6,7 @@ Notebook: ``08_real_time``.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,9 +79,9 @@ def whole_scores(
 
 @torch.no_grad()
 def window_errors(
-    pipe: ReconstructionPipeline, mel: torch.Tensor, encode_blocks: Any, past: int = 24
+    pipe: ReconstructionPipeline, mel: torch.Tensor, encode_blocks: Callable[..., torch.Tensor]
 ) -> pd.Series:
-    """Error of the mel behind the VAE, nepers: whole, and in windows of ``past`` frames and 12.
+    """Error of the mel behind the VAE, nepers: whole, and in windows of 24 past frames and 12.
 
     ``encode_blocks(encode, mel, past)`` is the notebook's.
     """
@@ -92,8 +92,8 @@ def window_errors(
             encode, _ = autoencoder.window_coders(vae)
             windows = {
                 "whole clip": latent,
-                "windows": encode_blocks(encode, mel, past),
-                "windows off the grid": encode_blocks(encode, mel, past + 2),
+                "windows": encode_blocks(encode, mel, 24),
+                "windows off the grid": encode_blocks(encode, mel, 26),
             }
             for how, z in windows.items():
                 decoded = autoencoder.decode(vae, z, len(mel))

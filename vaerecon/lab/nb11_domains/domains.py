@@ -19,16 +19,16 @@ def worst_domain(costs: Mapping[str, Interval]) -> str:
     return max(costs, key=lambda name: costs[name].mean)
 
 
-def domain_text(costs: Mapping[str, Interval], metric: str = "log_mel_mae") -> str:
+def domain_text(costs: Mapping[str, Interval]) -> str:
     """The domain that costs the most, and whether its interval is above all others; Markdown.
 
-    ``costs``: domain -> the mean cost, in the unit of ``metric``, and its interval.
+    ``costs``: domain -> the mean cost in log-mel MAE, nepers, and its interval.
     """
-    worst, text = worst_domain(costs), METRICS[metric].text
+    worst, text = worst_domain(costs), METRICS["log_mel_mae"].text
     cost = costs[worst]
     ends = f", {text(cost.lower)} to {text(cost.upper)}" if cost.n >= FEWEST else ""
     said = (
-        f"The VAE costs the most in **{worst}**: {text(cost.mean)} {METRICS[metric].unit}{ends} "
+        f"The VAE costs the most in **{worst}**: {text(cost.mean)} nepers{ends} "
         f"({count(cost.n, 'clip')})."
     )
     # without an interval (NaN), the comparison is False
