@@ -104,28 +104,18 @@ def abx_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot_abx(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Proportion of correct answers with its interval, one line each, and the chance level."""
+    figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
+    lines, middle = range(len(summary)), summary["proportion"]
+    spread = [middle - summary["low"], summary["high"] - middle]
+    ax.errorbar(middle, lines, xerr=spread, fmt="o", color="#0173b2", capsize=4)
+    ax.axvline(0.5, color="#949494", linestyle="--", label="guessing")
     names = [
         f"{row.a} / {row.b}, {row.listener}\n{row.correct} of {row.trials}, p = {row.p_value:.2g}"
         for row in summary.itertuples()
     ]
-    figure, ax = _plot_intervals(summary, "proportion", names, ["#0173b2"] * len(summary), ax)
-    ax.axvline(0.5, color="#949494", linestyle="--", label="guessing")
-    ax.set(xlim=(-0.02, 1.02), xlabel="right answers, 95 % interval")
+    ax.set_yticks(lines, names)
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="right answers, 95 % interval")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1))  # above, where no bar is
-    return figure, ax
-
-
-def _plot_intervals(
-    summary: pd.DataFrame, value: str, names: Sequence[str], colors: Sequence[str], ax: Axes | None
-) -> tuple[Figure, Axes]:
-    """A point for each row, the first on top, with its interval, ``low`` to ``high``."""
-    figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
-    intervals = summary[[value, "low", "high"]].to_numpy()
-    for y, ((middle, low, high), color) in enumerate(zip(intervals, colors, strict=True)):
-        spread = np.nan_to_num([[middle - low], [high - middle]])  # one score has no interval
-        ax.errorbar(middle, y, xerr=spread, fmt="o", color=color, capsize=4)
-    ax.set_yticks(range(len(summary)), names)
-    ax.set_ylim(len(summary) - 0.5, -0.5)
     return figure, ax
 
 
@@ -208,15 +198,19 @@ def mushra_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Mean score of each condition with its interval, best first."""
-    known = METHOD_COLORS | {HIDDEN_REFERENCE: METHOD_COLORS["original"]}
-    names = list(summary["condition"])
-    colors = [known.get(name, "#949494") for name in names]
-    figure, ax = _plot_intervals(summary, "mean", names, colors, ax)
-    ax.set(xlim=(0, 102), xlabel="score, mean and 95 % interval", xticks=range(0, 101, 20))
+    figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
+    colors = METHOD_COLORS | {HIDDEN_REFERENCE: METHOD_COLORS["original"]}
+    for y, row in enumerate(summary.itertuples()):
+        spread = np.nan_to_num([[row.mean - row.low], [row.high - row.mean]])  # one score has none
+        color = colors.get(row.condition, "#949494")
+        ax.errorbar(row.mean, y, xerr=spread, fmt="o", color=color, capsize=4)
+    ax.set_yticks(range(len(summary)), summary["condition"])
+    ax.set_xticks(range(0, 101, 20))
     ax.grid(axis="x", alpha=0.4)
     above = ax.get_xaxis_transform()
     for i, word in enumerate(WORDS):
         ax.text(20 * i + 10, 1.01, word, ha="center", va="bottom", transform=above)
+    ax.set(xlim=(0, 102), ylim=(len(summary) - 0.5, -0.5), xlabel="score, mean and 95 % interval")
     return figure, ax
 
 
