@@ -80,14 +80,16 @@ def held_out_clip(folder: Path, max_length: float = 3.0) -> Clip:
     return load_audio(split(find_audio([folder]))[1][0], max_length=max_length)
 
 
-def fine_tune(model: str, folder: Path, *, train_encoder: bool = False, **settings: Any) -> Tuning:
+def fine_tune(
+    model: str, folder: Path, *, steps: int, train_encoder: bool = False, **settings: Any
+) -> Tuning:
     """Train the decoder of ``model`` (variant, folder or hub id) on ``folder``, writing nothing.
 
     ``train_encoder`` trains the encoder too, so that latents change their meaning. ``settings`` are
-    those of :class:`vaerecon.training.settings.LoopConfig`, ``steps`` among them.
+    others of :class:`vaerecon.training.settings.LoopConfig`.
     """
-    save_every = max(1, settings["steps"] // 12)
-    config = LoopConfig(save_every=save_every, validation_crops=8, samples=0, **settings)
+    settings |= {"save_every": max(1, steps // 12), "validation_crops": 8, "samples": 0}
+    config = LoopConfig(steps=steps, **settings)
     before = load_part("vae", model).eval()
     # for the short layers of a small model several threads are hardly faster, and many times slower
     # where another program uses one of the cores, since each layer waits for it
