@@ -200,10 +200,10 @@ def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, 
     """Mean score of each condition with its interval, best first."""
     figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
     colors = METHOD_COLORS | {HIDDEN_REFERENCE: METHOD_COLORS["original"]}
-    for y, row in enumerate(summary.itertuples()):
-        spread = np.nan_to_num([[row.mean - row.low], [row.high - row.mean]])  # one score has none
-        color = colors.get(row.condition, "#949494")
-        ax.errorbar(row.mean, y, xerr=spread, fmt="o", color=color, capsize=4)
+    for y, row in enumerate(summary.to_dict("records")):
+        mean, color = row["mean"], colors.get(row["condition"], "#949494")
+        spread = np.nan_to_num([[mean - row["low"]], [row["high"] - mean]])  # one score has none
+        ax.errorbar(mean, y, xerr=spread, fmt="o", color=color, capsize=4)
     ax.set_yticks(range(len(summary)), summary["condition"])
     ax.set_xticks(range(0, 101, 20))
     ax.grid(axis="x", alpha=0.4)
