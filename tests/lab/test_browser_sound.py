@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from nbconvert import HTMLExporter
@@ -48,11 +49,17 @@ CELLS = (
     "tracks = {'whole': noise, 'soft': noise / 9, 'other': noise[::-1]}",
     "play(tracks, title='as it is')",
     "play(tracks, title='blind', blind=True, seed=0)",
+    "play(tracks, title='with a file', blind=True, seed=0, csv='preferences.csv')",
     "explore_mel(Clip.from_samples(noise[:8000], 16000, name='half'), n_iter=1)",
     "AbxTest({'a': noise, 'b': noise[::-1]}, n_trials=3, title='ABX', seed=0)",
 )
 MEDIA = [("screen", "light"), ("screen", "dark"), ("print", "dark")]
-TITLES = ["as it is", "blind", ""]  # the players of the explorer and of the test have no title
+TITLES = [
+    "as it is",
+    "blind",
+    "with a file",
+    "",
+]  # the players of the explorer and of the test have no title
 PLAYERS = """
 return [...document.querySelectorAll(".vaerecon-player")].filter((p) => p.checkVisibility());
 """
@@ -195,6 +202,16 @@ def test_a_notebook_that_is_reopened_still_plays(driver, server, source, tmp_pat
     page.press(driver.find_element(By.XPATH, "//button[text()='X is A']"))
     page.wait(lambda state: "ABX, trial 2 of 3" in state["text"], "the second trial", ANSWER)
     assert heard() == []  # hidden too
+    asked = players(driver)["with a file"]
+    page.press(asked.find_element(By.XPATH, ".//button[text()='Prefer A']"))
+    page.press(asked.find_element(By.CLASS_NAME, "vp-reveal"))
+    wait_for(lambda: asked.get_attribute("data-active").startswith("A: "), "the names")
+    assert asked.find_element(By.CLASS_NAME, "vp-mel").is_displayed()
+    page.press(asked.find_element(By.XPATH, ".//button[starts-with(text(), 'Prefer A: ')]"))
+    wait_for(lambda: "(2 so far)" in asked.text, "the second preference")
+    rows = pd.read_csv(source.with_name("preferences.csv"))
+    assert list(rows["blind"]) == ["yes", "no"]
+    assert set("A: " + rows["choice"]) == {asked.get_attribute("data-active")}
     close(server, page, source)
     saved = nbformat.read(source, as_version=4)
     assert "widgets" not in saved.metadata
@@ -212,7 +229,7 @@ def test_a_notebook_that_is_reopened_still_plays(driver, server, source, tmp_pat
     assert page.all(".vaerecon-player") == []
     sounds = wait_for(lambda: page.all("audio"), "the table")
     assert len(heard()) == 1
-    assert len(sounds) == 3 + 3 + 2 + 2
+    assert len(sounds) == 3 + 3 + 3 + 2 + 2
     for sound in sounds:
         assert sound.get_attribute("src").startswith("data:audio/wav;base64,")
         wait_for(lambda sound=sound: sound.get_property("duration") in (2.0, 0.5), "the sound")
@@ -344,5 +361,5 @@ def test_a_page_plays_too_and_only_the_players_script_runs(driver, source, tmp_p
     page.write_text(re.sub(r"(?s)<script.*?</script>", "", text), encoding="utf-8")
     driver.get(page.as_uri())
     sounds = driver.find_elements(By.TAG_NAME, "audio")
-    assert len(sounds) == 3 + 3 + 2 + 2
+    assert len(sounds) == 3 + 3 + 3 + 2 + 2
     wait_for(lambda: all(s.get_property("duration") in (2.0, 0.5) for s in sounds), "the sounds")

@@ -34,6 +34,7 @@ from vaerecon.lab.listening.levels import (
     match_levels,
 )
 from vaerecon.lab.listening.player import (
+    PREFERENCE_COLUMNS,
     ABPlayer,
     mel_pictures,
     play,
@@ -316,16 +317,17 @@ def test_a_blind_output_holds_the_names_for_the_end(three, outputs):
     answer = state.pop("answer")
     assert not any(name in repr(state) for name in ("original", "soft", "loud"))
     assert (state["labels"], state["gains"], state["picture"]) == (["A", "B", "C"], [], "")
-    shown = ABPlayer(match_levels(three).shuffled(5))
+    shown = ABPlayer(match_levels(three).shuffled(5), blind=True)
+    shown.set_state({"revealed": True})
     assert base64.b64decode(answer.pop("picture")) == shown.picture
-    names = [f"{label}: {name}" for label, name in zip("ABC", shown.labels, strict=True)]
-    assert answer.pop("labels") == names
     assert answer == {name: getattr(shown, name) for name in answer}
+    assert answer["labels"][0] == f"A: {match_levels(three).shuffled(5).names[0]}"
 
 
-def test_a_widget_leaves_a_player_below_it(three, outputs):
-    live, still = outputs(ABPlayer(match_levels(three).shuffled(5), blind=True)._ipython_display_)
+def test_a_widget_leaves_a_player_below_it(three, outputs, tmp_path):
+    live, still = outputs(play, three, blind=True, seed=5, csv=tmp_path / "p.csv")
     assert set(live) == {WIDGET, "text/plain"}
+    assert live["text/plain"] == "Sound player: A, B, C"
     assert list(Table(still["text/html"]).sounds) == ["A", "B", "C"]
     mark = f"vaerecon-{live[WIDGET]['model_id']}"  # hidden while the widget is there
     assert still["text/html"].startswith(f'<div class="{mark}-still">')
@@ -350,7 +352,9 @@ def test_a_listening_test_leaves_its_progress_and_result(three, outputs):
         (mushra, submit, "1 of 1 items rated. Finished."),
     ]
     for test, step, text in steps:
-        still = outputs(step)[-1]["text/html"]
+        *live, below = outputs(step)
+        assert all(shown["text/plain"] == "(a widget)" for shown in live)
+        still = below["text/html"]
         assert text in still
         assert still.startswith(f'<div class="vaerecon-{test.model_id}-still">')
         names = re.findall('<th scope="row">(.+?)</th>', still)
@@ -381,6 +385,8 @@ def test_the_page_gets_the_samples_as_16_bit_integers(three):
     assert shown.labels == ["original", "soft", "loud"]
     assert shown.gains == [gain_text(track) for track in matched.tracks]
     assert shown.note == level_text(matched)
+    assert not shown.asks
+    assert not shown.can_reveal
 
 
 def test_pictures_share_one_colour_scale(three):
@@ -420,15 +426,69 @@ def test_long_sounds_have_pictures_of_bounded_size():
     assert mel_pictures(matched)[0].shape == (1, 2050, 64)  # 4100 frames, every second one
 
 
-def test_a_blind_widget_sends_no_names_gains_or_pictures(three):
+def test_a_blind_player_sends_no_names_gains_or_pictures_until_revealed(three):
     matched = match_levels(three).shuffled(5)
     shown = ABPlayer(matched, blind=True)
     sent = {k: v for k, v in shown.get_state().items() if k not in ("_esm", "_css")}
     assert not any(name in repr(sent) for name in ("original", "soft", "loud"))
     assert (shown.labels, shown.gains, shown.picture, shown.note) == (["A", "B", "C"], [], b"", "")
-    shown.load(matched)
-    assert (shown.labels, shown.picture) == (["A", "B", "C"], b"")
+    assert shown.asks
+    assert shown.can_reveal
+    shown.set_state({"revealed": True})  # as the button does
+    names = [f"{label}: {name}" for label, name in zip("ABC", matched.names, strict=True)]
+    assert shown.labels == names
+    assert shown.gains == [gain_text(track) for track in matched.tracks]
+    assert shown.picture == mel_pictures(matched)[0].tobytes()
+    shown.load(matched)  # hidden again
+    assert (shown.labels, shown.picture, shown.revealed) == (["A", "B", "C"], b"", False)
     assert shown.version == 2
+
+
+# --- preferences ----------------------------------------------------------------------------------
+
+
+def test_preferences_of_two_players_go_to_one_file(three, tmp_path):
+    file = tmp_path / "preferences.csv"
+    matched = match_levels(three)
+    first = ABPlayer(matched.shuffled(1), title='with "quotes", and comma', blind=True, csv=file)
+    second = ABPlayer(matched, title="second", csv=file)
+    assert second.asks
+    first.set_state({"choice": {"track": 2, "rating": "4", "count": 1}})  # as the button does
+    second.set_state({"choice": {"track": 0, "rating": "", "count": 1}})
+    first.set_state({"revealed": True})
+    first.set_state({"choice": {"track": 2, "rating": "4", "count": 2}})  # the same again
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    assert tuple(table.columns) == PREFERENCE_COLUMNS
+    names = matched.shuffled(1).names
+    assert list(table["choice"]) == [names[2], "original", names[2]]
+    assert list(table["title"]) == [first.title, "second", first.title]
+    assert [json.loads(order) for order in table["order"]] == [names, list(three), names]
+    assert list(table["rating"]) == ["4", "", "4"]
+    assert list(table["blind"]) == ["yes", "no", "no"]
+    assert all(pd.Timestamp(stamp).utcoffset().total_seconds() == 0 for stamp in table["timestamp"])
+    assert first.status == f"Recorded: C: {names[2]} (2 so far)"
+    assert file.read_text().count("timestamp") == 1
+    assert file.read_text().endswith("\n")
+
+
+def test_a_preference_that_cannot_be_written_is_said_and_not_counted(three, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text("a,b\n1,2\n")
+    shown = ABPlayer(match_levels(three), csv=other)
+    shown.set_state({"choice": {"track": 0, "rating": "", "count": 1}})
+    assert shown.status.startswith("Not recorded: other.csv: got a file with the columns")
+    assert other.read_text() == "a,b\n1,2\n"
+    assert shown.preferences == []
+    shown.csv = tmp_path / "no folder" / "x.csv"
+    shown.set_state({"choice": {"track": 0, "rating": "", "count": 2}})
+    assert shown.status.startswith("Not recorded:")
+
+
+def test_without_a_file_preferences_stay_in_memory(three):
+    shown = ABPlayer(match_levels(three), blind=True)
+    shown.prefer(1, "5")
+    assert [row["choice"] for row in shown.preferences] == ["soft"]
+    assert shown.status == "Recorded: B (1 so far)"
 
 
 def test_rows_are_appended_whole_after_whatever_an_editor_left(tmp_path):
@@ -456,13 +516,13 @@ def test_the_script_parses_and_exports_render(tmp_path):
     assert (found.stdout.strip(), found.stderr) == ("function", "")
 
 
-def test_the_script_reads_traits_that_exist():
+def test_the_script_reads_and_sets_traits_that_exist():
     script = player_script()
-    used = set(re.findall(r'\bget\("(\w+)"', script))
+    used = set(re.findall(r'\b(?:get|send)\("(\w+)"', script))
     used |= set(re.findall(r'"change:(\w+)"', script))
     synced = set(ABPlayer.class_traits(sync=True))
     assert used <= synced
-    assert {"pcm", "picture", "labels"} <= used
+    assert {"pcm", "picture", "labels", "choice", "revealed", "status"} <= used
 
 
 def test_the_colour_table_is_magma():

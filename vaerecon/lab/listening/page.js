@@ -15,9 +15,15 @@ function pageModel(holder) {
     state.pcm.set(bytes(src.split(",")[1]).subarray(-2 * samples), 2 * samples * i),
   );
   state.picture = bytes(picture);
-  const showNames = () => Object.assign(state, answer, { picture: bytes(answer.picture) });
-  // only a blind one has names to reveal; nobody changes a page's sounds
-  return { get: (name) => state[name], reveal: answer && showNames, on() {}, off() {} };
+  const listeners = {};
+  return {
+    get: (name) => state[name],
+    // a page has no "Prefer": only `revealed` is set
+    set: () => Object.assign(state, answer, { revealed: true, picture: bytes(answer.picture) }),
+    save_changes: () => listeners["change:labels"](),
+    on: (name, listener) => (listeners[name] = listener),
+    off() {},
+  };
 }
 
 for (const holder of document.querySelectorAll("[data-vaerecon-player]")) {

@@ -7,8 +7,8 @@
 //   picture     log-mels as bytes, [track][frame][bin], one colour scale for all; n_mels, ticks
 //               (empty while a player is blind: eyes would answer for the ears)
 //   version     counts up when there are new tracks
-// The element carries data-playhead (seconds), data-active (label) and data-state (playing, paused),
-// for scripts and tests.
+// and gets back `revealed` and `choice`. The element carries data-playhead (seconds),
+// data-active (label) and data-state (playing, paused), for scripts and tests.
 
 const FADE = 0.008; // s; between tracks, and in and out at start, stop and seek: no clicks
 const LEAD = 0.015; // s; from the call to the first sample, so that all sources start together
@@ -179,6 +179,7 @@ function render({ model, el }) {
   const say = (text) => (status.textContent = text);
   const press = () => (engine.wanted ? engine.pause() : play());
   let frame = 0; // the next call of tick
+  let version = -1; // of the tracks that are loaded
   let view = [0, 1]; // s; what the pictures show
 
   // --- the parts ---
@@ -209,8 +210,12 @@ function render({ model, el }) {
   );
   const seconds = make("div", { class: "vp-seconds", "aria-hidden": "true" });
   const note = make("div", { class: "vp-note" });
-  const reveal = make("button", { class: "vp-reveal", click: showNames }, "Reveal names");
-  reveal.hidden = !model.reveal; // Python's blind players have none
+  const prefer = make("button", { click: choose });
+  const rating = make("select", { "aria-label": "Rating, optional" });
+  rating.append(make("option", { value: "" }, "no rating"));
+  for (const n of [5, 4, 3, 2, 1]) rating.append(make("option", { value: n }, `rating ${n} of 5`));
+  const show = () => send("revealed", true);
+  const reveal = make("button", { class: "vp-reveal", click: show }, "Reveal names");
   const status = make("span", { class: "vp-status", role: "status" });
   const root = make(
     "div",
@@ -229,7 +234,7 @@ function render({ model, el }) {
     make("div", { class: "vp-bar" }, tracks),
     picture,
     seconds,
-    make("div", { class: "vp-bar vp-below" }, reveal, status),
+    make("div", { class: "vp-bar vp-below" }, prefer, rating, reveal, status),
     note,
     make("div", { class: "vp-note" }, KEYS),
   );
@@ -319,6 +324,8 @@ function render({ model, el }) {
     ticks.replaceChildren(
       ...get("ticks").map(([text, height]) => make("span", { style: `bottom:${100 * height}%` }, text)),
     );
+    prefer.hidden = rating.hidden = !get("asks");
+    reveal.hidden = !get("can_reveal") || get("revealed");
     root.classList.toggle("vp-blind", !get("picture").byteLength);
     select(engine.active);
   }
@@ -389,6 +396,8 @@ function render({ model, el }) {
       Object.assign(engine, state);
       if (wanted) play();
     }
+    version = get("version");
+    rating.value = "";
     picture.setAttribute("aria-valuemin", 0);
     picture.setAttribute("aria-valuemax", engine.duration.toFixed(2));
     engine.changed();
@@ -408,6 +417,7 @@ function render({ model, el }) {
   function select(track) {
     engine.select(track);
     root.dataset.active = label();
+    prefer.textContent = `Prefer ${label()}`;
     const loud = get("lufs")[track];
     note.textContent = get("note") + (loud ? ` Loudness of \u201c${label()}\u201d: ${loud}.` : "");
     [...tracks.children].forEach((button, i) => button.setAttribute("aria-pressed", i === track));
@@ -468,7 +478,7 @@ function render({ model, el }) {
   }
 
   function ownKeys(node) {
-    return node.matches("input, .vp-reveal");
+    return node.matches("input, .vp-below *");
   }
 
   function onKey(event) {
@@ -497,24 +507,34 @@ function render({ model, el }) {
     if (!event.repeat || event.key.startsWith("Arrow")) action();
   }
 
-  function showNames() {
-    reveal.hidden = true;
-    model.reveal();
-    showTracks();
+  function send(name, value) {
+    model.set(name, value);
+    model.save_changes();
   }
 
-  // What Python changes together is all there when the change of the version is told.
-  model.on("change:version", load);
+  function choose() {
+    const count = (get("choice").count ?? 0) + 1; // so that the same choice again is a new one
+    send("choice", { track: engine.active, rating: rating.value, count });
+  }
+
+  // What Python changes together is all there when the first change is told.
+  const listeners = {
+    "change:version": load,
+    "change:labels": () => get("version") === version && showTracks(), // the names are revealed
+    "change:status": () => say(get("status")),
+  };
+  for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
   const resize = new ResizeObserver(draw);
 
   el.append(root);
   load();
+  say(get("status"));
   resize.observe(picture);
   return () => {
     engine.pause();
     cancelAnimationFrame(frame);
     resize.disconnect();
-    model.off("change:version", load);
+    for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
   };
 }
 

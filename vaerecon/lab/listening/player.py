@@ -2,11 +2,23 @@
 
 :func:`play` shows the player as HTML that contains sounds, script and style: it needs no kernel and
 no network, and a notebook that was saved and reopened still plays. Where no scripts run, it is a
-table of ``<audio>`` elements. In listening tests and explorers it is a widget (:class:`ABPlayer`).
+table of ``<audio>`` elements. With a file for preferences, and in listening tests and explorers,
+the player is a widget (:class:`ABPlayer`).
 
 In blind mode the tracks are shuffled and called A, B, C; gains and pictures are hidden, and the
-names appear when "Reveal names" is pressed (before that, the notebook's file has them). A blind
-widget has no such button: its names stay in Python.
+names appear when "Reveal names" is pressed (a widget's stay in Python until then; an output's can
+be found in the notebook file). Preferences are appended to a CSV file:
+
+========= =========================================================================================
+column    meaning
+========= =========================================================================================
+timestamp when it was pressed, UTC, ISO 8601
+title     of the player
+order     names of the tracks in the order shown (A, B, C, ... if blind), a JSON list
+choice    name of the preferred track
+rating    1 to 5, or empty
+blind     yes, if the names had not been revealed; else no
+========= =========================================================================================
 """
 
 from __future__ import annotations
@@ -15,8 +27,10 @@ import base64
 import html
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,12 +52,14 @@ from vaerecon.lab.listening.levels import (
     match_levels,
     pcm16,
 )
+from vaerecon.lab.listening.statistics import append_rows
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel
 from vaerecon.plots import RANGE_NEPERS, TICKS_HZ, mel_bin
 
 FOLDER = Path(__file__).parent
 PICTURE_FRAMES = 4000  # mel frames drawn of a track at most; 40 s, then every second one, ...
+PREFERENCE_COLUMNS = ("timestamp", "title", "order", "choice", "rating", "blind")
 HIDDEN: dict[str, Any] = {"gains": [], "lufs": [], "note": "", "ticks": [], "picture": b""}
 
 
@@ -80,6 +96,12 @@ def _shown(matched: Matched) -> dict[str, Any]:
     }
 
 
+def _revealed(matched: Matched, labels: Sequence[str]) -> dict[str, Any]:
+    """What a blind player shows when the names are revealed."""
+    both = zip(labels, matched.names, strict=True)
+    return _shown(matched) | {"labels": [f"{label}: {name}" for label, name in both]}
+
+
 def player_script() -> str:
     """The player's script for a page; its hash allows it in a Content-Security-Policy."""
     return "\n".join((FOLDER / name).read_text("utf-8") for name in ("player.js", "page.js"))
@@ -94,14 +116,14 @@ def player_code() -> str:
 
 def player_html(matched: Matched, *, title: str = "", blind: bool = False) -> str:
     """The player as HTML: its table of sounds, and the script that makes a player of it."""
-    shown = _shown(matched)
-    state = {"title": title, "sample_rate": matched.sample_rate, **shown}
-    state["samples"] = len(matched.tracks[0].samples)
+    state: dict[str, Any] = {"title": title, "sample_rate": matched.sample_rate}
+    state |= {"samples": len(matched.tracks[0].samples), "can_reveal": blind}
     if blind:
         labels = blind_labels(len(matched.tracks))
-        both = zip(labels, matched.names, strict=True)
-        answer = shown | {"labels": [f"{label}: {name}" for label, name in both]}
-        state |= HIDDEN | {"labels": labels, "answer": answer}
+        answer = _revealed(matched, labels)
+        state |= answer | HIDDEN | {"labels": labels, "answer": answer}
+    else:
+        state |= _shown(matched)
     data = html.escape(json.dumps(state, default=lambda x: base64.b64encode(x).decode("ascii")))
     table = audio_table(matched, title=title, blind=blind)
     return f'<div data-vaerecon-player="{data}">{table}</div>{player_code()}'
@@ -123,8 +145,13 @@ class Lasting(ipywidgets.DOMWidget):
     def _ipython_display_(self) -> None:
         self.add_class(f"vaerecon-{self.model_id}")
         bundle: Any = self._repr_mimebundle_()
-        display(bundle[0] if isinstance(bundle, tuple) else bundle, raw=True)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        display(data | {"text/plain": self._text()}, raw=True)
         self._below = display(self._kept(), raw=True, display_id=True)
+
+    def _text(self) -> str:
+        """What a front-end shows that knows no widgets."""
+        return "(a widget)"
 
     def keep(self) -> None:
         """Let :meth:`still` of now stay, not that of when the widget was shown."""
@@ -141,7 +168,8 @@ class Lasting(ipywidgets.DOMWidget):
 class ABPlayer(Lasting, anywidget.AnyWidget):
     """The player as a widget: tracks from :func:`match_levels`, in the order shown.
 
-    ``title`` is that of :func:`play`; a ``blind`` one never tells the names.
+    ``title``, ``blind`` and ``csv`` are those of :func:`play`; without a file, preferences are only
+    in :attr:`preferences`. One ``in_test`` has no buttons "Prefer" and "Reveal names".
     """
 
     _esm = FOLDER / "player.js"
@@ -158,10 +186,25 @@ class ABPlayer(Lasting, anywidget.AnyWidget):
     n_mels = traitlets.Int(64).tag(sync=True)
     ticks: traitlets.List = traitlets.List().tag(sync=True)  # [text, height 0..1] in frequency
     version = traitlets.Int(0).tag(sync=True)  # counts the calls of load
+    asks = traitlets.Bool(False).tag(sync=True)
+    can_reveal = traitlets.Bool(False).tag(sync=True)
+    revealed = traitlets.Bool(False).tag(sync=True)  # set by the button
+    choice = traitlets.Dict().tag(sync=True)  # set by the button: track (index), rating, count
+    status = traitlets.Unicode().tag(sync=True)  # one line: a confirmation or an error
 
-    def __init__(self, matched: Matched, *, title: str = "", blind: bool = False) -> None:
-        super().__init__(title=title)
-        self.blind = blind
+    def __init__(
+        self,
+        matched: Matched,
+        *,
+        title: str = "",
+        blind: bool = False,
+        csv: str | os.PathLike[str] | None = None,
+        in_test: bool = False,
+    ) -> None:
+        asks, can_reveal = (blind or csv is not None) and not in_test, blind and not in_test
+        super().__init__(title=title, asks=asks, can_reveal=can_reveal)
+        self.blind, self.csv = blind, csv
+        self.preferences: list[dict[str, str]] = []  # rows as in the CSV file
         self.load(matched)
 
     def load(self, matched: Matched, labels: Sequence[str] | None = None) -> None:
@@ -171,15 +214,51 @@ class ABPlayer(Lasting, anywidget.AnyWidget):
         if not self.blind:
             shown = _shown(matched)
         with self.hold_sync():
+            self.revealed = False
             self.sample_rate = matched.sample_rate
             self.pcm = b"".join(pcm16(track.samples).tobytes() for track in matched.tracks)
+            self._show(shown)
+            self.version += 1
+
+    def _show(self, shown: dict[str, Any]) -> None:
+        with self.hold_sync():
             for name, value in shown.items():
                 setattr(self, name, value)
-            self.version += 1
+
+    @traitlets.observe("revealed")
+    def _on_reveal(self, change: Mapping[str, Any]) -> None:
+        if change["new"] and self.blind:
+            self._show(_revealed(self.matched, self.labels))
+
+    @traitlets.observe("choice")
+    def _on_choice(self, change: Mapping[str, Any]) -> None:
+        try:
+            self.prefer(int(change["new"]["track"]), str(change["new"].get("rating", "")))
+        except (OSError, ValueError) as error:
+            self.status = f"Not recorded: {error}"
+
+    def prefer(self, track: int, rating: str = "") -> None:
+        """Record a preference for the track at a position (0 is the first one shown)."""
+        names = self.matched.names
+        row = {
+            "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+            "title": self.title,
+            "order": json.dumps(names, ensure_ascii=False),
+            "choice": names[track],
+            "rating": rating,
+            "blind": "yes" if self.blind and not self.revealed else "no",
+        }
+        if self.csv is not None:
+            append_rows(self.csv, PREFERENCE_COLUMNS, [row])
+        self.preferences.append(row)
+        self.status = f"Recorded: {self.labels[track]} ({len(self.preferences)} so far)"
 
     def still(self) -> str:
         """The player without a kernel."""
         return player_html(self.matched, title=self.title, blind=self.blind)
+
+    def _text(self) -> str:
+        return f"Sound player: {', '.join(self.labels)}"
 
 
 def play(
@@ -188,6 +267,7 @@ def play(
     *,
     title: str = "",
     blind: bool = False,
+    csv: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     **levels: Any,
 ) -> None:
@@ -198,9 +278,11 @@ def play(
     tracks, sample_rate, levels
         As for :func:`match_levels`, with its errors: ``reference``, ``level_match``, ``measure``.
     title
-        Shown above the player.
+        Shown above the player, and recorded.
     blind
         Shuffle the tracks, call them A, B, C, and hide gains and pictures until revealed.
+    csv
+        File that preferences are appended to (module docstring). Offers the "Prefer" button.
     seed
         Of the blind order; None draws a new one each time.
     """
@@ -209,6 +291,9 @@ def play(
     matched = match_levels(tracks, sample_rate, **levels)
     if blind:
         matched = matched.shuffled(seed)
+    if csv is not None:  # preferences are written by Python
+        display(ABPlayer(matched, title=title, blind=blind, csv=csv))
+        return
     text = f"Sound player: {', '.join(blind_labels(len(tracks)) if blind else matched.names)}"
     page = player_html(matched, title=title, blind=blind)
     display({"text/html": page, "text/plain": text}, raw=True)

@@ -98,7 +98,7 @@ class AbxTest(_ListeningTest):
         self.order = statistics.abx_order(n_trials, self.seed)
         self.answers = ""
         self.score: statistics.AbxScore | None = None
-        self.player = ABPlayer(self.matched, blind=True)
+        self.player = ABPlayer(self.matched, blind=True, in_test=True)
         self.buttons = [ipywidgets.Button(description=f"X is {name}") for name in "AB"]
         for name, button in zip("AB", self.buttons, strict=True):
             button.on_click(lambda _, name=name: self.answer(name))
@@ -172,7 +172,7 @@ class MushraTest(_ListeningTest):
         self.item_order = statistics.mushra_order(list(items), len(items), self.seed)
         self.ratings: list[dict[str, Any]] = []
         self.page = 0
-        self.player = ABPlayer(self.items[self.item], blind=True)
+        self.player = ABPlayer(self.items[self.item], blind=True, in_test=True)
         self.scale = ipywidgets.VBox()
         self.button = ipywidgets.Button(description="Record and go on")
         self.button.on_click(lambda _: self.submit())
