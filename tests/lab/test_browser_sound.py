@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from nbconvert import HTMLExporter
@@ -48,7 +49,7 @@ CELLS = (
     "tracks = {'whole': noise, 'soft': noise / 9, 'other': noise[::-1]}",
     "play(tracks, title='as it is')",
     "play(tracks, title='blind', blind=True, seed=0)",
-    "play(tracks, title='with a file', csv='preferences.csv')",
+    "play(tracks, title='with a file', blind=True, seed=0, csv='preferences.csv')",
     "explore_mel(Clip.from_samples(noise[:8000], 16000, name='half'), n_iter=1)",
     "AbxTest({'a': noise, 'b': noise[::-1]}, n_trials=3, title='ABX', seed=0)",
 )
@@ -88,7 +89,7 @@ import time
 import ipywidgets as widgets
 import numpy as np
 import vaerecon as vr
-from vaerecon.lab.listening.live import LiveStream
+from vaerecon.lab.listening.recorder import LiveStream
 
 class Slow(LiveStream):
     def _pass_on(self, *block):
@@ -201,6 +202,16 @@ def test_a_notebook_that_is_reopened_still_plays(driver, server, source, tmp_pat
     page.press(driver.find_element(By.XPATH, "//button[text()='X is A']"))
     page.wait(lambda state: "ABX, trial 2 of 3" in state["text"], "the second trial", ANSWER)
     assert heard() == []  # hidden too
+    asked = players(driver)["with a file"]
+    page.press(asked.find_element(By.XPATH, ".//button[text()='Prefer A']"))
+    page.press(asked.find_element(By.CLASS_NAME, "vp-reveal"))
+    wait_for(lambda: asked.get_attribute("data-active").startswith("A: "), "the names")
+    assert asked.find_element(By.CLASS_NAME, "vp-mel").is_displayed()
+    page.press(asked.find_element(By.XPATH, ".//button[starts-with(text(), 'Prefer A: ')]"))
+    wait_for(lambda: "(2 so far)" in asked.text, "the second preference")
+    rows = pd.read_csv(source.with_name("preferences.csv"))
+    assert list(rows["blind"]) == ["yes", "no"]
+    assert set("A: " + rows["choice"]) == {asked.get_attribute("data-active")}
     close(server, page, source)
     saved = nbformat.read(source, as_version=4)
     assert "widgets" not in saved.metadata

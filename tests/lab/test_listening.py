@@ -106,6 +106,7 @@ def test_an_abx_test_runs_to_its_end_and_is_recorded(pair, tmp_path):
     for trial, x in enumerate(test.order):
         shown = test.player.matched
         assert test.player.labels == ["A", "B", "X"]
+        assert (test.player.asks, test.player.can_reveal) == (False, False)
         assert shown.names == ["original", "after VAE", {"A": "original", "B": "after VAE"}[x]]
         pcm = np.frombuffer(test.player.pcm, "<i2").reshape(3, -1)
         assert (pcm[2] == pcm["AB".index(x)]).all()
@@ -302,6 +303,7 @@ def test_a_mushra_test_runs_through_its_items_and_is_recorded(sound, pair, tmp_p
     for page in range(3):
         assert f"item {page + 1} of 3: {test.item}" in test.heading.value
         assert test.player.labels == ["Reference", "A", "B", "C"]
+        assert (test.player.asks, test.player.can_reveal) == (False, False)
         assert test.player.picture == b""
         assert test.player.matched.names == [HIDDEN_REFERENCE, *test.order]
         assert test.order == mushra_order([HIDDEN_REFERENCE, ANCHOR, "after VAE"], page, 11)

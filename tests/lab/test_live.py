@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import vaerecon as vr
-from vaerecon.lab.listening import live
-from vaerecon.lab.listening.live import LiveStream
+from vaerecon.lab.listening import recorder
+from vaerecon.lab.listening.recorder import LiveStream
 
 SETTING = {"method": "griffinlim", "through_vae": False}
 
@@ -64,7 +64,7 @@ def test_stop_ends_it_and_what_was_dropped_is_known(tiny, sound):
 
 
 def test_it_keeps_the_first_seconds(tiny, sound, monkeypatch):
-    monkeypatch.setattr(live, "KEPT", 0.1)
+    monkeypatch.setattr(recorder, "KEPT", 0.1)
     widget = Heard(tiny, **SETTING)
     run(widget, sound[:3200], 16000)
     np.testing.assert_array_equal(widget.sent, sound[:1280])

@@ -5,22 +5,23 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from tools import example_answers
 from vaerecon.lab.listening import statistics
-from vaerecon.lab.nb06_listening_test import examples
+from vaerecon.lab.nb06_listening_test import EXAMPLES
 from vaerecon.lab.nb06_listening_test import solutions as solutions_06
 
 
 @pytest.fixture(scope="module")
 def stored() -> dict[str, pd.DataFrame]:
     return {
-        name: statistics.read_results(examples.FOLDER / name) for name in examples.make_examples()
+        name: statistics.read_results(EXAMPLES / name) for name in example_answers.make_examples()
     }
 
 
 def test_the_stored_answers_are_those_of_the_seed(stored):
-    for name, table in examples.make_examples().items():
+    for name, table in example_answers.make_examples().items():
         pd.testing.assert_frame_equal(stored[name], table)
-    assert not stored["example_abx.csv"].equals(examples.make_examples(1)["example_abx.csv"])
+    assert not stored["example_abx.csv"].equals(example_answers.make_examples(1)["example_abx.csv"])
 
 
 def test_every_answer_is_marked_as_an_example(stored):
@@ -35,10 +36,10 @@ def test_every_answer_is_marked_as_an_example(stored):
 
 def test_the_analysis_finds_what_was_put_in(stored):
     kept, excluded = statistics.post_screen(stored["example_mushra.csv"])
-    assert excluded == [examples.CARELESS]
-    assert list(statistics.mushra_summary(kept)["condition"]) == list(examples.SCORES)
+    assert excluded == [example_answers.CARELESS]
+    assert list(statistics.mushra_summary(kept)["condition"]) == list(example_answers.SCORES)
     abx = statistics.abx_summary(stored["example_abx.csv"])
-    for pair, share in examples.PAIRS.items():
+    for pair, share in example_answers.PAIRS.items():
         found = abx[(abx["a"] == pair[0]) & (abx["b"] == pair[1])]["p_value"]
         assert ((found < 0.05) == (share > 0.5)).all()
 

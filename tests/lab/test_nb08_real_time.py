@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import vaerecon as vr
-from vaerecon.lab.nb08_real_time import plots, streams
 from vaerecon.lab.nb08_real_time import solutions as solutions_08
+from vaerecon.lab.nb08_real_time import streams
 
 
 @pytest.fixture(scope="module")
@@ -37,16 +38,14 @@ def test_windows_off_the_grid_are_worse_than_any_on_it(tiny, samples):
 
 
 def test_pictures_show_what_they_say():
-    figure, ax = plots.plot_budget({"a": {"block": 0.04, "window": 0.054}, "b": {"block": 0.02}})
+    figure, ax = streams.plot_budget({"a": {"block": 0.04, "window": 0.054}, "b": {"block": 0.02}})
     assert [round(bar.get_width()) for bar in ax.patches] == [40, 54, 20]
     assert {"block\n40", " 94 ms", " 20 ms"} <= {text.get_text() for text in ax.texts}
-    errors = streams.pd.Series({"whole, own statistics": 0.1, "whole, fixed statistics": 0.2})
-    figure, ax = plots.plot_errors(errors)
+    errors = pd.Series({"whole, own statistics": 0.1, "whole, fixed statistics": 0.2})
+    figure, ax = streams.plot_errors(errors)
     assert [bar.get_width() for bar in ax.patches] == [0.1, 0.2]
-    table = streams.pd.DataFrame(
-        {"way": ["around", "around"], "latency": [0.1, 0.2], "stoi": [0.8, 0.9]}
-    )
-    figure, axes = plots.plot_latency(table, {"around": {"stoi": 0.95}}, ("stoi",))
+    table = pd.DataFrame({"way": ["around", "around"], "latency": [0.1, 0.2], "stoi": [0.8, 0.9]})
+    figure, axes = streams.plot_latency(table, {"around": {"stoi": 0.95}}, ("stoi",))
     curve, whole = axes[0].lines
     np.testing.assert_allclose(curve.get_xydata(), [[100, 0.8], [200, 0.9]])
     assert set(whole.get_ydata()) == {0.95}

@@ -7,8 +7,13 @@ import pytest
 import torch
 
 from vaerecon.audio.clip import Clip
-from vaerecon.lab.nb10_vocoder_input import plots, solutions
-from vaerecon.lab.nb10_vocoder_input.sensitivity import score_changes, sensitivity
+from vaerecon.lab.nb10_vocoder_input import solutions
+from vaerecon.lab.nb10_vocoder_input.sensitivity import (
+    explore_damage,
+    plot_curves,
+    score_changes,
+    sensitivity,
+)
 from vaerecon.mel import damage
 from vaerecon.metrics.scores import METRICS
 
@@ -46,7 +51,7 @@ def test_the_mean_is_over_the_clips_and_the_vae_s_mel_is_another(tiny, clips):
 def test_curves_have_a_panel_a_damage_and_the_colour_of_the_method():
     table = pd.DataFrame({"stoi": [0.9, 0.5]}, index=[0, 1])
     curves = {(d, m): table for d in ("noise", "floor") for m in ("fast", "griffinlim")}
-    _, axes = plots.plot_curves(curves, "stoi")
+    _, axes = plot_curves(curves, "stoi")
     assert [ax.get_title() for ax in axes.flat] == ["noise", "a higher floor"]
     assert [line.get_label() for line in axes[0, 0].lines] == ["Fast", "Griffin-Lim"]
     assert axes[0, 0].get_ylabel() == METRICS["stoi"].heading
@@ -54,7 +59,7 @@ def test_curves_have_a_panel_a_damage_and_the_colour_of_the_method():
 
 @pytest.mark.slow
 def test_the_explorer_draws_another_picture_and_says_what_it_finds(tiny, clips):
-    box = plots.explore_damage(tiny, clips[0], "griffinlim")
+    box = explore_damage(tiny, clips[0], "griffinlim")
     controls, status, said, image, sound = box.children
     kind, step, listen = controls.children
     assert status.value == ""

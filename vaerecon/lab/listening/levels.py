@@ -9,16 +9,12 @@ this is shown. A silent track stays silent, at 0 dB.
 from __future__ import annotations
 
 import base64
-import csv
 import html
 import io
 import math
-import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
@@ -54,11 +50,6 @@ class Matched:
     measure: str  # of the level: "rms" or "loudness"
 
     @property
-    def duration(self) -> float:
-        """Length of every track in seconds."""
-        return len(self.tracks[0].samples) / self.sample_rate
-
-    @property
     def names(self) -> list[str]:
         """Names of the tracks, in order."""
         return [track.name for track in self.tracks]
@@ -70,8 +61,7 @@ class Matched:
 
     def shuffled(self, seed: int | None = None) -> Matched:
         """The same tracks in a random order; None draws a new order each time."""
-        order = np.random.default_rng(seed).permutation(len(self.tracks))
-        return replace(self, tracks=tuple(self.tracks[i] for i in order))
+        return self.in_order(np.random.default_rng(seed).permutation(self.names).tolist())
 
 
 def match_levels(
@@ -111,23 +101,20 @@ def match_levels(
         raise ValueError(f"measure: got {measure!r}, expected 'rms' or 'loudness'")
     name = str(next(iter(tracks), "") if reference is None else reference)
     sounds = _checked(tracks, sample_rate, name)
-    level = {name: float(np.std(x, dtype=np.float64)) for name, x in sounds.items()}
-    silent = {name for name, rms in level.items() if rms <= SILENCE}
+    level = {track: float(np.std(x, dtype=np.float64)) for track, x in sounds.items()}
+    silent = {track for track, rms in level.items() if rms <= SILENCE}
     if level_match and name in silent:
         warnings.warn(f"reference {name!r} is silent: levels left as they are", stacklevel=2)
         level_match = False
     if level_match and measure == "loudness":
-        level = {track: _loud(track, x, sample_rate) for track, x in sounds.items()
-                 if track not in silent}  # fmt: skip
-    gains = {
-        track: level[name] / level[track] if level_match and track not in silent else 1.0
-        for track in sounds
-    }
-    peaks = {track: float(np.abs(x).max()) for track, x in sounds.items()}
-    room = max(CEILING * 10 ** (max_drop / 20), peaks[name])  # sample that a track may ask for
-    asked = {track: peak * gains[track] for track, peak in peaks.items()}
-    missing = {track: max(1.0, x / room) if level_match else 1.0 for track, x in asked.items()}
-    peak = max(x / missing[track] for track, x in asked.items())
+        level |= {track: _loudness_factor(track, sounds[track], sample_rate)
+                  for track in sounds if track not in silent}  # fmt: skip
+    matching = [track for track in sounds if level_match and track not in silent]
+    gains = dict.fromkeys(sounds, 1.0) | {track: level[name] / level[track] for track in matching}
+    peaks = {track: float(np.abs(x).max()) * gains[track] for track, x in sounds.items()}
+    highest = max(CEILING * 10 ** (max_drop / 20), peaks[name]) if level_match else math.inf
+    missing = {track: max(1.0, peak / highest) for track, peak in peaks.items()}
+    peak = max(peaks[track] / missing[track] for track in sounds)
     common = min(1.0, CEILING / peak) if peak > 0 else 1.0
     matched = []
     for track, x in sounds.items():
@@ -151,8 +138,7 @@ def loudness(samples: np.ndarray, sample_rate: int) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _loud(name: str, samples: np.ndarray, sample_rate: int) -> float:
-    """The loudness as a factor."""
+def _loudness_factor(name: str, samples: np.ndarray, sample_rate: int) -> float:
     value = loudness(samples, sample_rate)
     if value is None:
         raise ValueError(
@@ -192,10 +178,8 @@ def one_clip(name: str, samples: ArrayLike) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     if x.ndim != 1:
-        raise ValueError(
-            f"{name}: got shape {list(x.shape)}, expected [N] (one clip); "
-            "choose one item of the batch"
-        )
+        shape = list(x.shape)
+        raise ValueError(f"{name}: got shape {shape}, expected [N]: one item of the batch")
     return x.detach().cpu().numpy().astype(np.float64)
 
 
@@ -217,7 +201,7 @@ def blind_labels(n: int) -> list[str]:
 
 
 def gain_text(track: Track) -> str:
-    """The gain of a track as text."""
+    """How the gain of a track reads."""
     return "silent" if track.silent else f"{round(track.gain_db, 1) + 0.0:+.1f} dB"
 
 
@@ -225,21 +209,20 @@ def level_text(matched: Matched) -> str:
     """One sentence on how the levels were set."""
     how = "Levels unchanged"
     if matched.reference is not None:
-        kind = {"rms": "RMS", "loudness": "loudness, BS.1770"}[matched.measure]
+        kind = "RMS" if matched.measure == "rms" else "loudness, BS.1770"
         how = f"All at the level ({kind}) of “{matched.reference}”"
     for track in matched.tracks:
         if track.missing_db:
             how += f", except “{track.name}”, {track.missing_db:.1f} dB softer because of its peaks"
     if matched.common_gain_db < 0:
-        return f"{how}; then {matched.common_gain_db:+.1f} dB for all, so that none clips."
+        how += f"; then {matched.common_gain_db:+.1f} dB for all, so that none clips"
     return f"{how}."
 
 
 def loudness_text(track: Track) -> str:
     """The loudness of a track as text."""
-    if track.loudness is None:
-        return "not measurable"
-    return f"{track.loudness:.1f}\N{NO-BREAK SPACE}LUFS"
+    known = track.loudness is not None
+    return f"{track.loudness:.1f}\N{NO-BREAK SPACE}LUFS" if known else "not measurable"
 
 
 def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> str:
@@ -249,57 +232,30 @@ def audio_table(matched: Matched, *, title: str = "", blind: bool = False) -> st
     block below.
     """
     labels = blind_labels(len(matched.tracks)) if blind else matched.names
-    rows = []
-    for label, track in zip(labels, matched.tracks, strict=True):
+    level, rows, answer = html.escape(level_text(matched)), "", ""
+    for label, track in zip(map(html.escape, labels), matched.tracks, strict=True):
         gain, loud = ("hidden", "hidden") if blind else (gain_text(track), loudness_text(track))
-        rows.append(
-            f'<tr><th scope="row">{html.escape(label)}</th><td>{gain}</td><td>{loud}</td>'
-            f"<td>{matched.duration:.2f} s</td>"
+        rows += (
+            f'<tr><th scope="row">{label}</th><td>{gain}</td><td>{loud}</td>'
+            f"<td>{len(track.samples) / matched.sample_rate:.2f} s</td>"
             '<td><audio controls preload="metadata" style="height:36px;vertical-align:middle" '
-            f'aria-label="{html.escape(label)}" '
-            f'src="{wav_uri(track.samples, matched.sample_rate)}"></audio></td></tr>'
+            f'aria-label="{label}" src="{wav_uri(track.samples, matched.sample_rate)}"></audio>'
+            "</td></tr>"
         )
-    columns = ("sound", "gain", "BS.1770", "length", "listen")
-    head = "".join(f'<th scope="col">{text}</th>' for text in columns)
-    level = "Shuffled; levels and names below." if blind else level_text(matched)
-    answer = ""
     if blind:
         key = "; ".join(
             f"{label} is {track.name} ({gain_text(track)})"
             for label, track in zip(labels, matched.tracks, strict=True)
         )
         answer = (
-            "<details><summary>Reveal the names</summary>"
-            f"{html.escape(key)}. {html.escape(level_text(matched))}</details>"
+            f"<details><summary>Reveal the names</summary>{html.escape(key)}. {level}</details>"
         )
+        level = "Shuffled; levels and names below."
+    columns = ("sound", "gain", "BS.1770", "length", "listen")
+    head = "".join(f'<th scope="col">{text}</th>' for text in columns)
     return (
         '<div class="vaerecon-sounds"><table>'
         '<caption style="caption-side:top;text-align:left">'
-        f"<strong>{html.escape(title)}</strong> {html.escape(level)}</caption>"
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>{answer}</div>"
+        f"<strong>{html.escape(title)}</strong> {level}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{answer}</div>"
     )
-
-
-def append_rows(
-    path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Mapping[str, Any]]
-) -> None:
-    """Append rows to a CSV file in one write, after the header if it is new or empty.
-
-    A file with other columns is a ValueError.
-    """
-    path = Path(path)
-    before = path.read_text(encoding="utf-8-sig") if path.exists() else ""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    if not before:
-        writer.writeheader()
-    elif (found := next(csv.reader(io.StringIO(before)))) != list(columns):
-        raise ValueError(
-            f"{path.name}: got a file with the columns {found}, expected {list(columns)}; "
-            "name another file"
-        )
-    elif not before.endswith("\n"):
-        text.write("\n")  # a last line left open by an editor
-    writer.writerows(rows)
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        file.write(text.getvalue())

@@ -8,7 +8,6 @@ function bytes(base64) {
 
 function pageModel(holder) {
   const { answer, picture, samples, ...state } = JSON.parse(holder.dataset.vaereconPlayer);
-  const listeners = new Set();
   const sounds = [...holder.querySelectorAll("audio")];
   state.pcm = new Uint8Array(sounds.length * samples * 2);
   // the samples are the end of the WAV file
@@ -16,15 +15,14 @@ function pageModel(holder) {
     state.pcm.set(bytes(src.split(",")[1]).subarray(-2 * samples), 2 * samples * i),
   );
   state.picture = bytes(picture);
+  const listeners = {};
   return {
     get: (name) => state[name],
-    set(name, value) {
-      state[name] = value;
-      if (name === "revealed") Object.assign(state, answer, { picture: bytes(answer.picture) });
-    },
-    save_changes: () => listeners.forEach((listener) => listener()),
-    on: (_, listener) => listeners.add(listener),
-    off: (_, listener) => listeners.delete(listener),
+    // a page has no "Prefer": only `revealed` is set
+    set: () => Object.assign(state, answer, { revealed: true, picture: bytes(answer.picture) }),
+    save_changes: () => listeners["change:labels"](),
+    on: (name, listener) => (listeners[name] = listener),
+    off() {},
   };
 }
 

@@ -15,6 +15,8 @@ const LEAD = 0.015; // s; from the call to the first sample, so that all sources
 const SHORTEST_LOOP = 0.05; // s
 const SHORTEST_VIEW = 0.1; // s; of the zoom
 const WAVE = "#3d85c6"; // 3:1 against white and against black
+const KEYS = "Space: play. 1-9: switch. Left, right: seek. Drag, or [ and ]: loop region. L: loop. " +
+  "+ and -: zoom.";
 
 // Magma in 17 steps (matplotlib), from quiet to loud; in between linearly.
 const MAGMA = [
@@ -22,15 +24,15 @@ const MAGMA = [
   0xd0416f, 0xe75263, 0xf56b5c, 0xfc8961, 0xfea772, 0xfec488, 0xfde2a3, 0xfcfdbf,
 ];
 
-function magma(level) {
+const PALETTE = Array.from({ length: 256 }, (_, level) => {
   const x = (level / 255) * 16;
   const [low, high] = [MAGMA[Math.floor(x)], MAGMA[Math.ceil(x)]];
-  const part = (shift) => {
+  const rgb = [16, 8, 0].map((shift) => {
     const [a, b] = [(low >> shift) & 255, (high >> shift) & 255];
     return Math.round(a + (b - a) * (x % 1));
-  };
-  return [part(16), part(8), part(0)];
-}
+  });
+  return [...rgb, 255];
+});
 
 // An element with attributes, listeners (functions) and children (elements or text).
 function make(tag, attributes = {}, ...children) {
@@ -68,6 +70,13 @@ function audioContext(rate) {
   return shared.get(rate);
 }
 
+// Bring a gain to another value within FADE, from what it is now.
+function fade({ gain, context }, value) {
+  const now = context.currentTime;
+  gain.cancelScheduledValues(now).setValueAtTime(gain.value, now);
+  gain.linearRampToValueAtTime(value, now + FADE);
+}
+
 // Sound without a face: tracks of one length, a playhead, an active track, a loop.
 class Engine {
   constructor(changed) {
@@ -81,8 +90,7 @@ class Engine {
   load(tracks, rate) {
     this.pause();
     Object.assign(this, { tracks, rate, buffers: null, active: 0, position: 0 });
-    Object.assign(this, { looping: false, region: null });
-    this.duration = tracks.length ? tracks[0].length / rate : 0;
+    Object.assign(this, { looping: false, region: null, duration: (tracks[0]?.length ?? 0) / rate });
   }
 
   get loop() {
@@ -140,10 +148,8 @@ class Engine {
     if (!this.run) return;
     const { context, bus, sources } = this.run;
     this.run = null;
-    const now = context.currentTime;
-    bus.gain.cancelScheduledValues(now).setValueAtTime(bus.gain.value, now);
-    bus.gain.linearRampToValueAtTime(0, now + FADE);
-    for (const source of sources) source.stop(now + FADE);
+    fade(bus, 0);
+    for (const source of sources) source.stop(context.currentTime + FADE);
     sources[0].onended = () => bus.disconnect();
     this.changed();
   }
@@ -158,17 +164,12 @@ class Engine {
 
   setVolume(volume) {
     this.volume = volume;
-    this.run?.out.gain.setTargetAtTime(volume, this.run.context.currentTime, FADE);
+    if (this.run) fade(this.run.out, volume);
   }
 
   select(track) {
     this.active = track;
-    if (!this.run) return;
-    const now = this.run.context.currentTime;
-    this.run.gains.forEach(({ gain }, i) => {
-      gain.cancelScheduledValues(now).setValueAtTime(gain.value, now);
-      gain.linearRampToValueAtTime(+(i === track), now + FADE);
-    });
+    this.run?.gains.forEach((gain, i) => fade(gain, +(i === track)));
   }
 }
 
@@ -179,20 +180,19 @@ function render({ model, el }) {
   const press = () => (engine.wanted ? engine.pause() : play());
   let frame = 0; // the next call of tick
   let version = -1; // of the tracks that are loaded
-  let updating = false;
   let view = [0, 1]; // s; what the pictures show
 
   // --- the parts ---
   const title = make("div", { class: "vp-title" });
-  const playButton = make("button", { type: "button", class: "vp-play", click: press });
-  const loopButton = make("button", { type: "button", click: toggleLoop }, "Loop");
+  const playButton = make("button", { class: "vp-play", click: press });
+  const loopButton = make("button", { click: toggleLoop }, "Loop");
   const time = make("span", { class: "vp-time" });
   const volume = make("input", {
-    ...{ type: "range", min: 0, max: 100, value: 100, "data-own-keys": "", "aria-label": "Volume" },
-    ...{ title: "Volume", input: () => engine.setVolume((volume.value / 100) ** 2) },
+    ...{ type: "range", min: 0, max: 100, value: 100, "aria-label": "Volume", title: "Volume" },
+    input: () => engine.setVolume((volume.value / 100) ** 2),
   });
   const tool = (text, name, click) =>
-    make("button", { type: "button", "aria-label": name, title: name, click }, text);
+    make("button", { "aria-label": name, title: name, click }, text);
   const zoomOut = tool("\u2212", "Zoom out", () => zoom(2));
   const zoomIn = tool("+", "Zoom in", () => zoom(1 / 2));
   const save = tool("\u2913", "Download the sound as a WAV file", download);
@@ -210,19 +210,13 @@ function render({ model, el }) {
   );
   const seconds = make("div", { class: "vp-seconds", "aria-hidden": "true" });
   const note = make("div", { class: "vp-note" });
+  const prefer = make("button", { click: choose });
   const rating = make("select", { "aria-label": "Rating, optional" });
   rating.append(make("option", { value: "" }, "no rating"));
   for (const n of [5, 4, 3, 2, 1]) rating.append(make("option", { value: n }, `rating ${n} of 5`));
-  const prefer = make("button", { type: "button", "data-own-keys": "", click: choose });
-  const reveal = make(
-    "button",
-    { type: "button", "data-own-keys": "", class: "vp-reveal", click: () => send("revealed", true) },
-    "Reveal names",
-  );
-  const ask = make("div", { class: "vp-ask" }, prefer, rating);
+  const show = () => send("revealed", true);
+  const reveal = make("button", { class: "vp-reveal", click: show }, "Reveal names");
   const status = make("span", { class: "vp-status", role: "status" });
-  const keys =
-    "Space: play. 1-9: switch. Left, right: seek. Drag, or [ and ]: loop region. L: loop. + and -: zoom.";
   const root = make(
     "div",
     {
@@ -240,9 +234,9 @@ function render({ model, el }) {
     make("div", { class: "vp-bar" }, tracks),
     picture,
     seconds,
-    make("div", { class: "vp-bar vp-below" }, ask, reveal, status),
+    make("div", { class: "vp-bar vp-below" }, prefer, rating, reveal, status),
     note,
-    make("div", { class: "vp-note" }, keys),
+    make("div", { class: "vp-note" }, KEYS),
   );
   const engine = new Engine(() => {
     playButton.textContent = engine.run ? "Pause" : "Play";
@@ -320,7 +314,7 @@ function render({ model, el }) {
       ...get("labels").map((name, i) =>
         make(
           "button",
-          { type: "button", click: () => select(i), ...(i < 9 && { "aria-keyshortcuts": i + 1 }) },
+          { click: () => select(i), ...(i < 9 && { "aria-keyshortcuts": i + 1 }) },
           make("span", { class: "vp-key", "aria-hidden": "true" }, i < 9 ? `${i + 1}` : ""),
           name,
           make("span", { class: "vp-gain" }, get("gains")[i] ?? ""),
@@ -330,7 +324,7 @@ function render({ model, el }) {
     ticks.replaceChildren(
       ...get("ticks").map(([text, height]) => make("span", { style: `bottom:${100 * height}%` }, text)),
     );
-    ask.hidden = !get("asks");
+    prefer.hidden = rating.hidden = !get("asks");
     reveal.hidden = !get("can_reveal") || get("revealed");
     root.classList.toggle("vp-blind", !get("picture").byteLength);
     select(engine.active);
@@ -371,11 +365,10 @@ function render({ model, el }) {
     const frames = levels.length / bins;
     const small = make("canvas", { width: frames, height: bins });
     const image = new ImageData(frames, bins);
-    const colours = Array.from({ length: 256 }, (_, level) => [...magma(level), 255]);
     for (let t = 0; t < frames; t++) {
       for (let bin = 0; bin < bins; bin++) {
         // low frequencies at the bottom
-        image.data.set(colours[levels[t * bins + bin]], 4 * ((bins - 1 - bin) * frames + t));
+        image.data.set(PALETTE[levels[t * bins + bin]], 4 * ((bins - 1 - bin) * frames + t));
       }
     }
     small.getContext("2d").putImageData(image, 0, 0);
@@ -404,9 +397,9 @@ function render({ model, el }) {
       if (wanted) play();
     }
     version = get("version");
+    rating.value = "";
     picture.setAttribute("aria-valuemin", 0);
     picture.setAttribute("aria-valuemax", engine.duration.toFixed(2));
-    rating.value = "";
     engine.changed();
     setView(...view);
     showTracks();
@@ -431,21 +424,21 @@ function render({ model, el }) {
     draw();
   }
 
+  // Go on at a position, with the loop as it is now.
   function seek(position) {
     engine.restart(position);
+    showLoop();
     tick();
   }
 
   function setRegion(from, to) {
     engine.region = to - from >= SHORTEST_LOOP ? [from, to] : null;
     engine.looping = engine.region !== null;
-    showLoop();
     seek(engine.playhead);
   }
 
   function toggleLoop() {
     engine.looping = !engine.looping;
-    showLoop();
     seek(engine.playhead);
   }
 
@@ -467,7 +460,6 @@ function render({ model, el }) {
       if (isDrag(e)) return setRegion(...ends(e));
       const inside = engine.region && from >= engine.region[0] && from < engine.region[1];
       if (!inside) engine.region = null;
-      showLoop();
       seek(from);
     };
     const end = new AbortController(); // of this drag: takes its listeners away
@@ -486,7 +478,7 @@ function render({ model, el }) {
   }
 
   function ownKeys(node) {
-    return node.matches("select, [data-own-keys]");
+    return node.matches("input, .vp-below *");
   }
 
   function onKey(event) {
@@ -525,22 +517,10 @@ function render({ model, el }) {
     send("choice", { track: engine.active, rating: rating.value, count });
   }
 
-  // --- Python's side, other players, the size of the page ---
-  // What Python changes together arrives together, but is told one by one: look once, at the end.
-  function update() {
-    if (updating) return;
-    updating = true;
-    queueMicrotask(() => {
-      updating = false;
-      if (get("version") === version) showTracks();
-      else load();
-    });
-  }
-
+  // What Python changes together is all there when the first change is told.
   const listeners = {
-    "change:version": update,
-    "change:labels": update,
-    "change:picture": update,
+    "change:version": load,
+    "change:labels": () => get("version") === version && showTracks(), // the names are revealed
     "change:status": () => say(get("status")),
   };
   for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);

@@ -39,12 +39,11 @@ import anywidget
 import ipywidgets
 import numpy as np
 import traitlets
+from IPython.display import display
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.listening.levels import (
-    MAX_DROP,
     Matched,
-    append_rows,
     audio_table,
     blind_labels,
     gain_text,
@@ -53,6 +52,7 @@ from vaerecon.lab.listening.levels import (
     match_levels,
     pcm16,
 )
+from vaerecon.lab.listening.statistics import append_rows
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel
 from vaerecon.plots import RANGE_NEPERS, TICKS_HZ, mel_bin
@@ -60,6 +60,7 @@ from vaerecon.plots import RANGE_NEPERS, TICKS_HZ, mel_bin
 FOLDER = Path(__file__).parent
 PICTURE_FRAMES = 4000  # mel frames drawn of a track at most; 40 s, then every second one, ...
 PREFERENCE_COLUMNS = ("timestamp", "title", "order", "choice", "rating", "blind")
+HIDDEN: dict[str, Any] = {"gains": [], "lufs": [], "note": "", "ticks": [], "picture": b""}
 
 
 def mel_pictures(matched: Matched) -> tuple[np.ndarray, MelConfig]:
@@ -80,11 +81,12 @@ def mel_pictures(matched: Matched) -> tuple[np.ndarray, MelConfig]:
 
 
 def _shown(matched: Matched) -> dict[str, Any]:
-    """What a player shows of its tracks besides their names, by trait of :class:`ABPlayer`."""
+    """What a player shows of its tracks, by trait of :class:`ABPlayer`."""
     pictures, config = mel_pictures(matched)
     hz = np.array([f for f in TICKS_HZ if f < config.fmax])
     heights = (mel_bin(hz, config) + 0.5) / config.n_mels
     return {
+        "labels": matched.names,
         "n_mels": config.n_mels,
         "ticks": [[f"{f} Hz", float(y)] for f, y in zip(hz, heights, strict=True)],
         "gains": [gain_text(track) for track in matched.tracks],
@@ -92,6 +94,12 @@ def _shown(matched: Matched) -> dict[str, Any]:
         "note": level_text(matched),
         "picture": pictures.tobytes(),
     }
+
+
+def _revealed(matched: Matched, labels: Sequence[str]) -> dict[str, Any]:
+    """What a blind player shows when the names are revealed."""
+    both = zip(labels, matched.names, strict=True)
+    return _shown(matched) | {"labels": [f"{label}: {name}" for label, name in both]}
 
 
 def player_script() -> str:
@@ -108,17 +116,15 @@ def player_code() -> str:
 
 def player_html(matched: Matched, *, title: str = "", blind: bool = False) -> str:
     """The player as HTML: its table of sounds, and the script that makes a player of it."""
-    shown = _shown(matched)
-    shown["picture"] = base64.b64encode(shown["picture"]).decode("ascii")
-    state: dict[str, Any] = {"title": title, "labels": matched.names, "can_reveal": blind}
-    state |= {"sample_rate": matched.sample_rate, "samples": len(matched.tracks[0].samples)}
+    state: dict[str, Any] = {"title": title, "sample_rate": matched.sample_rate}
+    state |= {"samples": len(matched.tracks[0].samples), "can_reveal": blind}
     if blind:
-        state["labels"] = blind_labels(len(matched.tracks))
-        both = zip(state["labels"], matched.names, strict=True)
-        answer = shown | {"labels": [f"{label}: {name}" for label, name in both]}
-        state |= {"gains": [], "lufs": [], "note": "", "picture": "", "ticks": []}
-        state["answer"] = answer
-    data = html.escape(json.dumps(shown | state))
+        labels = blind_labels(len(matched.tracks))
+        answer = _revealed(matched, labels)
+        state |= answer | HIDDEN | {"labels": labels, "answer": answer}
+    else:
+        state |= _shown(matched)
+    data = html.escape(json.dumps(state, default=lambda x: base64.b64encode(x).decode("ascii")))
     table = audio_table(matched, title=title, blind=blind)
     return f'<div data-vaerecon-player="{data}">{table}</div>{player_code()}'
 
@@ -126,8 +132,8 @@ def player_html(matched: Matched, *, title: str = "", blind: bool = False) -> st
 class Lasting(ipywidgets.DOMWidget):
     """A widget that leaves its sounds and pictures in the notebook, by :meth:`still`.
 
-    Notebooks are saved without their widgets. So there is a second output below the widget, hidden
-    by style while the widget is there.
+    Notebooks are saved without their widgets. So a second output is below the widget, hidden by
+    style while the widget is there.
     """
 
     _below: Any = None  # that output, once it is shown
@@ -137,12 +143,15 @@ class Lasting(ipywidgets.DOMWidget):
         raise NotImplementedError
 
     def _ipython_display_(self) -> None:
-        from IPython.display import display
-
         self.add_class(f"vaerecon-{self.model_id}")
         bundle: Any = self._repr_mimebundle_()
-        display(bundle[0] if isinstance(bundle, tuple) else bundle, raw=True)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        display(data | {"text/plain": self._text()}, raw=True)
         self._below = display(self._kept(), raw=True, display_id=True)
+
+    def _text(self) -> str:
+        """What a front-end shows that knows no widgets."""
+        return "(a widget)"
 
     def keep(self) -> None:
         """Let :meth:`still` of now stay, not that of when the widget was shown."""
@@ -157,16 +166,10 @@ class Lasting(ipywidgets.DOMWidget):
 
 
 class ABPlayer(Lasting, anywidget.AnyWidget):
-    """The player as a widget; :func:`play` makes one and shows it.
+    """The player as a widget: tracks from :func:`match_levels`, in the order shown.
 
-    Parameters
-    ----------
-    matched
-        Tracks from :func:`match_levels`, in the order shown.
-    title, blind, csv
-        As for :func:`play`; without a file, preferences are only in :attr:`preferences`.
-    in_test
-        Within a listening test: without the buttons "Prefer" and "Reveal names".
+    ``title``, ``blind`` and ``csv`` are those of :func:`play`; without a file, preferences are only
+    in :attr:`preferences`. One ``in_test`` has no buttons "Prefer" and "Reveal names".
     """
 
     _esm = FOLDER / "player.js"
@@ -207,28 +210,25 @@ class ABPlayer(Lasting, anywidget.AnyWidget):
     def load(self, matched: Matched, labels: Sequence[str] | None = None) -> None:
         """Show other tracks, from the start; a blind player calls them ``labels`` or A, B, C."""
         self.matched = matched
+        shown = HIDDEN | {"labels": list(labels or blind_labels(len(matched.tracks)))}
+        if not self.blind:
+            shown = _shown(matched)
         with self.hold_sync():
             self.revealed = False
             self.sample_rate = matched.sample_rate
             self.pcm = b"".join(pcm16(track.samples).tobytes() for track in matched.tracks)
-            if self.blind:
-                self.labels = list(labels or blind_labels(len(matched.tracks)))
-                self.gains, self.lufs, self.note, self.picture = [], [], "", b""
-            else:
-                self._show_names(matched.names)
+            self._show(shown)
             self.version += 1
 
-    def _show_names(self, labels: list[str]) -> None:
-        for name, value in _shown(self.matched).items():
-            setattr(self, name, value)
-        self.labels = labels
+    def _show(self, shown: dict[str, Any]) -> None:
+        with self.hold_sync():
+            for name, value in shown.items():
+                setattr(self, name, value)
 
     @traitlets.observe("revealed")
     def _on_reveal(self, change: Mapping[str, Any]) -> None:
         if change["new"] and self.blind:
-            both = zip(self.labels, self.matched.names, strict=True)
-            with self.hold_sync():
-                self._show_names([f"{label}: {name}" for label, name in both])
+            self._show(_revealed(self.matched, self.labels))
 
     @traitlets.observe("choice")
     def _on_choice(self, change: Mapping[str, Any]) -> None:
@@ -257,31 +257,26 @@ class ABPlayer(Lasting, anywidget.AnyWidget):
         """The player without a kernel."""
         return player_html(self.matched, title=self.title, blind=self.blind)
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The widget, and its names as text."""
-        bundle: Any = super()._repr_mimebundle_(**kwargs)
-        bundle[0]["text/plain"] = f"Sound player: {', '.join(self.labels)}"
-        return bundle
+    def _text(self) -> str:
+        return f"Sound player: {', '.join(self.labels)}"
 
 
 def play(
     tracks: Mapping[str, ArrayLike],
     sample_rate: int = 16000,
     *,
-    reference: str | None = None,
     title: str = "",
     blind: bool = False,
     csv: str | os.PathLike[str] | None = None,
-    level_match: bool = True,
-    measure: str = "rms",
     seed: int | None = None,
+    **levels: Any,
 ) -> None:
     """Show an A/B player of several sounds below the cell.
 
     Parameters
     ----------
-    tracks, sample_rate, reference, level_match, measure
-        As for :func:`match_levels`, with its errors.
+    tracks, sample_rate, levels
+        As for :func:`match_levels`, with its errors: ``reference``, ``level_match``, ``measure``.
     title
         Shown above the player, and recorded.
     blind
@@ -291,12 +286,9 @@ def play(
     seed
         Of the blind order; None draws a new one each time.
     """
-    from IPython.display import display
-
-    matched = match_levels(
-        tracks, sample_rate, reference=reference, level_match=level_match, measure=measure,
-        max_drop=math.inf if blind else MAX_DROP,
-    )  # fmt: skip
+    if blind:
+        levels["max_drop"] = math.inf
+    matched = match_levels(tracks, sample_rate, **levels)
     if blind:
         matched = matched.shuffled(seed)
     if csv is not None:  # preferences are written by Python

@@ -3,13 +3,9 @@
 The widgets are in :mod:`vaerecon.lab.listening.widgets`.
 
 ABX tests whether two sounds can be told apart: each trial plays A, B and an X that is randomly one
-of them; the number of correct answers is compared with guessing. Fix the number of trials before
-you start: stopping at a good result makes p-values too small. Nothing is shown before the last
-trial, and only complete tests are recorded.
-
-MUSHRA asks how good sounds are: all conditions of an item on one page, 0 to 100, with the open
-reference beside them; among them, unnamed, the reference itself and an anchor, the reference
-low-passed at 3.5 kHz. A listener who misses the hidden reference is left out. Differences to the
+of them; the number of correct answers is compared with guessing. MUSHRA asks how good sounds are:
+all conditions of an item on one page, 0 to 100, with the open reference beside them; among them,
+unnamed, the reference itself and an anchor, the reference low-passed at 3.5 kHz. Differences to the
 recommendation: no training session, no mid anchor, no expert panel.
 
 ========= ====================================== ========= ========================================
@@ -34,16 +30,18 @@ References
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import signal, stats
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.listening.levels import Matched, match_levels, one_clip
@@ -70,7 +68,7 @@ def abx_order(n_trials: int, seed: int) -> str:
 class AbxScore(NamedTuple):
     """Result of an ABX test."""
 
-    correct: int
+    correct: int  # of the trials
     trials: int
     proportion: float  # correct of trials, 0..1; 0.5 is guessing
     low: float  # of the Clopper-Pearson interval of the proportion
@@ -84,45 +82,39 @@ def abx_score(order: str, answers: str) -> AbxScore:
     ``order`` and ``answers`` are strings of A and B of one length: what X was, what the listener
     answered. Anything else is a ValueError.
     """
-    from scipy.stats import binomtest
-
     if len(order) != len(answers) or not order or set(order + answers) - {"A", "B"}:
         raise ValueError(
             f"ABX: got the order {order!r} and the answers {answers!r}, "
             "expected two strings of A and B of one length"
         )
     correct = sum(x == said for x, said in zip(order, answers, strict=True))
-    interval = binomtest(correct, len(order)).proportion_ci(CONFIDENCE, method="exact")
-    p_value = binomtest(correct, len(order), 0.5, alternative="greater").pvalue
-    low, high = float(interval.low), float(interval.high)
-    return AbxScore(correct, len(order), correct / len(order), low, high, float(p_value))
+    n = len(order)
+    low, high = stats.binomtest(correct, n).proportion_ci(CONFIDENCE, method="exact")
+    p_value = stats.binomtest(correct, n, 0.5, alternative="greater").pvalue
+    return AbxScore(correct, n, correct / n, float(low), float(high), float(p_value))
 
 
 def abx_summary(table: pd.DataFrame) -> pd.DataFrame:
     """The fields of :class:`AbxScore` by pair of sounds and listener, over all their tests."""
     keys = ["title", "a", "b", "listener"]
-    rows = [
-        dict(zip(keys, key, strict=True))
-        | abx_score(group["order"].str.cat(), group["answers"].str.cat())._asdict()
-        for key, group in table.groupby(keys, sort=False)
-    ]
-    return pd.DataFrame(rows, columns=[*keys, *AbxScore._fields])
+    joined = table.groupby(keys, sort=False)[["order", "answers"]].sum()
+    scores = [abx_score(*pair) for pair in joined.to_numpy()]
+    return joined.index.to_frame(index=False).join(pd.DataFrame(scores, columns=AbxScore._fields))
 
 
 def plot_abx(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Proportion of correct answers with its interval, one line each, and the chance level."""
     figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
-    y = np.arange(len(summary))
-    middle = summary["proportion"].to_numpy()
-    spread = np.abs(summary[["low", "high"]].to_numpy().T - middle)  # [2, lines]
-    ax.errorbar(middle, y, xerr=spread, fmt="o", color="#0173b2", capsize=4)
+    lines, middle = range(len(summary)), summary["proportion"]
+    spread = [middle - summary["low"], summary["high"] - middle]
+    ax.errorbar(middle, lines, xerr=spread, fmt="o", color="#0173b2", capsize=4)
     ax.axvline(0.5, color="#949494", linestyle="--", label="guessing")
     names = [
         f"{row.a} / {row.b}, {row.listener}\n{row.correct} of {row.trials}, p = {row.p_value:.2g}"
         for row in summary.itertuples()
     ]
-    ax.set_yticks(y, names)
-    ax.set(xlim=(-0.02, 1.02), ylim=(len(y) - 0.5, -0.5), xlabel="right answers, 95 % interval")
+    ax.set_yticks(lines, names)
+    ax.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="right answers, 95 % interval")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1))  # above, where no bar is
     return figure, ax
 
@@ -133,20 +125,17 @@ def low_pass_anchor(samples: ArrayLike, sample_rate: int = 16000) -> np.ndarray:
     A linear-phase filter (Kaiser window, 60 dB): flat within 0.01 dB to 3.5 kHz, 60 dB down from
     4 kHz; its delay is removed. ``sample_rate`` must be more than 8000 Hz.
     """
-    from scipy.signal import fftconvolve, firwin, kaiserord
-
     if sample_rate <= 2 * ANCHOR_STOP:
         raise ValueError(
             f"sample_rate: got {sample_rate}, expected more than {2 * ANCHOR_STOP:.0f} Hz: "
             "there is nothing above 4 kHz to take away"
         )
     x = one_clip("samples", samples)
-    taps, beta = kaiserord(60, (ANCHOR_STOP - ANCHOR_PASS) / (sample_rate / 2))
+    taps, beta = signal.kaiserord(60, (ANCHOR_STOP - ANCHOR_PASS) / (sample_rate / 2))
     taps |= 1  # odd, so that the delay is whole samples
     middle = (ANCHOR_PASS + ANCHOR_STOP) / 2
-    kernel = firwin(taps, middle, window=("kaiser", beta), fs=sample_rate)
-    full = fftconvolve(x, kernel)
-    return full[taps // 2 : taps // 2 + len(x)].astype(np.float32)
+    kernel = signal.firwin(taps, middle, window=("kaiser", beta), fs=sample_rate)
+    return signal.fftconvolve(x, kernel, mode="same").astype(np.float32)
 
 
 def mushra_conditions(
@@ -169,8 +158,7 @@ def mushra_conditions(
 
 def mushra_order(names: Sequence[str], item: int, seed: int) -> list[str]:
     """The names in the random order of item number ``item``, by the seed."""
-    order = np.random.default_rng([seed, item]).permutation(len(names))
-    return [names[i] for i in order]
+    return list(map(str, np.random.default_rng([seed, item]).permutation(names)))
 
 
 def post_screen(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
@@ -186,15 +174,12 @@ def post_screen(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
 
 def mean_interval(scores: ArrayLike) -> tuple[float, float, float]:
     """Mean and its 95 % interval by Student's t; one score has a mean and no interval (NaN)."""
-    from scipy.stats import t
-
     x = np.asarray(scores, dtype=np.float64)
     if x.ndim != 1 or not len(x):
         raise ValueError(f"scores: got shape {list(x.shape)}, expected [n], at least one")
-    mean = float(x.mean())
-    if len(x) == 1:
-        return mean, float("nan"), float("nan")
-    half = t.ppf((1 + CONFIDENCE) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
+    mean, half = float(x.mean()), math.nan
+    if len(x) > 1:
+        half = stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
     return mean, float(mean - half), float(mean + half)
 
 
@@ -204,14 +189,11 @@ def mushra_summary(table: pd.DataFrame) -> pd.DataFrame:
     Every rating counts as one observation: with few listeners and many items the interval holds for
     other items rated by these listeners, hardly for other listeners.
     """
-    rows = []
-    for condition, group in table.groupby("condition"):
-        mean, low, high = mean_interval(group["score"].to_numpy())
-        listeners = group["listener"].nunique()
-        rows.append((condition, mean, low, high, len(group), listeners))
-    columns = ["condition", "mean", "low", "high", "ratings", "listeners"]
-    summary = pd.DataFrame(rows, columns=columns)
-    return summary.sort_values("mean", ascending=False, ignore_index=True)
+    groups = table.groupby("condition")
+    intervals = groups["score"].apply(lambda scores: mean_interval(scores.to_numpy()))
+    summary = pd.DataFrame(list(intervals), intervals.index, columns=["mean", "low", "high"])
+    summary["ratings"], summary["listeners"] = groups.size(), groups["listener"].nunique()
+    return summary.reset_index().sort_values("mean", ascending=False, ignore_index=True)
 
 
 def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
@@ -219,9 +201,8 @@ def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, 
     figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
     colors = METHOD_COLORS | {HIDDEN_REFERENCE: METHOD_COLORS["original"]}
     for y, row in enumerate(summary.to_dict("records")):
-        mean = row["mean"]
-        spread = np.nan_to_num([[mean - row["low"]], [row["high"] - mean]])
-        color = colors.get(row["condition"], "#949494")
+        mean, color = row["mean"], colors.get(row["condition"], "#949494")
+        spread = np.nan_to_num([[mean - row["low"]], [row["high"] - mean]])  # one score has none
         ax.errorbar(mean, y, xerr=spread, fmt="o", color=color, capsize=4)
     ax.set_yticks(range(len(summary)), summary["condition"])
     ax.set_xticks(range(0, 101, 20))
@@ -251,3 +232,24 @@ def read_results(path: str | os.PathLike[str]) -> pd.DataFrame:
     if "score" in table and not table["score"].between(0, 100).all():
         raise ValueError(f"{name}: got scores outside 0 to 100; correct the file")
     return table
+
+
+def append_rows(
+    path: str | os.PathLike[str], columns: Sequence[str], rows: list[dict[str, Any]]
+) -> None:
+    """Append rows to a CSV file in one write, after the header if it is new or empty.
+
+    A file with other columns is a ValueError.
+    """
+    path = Path(path)
+    before = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+    if before and (found := list(pd.read_csv(io.StringIO(before), nrows=0))) != list(columns):
+        raise ValueError(
+            f"{path.name}: got a file with the columns {found}, expected {list(columns)}; "
+            "name another file"
+        )
+    open_line = before and not before.endswith("\n")  # left by an editor
+    table = pd.DataFrame(rows, columns=list(columns))
+    with open(path, "a", newline="", encoding="utf-8") as file:
+        text = table.to_csv(index=False, header=not before, lineterminator="\n")
+        file.write(f"\n{text}" if open_line else text)

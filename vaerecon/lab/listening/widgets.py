@@ -17,14 +17,14 @@ import ipywidgets
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.lab.listening import statistics
-from vaerecon.lab.listening.levels import (
-    Matched,
-    append_rows,
-    audio_table,
-    blind_labels,
-    match_levels,
-)
+from vaerecon.lab.listening.levels import Matched, audio_table, blind_labels, match_levels
 from vaerecon.lab.listening.player import ABPlayer, Lasting
+
+WORDS = ", ".join(f"{20 * i}-{20 * i + 20} {x}" for i, x in enumerate(statistics.WORDS))
+GUIDE = (
+    "Rate every sound against the reference by moving its slider. One of them is the reference "
+    f"itself. {WORDS}."
+)
 
 
 class _ListeningTest(Lasting, ipywidgets.VBox):
@@ -33,33 +33,39 @@ class _ListeningTest(Lasting, ipywidgets.VBox):
     player: ABPlayer
     matched: Matched  # the sounds, in an order that tells nothing of the test's
 
-    def __init__(self, title: str, listener: str, csv: Any, seed: int | None) -> None:
+    def __init__(
+        self,
+        title: str,
+        listener: str = "anonymous",
+        csv: str | os.PathLike[str] | None = None,
+        seed: int | None = None,
+    ) -> None:
         self.title, self.listener, self.csv = title, listener, csv
         self.seed = secrets.randbits(31) if seed is None else seed
         self.heading, self.news = ipywidgets.HTML(), ipywidgets.HTML()
         super().__init__()
 
+    def _tell(self, heading: str, done: str) -> None:
+        self.heading.value = f"<b>{html.escape(f'{self.title}, {heading}')}</b>"
+        self.done = done  # how much of the test is answered
+
     def _record(self, columns: Sequence[str], rows: list[dict[str, Any]]) -> bool:
         """Append rows; on failure show it and change nothing, so that a new attempt is possible."""
         timestamp = datetime.now(UTC).isoformat(timespec="seconds")
         shared = {"timestamp": timestamp, "listener": self.listener, "seed": self.seed}
-        if self.csv is not None:
-            try:
-                append_rows(self.csv, columns, [shared | row for row in rows])
-            except (OSError, ValueError) as error:
-                self.news.value = html.escape(f"Not recorded: {error}")
-                return False
+        try:
+            if self.csv is not None:
+                statistics.append_rows(self.csv, columns, [shared | row for row in rows])
+        except (OSError, ValueError) as error:
+            self.news.value = html.escape(f"Not recorded: {error}")
+            return False
         return True
-
-    def progress(self) -> str:
-        """How much of the test is answered."""
-        raise NotImplementedError
 
     def still(self) -> str:
         """How far the test is, or its result; and its sounds with their names."""
-        done = self.news.value or "To listen, run the cell again."
+        result = self.news.value or "To listen, run the cell again."
         return (
-            f"<p><b>{html.escape(self.title)}</b>: {self.progress()}. {done} Its sounds:</p>"
+            f"<p><b>{html.escape(self.title)}</b>: {self.done}. {result} Its sounds:</p>"
             + audio_table(self.matched, title=self.title)
         )
 
@@ -67,18 +73,10 @@ class _ListeningTest(Lasting, ipywidgets.VBox):
 class AbxTest(_ListeningTest):
     """An ABX test of two sounds, as a widget; :attr:`score` is set after the last trial.
 
-    Parameters
-    ----------
-    tracks
-        Two of them: name -> ``[N]`` samples. The first is A; B gets its level.
-    n_trials
-        Fixed beforehand. With 16, 12 correct answers give p = 0.038.
-    listener, title
-        For the results.
-    csv
-        File that the result is appended to.
-    seed
-        Of the order; None draws one. It is recorded.
+    ``tracks`` are two: name -> ``[N]`` samples. The first is A; B gets its level. ``n_trials`` is
+    fixed beforehand: stopping at a good result makes p-values too small. With 16, 12 correct
+    answers give p = 0.038. ``recorded`` are the ``listener``, the ``csv`` file that the result is
+    appended to, and the ``seed`` of the order, which is drawn if there is none.
     """
 
     def __init__(
@@ -87,17 +85,15 @@ class AbxTest(_ListeningTest):
         sample_rate: int = 16000,
         *,
         n_trials: int = 16,
-        listener: str = "anonymous",
         title: str = "",
-        csv: str | os.PathLike[str] | None = None,
-        seed: int | None = None,
+        **recorded: Any,
     ) -> None:
         if not isinstance(tracks, Mapping) or len(tracks) != 2:
             got = list(tracks) if isinstance(tracks, Mapping) else type(tracks).__name__
             raise ValueError(
                 f"tracks: got {got}, expected two to compare, by name: {{'A': a, 'B': b}}"
             )
-        super().__init__(title or " / ".join(tracks), listener, csv, seed)
+        super().__init__(title or " / ".join(tracks), **recorded)
         self.matched = match_levels(tracks, sample_rate, max_drop=math.inf)
         self.order = statistics.abx_order(n_trials, self.seed)
         self.answers = ""
@@ -107,14 +103,15 @@ class AbxTest(_ListeningTest):
         for name, button in zip("AB", self.buttons, strict=True):
             button.on_click(lambda _, name=name: self.answer(name))
         self.children = [self.heading, self.player, ipywidgets.HBox(self.buttons), self.news]
-        self._next()
+        self._show()
 
-    def _next(self) -> None:
+    def _show(self) -> None:
         trial, (a, b) = len(self.answers), self.matched.names
         x = a if self.order[trial] == "A" else b
         self.player.load(self.matched.in_order([a, b, x]), ["A", "B", "X"])
-        text = f"{self.title}, trial {trial + 1} of {len(self.order)}: is X the same as A or B?"
-        self.heading.value = f"<b>{html.escape(text)}</b>"
+        n = len(self.order)
+        heading = f"trial {trial + 1} of {n}: is X the same as A or B?"
+        self._tell(heading, f"{trial} of {n} trials answered")
 
     def answer(self, said: str) -> None:
         """Answer the trial with ``"A"`` or ``"B"``; the last answer shows the result."""
@@ -123,11 +120,14 @@ class AbxTest(_ListeningTest):
         if self.score is not None:
             return
         answers = self.answers + said
-        if len(answers) < len(self.order):
+        if len(answers) == len(self.order):
+            self._finish(answers)
+        else:
             self.answers = answers
-            self._next()
-            self.keep()
-            return
+            self._show()
+        self.keep()
+
+    def _finish(self, answers: str) -> None:
         a, b = self.matched.names
         row = {"title": self.title, "a": a, "b": b, "order": self.order, "answers": answers}
         if not self._record(statistics.ABX_COLUMNS, [row]):
@@ -135,18 +135,13 @@ class AbxTest(_ListeningTest):
         self.answers, self.score = answers, statistics.abx_score(self.order, answers)
         for button in self.buttons:
             button.disabled = True
-        self.heading.value = f"<b>{html.escape(self.title)}, finished</b>"
         s = self.score
+        self._tell("finished", f"{s.trials} of {s.trials} trials answered")
         self.news.value = html.escape(
             f"{s.correct} of {s.trials} right ({s.proportion:.0%}; 95 % interval {s.low:.0%} to "
             f"{s.high:.0%}); by guessing as many or more: p = {s.p_value:.3g}. "
             f"A was {a}, B was {b}."
         )
-        self.keep()
-
-    def progress(self) -> str:
-        """Answered trials."""
-        return f"{len(self.answers)} of {len(self.order)} trials answered"
 
 
 class MushraTest(_ListeningTest):
@@ -162,15 +157,13 @@ class MushraTest(_ListeningTest):
         sample_rate: int = 16000,
         *,
         reference: str = "original",
-        listener: str = "anonymous",
         title: str = "Listening test",
-        csv: str | os.PathLike[str] | None = None,
-        seed: int | None = None,
+        **recorded: Any,
     ) -> None:
         if not isinstance(items, Mapping) or not items:
             got = "none" if isinstance(items, Mapping) else type(items).__name__
             raise ValueError(f"items: got {got}, expected at least one, name -> tracks")
-        super().__init__(title, listener, csv, seed)
+        super().__init__(title, **recorded)
         self.items = {
             name: statistics.mushra_conditions(tracks, reference, sample_rate)
             for name, tracks in items.items()
@@ -179,19 +172,12 @@ class MushraTest(_ListeningTest):
         self.item_order = statistics.mushra_order(list(items), len(items), self.seed)
         self.ratings: list[dict[str, Any]] = []
         self.page = 0
-        first = self.items[self.item_order[0]]
-        self.player = ABPlayer(first, blind=True, in_test=True)
+        self.player = ABPlayer(self.items[self.item], blind=True, in_test=True)
         self.scale = ipywidgets.VBox()
-        words = ", ".join(
-            f"{20 * i}-{20 * i + 20} {word}" for i, word in enumerate(statistics.WORDS)
-        )
-        help_text = ipywidgets.HTML(
-            "Rate every sound against the reference by moving its slider. "
-            f"One of them is the reference itself. {words}."
-        )
         self.button = ipywidgets.Button(description="Record and go on")
         self.button.on_click(lambda _: self.submit())
-        self.children = [self.heading, self.player, help_text, self.scale, self.button, self.news]
+        guide = ipywidgets.HTML(GUIDE)
+        self.children = [self.heading, self.player, guide, self.scale, self.button, self.news]
         self._show()
 
     @property
@@ -213,8 +199,8 @@ class MushraTest(_ListeningTest):
         for label, slider in self.sliders.items():
             slider.observe(lambda _, label=label: self.moved.add(label), names="value")
         self.scale.children = list(self.sliders.values())
-        text = f"{self.title}, item {self.page + 1} of {len(self.item_order)}: {self.item}"
-        self.heading.value = f"<b>{html.escape(text)}</b>"
+        n = len(self.item_order)
+        self._tell(f"item {self.page + 1} of {n}: {self.item}", f"{self.page} of {n} items rated")
 
     def submit(self) -> None:
         """Record the sliders of this item and show the next; all must have been moved."""
@@ -236,12 +222,8 @@ class MushraTest(_ListeningTest):
             self.news.value = ""
             self._show()
         else:
-            self.button.disabled = True
-            for slider in self.sliders.values():
-                slider.disabled = True
+            for control in (self.button, *self.sliders.values()):
+                control.disabled = True
+            self.done = f"{self.page} of {self.page} items rated"
             self.news.value = "Finished. Thank you."
         self.keep()
-
-    def progress(self) -> str:
-        """Rated items, and where the ratings are."""
-        return f"{self.page} of {len(self.item_order)} items rated"

@@ -1,9 +1,4 @@
-"""Solutions to the exercises of ``05_fine_tuning``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
-
-from __future__ import annotations
+"""Solutions to the exercises of ``05_fine_tuning``, and their checks."""
 
 import math
 from collections.abc import Callable, Sequence

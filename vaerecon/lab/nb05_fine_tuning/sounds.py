@@ -1,7 +1,6 @@
 """Three kinds of synthesized sound, training data of notebook ``05_fine_tuning``.
 
-Every function returns float64 samples ``[N]`` at 16 kHz of any level. ``tools/synthetic_corpus``
-has more kinds.
+Each is float64 samples ``[N]`` at 16 kHz of any level. ``tools/synthetic_corpus`` has more kinds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fine-tuning of a VAE's decoder on a folder of audio, and its errors before and after.
+"""Fine-tuning of a VAE's decoder on a folder of audio; errors, sounds and pictures of it.
 
 The training is :func:`vaerecon.training.run.train`, as in ``vaerecon train``. Notebook:
 ``05_fine_tuning``.
@@ -7,36 +7,40 @@ The training is :func:`vaerecon.training.run.train`, as in ``vaerecon train``. N
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from vaerecon.audio.clip import SAMPLE_RATE, Clip, load_audio, write_wav
-from vaerecon.audio.samples import normalize_level
+from vaerecon.lab.figures import BLUE, GREY, ORANGE
+from vaerecon.lab.listening.explorer import sound_explorer
 from vaerecon.lab.nb05_fine_tuning import sounds
-from vaerecon.mel.front_end import log_mel
+from vaerecon.lab.widgets import Explorer, labelled
 from vaerecon.methods import get_method
 from vaerecon.models.autoencoder import decode, encode
 from vaerecon.models.precision import LARGE
+from vaerecon.plots import new_axes, plot_mels
 from vaerecon.training.data.corpus import find_audio, split
 from vaerecon.training.parts.vae import VaeObjective
 from vaerecon.training.run import train
 from vaerecon.training.run_files import read_curve
 from vaerecon.training.settings import LoopConfig
 from vaerecon.training.weights import load_part
+from vaerecon.utils.threads import on_one_core
 
-KINDS: dict[str, Callable[..., np.ndarray]] = {
-    "chirps": sounds.chirps, "rain": sounds.rain, "struck": sounds.struck
-}  # fmt: skip
+KINDS = {"chirps": sounds.chirps, "rain": sounds.rain, "struck": sounds.struck}
 N_CLIPS, CLIP_SECONDS = 16, 2.0  # of a synthesized kind
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the new weights
 MOVED = 0.01  # of a latent's deviation; a smaller shift is not audible
 
 
@@ -50,7 +54,7 @@ class Tuning:
 
 
 def training_folder(data: str, folder: str | Path, seed: int = 0) -> Path:
-    """The training audio: a folder of audio, or one filled with a kind of synthesized sound.
+    """The folder of the training audio: ``data`` itself, or one with sounds of that kind.
 
     ``data`` is a name in :data:`KINDS` or a folder with at least two audio files, else ValueError;
     sounds of a kind are written below ``folder``.
@@ -76,59 +80,28 @@ def held_out_clip(folder: Path, max_length: float = 3.0) -> Clip:
     return load_audio(split(find_audio([folder]))[1][0], max_length=max_length)
 
 
-def clip_mel(clip: Clip) -> torch.Tensor:
-    """The clip's log-mel ``[T, 64]``, at the level that models expect."""
-    return log_mel(normalize_level(clip.samples)[0], normalize=False)
-
-
 def fine_tune(
-    model: str,
-    folder: Path,
-    *,
-    steps: int,
-    learning_rate: float,
-    batch_size: int,
-    train_encoder: bool = False,
-    seed: int = 0,
+    model: str, folder: Path, *, steps: int, train_encoder: bool = False, **settings: Any
 ) -> Tuning:
     """Train the decoder of ``model`` (variant, folder or hub id) on ``folder``, writing nothing.
 
-    ``train_encoder`` trains the encoder too, so that latents change their meaning; the other
-    settings are those of :class:`vaerecon.training.settings.LoopConfig`. A small model is trained
-    with one thread (:func:`one_thread_if_small`).
+    ``train_encoder`` trains the encoder too, so that latents change their meaning. ``settings`` are
+    others of :class:`vaerecon.training.settings.LoopConfig`.
     """
-    checks: dict[str, Any] = {
-        "save_every": max(1, steps // 12),
-        "validation_crops": 8,
-        "samples": 0,
-    }
-    config = LoopConfig(
-        steps=steps, learning_rate=learning_rate, batch_size=batch_size, seed=seed, **checks
-    )
+    settings |= {"save_every": max(1, steps // 12), "validation_crops": 8, "samples": 0}
+    config = LoopConfig(steps=steps, **settings)
     before = load_part("vae", model).eval()
-    with tempfile.TemporaryDirectory() as output, one_thread_if_small(before):
-        options = {"objective": VaeObjective(frames=64), "freeze_encoder": not train_encoder}
-        how: dict[str, Any] = {"device": None, "progress": False, "init": model} | options
-        loop = train("vae", [folder], Path(output), config, **how)
+    # for the short layers of a small model several threads are hardly faster, and many times slower
+    # where another program uses one of the cores, since each layer waits for it
+    small = sum(p.numel() for p in before.parameters()) < LARGE
+    with tempfile.TemporaryDirectory() as output, on_one_core() if small else nullcontext():
+        loop = train(
+            "vae", [folder], Path(output), config, device=None, progress=False, init=model,
+            objective=VaeObjective(frames=64), freeze_encoder=not train_encoder,
+        )  # fmt: skip
         curve = pd.DataFrame(read_curve(Path(output) / "vae_run" / "curve.csv"))
     after = deepcopy(loop.part.model).cpu().eval()
     return Tuning(before, after, curve.set_index("step"))
-
-
-@contextmanager
-def one_thread_if_small(model: torch.nn.Module) -> Iterator[None]:
-    """Use one thread within the block for a model below ``models.precision.LARGE`` parameters.
-
-    For the short layers of a small model several threads are hardly faster, and many times slower
-    where another program uses one of the cores, since each layer waits for it.
-    """
-    threads = torch.get_num_threads()
-    if sum(p.numel() for p in model.parameters()) < LARGE:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def through(vae: Any, mel: torch.Tensor) -> torch.Tensor:
@@ -143,11 +116,8 @@ def error(vae: Any, mel: torch.Tensor) -> float:
 
 def error_table(tuning: Tuning, mels: dict[str, torch.Tensor]) -> pd.DataFrame:
     """One row per clip: its error before and after, nepers, and the change."""
-    rows = {
-        name: {"before": error(tuning.before, mel), "after": error(tuning.after, mel)}
-        for name, mel in mels.items()
-    }
-    table = pd.DataFrame(rows).T
+    rows = [[error(tuning.before, mel), error(tuning.after, mel)] for mel in mels.values()]
+    table = pd.DataFrame(rows, list(mels), columns=["before", "after"])
     table["change (%)"] = 100 * (table["after"] / table["before"] - 1)
     return table
 
@@ -162,12 +132,10 @@ def blend(tuning: Tuning, share: float) -> Any:
     return vae
 
 
-def blend_errors(
-    tuning: Tuning, mels: dict[str, torch.Tensor], shares: Sequence[float] = SHARES
-) -> pd.DataFrame:
-    """The error of each clip (columns) for each share of the new weights (rows), nepers."""
+def blend_errors(tuning: Tuning, mels: dict[str, torch.Tensor]) -> pd.DataFrame:
+    """The error of each clip (columns) for each of :data:`SHARES` (rows), nepers."""
     rows = {}
-    for share in shares:
+    for share in SHARES:
         vae = blend(tuning, share)
         rows[share] = {name: error(vae, mel) for name, mel in mels.items()}
     return pd.DataFrame(rows).T.rename_axis("share")
@@ -175,18 +143,15 @@ def blend_errors(
 
 def sounds_of(tuning: Tuning, mel: torch.Tensor, samples: torch.Tensor) -> dict[str, torch.Tensor]:
     """The clip, and its reconstructions before and after, by Griffin-Lim with one seed."""
-    models = {"before": tuning.before, "after": tuning.after}
-    mels = {name: through(vae, mel) for name, vae in models.items()}
-    return {"original": torch.as_tensor(samples)} | sounds_of_mels(mels, len(samples))
+    mels = {"before": through(tuning.before, mel), "after": through(tuning.after, mel)}
+    return {"original": torch.as_tensor(samples)} | by_griffin_lim(mels, len(samples))
 
 
-def sounds_of_mels(
-    mels: dict[str, torch.Tensor], n_samples: int | None = None
-) -> dict[str, torch.Tensor]:
-    """Log-mels ``[T, 64]`` as samples (``160 T`` by default), by Griffin-Lim with one seed."""
+def by_griffin_lim(mels: Mapping[str, torch.Tensor], n_samples: int) -> dict[str, torch.Tensor]:
+    """Log-mels ``[T, 64]`` as samples, with one seed."""
     synthesize = get_method("griffinlim").function
     return {
-        name: synthesize(mel, n_samples or 160 * len(mel), torch.Generator().manual_seed(0))
+        name: synthesize(mel, n_samples, torch.Generator().manual_seed(0))
         for name, mel in mels.items()
     }
 
@@ -215,17 +180,70 @@ def result_text(table: pd.DataFrame) -> str:
     sentences: list[str] = []
     for name, row in table.iterrows():
         kind = "another kind of sound" if sentences else "held out"
-        result = "better" if row["after"] < row["before"] else "not better"
+        better = "better" if row["after"] < row["before"] else "not better"
         sentences.append(
             f"**{name}**, {kind}: {row['before']:.3f} to {row['after']:.3f} nepers "
-            f"({row['change (%)']:+.0f} %), {result}."
+            f"({row['change (%)']:+.0f} %), {better}."
         )
     return " ".join(sentences)
 
 
 def blend_text(errors: pd.DataFrame) -> str:
     """At which weight each error of :func:`blend_errors` is least; Markdown."""
-    least = [f"**{name}** at {errors[name].idxmin():g}" for name in errors]
-    one, other = (errors[name].idxmin() for name in errors)
-    agree = "the same weight is best for both" if one == other else "the two disagree"
-    return f"Least error: {' and '.join(least)}; {agree}."
+    least = errors.idxmin()
+    weights = " and ".join(f"**{name}** at {weight:g}" for name, weight in least.items())
+    agree = "the same weight is best for both" if least.nunique() == 1 else "the two disagree"
+    return f"Least error: {weights}; {agree}."
+
+
+def plot_errors(errors: pd.DataFrame, colors: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
+    """A curve for each column of errors, nepers, over the index."""
+    figure, ax = new_axes(None, (9, 3.4))
+    for name, color in zip(errors.columns, colors, strict=True):
+        ax.plot(errors.index, errors[name], color=color, marker="o", label=name)
+    ax.set(xlabel=xlabel, ylabel="log-mel error (nepers)")
+    ax.legend(frameon=False)
+    return figure, ax
+
+
+def plot_curve(curve: pd.DataFrame) -> tuple[Figure, Axes]:
+    """Error of the training crops and of the held-out ones over the steps."""
+    names = {"mae": "training crops", "validation_mae": "held-out crops"}
+    figure, ax = plot_errors(curve[list(names)].rename(columns=names), (GREY, BLUE), "step")
+    ax.set_ylim(0, None)
+    return figure, ax
+
+
+def plot_blend(errors: pd.DataFrame) -> tuple[Figure, Axes]:
+    """Errors of the clips for weights between those before and those after."""
+    return plot_errors(errors, (BLUE, ORANGE), "interpolation weight (0 before, 1 after)")
+
+
+def plot_before_after(tuning: Tuning, mel: torch.Tensor, name: str) -> tuple[Figure, np.ndarray]:
+    """A log-mel ``[T, 64]``, and the error of its reconstruction before and after."""
+    errors = {}
+    for title, vae in (("before", tuning.before), ("after", tuning.after)):
+        difference = through(vae, mel) - mel
+        errors[f"{title}, minus original: {difference.abs().mean():.3f} nepers"] = difference
+    return plot_mels({f"{name}: original": mel}, differences=errors)
+
+
+def explorer_blend(tuning: Tuning, mels: dict[str, torch.Tensor]) -> Explorer:
+    """A slider for the interpolation weight, and the reconstruction of a clip at it, by ear too."""
+    share = labelled(widgets.FloatSlider, "share", value=0.5, min=0, max=1, step=0.05)
+    clip = labelled(widgets.Dropdown, "clip", options=list(mels))
+
+    def mel_pair() -> tuple[torch.Tensor, torch.Tensor]:
+        mel = mels[clip.value]
+        return mel, through(blend(tuning, share.value), mel)
+
+    def plot() -> Figure:
+        mel, decoded = mel_pair()
+        error = float((decoded - mel).abs().mean())
+        return plot_mels({"original": mel, f"reconstruction: error {error:.3f} nepers": decoded})[0]
+
+    def tracks() -> dict[str, torch.Tensor]:
+        mel, decoded = mel_pair()
+        return by_griffin_lim({"original mel": mel, "reconstruction": decoded}, 160 * len(mel))
+
+    return sound_explorer([share, clip], plot, tracks, "By Griffin-Lim")

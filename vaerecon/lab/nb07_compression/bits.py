@@ -1,4 +1,4 @@
-"""What a latent costs in bits, by three designs and by theory, and what bits buy.
+"""What a latent costs in bits, by three designs and by theory, what bits buy, and pictures.
 
 Latents are ``[8, L, 16]``, whole numbers ``[L, 128]``; rates are kbit/s. Where a table of
 frequencies is assumed, it is a two-sided geometric distribution whose mean size was measured on
@@ -12,27 +12,34 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from vaerecon.audio.clip import Clip
+from vaerecon.audio.samples import ArrayLike
 from vaerecon.codec import Header, LatentCodec
 from vaerecon.codec.latent_codec import to_frames
-from vaerecon.codec.quantiser import Quantiser, step_of
+from vaerecon.codec.quantiser import N_STEPS, Quantiser, step_of
+from vaerecon.lab.listening.explorer import sound_explorer
 from vaerecon.lab.tables import count
+from vaerecon.lab.widgets import Explorer, labelled
+from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.mel.filters import mel_filters
 from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models import autoencoder
-
-if TYPE_CHECKING:
-    from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.plots import new_axes, plot_mels
 
 FRAMES = 25  # latent frames a second
 DESIGNS = ("static tables", "+ prediction", "+ KLT")
 SMALLEST = 1e-3  # mean size that a table assumes at least
+COLORS = {"latent": "#0173b2", "opus": "#de8f05", "mp3": "#949494", "vorbis": "#029e73"}
 
 
 @dataclass(frozen=True)
@@ -69,8 +76,7 @@ def whole_numbers(codec: LatentCodec, latent: torch.Tensor, index: int, design: 
     constants = codec.constants
     scaled = latent.numpy() / constants["deviation"][:, None, None]
     frames = to_frames(scaled) - constants["mean"]
-    rotation = constants["rotation"].astype(float)
-    predictor = constants["predictor"].astype(float)
+    rotation, predictor = (constants[name].astype(float) for name in ("rotation", "predictor"))
     if design == DESIGNS[0]:
         return Quantiser(0 * predictor, index).quantise(frames)
     if design == DESIGNS[1]:  # the same prediction, in the coordinates of the frame
@@ -94,23 +100,28 @@ def design_rates(
     return pd.Series(rates, name=coded.clip.name)
 
 
+def round_trip(
+    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, step: float
+) -> tuple[torch.Tensor, float, float]:
+    """The mel that comes back from a file at a step, the rate (kbit/s), and its error (nepers).
+
+    At step 0 nothing is rounded, and there is no rate (NaN).
+    """
+    latent, kbps = coded.mean, math.nan
+    if step > 0:
+        data = codec.encode(coded.mean, step=step, n_samples=len(coded.clip.samples))
+        latent, kbps = codec.decode(data), Header.read(data).kbps
+    mel = pipe.decode(latent, len(coded.mel)).cpu()
+    return mel, kbps, float((mel - coded.mel).abs().mean())
+
+
 def step_table(
     pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, steps: Sequence[float]
 ) -> pd.DataFrame:
     """Rate and error of the mel at each step, and without any: ``kbit/s``, ``error`` (nepers)."""
-    rows = {}
-    for step in steps:
-        data = codec.encode(coded.mean, step=step, n_samples=len(coded.clip.samples))
-        error = mel_error(pipe, coded, codec.decode(data))
-        rows[step] = {"kbit/s": Header.read(data).kbps, "error": error}
-    rows[0.0] = {"kbit/s": math.nan, "error": mel_error(pipe, coded, coded.mean)}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")
-
-
-def mel_error(pipe: ReconstructionPipeline, coded: Coded, latent: torch.Tensor) -> float:
-    """Mean absolute error of the mel that comes back, nepers."""
-    decoded = pipe.decode(latent, len(coded.mel)).cpu()
-    return float((decoded - coded.mel).abs().mean())
+    rows = [round_trip(pipe, codec, coded, step)[1:] for step in (*steps, 0.0)]
+    index = pd.Index([*steps, 0.0], name="step")
+    return pd.DataFrame(rows, index, columns=["kbit/s", "error"])
 
 
 def bounds(codec: LatentCodec, coded: Coded) -> pd.Series[float]:
@@ -134,20 +145,25 @@ def bounds(codec: LatentCodec, coded: Coded) -> pd.Series[float]:
     )
 
 
-def crossing(group: pd.DataFrame, metric: str, codec: str = "opus") -> float:
-    """The rate from which on another codec's mean score exceeds the latent's, kbit/s.
+def rate_curves(group: pd.DataFrame, metric: str) -> dict[str, pd.DataFrame]:
+    """Codec -> its mean rates and scores, from low to high, of a table of ``compare``."""
+    coded = group.dropna(subset="kbps")
+    return {
+        str(codec): rows.groupby("method")[["kbps", metric]].mean().sort_values("kbps")
+        for codec, rows in coded.groupby(coded["method"].str.split(":").str[0], sort=False)
+    }
 
-    ``group`` is a table of ``compare`` with codecs; between the measured rates lie straight lines.
-    Infinity: it is behind at the highest of them.
+
+def crossing(group: pd.DataFrame, metric: str) -> float:
+    """The rate from which on the mean score of Opus exceeds the latent's, kbit/s.
+
+    Between the measured rates lie straight lines. Infinity: it is behind at the highest of them.
     """
-    curves = {}
-    for name in ("latent", codec):
-        rows = group[group["method"].str.startswith(name)]
-        curves[name] = rows.groupby("method")[["kbps", metric]].mean().sort_values("kbps")
-    latent, other = curves["latent"], curves[codec]
-    rates = np.linspace(other["kbps"].min(), max(other["kbps"].max(), latent["kbps"].max()), 500)
+    curves = rate_curves(group, metric)
+    latent, opus = curves["latent"], curves["opus"]
+    rates = np.linspace(opus["kbps"].min(), max(opus["kbps"].max(), latent["kbps"].max()), 500)
     ours = np.interp(rates, latent["kbps"], latent[metric])  # flat above its last rate
-    theirs = np.interp(rates, other["kbps"], other[metric])
+    theirs = np.interp(rates, opus["kbps"], opus[metric])
     behind = np.flatnonzero(METRICS[metric].sign * (theirs - ours) <= 0)
     first = behind[-1] + 1 if len(behind) else 0
     return float(rates[first]) if first < len(rates) else math.inf
@@ -155,21 +171,117 @@ def crossing(group: pd.DataFrame, metric: str, codec: str = "opus") -> float:
 
 def crossing_text(table: pd.DataFrame, domains: Mapping[str, str], metric: str) -> str:
     """For each domain, from which rate Opus is better, and over how many clips."""
-    lines = []
+    lines, label = [], METRICS[metric].label
     for domain, group in table.groupby(table["clip"].map(domains), sort=False):
-        rate = crossing(group, metric)
-        clips = count(group["clip"].nunique(), "clip")
-        what = f"from {rate:.1f} kbit/s on"
+        rate, clips = crossing(group, metric), count(group["clip"].nunique(), "clip")
+        where = f"from {rate:.1f} kbit/s on"
         if math.isinf(rate):
-            what = "nowhere, or not up to the highest of these rates"
-        lines.append(f"- {domain} ({clips}): by {METRICS[metric].label} Opus is better {what}.")
+            where = "nowhere, or not up to the highest of these rates"
+        lines.append(f"- {domain} ({clips}): by {label} Opus is better {where}.")
     return "\n".join(lines)
 
 
 def bound_text(limits: pd.Series) -> str:
     """The real file beside the bound of :func:`bounds`; Markdown."""
     ratio = limits["the real file"] / limits["KL from N(0, 1)"]
-    return (
-        f"The file takes {ratio:.2f} times the KL from N(0, 1): "
-        f"{'less' if ratio < 1 else 'no less'} than that bound."
-    )
+    less = "less" if ratio < 1 else "no less"
+    return f"The file takes {ratio:.2f} times the KL from N(0, 1): {less} than that bound."
+
+
+def plot_bars(rates: pd.Series, ax: Axes | None = None) -> tuple[Figure, Axes]:
+    """A bar for each row, with its number: kbit/s."""
+    figure, ax = new_axes(ax, (8, 0.5 * len(rates) + 1))
+    bars = ax.barh(list(rates.index), rates.to_numpy(), color=COLORS["latent"])
+    ax.bar_label(bars, fmt=" %.2f")
+    ax.set(xlabel="kbit/s", xlim=(0, 1.15 * rates.max()))
+    ax.invert_yaxis()  # the first on top
+    return figure, ax
+
+
+def plot_steps(table: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
+    """Rate against error, and the error that is left without any rounding."""
+    figure, ax = new_axes(ax, (8, 3.4))
+    coded = table[table.index > 0]
+    ax.plot(coded["kbit/s"], coded["error"], color=COLORS["latent"], marker="o")
+    for step, row in coded.iterrows():
+        ax.annotate(f"{step:g}", (row["kbit/s"], row["error"]), (4, 4), textcoords="offset points")
+    ax.axhline(float(table["error"].loc[0]), color="#949494", linestyle="--", label="not rounded")
+    ax.set(xlabel="kbit/s (beside each point: its step)", ylabel="error of the mel (nepers)")
+    ax.set_ylim(0, 1.15 * coded["error"].max())
+    ax.legend(frameon=False)
+    return figure, ax
+
+
+def plot_rate_distortion(
+    table: pd.DataFrame, domains: Mapping[str, str], metrics: tuple[str, ...]
+) -> tuple[Figure, np.ndarray]:
+    """A column for each domain, a row for each metric, a curve for each codec: means over clips."""
+    groups = dict(list(table.groupby(table["clip"].map(domains), sort=False)))
+    figure = Figure(figsize=(4.6 * len(groups), 2.9 * len(metrics)), layout="constrained")
+    axes = figure.subplots(len(metrics), len(groups), sharex=True, sharey="row", squeeze=False)
+    for column, (domain, group) in enumerate(groups.items()):
+        axes[0, column].set_title(f"{domain}, {count(group['clip'].nunique(), 'clip')}")
+        axes[-1, column].set_xlabel("kbit/s")
+        for row, metric in enumerate(metrics):
+            _plot_codecs(axes[row, column], group, metric)
+    for ax, metric in zip(axes[:, 0], metrics, strict=True):
+        ax.set_ylabel(f"{METRICS[metric].label} {METRICS[metric].arrow}")
+    axes[0, 0].legend(frameon=False, fontsize="small")
+    return figure, axes
+
+
+def _plot_codecs(ax: Axes, group: pd.DataFrame, metric: str) -> None:
+    """One curve for each codec in a table of ``compare``; a dashed line for the latent as it is."""
+    for codec, means in rate_curves(group, metric).items():
+        ax.plot(means["kbps"], means[metric], marker="o", color=COLORS[codec], label=codec)
+    uncoded = group.loc[group["method"] == "fast", metric].mean()
+    ax.axhline(uncoded, color=COLORS["latent"], linestyle="--", linewidth=0.8,
+               label="latent, not rounded")  # fmt: skip
+    ax.set_xscale("log")
+    ax.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
+    ax.minorticks_off()
+
+
+def error_by_band(original: ArrayLike, sounds: Mapping[str, ArrayLike]) -> pd.DataFrame:
+    """Mean absolute difference of the log-mels in each bin, nepers; index: Hz."""
+    filters = mel_filters()  # [513, 64]: the middle of a bin is where its filter is largest
+    middle = filters.argmax(dim=0) * AUDIOLDM_MEL.sample_rate / AUDIOLDM_MEL.n_fft
+    mel = log_mel(original)
+    columns = {
+        name: (log_mel(torch.as_tensor(sound)) - mel).abs().mean(dim=0).numpy()
+        for name, sound in sounds.items()
+    }
+    return pd.DataFrame(columns, index=pd.Index(middle.numpy(), name="Hz"))
+
+
+def plot_bands(errors: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
+    """Error of each codec over frequency."""
+    figure, ax = new_axes(ax, (8, 3.4))
+    for name in errors:
+        ax.plot(errors.index / 1000, errors[name], color=COLORS[str(name)], label=name)
+    ax.set(xlabel="frequency (kHz)", ylabel="error of the log-mel (nepers)", ylim=(0, None))
+    ax.legend(frameon=False)
+    return figure, ax
+
+
+def explore_step(
+    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, method: str = "fast"
+) -> Explorer:
+    """A slider for the step: its rate, the mel that comes back, and its sound."""
+    number = {"value": 48, "min": 0, "max": N_STEPS - 1, "step": 4, "readout": False}
+    index = labelled(widgets.IntSlider, "step", **number)
+    n, mel = len(coded.clip.samples), pipe.decode(coded.mean, len(coded.mel))
+
+    def plot() -> Figure:
+        step = step_of(index.value)
+        rounded, kbps, error = round_trip(pipe, codec, coded, step)
+        title = f"step {step:.2f}: {kbps:.2f} kbit/s, {error:.3f} nepers off"
+        return plot_mels({"original": coded.mel, title: rounded})[0]
+
+    def tracks() -> dict[str, ArrayLike]:
+        rounded, kbps, _ = round_trip(pipe, codec, coded, step_of(index.value))
+        mels = {"not rounded": mel, f"{kbps:.2f} kbit/s": rounded}
+        sounds: dict[str, ArrayLike] = {"original": coded.clip.samples}
+        return sounds | {name: pipe.synthesize(x, method, n).cpu() for name, x in mels.items()}
+
+    return sound_explorer([index], plot, tracks, coded.clip.name)

@@ -1,9 +1,4 @@
-"""Solutions to the exercises of ``07_compression``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
-
-from __future__ import annotations
+"""Solutions to the exercises of ``07_compression``, and their checks."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -36,8 +31,7 @@ def adaptive_bits(symbols: Sequence[int], n_symbols: int) -> float:
 
 def check_dead_zone(answer: Callable[..., np.ndarray]) -> None:
     values = np.array([-2.7, -1.3, -1.1, -0.6, 0.0, 0.55, 0.65, 1.0, 1.55, 1.7]) * 2
-    found = answer(values, 2.0, 0.1)
-    found, expected = np.asarray(found), dead_zone(values, 2.0, 0.1)
+    found, expected = np.asarray(answer(values, 2.0, 0.1)), dead_zone(values, 2.0, 0.1)
     require(found.shape == values.shape, f"the shape became {list(found.shape)}")
     require(not np.array_equal(found, np.rint(values / 2)), "that is plain rounding")
     require(np.array_equal(found, -answer(-values, 2.0, 0.1)), "-x must give the negative of x")
@@ -48,9 +42,9 @@ def check_wrong_tables(answer: Callable[..., float]) -> None:
     rng = np.random.default_rng(0)
     own, other = np.geomspace(0.1, 4, 128), np.geomspace(4, 0.1, 128)
     numbers = np.rint(rng.laplace(size=(200, 128)) * own)
-    found = answer(numbers, own, other)
-    ratio = float(found) / wrong_tables(numbers, own, other)
-    require(float(found) > 1, "other tables cost more: the ratio is above 1")
+    found = float(answer(numbers, own, other))
+    ratio = found / wrong_tables(numbers, own, other)
+    require(found > 1, "other tables cost more: the ratio is above 1")
     require(abs(ratio - 1) < 1e-6, f"off by a factor of {ratio:.4g}")
 
 

@@ -1,9 +1,4 @@
-"""Solutions to the exercises of ``08_real_time``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
-
-from __future__ import annotations
+"""Solutions to the exercises of ``08_real_time``, and their checks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -55,9 +50,8 @@ def check_running_peak(answer: Callable[..., np.ndarray]) -> None:
     require(found[1] == 0.8, "the sign does not count")
     require(found[11] < 0.5, "it falls by half in 5 samples of silence")
     expected = running_peak(samples, 5)
-    require(
-        bool(np.allclose(found, expected)), f"got {found.round(3)}, expected {expected.round(3)}"
-    )
+    close = bool(np.allclose(found, expected))
+    require(close, f"got {found.round(3)}, expected {expected.round(3)}")
 
 
 CHECKS = by_exercise(check_latency, check_running_peak, check_shortest_block)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from vaerecon.lab.figures import BLUE, ORANGE
 from vaerecon.metrics.scores import METRICS
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def plot_settings(

@@ -1,9 +1,4 @@
-"""Solutions to the exercises of ``10_vocoder_input``, and their checks.
-
-``check_x(answer)`` raises a ValueError with a hint if the answer is wrong.
-"""
-
-from __future__ import annotations
+"""Solutions to the exercises of ``10_vocoder_input``, and their checks."""
 
 from collections.abc import Callable
 from functools import partial
@@ -31,29 +26,27 @@ def undo_decibels(mel: torch.Tensor) -> torch.Tensor:
     return mel / damage.DB
 
 
+MEL = -6 + 2 * torch.randn(30, 64, generator=torch.Generator().manual_seed(0))
+close = partial(torch.allclose, atol=1e-4)
+
+
 def check_same_level(answer: Callable[..., torch.Tensor]) -> None:
-    mel = -6 + 2 * torch.randn(30, 64, generator=torch.Generator().manual_seed(0))
-    quiet = answer(mel - 3, mel)
-    require(
-        torch.allclose(quiet, mel, atol=1e-4), "3 nepers lower everywhere must come back as it was"
-    )
-    blurred = damage.blur_bins(mel, 1.0)
-    close = torch.allclose(answer(blurred, mel), same_level(blurred, mel), atol=1e-4)
-    require(close, "of a blurred mel, the sum of exp(2 x) is not that of the original")
+    quiet = answer(MEL - 3, MEL)
+    require(close(quiet, MEL), "3 nepers lower everywhere must come back as it was")
+    blurred = damage.blur_bins(MEL, 1.0)
+    right = close(answer(blurred, MEL), same_level(blurred, MEL))
+    require(right, "of a blurred mel, the sum of exp(2 x) is not that of the original")
 
 
 def check_half_contrast(answer: Callable[..., torch.Tensor]) -> None:
-    mel = -6 + 2 * torch.randn(30, 64, generator=torch.Generator().manual_seed(0))
-    found = answer(mel, 0.1)
-    require(torch.equal(found[:, 32:], mel[:, 32:]), "the upper half must stay as it is")
-    close = torch.allclose(found, half_contrast(mel, 0.1), atol=1e-4)
-    require(close, "the lower half is that of damage.contrast of the whole mel")
+    found = answer(MEL, 0.1)
+    require(torch.equal(found[:, 32:], MEL[:, 32:]), "the upper half must stay as it is")
+    right = close(found, half_contrast(MEL, 0.1))
+    require(right, "the lower half is that of damage.contrast of the whole mel")
 
 
 def check_undo_decibels(answer: Callable[..., torch.Tensor]) -> None:
-    mel = torch.linspace(-11, 1, 128).reshape(2, 64)
-    found = answer(damage.decibels(mel))
-    require(torch.allclose(found, mel, atol=1e-4), "a neper is 20 / ln 10 dB")
+    require(close(answer(damage.decibels(MEL)), MEL), "a neper is 20 / ln 10 dB")
 
 
 CHECKS = by_exercise(check_same_level, check_undo_decibels, check_half_contrast)

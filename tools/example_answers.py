@@ -1,13 +1,12 @@
 """Example answers to both listening tests: drawn at random by a seed, given by nobody.
 
-They show an analysis before there are answers, and say nothing about any method. This module, run
-as a program, writes the CSV files beside it. Notebook: ``06_listening_test``.
+They show an analysis before there are answers, and say nothing about any method.
+``python -m tools.example_answers`` writes their CSV files. Notebook: ``06_listening_test``.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -19,8 +18,8 @@ from vaerecon.lab.listening.statistics import (
     MUSHRA_COLUMNS,
     abx_order,
 )
+from vaerecon.lab.nb06_listening_test import EXAMPLES
 
-FOLDER = Path(__file__).parent
 PAIRS = {("example A", "example B"): 0.9, ("example A", "example C"): 0.5}  # share of right answers
 SCORES = {  # mean and standard deviation
     HIDDEN_REFERENCE: (99, 2),
@@ -61,4 +60,4 @@ def make_examples(seed: int = 0) -> dict[str, pd.DataFrame]:
 
 if __name__ == "__main__":
     for file, table in make_examples().items():
-        table.to_csv(FOLDER / file, index=False, lineterminator="\n")
+        table.to_csv(EXAMPLES / file, index=False, lineterminator="\n")
