@@ -26,7 +26,7 @@ from vaerecon.lab.nb07_compression import bits
 from vaerecon.lab.nb11_domains import domains
 from vaerecon.lab.reports import report, table_scores
 from vaerecon.metrics.recommendation import Recommendation
-from vaerecon.metrics.scores import METRICS, Mean
+from vaerecon.metrics.scores import METRICS, Mean, Metric
 
 ENDLESS = float("inf")
 
@@ -155,8 +155,8 @@ def many(better: str) -> tuple[pd.DataFrame]:
     return (table_scores.system_scores(pd.DataFrame(rows)),)
 
 
-def apart(lower: float, upper: float) -> tuple[dict[str, dict[str, Interval]], str]:
-    return {"lsd_db": {"Fast": Interval((lower + upper) / 2, lower, upper, 8)}}, "Vocoder"
+def apart(lower: float, upper: float) -> tuple[dict[Metric, dict[str, Interval]], str]:
+    return {METRICS["lsd_db"]: {"Fast": Interval((lower + upper) / 2, lower, upper, 8)}}, "Vocoder"
 
 
 def ordered(worst: str, best: str) -> tuple:

@@ -200,7 +200,9 @@ def encode(
 
 def draw(mean: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """A sample of the posterior."""
-    noise = torch.randn(mean.shape, generator=generator, device=generator.device)
+    noise = torch.randn(
+        mean.shape, generator=generator, device=generator.device, dtype=torch.float32
+    )
     return mean + (0.5 * logvar).exp() * noise.to(mean.device)
 
 
