@@ -136,7 +136,7 @@ FAULTS = (
           "utils/test_windows.py"),
     Fault("utils/windows.py", "left < 2 * self.longest - self.overlap", "left < 2 * self.longest",
           "utils/test_windows.py"),
-    Fault("pipeline/synthesis.py", "min(n_samples, len(sound))", "n_samples",
+    Fault("pipeline/synthesis.py", "min(longest, len(sound))", "longest",
           "test_methods.py pipeline/test_pipeline.py"),
     Fault("pipeline/result.py", "self.clip.n_samples / self.latent_values",
           "self.clip.n_samples / self.ratio_to_mel", "pipeline/test_pipeline.py"),

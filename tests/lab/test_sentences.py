@@ -287,7 +287,7 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
     ),
     "difference_text": (
         table_scores.difference_text, apart(-2.0, -1.0), apart(1.0, 2.0),
-        "LSD: better: Fast (8 clips).", "LSD: worse: Fast (8 clips).",
+        "LSD (8 clips): better: Fast.", "LSD (8 clips): worse: Fast.",
     ),
     "extremes_text": (
         table_scores.extremes_text, ordered("a", "b"), ordered("b", "a"),
