@@ -77,6 +77,26 @@ def test_a_late_block_is_silence_and_the_latency_stays(tiny):
         np.testing.assert_array_equal(heard[i], expected[i - 1])
 
 
+def test_with_a_larger_buffer_a_block_may_take_longer_and_comes_later(tiny):
+    stream = vr.Stream(tiny, through_vae=False, look_ahead=0.02, gain=1.0)
+    line, ramp = Line(stream, buffer=3), np.linspace(-0.5, 0.5, 8 * 640, dtype=np.float32)
+    expected = stream.push(ramp).numpy().reshape(8, -1)
+    stream.flush()
+    heard = []
+    for i, block in enumerate(blocks_of(ramp, line.size, 0)):
+        heard.append(line.exchange(block))
+        if i % 3 == 2:  # three blocks at once, when the third has come
+            line.end()
+            line.work()
+    assert (line.late, line.latency) == (0, 3 * 640)
+    np.testing.assert_array_equal(heard, [*np.zeros((3, 640)), *expected[:5]])
+
+
+def test_a_sound_in_blocks_ends_with_its_last_sample():
+    blocks = list(blocks_of(np.arange(1, 1001), 640, 300))
+    assert np.concatenate(blocks).tolist() == [*range(1, 1001), *[0] * 920]
+
+
 def test_what_does_not_fit_the_queue_is_dropped_and_counted(tiny):
     line = Line(vr.Stream(tiny, through_vae=False))
     block = np.zeros(line.size, np.float32)

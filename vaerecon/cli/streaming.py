@@ -22,6 +22,8 @@ if TYPE_CHECKING:
               help="[default: speaker, or nothing with --simulate]")  # fmt: skip
 @click.option("--list-devices", is_flag=True, help="Name the sound cards.")
 @click.option("--block", default=0.04, show_default=True, help="Seconds that are computed at once.")
+@click.option("--buffer", default=1, show_default=True, type=click.IntRange(1, 8),
+              help="Blocks under way: more latency, fewer late blocks.")  # fmt: skip
 @click.option("--look-ahead", default=0.08, show_default=True,
               help="Seconds of the future that encoder and decoder see.")  # fmt: skip
 @click.option("--method", default="fast", show_default=True, help="fast, griffinlim or vocoder.")
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 @max_length_option
 def stream(
     source: str | None, target: str | None, list_devices: bool, simulate: bool, model: str,
-    max_length: float | None, around_vae: bool, **settings: Any,
+    max_length: float | None, around_vae: bool, buffer: int, **settings: Any,
 ) -> None:  # fmt: skip
     """Send sound through the VAE and back, block by block; say how late it is.
 
@@ -66,9 +68,11 @@ def stream(
         if target and not used and not simulate:
             write(live.whole_sound(made, samples))
             return
-        line = live.Line(made)
-        click.echo(f"and one block, {1000 * line.size / rate:.0f} ms, that is always under way")
-        blocks: Any = None if samples is None else live.blocks_of(samples, line.size, made.latency)
+        line = live.Line(made, buffer)
+        click.echo(f"and {1000 * line.latency / rate:.0f} ms of blocks that are always under way")
+        blocks: Any = None
+        if samples is not None:
+            blocks = live.blocks_of(samples, line.size, made.latency + line.latency)
         try:
             if simulate:
                 live.at_real_speed(line, blocks, write)

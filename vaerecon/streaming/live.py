@@ -23,16 +23,19 @@ WARM = 20  # blocks of silence before the first
 class Line:
     """Carries blocks from a sound card's callback to a stream, and back.
 
-    What goes out is that of the callback before: one block is always under way. A block that is not
-    ready in time is late: silence is played in its place, and it is left out when it comes, so that
-    the latency stays. Where :data:`WAITING` blocks wait already, the new one is dropped.
+    What goes out came in ``buffer`` callbacks before: so many blocks are always under way. A block
+    that is not ready in time is late: silence is played in its place, and it is left out when it
+    comes, so that the latency stays. Where :data:`WAITING` blocks wait already, the new one is
+    dropped.
     """
 
-    def __init__(self, stream: Stream):
+    def __init__(self, stream: Stream, buffer: int = 1):
         self.stream, self.size = stream, round(stream.frames * stream.sample_rate / 100)
         self.coming: queue.Queue[np.ndarray | None] = queue.Queue(WAITING + 1)
         self.ready: queue.Queue[np.ndarray] = queue.Queue()
-        self.ready.put(np.zeros(self.size, np.float32))
+        self.latency = buffer * self.size  # samples, besides that of the stream
+        for _ in range(buffer):
+            self.ready.put(np.zeros(self.size, np.float32))
         self.blocks = self.late = self.dropped = self.owed = 0
         self.seconds: deque[float] = deque(maxlen=10_000)  # of processor time, of the last blocks
         for _ in range(WARM):  # the first blocks take longer, in every library
@@ -95,9 +98,8 @@ class Line:
 
 def blocks_of(samples: np.ndarray, size: int, latency: int) -> Iterator[np.ndarray]:
     """A sound in blocks of one size, and zeros until all of it is out again."""
-    padded = np.pad(samples, (0, latency + size))
-    for start in range(0, len(padded) - size + 1, size):
-        yield padded[start : start + size]
+    rest = -(len(samples) + latency) % size
+    yield from np.pad(samples, (0, latency + rest)).reshape(-1, size)
 
 
 def at_real_speed(
