@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from vaerecon.comparison.intervals import FEWEST
 from vaerecon.methods import METHODS, get_method
 from vaerecon.metrics.scores import METRICS, ON_REQUEST
 from vaerecon.utils.console import printable
@@ -136,12 +135,15 @@ def show_comparison(
 
 
 def _clip_count(group: pd.DataFrame, by: str | None) -> str:
+    from vaerecon.comparison.intervals import FEWEST
+
     n = group["file"].nunique()
     few = f": too few for intervals, which need {FEWEST}" if by and n < FEWEST else ""
     return f"{n} clip{'s' * (n != 1)}{few}"
 
 
 def _show_means(table: pd.DataFrame, console: Console, metrics: str, intervals: bool) -> None:
+    from vaerecon.comparison.intervals import FEWEST
     from vaerecon.comparison.table import summarize
 
     means, measured = summarize(table, intervals=intervals), table["file"].nunique()
