@@ -1,7 +1,5 @@
 """What comes with the package: the ``tiny`` model and three demo clips."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 FOLDER = Path(__file__).parent

@@ -1,7 +1,5 @@
 """``vaerecon encode`` and ``vaerecon decode``: sound to a file of its latent, and back."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ Keys are the long names of a command's options, and the names of its arguments. 
 the shell's are, as text that the option checks; what is on the command line goes before them.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command line. Nothing here imports torch until the input has been found to be good."""
 
-from __future__ import annotations
-
 import difflib
 import logging
 import os

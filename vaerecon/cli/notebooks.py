@@ -3,8 +3,6 @@
 Nothing here imports torch or papermill until the input has been found to be good.
 """
 
-from __future__ import annotations
-
 import importlib.util
 from importlib import import_module
 from pathlib import Path

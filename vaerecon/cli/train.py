@@ -1,7 +1,5 @@
 """``vaerecon train``: the commands. Nothing here imports torch until the input is good."""
 
-from __future__ import annotations
-
 import logging
 import sys
 from functools import partial

@@ -6,8 +6,6 @@ scaled, ``latents`` ``[1, 8, L, 16]``: the mean times the ``scaling_factor``, as
 takes it. Their metadata hold what :func:`decode_latents` needs. Example: ``docs/latents.md``.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

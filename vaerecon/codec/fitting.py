@@ -4,8 +4,6 @@ The predictor is learned on decoded frames, which are its input in use, at one s
 Tables are shared: each is for numbers of one mean size.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Coefficients to whole numbers and back, by prediction from the decoded frame before."""
 
-from __future__ import annotations
-
 import numpy as np
 
 N_STEPS = 113  # steps that there are: 0.5 to 64 posterior deviations

@@ -1,7 +1,5 @@
 """The workers of a Dask cluster, for :mod:`vaerecon.comparison.workers`."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

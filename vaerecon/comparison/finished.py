@@ -4,8 +4,6 @@ Both sides are read as any clip is (mono, 16 kHz) and lose their mean; nothing i
 estimates are moved by one lag, and cut or filled with zeros to the length of their reference.
 """
 
-from __future__ import annotations
-
 import math
 import os
 import statistics

@@ -6,8 +6,6 @@ returns. SQLite undoes a transaction that was cut short by a kill or a full disk
 database while a run writes it, so that two runs cannot mix their results.
 """
 
-from __future__ import annotations
-
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Where clips are from, models and kept sounds: Hugging Face ``datasets``, names, folders."""
 
-from __future__ import annotations
-
 import os
 import zlib
 from collections.abc import Iterable

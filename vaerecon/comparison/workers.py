@@ -6,8 +6,6 @@ may have had are split, and their items run again one at a time, with nothing be
 that ends its process even then is given up; all others are done as if nothing had happened.
 """
 
-from __future__ import annotations
-
 import logging
 import multiprocessing
 import os

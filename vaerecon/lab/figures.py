@@ -1,7 +1,5 @@
 """What the plots of several notebooks share, beside :mod:`vaerecon.plots`."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import html

@@ -1,7 +1,5 @@
 """Shared by all notebooks: versions, clips, display of figures and text, checks of exercises."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any, get_args, get_origin, get_type_hints

@@ -6,8 +6,6 @@ a metric and NaN where it has no value. Of several models each method has its mo
 compare with. Notebook: ``04_method_comparison``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """What every explorer shares: its controls, errors shown in place, clips of the reader's own."""
 
-from __future__ import annotations
-
 import html
 import tempfile
 import warnings

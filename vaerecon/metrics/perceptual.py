@@ -6,8 +6,6 @@ at most the lengths below; its score is the mean over those in which the referen
 References: see :mod:`vaerecon.metrics`.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Sequence

@@ -6,8 +6,6 @@ Only numbers by one embedding, and of sets of about one size, can be compared.
 .. [2] M. Binkowski et al., "Demystifying MMD GANs", ICLR 2018: the kernel distance.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from vaerecon.metrics.signals import UndefinedScore

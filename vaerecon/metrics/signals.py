@@ -3,8 +3,6 @@
 A metric takes the memory of one block, whatever the length.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from itertools import pairwise

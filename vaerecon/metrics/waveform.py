@@ -3,8 +3,6 @@
 References: see :mod:`vaerecon.metrics`.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

@@ -24,8 +24,6 @@ References
 .. [2] H. Liu et al., "AudioLDM 2", IEEE/ACM TASLP 2024.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Callable, Iterator

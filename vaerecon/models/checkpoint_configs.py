@@ -1,7 +1,5 @@
 """The configs of a checkpoint: refused before anything large is fetched or allocated."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from pathlib import Path

@@ -3,8 +3,6 @@
 .. [1] Y. Wu et al., "Large-scale contrastive language-audio pretraining", ICASSP 2023.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 

@@ -24,8 +24,6 @@ References
    ICLR 2024.
 """
 
-from __future__ import annotations
-
 import inspect
 from functools import lru_cache
 from pathlib import Path

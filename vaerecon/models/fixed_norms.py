@@ -7,8 +7,6 @@ only, and the VAE can work on short windows (:mod:`vaerecon.streaming`).
 Notebook: ``08_real_time``.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterable
 from pathlib import Path

@@ -3,8 +3,6 @@
 Nothing outside ``vae/``, ``vocoder/`` and a trained checkpoint's ``fast/`` is ever requested.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import re

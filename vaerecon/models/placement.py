@@ -1,7 +1,5 @@
 """On which device and in which dtype a model is to run: what is asked for, checked."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

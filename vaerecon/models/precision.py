@@ -16,8 +16,6 @@ Small models stay in float32. ``dtype="float32"`` or ``"mixed"`` (``--dtype``) o
 ``OMP_NUM_THREADS``; ``VAERECON_CACHE`` names another folder.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import logging

@@ -4,8 +4,6 @@ In this order: a name in :data:`VARIANTS` (``./tiny`` is the folder), an existin
 ``vae/`` and ``vocoder/``, a hub id ``owner/name``. Nothing here imports torch.
 """
 
-from __future__ import annotations
-
 import difflib
 import os
 import re

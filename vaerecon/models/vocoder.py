@@ -21,8 +21,6 @@ References
 .. [2] J. Ao et al., "SpeechT5", ACL 2022: the class ``SpeechT5HifiGan`` in transformers.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from dataclasses import replace

@@ -7,8 +7,6 @@ computed as any spectrogram without a phase is inverted: the magnitudes of both,
 into the later, are given to some steps of Griffin-Lim that begin from the cross-faded sound.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """The files that a run writes, and their names."""
 
-from __future__ import annotations
-
 import json
 from contextlib import AbstractContextManager
 from functools import partial

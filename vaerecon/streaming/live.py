@@ -1,7 +1,5 @@
 """A stream beside a sound card: bounded queues, and what came late, told and counted."""
 
-from __future__ import annotations
-
 import gc
 import math
 import queue

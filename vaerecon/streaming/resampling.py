@@ -3,8 +3,6 @@
 (soxr, which the kit uses elsewhere, gives a stream's samples in bursts, up to 40 ms late.)
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -5,8 +5,6 @@ result, or None while nothing is final yet. ``last`` says that nothing follows: 
 What a stage gives depends on where its input was cut only by how much of the future it saw.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import lru_cache

@@ -9,8 +9,6 @@ not removed.
 Notebook: ``08_real_time``.
 """
 
-from __future__ import annotations
-
 import math
 from contextlib import nullcontext
 

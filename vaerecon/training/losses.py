@@ -7,8 +7,6 @@ References
 .. [3] K. Kumar et al., "MelGAN", NeurIPS 2019: feature matching.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -4,8 +4,6 @@
 a path, so the folder can be moved. :func:`export` makes a smaller one for distribution.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -3,8 +3,6 @@
 Those of one part (sizes, weights of its losses) are in its module.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

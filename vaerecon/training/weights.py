@@ -1,7 +1,5 @@
 """Weights of one part: read and checked, or written. Without torch until a model is read."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

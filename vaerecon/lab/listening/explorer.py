@@ -1,7 +1,5 @@
 """Explorers of a reconstruction: controls, a figure that follows them, a button to listen."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import ipywidgets as widgets

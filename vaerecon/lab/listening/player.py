@@ -21,8 +21,6 @@ blind     yes, if the names had not been revealed; else no
 ========= =========================================================================================
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import json

@@ -1,7 +1,5 @@
 """The browser's microphone as widgets: recorded, or through a stream and back while it is heard."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

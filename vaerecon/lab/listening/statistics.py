@@ -28,8 +28,6 @@ References
    of the binomial", Biometrika 26, 1934.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import os

@@ -3,8 +3,6 @@
 Statistics, and the columns of the CSV files, are in :mod:`vaerecon.lab.listening.statistics`.
 """
 
-from __future__ import annotations
-
 import html
 import math
 import os

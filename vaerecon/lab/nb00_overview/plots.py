@@ -1,7 +1,5 @@
 """The flow as a diagram, and each of its stages as a picture, for ``00_overview``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -4,8 +4,6 @@ Griffin-Lim has few iterations, so that an update takes less than half a second 
 the sounds of the notebook's tables are better. Notebook: ``01_mel_analysis``.
 """
 
-from __future__ import annotations
-
 import time
 from typing import Any
 

@@ -4,8 +4,6 @@ Log-mels are ``[T, M]`` in nepers. The tutorials' front-end is librosa's ``melsp
 ``power_to_db`` (McFee et al., SciPy 2015).
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Plots for ``01_mel_analysis``: tensors and tables in, ``(figure, axes)`` out."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

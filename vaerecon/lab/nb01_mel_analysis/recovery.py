@@ -3,8 +3,6 @@
 Samples are ``[N]`` at peak 0.5, STFT magnitudes ``[T, 513]``. Notebook: ``01_mel_analysis``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Widgets for ``02_vae_round_trip``: edit a latent and listen, or reconstruct a clip."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Plots for ``02_vae_round_trip``: tensors and tables in, ``(figure, axes)`` out."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -8,8 +8,6 @@ that prior (bits-back: Hinton and van Camp, COLT 1993): a bound. A real coder ne
 entropy of the quantised latent.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

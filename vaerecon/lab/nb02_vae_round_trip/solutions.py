@@ -1,7 +1,5 @@
 """Solutions to the exercises of notebook 02; a check tells a wrong answer by a hint."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial

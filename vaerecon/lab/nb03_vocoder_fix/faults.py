@@ -7,8 +7,6 @@ is right: for that, compare the sound with the original.
 Samples are ``[N]`` at peak 0.5, log-mels ``[T, 64]``. Notebook: ``03_vocoder_dimension_fix``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Plots and the explorer for ``03_vocoder_dimension_fix``. Blue is right, dark red is wrong."""
 
-from __future__ import annotations
-
 import html
 import textwrap
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Solutions to the exercises of notebook 03; a check tells a wrong answer by a hint."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import partial
 

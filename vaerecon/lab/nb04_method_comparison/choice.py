@@ -1,7 +1,5 @@
 """Notebook 04: which method to take, and the numbers to remember, in words and tables."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

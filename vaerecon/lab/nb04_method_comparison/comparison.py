@@ -1,7 +1,5 @@
 """Notebook 04: clips through every method of one or several models; an explorer of the scores."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

@@ -5,8 +5,6 @@ the mean of what it costs alone and of what it costs on top of the magnitude. Th
 magnitude's, first the mel's share, then the VAE's. Notebook: ``04_method_comparison``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

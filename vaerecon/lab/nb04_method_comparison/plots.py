@@ -4,8 +4,6 @@ Filled marks are through the VAE, hollow ones from the original mel. A method ke
 several models, each has a mark of its own.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle

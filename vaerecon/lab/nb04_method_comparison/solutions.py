@@ -1,7 +1,5 @@
 """Solutions to the exercises of notebook 04; a check tells a wrong answer by a hint."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

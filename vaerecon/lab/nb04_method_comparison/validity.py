@@ -1,7 +1,5 @@
 """Notebook 04: what a metric can and cannot say, and the guide's claims beside measurements."""
 
-from __future__ import annotations
-
 import math
 import statistics
 import timeit

@@ -3,8 +3,6 @@
 Each is float64 samples ``[N]`` at 16 kHz of any level. ``tools/synthetic_corpus`` has more kinds.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

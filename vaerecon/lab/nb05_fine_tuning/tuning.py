@@ -4,8 +4,6 @@ The training is :func:`vaerecon.training.run.train`, as in ``vaerecon train``. N
 ``05_fine_tuning``.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext

@@ -3,8 +3,6 @@
 Notebook: ``08_real_time``.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple

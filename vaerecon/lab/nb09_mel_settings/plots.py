@@ -1,7 +1,5 @@
 """Pictures of a sweep: one setting an axis. Notebook: ``09_mel_settings``."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure

@@ -3,8 +3,6 @@
 Notebook: ``10_vocoder_input``.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any

@@ -3,8 +3,6 @@
 Notebook: ``11_domains``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from vaerecon.comparison.intervals import FEWEST, Interval

@@ -12,8 +12,6 @@ numbers that it recorded, and their tolerances with the reasons::
 A number may differ by ``absolute`` (in its unit) plus ``relative`` times its baseline.
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 import math

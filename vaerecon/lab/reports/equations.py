@@ -3,8 +3,6 @@
 What mathtext does not know, such as the environment ``cases``, stays as it was written.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import io

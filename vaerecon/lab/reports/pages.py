@@ -5,8 +5,6 @@ from other servers, so the page has its own template (``page.html.j2``). Its
 Content-Security-Policy forbids a browser to load anything, and to run another script.
 """
 
-from __future__ import annotations
-
 import base64
 import copy
 import hashlib

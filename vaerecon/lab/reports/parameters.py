@@ -4,8 +4,6 @@ papermill only warns about unknown parameters and reads the cell line by line, w
 Here the cell is parsed as Python, and wrong values are refused before a kernel starts.
 """
 
-from __future__ import annotations
-
 import ast
 import difflib
 import math

@@ -5,8 +5,6 @@ three files: the executed notebook, an HTML page that needs no network, and a JS
 recorded numbers. Each has the stamp: source, parameters, versions, device.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

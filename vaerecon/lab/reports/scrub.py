@@ -4,8 +4,6 @@ Tracebacks, warnings and papermill's metadata contain paths of the machine. Each
 replaced: ``~/kit/.venv/lib/python3.12/site-packages/a/b.py`` becomes ``site-packages/a/b.py``.
 """
 
-from __future__ import annotations
-
 import re
 import site
 import sys

@@ -1,7 +1,5 @@
 """The notebooks with their checks and baselines, as the wheel brings them; copies to work in."""
 
-from __future__ import annotations
-
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path

@@ -5,8 +5,6 @@ Each notebook is run with its default parameters and becomes a page of
 outputs. The site opens from a folder and needs no network.
 """
 
-from __future__ import annotations
-
 import base64
 import html
 import re

@@ -1,7 +1,5 @@
 """How a training crop may be changed: level, polarity, spectrum, a second source."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -10,8 +10,6 @@ with it pitch), spectrum, a second source, polarity and level. :class:`Batches` 
 step, of any step and in any order.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections import Counter

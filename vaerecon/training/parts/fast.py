@@ -3,8 +3,6 @@
 The losses compare STFT magnitudes, not samples: the network predicts no phase.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from typing import Any
 

@@ -5,8 +5,6 @@ divergence per latent value, plus a loss on the energy of fine detail. The model
 raw log-mel, as AudioLDM2's does: the first and last convolution contain the standardisation.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -5,8 +5,6 @@ work at the mel's 100 frames a second, and the higher rates have few channels, s
 train it.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
