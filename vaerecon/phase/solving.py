@@ -87,7 +87,8 @@ def solve_clips(
     bins, generator = batch.shape[-1], generator or torch.Generator().manual_seed(0)
     first = torch.rand(bins, generator=generator, device=generator.device, dtype=torch.float32)
     # frames start half a window before their centre, so neighbours have opposite signs
-    first = first.to(batch.device) + torch.arange(bins, device=batch.device) % 2 / 2
+    first = first.to(batch.device)
+    first += torch.arange(bins, device=batch.device) % 2 / 2
 
     @torch.no_grad()
     def solve(clips: slice) -> torch.Tensor:
