@@ -11,7 +11,6 @@ References
 """
 
 import io
-import mmap
 import os
 import re
 import struct
@@ -80,9 +79,15 @@ def find_mp3_streams(path: str | os.PathLike[str]) -> list[int] | None:
 
 
 def _places(file: BinaryIO, pattern: bytes) -> list[int]:
-    """Where ``pattern`` stands in a file."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return [match.start() for match in re.finditer(pattern, data)]
+    """Where ``pattern``, of at most 16 bytes, stands in a file of any length."""
+    found, here, data = [], 0, b""
+    file.seek(0)
+    while more := file.read(2**20):
+        data += more
+        found += [here + match.start() for match in re.finditer(pattern, data)]
+        here += max(0, len(data) - 15)
+        data = data[-15:]
+    return sorted(set(found))
 
 
 def _ogg_starts(file: BinaryIO) -> list[int]:
