@@ -18,6 +18,15 @@ WAITING = 8  # blocks that may wait to be computed
 WARM = 20  # blocks of silence before the first
 
 
+def warm_up(stream: Stream) -> int:
+    """Send silence through a stream, since the first blocks take longer; samples of a block."""
+    size = round(stream.frames * stream.sample_rate / 100)
+    for _ in range(WARM):
+        stream.push(np.zeros(size))
+    stream.flush()
+    return size
+
+
 class Line:
     """Carries blocks from a sound card's callback to a stream, and back.
 
@@ -28,7 +37,7 @@ class Line:
     """
 
     def __init__(self, stream: Stream, buffer: int = 1):
-        self.stream, self.size = stream, round(stream.frames * stream.sample_rate / 100)
+        self.stream, self.size = stream, warm_up(stream)
         self.coming: queue.Queue[np.ndarray | None] = queue.Queue(WAITING + 1)
         self.ready: queue.Queue[np.ndarray] = queue.Queue()
         self.latency = buffer * self.size  # samples, besides that of the stream
@@ -36,9 +45,6 @@ class Line:
             self.ready.put(np.zeros(self.size, np.float32))
         self.blocks = self.late = self.dropped = self.owed = 0
         self.seconds: deque[float] = deque(maxlen=10_000)  # of processor time, of the last blocks
-        for _ in range(WARM):  # the first blocks take longer, in every library
-            stream.push(np.zeros(self.size))
-        stream.flush()
         self.total = self.card_latency = 0.0
 
     def exchange(self, new: np.ndarray) -> np.ndarray:

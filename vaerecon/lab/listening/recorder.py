@@ -10,7 +10,7 @@ import soundfile
 import traitlets
 
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
-from vaerecon.streaming.live import WARM
+from vaerecon.streaming.live import warm_up
 from vaerecon.streaming.stream import RATE, Stream
 
 FOLDER = Path(__file__).parent
@@ -80,10 +80,7 @@ class LiveStream(anywidget.AnyWidget):
 
     def _start(self, rate: int) -> None:
         stream = Stream(self.pipe, sample_rate=rate, **self.setting)
-        size = round(stream.frames * rate / 100)
-        for _ in range(WARM):  # the first blocks take longer
-            stream.push(np.zeros(size))
-        stream.flush()
+        size = warm_up(stream)
         self._stream, self.sample_rate = stream, rate
         self.sent = self.received = np.zeros(0, np.float32)
         self.send({"size": size, "latency": stream.latency / rate})

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
+from vaerecon.lab.figures import panels
 from vaerecon.lab.nb04_method_comparison.plots import color_of
 from vaerecon.lab.reports.table_scores import compared, metrics_of
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from vaerecon.comparison.intervals import Interval
     from vaerecon.metrics.scores import Metric
@@ -28,11 +29,8 @@ as_it_is = matplotlib.rc_context({"text.parse_math": False})
 
 def _panels(metrics: list[Metric], rows: int, columns: int = 3) -> tuple[Figure, list[Axes]]:
     """An axes for each metric, with ``rows`` lines from top to bottom."""
-    down, across = math.ceil(len(metrics) / columns), min(columns, len(metrics))
-    figure = Figure(figsize=(11, down * (1.1 + 0.33 * rows)), layout="constrained")
-    axes = figure.subplots(down, across, sharey=True, squeeze=False)
-    for ax in axes.flat[len(metrics) :]:
-        ax.set_visible(False)
+    height = math.ceil(len(metrics) / columns) * (1.1 + 0.33 * rows)
+    figure, axes = panels(len(metrics), columns, (11, height), sharey=True)
     return figure, list(axes.flat[: len(metrics)])
 
 
