@@ -55,7 +55,8 @@ class Cluster(Team):
                 "the vaerecon, Python and distributed that are here"
             ) from None
 
-    def width(self) -> int:
+    @property
+    def width(self) -> int:  # type: ignore[override]
         """One batch a worker process; workers may come and go."""
         return max(1, len(self._client.nthreads()))
 

@@ -37,12 +37,9 @@ class Team(AbstractContextManager):
     """Runs batches; at its end the workers stop, at once if there was an error."""
 
     executor: Executor
+    width: int = 1  # batches to run at once
     deaths: tuple[type[Exception], ...] = ()  # the errors which say that a worker process died
     max_retries = 1  # how often an item may end its worker before it is given up
-
-    def width(self) -> int:
-        """Batches to run at once."""
-        return 1
 
     def start(self, ready: Callable[[], Result]) -> Result:
         """Start a worker, at the beginning and after one has died; returns ``ready()``."""
@@ -94,14 +91,15 @@ class Processes(Team):
     max_retries = 2
 
     def __init__(self, workers: int, threads: int = 1):
-        self._workers, self._threads = workers, threads
+        # one batch a process: whatever is running when one dies is then known
+        self.width, self._threads = workers, threads
         self._open()
 
     def _open(self) -> None:
         context = multiprocessing.get_context("spawn")  # fork breaks torch's threads
         parent_pipe, self._parent_end = context.Pipe(duplex=False)
         self.executor = _Pool(
-            self._workers, context, initializer=_begin, initargs=(parent_pipe, self._threads)
+            self.width, context, initializer=_begin, initargs=(parent_pipe, self._threads)
         )
 
     def _close(self, at_once: bool) -> None:
@@ -109,14 +107,6 @@ class Processes(Team):
             self._parent_end.close()
         self.executor.shutdown(wait=True, cancel_futures=True)
         self._parent_end.close()
-
-    def width(self) -> int:
-        """One batch a process: whatever is under way when one dies is then known."""
-        return self._workers
-
-    def limit_workers(self, workers: int) -> None:
-        """Use fewer from now on."""
-        self._workers = min(self._workers, workers)
 
     def start(self, ready: Callable[[], Result]) -> Result:
         """With new processes if one has died."""
@@ -194,7 +184,7 @@ def run_batches(
             running[_submit(team, function, task[0])] = task
         elif not suspects:
             alone = alone and bool(running)
-            while waiting and not alone and len(running) < team.width():
+            while waiting and not alone and len(running) < team.width:
                 task = waiting.popleft()
                 running[_submit(team, function, task[0])] = task
         for future in _ended(team, running):
