@@ -121,13 +121,17 @@ def read_columns(option: str, path: Source, columns: list[str]) -> pd.DataFrame:
     """Columns of a CSV file, as text; a ValueError or OSError names the option that it is for."""
     import pandas as pd
 
-    name, expected = Path(path).name, f"a CSV file with columns {' and '.join(columns)}"
+    name, wanted = Path(path).name, " and ".join(columns)
+    fix = f"name a CSV file with columns {wanted}"
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # those of pandas are ValueErrors
-        raise type(error)(f"{option}: cannot read {name!r} ({error}); name {expected}") from None
-    if not set(columns) <= set(rows):
-        raise ValueError(f"{option}: got {name!r} with columns {list(rows)}, expected {expected}")
+        raise type(error)(f"{option}: cannot read {name!r} ({error}); {fix}") from None
+    if missing := [column for column in columns if column not in rows]:
+        raise ValueError(
+            f"{option}: got the columns {list(rows)} in {name!r}, expected {wanted}; "
+            f"{' and '.join(missing)} is missing: {fix}"
+        )
     return rows[columns]
 
 
