@@ -62,10 +62,10 @@ def _as_typed(parameter: click.Parameter, where: str, value: Any) -> str | list[
     return texts if many else ",".join(texts)
 
 
-config_option = click.option(
-    "--config", type=click.Path(path_type=Path), is_eager=True, expose_value=False, callback=_read,
-    help="YAML file of options by their long names; the command line goes before it.",
-)  # fmt: skip
+config_option = click.option("--config", type=click.Path(path_type=Path), is_eager=True,
+                             expose_value=False, callback=_read,
+                             help="YAML file of options by their long names; the command line goes "
+                                  "before it.")  # fmt: skip
 
 
 def keep_settings(path: Path, replace: bool = True) -> None:

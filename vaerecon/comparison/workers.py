@@ -159,11 +159,9 @@ def _follow(parent_pipe: Any) -> None:
 
 
 def run_batches(
-    team: Team,
-    function: Callable[[list[Item]], Result],
-    batches: Iterable[list[Item]],
+    team: Team, function: Callable[[list[Item]], Result], batches: Iterable[list[Item]],
     ready: Callable[[], object],
-) -> Iterator[tuple[list[Item], Result | None]]:
+) -> Iterator[tuple[list[Item], Result | None]]:  # fmt: skip
     """Run ``function`` on every batch and yield each with its result, in the order of their ends.
 
     An item whose process died each time comes alone, with None. ``team`` is started already;

@@ -33,14 +33,40 @@ FLOATS = {"F64", "F32", "F16", "BF16"}  # as a safetensors header writes them
 
 
 def find_weights(
+    get: Callable[[str], Path | None], exists: Callable[[str], bool], variant: str | None,
+    where: str, variants: Callable[[str], list[str]] = lambda part: [],
+) -> dict[str, list[Path]]:  # fmt: skip
+    """The weights of each part: one file, or its shards; a ValueError if there is neither.
+
+    ``get`` gives the file of a name in the checkpoint, or None; ``exists`` only says whether there
+    is one. ``variants`` names the variants of a part that could be loaded instead.
+    """
+    files = {}
+    for part, pickle in PICKLES.items():
+        files[part] = _find_part(get, part, variant, where)
+        if files[part]:
+            continue
+        message = f"{where}: has no {_weights_name(part, variant)}"
+        if others := variants(part):
+            message += (
+                f", but the variant {others[0]!r}; load it with variant={others[0]!r}, or save it "
+                "without a variant"
+            )
+        elif exists(f"{part}/{pickle}"):
+            message += (
+                f", but {part}/{pickle}; a pickle can run code when opened, so it is not: "
+                "convert it where you trust it, with "
+                "model.save_pretrained(folder, safe_serialization=True)"
+            )
+        raise ValueError(message)
+    return files
+
+
+def _find_part(
     get: Callable[[str], Path | None], part: str, variant: str | None, where: str
 ) -> list[Path]:
-    """The weights file of a part, or its shards; none if there is neither.
-
-    ``get`` gives the file of a name in the checkpoint, or None. An index of shards cannot bring in
-    anything but shards of this part: other names are refused.
-    """
-    if single := get(weights_name(part, variant)):
+    """Files of one part. An index can name only shards of this part: other names are refused."""
+    if single := get(_weights_name(part, variant)):
         return [single]
     stem = PARTS[part]
     end = "index.json" if variant is None else f"index.{variant}.json"
@@ -64,32 +90,12 @@ def find_weights(
     return found
 
 
-def weights_name(part: str, variant: str | None = None) -> str:
-    """Name in the checkpoint of the file with all weights of a part."""
+def _weights_name(part: str, variant: str | None) -> str:
     return f"{part}/{_with_variant(PARTS[part], variant)}.safetensors"
 
 
 def _with_variant(stem: str, variant: str | None) -> str:
     return stem if variant is None else f"{stem}.{variant}"
-
-
-def no_weights(
-    where: str, part: str, variant: str | None, has_pickle: bool, others: list[str] | None = None
-) -> ValueError:
-    """What to say of a part without weights; ``others``: variants that are there."""
-    message = f"{where}: has no {weights_name(part, variant)}"
-    if others:
-        message += (
-            f", but the variant {others[0]!r}; load it with variant={others[0]!r}, or save it "
-            "without a variant"
-        )
-    elif has_pickle:
-        message += (
-            f", but {part}/{PICKLES[part]}; a pickle can run code when opened, so it is not: "
-            "convert it where you trust it, with "
-            "model.save_pretrained(folder, safe_serialization=True)"
-        )
-    return ValueError(message)
 
 
 def check_weights(paths: list[Path], model: Any, where: str) -> None:

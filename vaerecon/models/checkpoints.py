@@ -60,18 +60,12 @@ def check_hub(source: str | os.PathLike[str], revision: str | None = None) -> No
 
 
 def load(
-    source: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    device: str | torch.device | None = "cpu",
-    dtype: str | torch.dtype | None = None,
-    torch_dtype: str | torch.dtype | None = None,
-    variant: str | None = None,
-    token: str | bool | None = None,
-    use_safetensors: bool = True,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-) -> Checkpoint:
+    source: str | os.PathLike[str], *, revision: str | None = None,
+    device: str | torch.device | None = "cpu", dtype: str | torch.dtype | None = None,
+    torch_dtype: str | torch.dtype | None = None, variant: str | None = None,
+    token: str | bool | None = None, use_safetensors: bool = True,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
+) -> Checkpoint:  # fmt: skip
     """Load VAE and vocoder; both configs are checked before any weights are fetched.
 
     Parameters
@@ -177,21 +171,18 @@ def own_fast(folder: str | os.PathLike[str]) -> Path | None:
 
 
 def _find_weights(place: Place, folder: Path, variant: str | None) -> dict[str, list[Path]]:
-    """The weights files in the folder of a source, there for certain."""
+    """The weights files in the folder of a source."""
 
     def get(name: str) -> Path | None:
         path = folder / name
         return path if path.is_file() else None
 
-    files = {}
-    for part, stem in weights.PARTS.items():
-        files[part] = weights.find_weights(get, part, variant, place.name)
-        if not files[part]:
-            paths = sorted((folder / part).glob(f"{stem}.*.safetensors"))
-            others = [path.name.removeprefix(stem).split(".")[1] for path in paths]
-            has_pickle = get(f"{part}/{weights.PICKLES[part]}") is not None
-            raise weights.no_weights(place.name, part, variant, has_pickle, others)
-    return files
+    def variants(part: str) -> list[str]:
+        stem = weights.PARTS[part]
+        paths = sorted((folder / part).glob(f"{stem}.*.safetensors"))
+        return [path.name.removeprefix(stem).split(".")[1] for path in paths]
+
+    return weights.find_weights(get, lambda name: bool(get(name)), variant, place.name, variants)
 
 
 def _build(

@@ -174,12 +174,9 @@ def predict_magnitude(network: MagnitudeNetwork, log_mel: ArrayLike) -> torch.Te
 
 
 def synthesize(
-    network: MagnitudeNetwork,
-    log_mel: ArrayLike,
-    n_samples: int,
-    generator: torch.Generator | None = None,
-    n_iter: int = N_ITER,
-) -> torch.Tensor:
+    network: MagnitudeNetwork, log_mel: ArrayLike, n_samples: int,
+    generator: torch.Generator | None = None, n_iter: int = N_ITER,
+) -> torch.Tensor:  # fmt: skip
     """Log-mel ``[T, 64]`` or ``[B, T, 64]`` to samples ``[N]`` or ``[B, N]``, by ``n_iter`` steps.
 
     float32, on the network's device. The first phases are drawn from ``generator`` (seed 0).

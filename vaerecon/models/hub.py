@@ -8,10 +8,11 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vaerecon.models.checkpoint_weights import FAST, PARTS, PICKLES, find_weights, no_weights
+from vaerecon.models.checkpoint_weights import FAST, find_weights
 from vaerecon.utils.files import FULL
 
 logger = logging.getLogger(__name__)
@@ -58,14 +59,8 @@ def fetch_weights(
     """The weights files of a hub repository, fetched or cached; no other file is asked for."""
     from huggingface_hub import file_exists
 
-    files = {}
-    for part in PARTS:
-        files[part] = find_weights(_getter(repo, commit, cache), part, variant, repo)
-        if not files[part]:
-            pickle = f"{part}/{PICKLES[part]}"
-            has_pickle = file_exists(repo, pickle, revision=commit, token=cache.get("token"))
-            raise no_weights(repo, part, variant, has_pickle)
-    return files
+    exists = partial(file_exists, repo, revision=commit, token=cache.get("token"))
+    return find_weights(_getter(repo, commit, cache), exists, variant, repo)
 
 
 def fetch_fast(repo: str, commit: str, cache: dict[str, Any]) -> Path | None:

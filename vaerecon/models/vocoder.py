@@ -79,12 +79,9 @@ def receptive_field(vocoder: Any) -> int:
 @torch.no_grad()
 @without_autocast
 def vocode(
-    vocoder: Any,
-    log_mel: ArrayLike,
-    n_samples: int | None = None,
-    lag: int = 0,
+    vocoder: Any, log_mel: ArrayLike, n_samples: int | None = None, lag: int = 0,
     chunk_seconds: float = CHUNK_SECONDS,
-) -> torch.Tensor:
+) -> torch.Tensor:  # fmt: skip
     """Turn a log-mel into samples.
 
     Parameters

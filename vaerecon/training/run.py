@@ -37,19 +37,11 @@ def part_class(part: str, kind: str = "Part") -> Any:
 
 
 def train(
-    part: str,
-    data: Sequence[Path] | Data,
-    output: Path,
-    config: LoopConfig,
-    *,
-    resume: bool = False,
-    device: str | None = "cpu",
-    precision: str = "no",
-    memory_limit: float = MEMORY_LIMIT,
-    progress: bool = True,
-    begun: Callable[[], object] = lambda: None,
-    **options: Any,
-) -> TrainingLoop:
+    part: str, data: Sequence[Path] | Data, output: Path, config: LoopConfig, *,
+    resume: bool = False, device: str | None = "cpu", precision: str = "no",
+    memory_limit: float = MEMORY_LIMIT, progress: bool = True,
+    begun: Callable[[], object] = lambda: None, **options: Any,
+) -> TrainingLoop:  # fmt: skip
     """Train one part, and write ``output/<part>`` (config and safetensors).
 
     Missing parts are copied, so that ``output`` is a whole model. Returns the finished loop, with
@@ -144,13 +136,9 @@ def check_same(state: dict[str, Any], config: LoopConfig, objective: Any, output
 
 
 def loop_config(
-    part: str,
-    output: Path,
-    given: dict[str, Any],
-    resume: bool = False,
-    fine_tuning: bool = False,
+    part: str, output: Path, given: dict[str, Any], resume: bool = False, fine_tuning: bool = False,
     device: str | None = None,
-) -> LoopConfig:
+) -> LoopConfig:  # fmt: skip
     """Settings for a part: those ``given``, else the checkpoint's on resume, else the defaults.
 
     ``given`` has fields of :class:`LoopConfig`; None means not given. ``fine_tuning``, from trained
@@ -176,18 +164,11 @@ def loop_config(
 
 
 def train_all(
-    data: Sequence[Path],
-    output: Path,
-    minutes: float,
-    given: dict[str, Any],
-    *,
-    parts: Sequence[str] = PARTS,
-    options: dict[str, dict[str, Any]] | None = None,
-    resume: bool = False,
-    device: str | None = "cpu",
-    memory_limit: float = MEMORY_LIMIT,
+    data: Sequence[Path], output: Path, minutes: float, given: dict[str, Any], *,
+    parts: Sequence[str] = PARTS, options: dict[str, dict[str, Any]] | None = None,
+    resume: bool = False, device: str | None = "cpu", memory_limit: float = MEMORY_LIMIT,
     **how: Any,
-) -> None:
+) -> None:  # fmt: skip
     """Train all parts from one data folder into one output folder within ``minutes``.
 
     The audio is read once. The remaining time is divided as in

@@ -134,12 +134,9 @@ class Corpus:
     """
 
     def __init__(
-        self,
-        folders: Sequence[Path],
-        part: str = "train",
-        memory_limit: float = MEMORY_LIMIT,
+        self, folders: Sequence[Path], part: str = "train", memory_limit: float = MEMORY_LIMIT,
         progress: bool = True,
-    ):
+    ):  # fmt: skip
         files = split(find_audio(folders))[part == "validation"]
         # headers only: what does not fit is never decoded as a whole
         self.clips = _open(files, f"measuring {part} audio", OnDisk, progress)
@@ -206,11 +203,7 @@ class Corpus:
             logger.warning("%s: a crop cannot be read, others are drawn: %s", name, error)
 
     def batch(
-        self,
-        size: int,
-        n_samples: int,
-        rng: np.random.Generator,
-        augment: Augmentation = USUAL,
+        self, size: int, n_samples: int, rng: np.random.Generator, augment: Augmentation = USUAL
     ) -> torch.Tensor:
         """``[size, n_samples]`` float32 crops."""
         return torch.from_numpy(np.stack([self.crop(n_samples, rng, augment) for _ in range(size)]))

@@ -38,12 +38,9 @@ class Data:
 
     @classmethod
     def read(
-        cls,
-        folders: Sequence[Path],
-        seed: int = 0,
-        memory_limit: float = MEMORY_LIMIT,
+        cls, folders: Sequence[Path], seed: int = 0, memory_limit: float = MEMORY_LIMIT,
         progress: bool = True,
-    ) -> Data:
+    ) -> Data:  # fmt: skip
         """Read folders of audio; statistics over all values of 256 training crops of a second."""
         training, validation = (
             Corpus(folders, part, memory_limit=memory_limit, progress=progress)
