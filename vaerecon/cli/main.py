@@ -340,13 +340,11 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
 
     # before torch loads OpenMP: threads that wait sleep, and leave the core to other processes
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from vaerecon.models.precision import use_free_cores
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
     pipe = ReconstructionPipeline.from_pretrained(
         model, revision=revision, device=device, dtype=dtype
     )
-    use_free_cores(pipe.vae, pipe.vocoder)
     pipe.set_progress_bar_config(
         leave=False,
         disable=None,  # only on a terminal

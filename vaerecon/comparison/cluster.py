@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
 from vaerecon.comparison.workers import Result, Team
 
@@ -40,9 +42,12 @@ class Cluster(Team):
                 f"scheduler: {address!r} has no workers; start some with "
                 f"`dask worker {address} --nthreads 1`"
             ) from None
-        # results of an earlier run are not asked for: pure=False
-        self.executor = self._client.get_executor(pure=False)
+        # pure=False: results of an earlier run are not used
+        self._executor = self._client.get_executor(pure=False)
         self._alone_since: float | None = None
+
+    def submit(self, function: Callable, *args: Any) -> Future:
+        return self._executor.submit(function, *args)
 
     def start(self, ready: Callable[[], Result]) -> Result:
         try:

@@ -37,7 +37,7 @@ from vaerecon.comparison.journal import Journal, check_free, is_finished, open_j
 from vaerecon.comparison.measure import Settings, Task, make_entry, measure_batch, prepare
 from vaerecon.comparison.sources import check_sounds, dataset_clips, is_dataset, name_models
 from vaerecon.comparison.table import check_same, check_suffix, make_table, read_table, write_table
-from vaerecon.comparison.workers import Processes, Team, ThisProcess, run_batches, why_no_processes
+from vaerecon.comparison.workers import Processes, Team, run_batches, why_no_processes
 from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import METRICS, metric_names
 from vaerecon.utils.files import text_to_name
@@ -238,7 +238,7 @@ def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int
     if workers > 1 and (reason := why_no_processes()):
         logger.warning("no worker processes, all is done in this one: %s", reason)
         workers = 1
-    return Processes(workers, threads) if workers > 1 else ThisProcess()
+    return Processes(workers, threads) if workers > 1 else Team()
 
 
 def _measure_all(files: list[SoundFile], team: Team, journal: Journal, task: Task) -> None:

@@ -9,11 +9,10 @@ a model's result suffers where the wrong parts are shortened. So:
 - :func:`tune` times a model as it is and mixed, on two thirds of a second of sound, and takes
   the quicker. The answer is kept in :func:`cache_file`, by processor, threads, torch version and
   architecture; delete it to measure anew.
-- :func:`pick_threads` finds out whether all cores are free at the moment.
 
-Small models stay in float32. ``dtype="float32"`` or ``"mixed"`` (``--dtype``) overrules;
-``VAERECON_DTYPE`` with the same values, for ``"auto"``; ``VAERECON_THREADS``, or torch's own
-``OMP_NUM_THREADS``; ``VAERECON_CACHE`` names another folder.
+Small models stay in float32. ``dtype="float32"`` or ``"mixed"`` (``--dtype``) overrules this, and
+so does the environment variable ``VAERECON_DTYPE`` for ``"auto"``; ``VAERECON_CACHE`` names another
+folder for the answer.
 """
 
 import copy
@@ -156,45 +155,6 @@ def run_vae(vae: Any) -> None:
 def run_vocoder(vocoder: Any) -> None:
     """Make the samples of :data:`FRAMES` frames, for :func:`tune`."""
     vocoder(torch.linspace(-11.5, 1.0, FRAMES * 64, dtype=torch.float32).reshape(1, FRAMES, 64))
-
-
-def pick_threads() -> int:
-    """Threads that torch had better use for large models at the moment; sets nothing.
-
-    All that it may use, if a product of matrices is quicker with them than with one, which is not
-    so while other processes keep the cores busy. ``VAERECON_THREADS`` overrules it (ValueError if
-    that is no whole number of at least 1), and where ``OMP_NUM_THREADS`` is set, that is taken.
-    """
-    if wanted := os.environ.get("VAERECON_THREADS"):
-        if not wanted.isdecimal() or int(wanted) < 1:
-            raise ValueError(f"VAERECON_THREADS: got {wanted!r}, expected a number of at least 1")
-        return int(wanted)
-    every = torch.get_num_threads()
-    if every == 1 or "OMP_NUM_THREADS" in os.environ:
-        return every
-    matrix = torch.ones(384, 384)
-    seconds: dict[int, list[float]] = {every: [], 1: []}
-    try:
-        for threads in (every, 1, every, 1, every, 1):
-            torch.set_num_threads(threads)
-            started = time.perf_counter()
-            for _ in range(20):  # some milliseconds: longer than a scheduler's turn
-                matrix @ matrix
-            seconds[threads].append(time.perf_counter() - started)
-    finally:
-        torch.set_num_threads(every)
-    # the slowest: what counts is whether waiting for a busy core spoils it
-    return every if max(seconds[every]) < max(seconds[1]) else 1
-
-
-def use_free_cores(*models: nn.Module) -> None:
-    """Set torch's threads to :func:`pick_threads` if one of ``models`` is large and on the CPU.
-
-    For a program's start, not for libraries: the setting is the whole process's.
-    """
-    on_cpu = [model for model in models if next(model.parameters()).device.type == "cpu"]
-    if any(_size(model) >= LARGE for model in on_cpu):
-        torch.set_num_threads(pick_threads())
 
 
 def _size(model: nn.Module) -> int:
