@@ -8,12 +8,12 @@ database while a run writes it, so that two runs cannot mix their results.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-FORMAT = 3  # of the rows; changes when one changes its meaning
+FORMAT = 3  # of the rows; raised when the meaning of one changes
 
 
 def journal_path(output: Path) -> Path:
@@ -41,6 +41,14 @@ def check_free(output: Path, resume: bool, overwrite: bool) -> None:
             f"output: got {output.name!r}, which exists and is complete; "
             "name another file, or use --overwrite to replace it"
         )
+
+
+def changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """The settings that differ, in words; empty if none does."""
+    names = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
+    return "; ".join(
+        k if k == "clips" else f"{k} was {found.get(k)!r}, now {wanted.get(k)!r}" for k in names
+    )
 
 
 class Journal:
@@ -127,9 +135,7 @@ def _begin(database: sqlite3.Connection, settings: dict[str, Any], resume: bool,
             database.execute("INSERT INTO entries VALUES (?)", (text,))
             return
     found, wanted = json.loads(row[0]), json.loads(json.dumps(settings))
-    names = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
-    if names:
-        changes = "; ".join(f"{k} was {found.get(k)!r}, now {wanted.get(k)!r}" for k in names)
+    if changes := changed(found, wanted):
         raise ValueError(
             f"resume: {name!r} was begun with other settings ({changes}); "
             "use the same, or --overwrite to start again"

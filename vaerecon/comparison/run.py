@@ -66,15 +66,14 @@ def compare(
     clips
         Files and folders (all sounds in them and below); or a split of Hugging Face ``datasets``,
         whose ``column`` holds the sounds.
-    model
-        As :meth:`vaerecon.ReconstructionPipeline.from_pretrained` takes it; also ``revision``,
-        ``device`` and ``dtype``. Of several, one after the other is in memory; each gets all rows,
-        also those around the VAE.
+    model, revision, device, dtype
+        As :meth:`vaerecon.ReconstructionPipeline.from_pretrained` takes them. Several models are
+        in memory one after the other; each gets all rows, also those without the VAE.
     methods
-        Names, ``"a,b"`` or ``"all"``. Silence is always measured along with them.
+        Names, ``"a,b"`` or ``"all"``. Silence is always measured too.
     output
-        ``.parquet`` or ``.csv`` file to write, whole, at the end. Until then
-        ``<output>.partial.sqlite`` beside it holds what has been finished.
+        ``.parquet`` or ``.csv`` file to write at the end. Until then
+        ``<output>.partial.sqlite`` beside it holds the finished clips.
     max_length
         Seconds read of each clip.
     without_vae
@@ -88,10 +87,10 @@ def compare(
         see :mod:`vaerecon.comparison.codecs`.
     keep_sounds
         Folder for the sounds: the original and every method's, in a folder for each clip, below
-        one for each model if there are several. What an earlier run wrote of a clip is replaced.
+        one for each model if there are several. Sounds of an earlier run are replaced.
     domains
-        CSV file with the columns ``file`` (as in the table) and ``domain``. By default a clip's
-        domain is the name of the folder that it is in.
+        CSV file with the columns ``file`` (as in the table) and ``domain``; by default a clip's
+        domain is the name of its folder.
     max_clips
         Only the first so many clips.
     workers
@@ -101,14 +100,14 @@ def compare(
     threads
         Of each worker. More than one helps where clips are few and long, and rounds differently.
     scheduler
-        Address of a Dask scheduler, ``tcp://host:port``, whose workers do the work. They need the
-        same files under the same paths.
+        Address of a Dask scheduler, ``tcp://host:port``. Its workers need the same files under the
+        same paths.
     resume
-        Go on with the run for ``output`` that was not finished. Clips that are finished are not
-        done again, unless the file has changed. An ``output`` that is complete is read, if it has
-        these clips and settings; a CSV file tells of these only methods, models and seed.
+        Go on with the unfinished run for ``output``; finished clips are measured again only if the
+        file has changed. A complete ``output`` is read, if it has these clips and settings; a CSV
+        file tells of these only methods, models and seed.
     overwrite
-        Replace an ``output`` that exists, and forget a run for it that was not finished.
+        Replace an ``output`` that exists, and forget an unfinished run for it.
 
     Returns
     -------
@@ -130,10 +129,8 @@ def compare(
         If the table cannot be written, or all workers are lost; what was finished is kept.
     """
     models = name_models([model] if isinstance(model, str | os.PathLike) else model)
-    if isinstance(clips, str | os.PathLike):
-        clips = [clips]
-    elif not is_dataset(clips):
-        clips = list(clips)
+    if not is_dataset(clips):
+        clips = [clips] if isinstance(clips, str | os.PathLike) else list(clips)
     settings = Settings(
         model="", revision=revision, device=device, dtype=dtype, max_length=max_length, seed=seed,
         methods=tuple(select_methods(methods)), without_vae=without_vae, metrics=tuple(METRICS),
@@ -223,14 +220,12 @@ def _checked_output(output: Source | None, resume: bool, overwrite: bool) -> Pat
 
 def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int) -> Team:
     if scheduler is not None:
-        if workers is not None:
-            raise ValueError(
-                f"workers: got {workers} with a scheduler, which has workers of its own; "
-                "leave out one of the two"
-            )
         from vaerecon.comparison.cluster import Cluster
 
-        return Cluster(scheduler)
+        if workers is None:
+            return Cluster(scheduler)
+        raise ValueError(f"workers: got {workers} with a scheduler, which has workers of its own; "
+                         "leave out one of the two")  # fmt: skip
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         workers = max(1, (cores or 1) // threads)

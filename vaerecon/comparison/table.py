@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaerecon.comparison.clips import SoundFile, Source
 from vaerecon.comparison.intervals import bootstrap_mean
+from vaerecon.comparison.journal import changed
 from vaerecon.comparison.measure import Task
 from vaerecon.metrics.scores import METRICS, ON_REQUEST
 from vaerecon.utils.files import whole_file
@@ -129,9 +130,7 @@ def check_same(
         for key in wanted.keys() - has.keys():
             values = list(table[key].astype(object).where(table[key].notna(), None).unique())
             has[key] = values[0] if len(values) == 1 else values
-    if names := sorted(key for key in wanted if has.get(key) != wanted[key]):
-        changes = "; ".join(key if key == "clips" else f"{key} was {has.get(key)!r}, now "
-                            f"{wanted[key]!r}" for key in names)  # fmt: skip
+    if changes := changed({key: has.get(key) for key in wanted}, wanted):
         raise ValueError(
             f"resume: {name!r} is complete and was made with others ({changes}); name "
             "another file, or use --overwrite to replace it"
