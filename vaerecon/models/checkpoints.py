@@ -113,8 +113,6 @@ def load(
         logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
     cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
     models, files, commit, fast = _find(place, revision, variant, cache)
-    for part, paths in files.items():
-        weights.check_weights(paths, models[part], f"{place.name}: {part}")
     vae, vocoder = _build(models, files, place.name, dtype)
     if to_tune:
         vae = precision.tune(vae, precision.run_vae)
@@ -188,14 +186,14 @@ def _find_weights(place: Place, folder: Path, variant: str | None) -> dict[str, 
 def _build(
     models: dict[str, Any], files: dict[str, list[Path]], where: str, dtype: str
 ) -> tuple[Any, Any]:
-    """The two models with their checked weights, in ``dtype``."""
+    """The two models with their weights, in ``dtype``."""
     import torch
 
     vae, vocoder = models["vae"], models["vocoder"]
     wanted = torch.float32 if dtype == "mixed" else getattr(torch, dtype)
     upcast = wanted == torch.float16 and vae.config.force_upcast
-    weights.fill(vae, files["vae"], torch.float32 if upcast else wanted)
-    weights.fill(vocoder, files["vocoder"], wanted)
+    weights.fill(vae, files["vae"], torch.float32 if upcast else wanted, f"{where}: vae")
+    weights.fill(vocoder, files["vocoder"], wanted, f"{where}: vocoder")
     vae.register_to_config(_name_or_path=where)  # both would save a local path
     vocoder.config._name_or_path = vocoder.name_or_path = where
     return vae.eval(), vocoder.eval()

@@ -38,7 +38,7 @@ from vaerecon.audio.samples import ArrayLike
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import check_log_mel
 from vaerecon.models.checkpoint_configs import read_config
-from vaerecon.models.checkpoint_weights import FAST, check_weights, fill
+from vaerecon.models.checkpoint_weights import FAST, fill
 from vaerecon.phase.mel_inversion import fit_to_mel, spread
 from vaerecon.phase.retrieval import griffin_lim
 from vaerecon.utils.autocast import without_autocast
@@ -137,8 +137,7 @@ def load_network(folder: Path) -> MagnitudeNetwork:
             network: MagnitudeNetwork = MagnitudeNetwork(
                 **{k: v for k, v in config.items() if k in sizes}
             )
-        check_weights([folder / FAST], network, where)
-        fill(network, [folder / FAST], torch.float32)
+        fill(network, [folder / FAST], torch.float32, where)
     except Exception as error:  # whatever a config or weights of another kind trip over
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
