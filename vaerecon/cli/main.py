@@ -12,13 +12,14 @@ import click
 from vaerecon import __version__
 from vaerecon.cli import tables
 from vaerecon.cli.codec import decode, encode
-from vaerecon.cli.config import config_option, keep_settings
 from vaerecon.cli.notebooks import check, lab, report
 from vaerecon.cli.options import (
     COUNT,
     PATH,
     Decorator,
+    config_option,
     device_option,
+    keep_settings,
     max_length_option,
     model_option,
     models_option,

@@ -8,8 +8,15 @@ from typing import Any
 
 import click
 
-from vaerecon.cli.config import config_option, keep_settings
-from vaerecon.cli.options import COUNT, PATH, Decorator, device_option, with_options
+from vaerecon.cli.options import (
+    COUNT,
+    PATH,
+    Decorator,
+    config_option,
+    device_option,
+    keep_settings,
+    with_options,
+)
 from vaerecon.training.settings import DEFAULTS, FINE_TUNING_STEPS, PARTS
 
 SETTINGS = "run.yaml"  # beside a checkpoint; that of `all`, in its output
