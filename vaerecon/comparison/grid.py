@@ -177,14 +177,13 @@ def mean_settings(table: pd.DataFrame) -> pd.DataFrame:
     return groups[numbers].mean().join(groups.size().rename("clips")).reset_index()
 
 
-def pareto_front(
-    table: pd.DataFrame, metric: str = "pesq_wb", cost: str = "values_per_second"
-) -> pd.DataFrame:
-    """The Pareto front: rows that no other row beats in both ``cost`` (lower) and ``metric``.
+def pareto_front(table: pd.DataFrame, metric: str = "pesq_wb") -> pd.DataFrame:
+    """The Pareto front: rows that no other row beats in both ``values_per_second`` and ``metric``.
 
     ``table`` is that of :func:`sweep` or of :func:`mean_settings`. Returns rows of
     :func:`mean_settings`, the cheapest first.
     """
     (metric,) = metric_names("metric", metric)
     means = mean_settings(table) if "clip" in table else table
-    return unbeaten(means.dropna(subset=[metric]), metric, cost).reset_index(drop=True)
+    front = unbeaten(means.dropna(subset=[metric]), metric, "values_per_second")
+    return front.reset_index(drop=True)

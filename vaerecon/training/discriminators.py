@@ -78,12 +78,12 @@ class PeriodDiscriminator(_Discriminator):
 class SpectrumDiscriminator(_Discriminator):
     """An STFT magnitude as a picture: ``[B, N] -> [B, 1, F, T]``."""
 
-    def __init__(self, n_fft: int, hop: int, channels: int):
+    def __init__(self, n_fft: int, hop: int):
         layers = [
-            nn.Conv2d(a, channels, (9, 3), (stride, 1), (4, 1))
-            for a, stride in ((1, 1), (channels, 2), (channels, 2), (channels, 2))
+            nn.Conv2d(channels, 8, (9, 3), (stride, 1), (4, 1))  # UnivNet: 32 channels
+            for channels, stride in ((1, 1), (8, 2), (8, 2), (8, 2))
         ]
-        super().__init__(layers, nn.Conv2d(channels, 1, 3, padding=1))
+        super().__init__(layers, nn.Conv2d(8, 1, 3, padding=1))
         self.n_fft, self.hop = n_fft, hop
 
     def forward(self, samples: torch.Tensor) -> list[torch.Tensor]:
@@ -100,12 +100,11 @@ class SoundDiscriminator(nn.Module):
         periods: tuple[int, ...] = (2, 3, 5, 7, 11),
         period_channels: tuple[int, ...] = (8, 32, 128, 256, 256),  # HiFi-GAN: four times as many
         spectra: tuple[tuple[int, int], ...] = ((512, 128), (1024, 256), (2048, 512)),  # n_fft, hop
-        spectrum_channels: int = 8,  # UnivNet: 32
     ):
         super().__init__()
         self.discriminators = nn.ModuleList(
             [PeriodDiscriminator(period, period_channels) for period in periods]
-            + [SpectrumDiscriminator(n_fft, hop, spectrum_channels) for n_fft, hop in spectra]
+            + [SpectrumDiscriminator(n_fft, hop) for n_fft, hop in spectra]
         )
 
     def forward(self, samples: torch.Tensor) -> list[list[torch.Tensor]]:
@@ -118,9 +117,9 @@ class PatchDiscriminator(_Discriminator):
     Each logit sees 38 frames by 38 bins. The input is normalised by the statistics of log-mels.
     """
 
-    def __init__(self, mean: float, deviation: float, channels: tuple[int, ...] = (16, 32, 64)):
-        layers = [nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise((1, *channels))]
-        super().__init__(layers, nn.Conv2d(channels[-1], 1, 3, padding=1))
+    def __init__(self, mean: float, deviation: float):
+        layers = [nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise((1, 16, 32, 64))]
+        super().__init__(layers, nn.Conv2d(64, 1, 3, padding=1))
         self.mean, self.deviation = mean, deviation
 
     def forward(self, picture: torch.Tensor) -> list[list[torch.Tensor]]:
