@@ -1,7 +1,7 @@
-"""Finished sounds, of any codec, against their references, to a table as that of ``compare``.
+"""Finished sounds, of any codec, against their references: a table like that of ``compare``.
 
-Both sides are read as any clip is (mono, 16 kHz) and lose their mean; nothing is scaled. All
-estimates are moved by one lag, and cut or filled with zeros to the length of their reference.
+Both sides are read like any clip (mono, 16 kHz), and their mean is removed; nothing is scaled. All
+estimates are shifted by one lag, and cut or filled with zeros to the length of their reference.
 """
 
 import math
@@ -110,9 +110,9 @@ def evaluate_files(
 def find_pairs(
     reference: Source, estimate: Source, pairs: Source | None, allow_missing: bool
 ) -> Files:
-    """Each reference with its estimate; arguments are those of :func:`evaluate_files`.
+    """Each reference with its estimate, by the arguments of :func:`evaluate_files`.
 
-    Its size and time are sums of both, so that a change of either is seen.
+    Size and time are sums of both, so that a change of either is noticed.
     """
     ours, theirs = find_clips(reference), find_clips(estimate)
     if (folder := os.path.isdir(reference)) != os.path.isdir(estimate):
@@ -140,7 +140,7 @@ def _of_one_name(references: Files, estimates: Files, allow_missing: bool) -> Ro
 
 
 def _by_name(files: Files) -> dict[str, SoundFile]:
-    """By the path below the folder, without suffix; accents as one character, as macOS has not."""
+    """By the path below the folder, without suffix, in Unicode's composed form (macOS differs)."""
     found: dict[str, SoundFile] = {}
     for file in files:
         name = unicodedata.normalize("NFC", os.path.splitext(file.key)[0])

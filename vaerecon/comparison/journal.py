@@ -1,9 +1,9 @@
 """Results that survive a kill: a small SQLite database to which each finished clip is added.
 
 It has one table: first a row with the settings of the run, then a row for each finished clip, as
-JSON. What is added at once is one transaction, which is on the disk when :meth:`Journal.add`
-returns. SQLite undoes a transaction that was cut short by a kill or a full disk, and locks the
-database while a run writes it, so that two runs cannot mix their results.
+JSON. Each :meth:`Journal.add` is one transaction, which is on the disk when it returns. SQLite
+undoes a transaction that a kill or a full disk interrupts, and locks the database while a run
+writes it, so that two runs cannot mix their results.
 """
 
 import json
@@ -17,12 +17,12 @@ FORMAT = 3  # of the rows; raised when the meaning of one changes
 
 
 def journal_path(output: Path) -> Path:
-    """Where the unfinished results for ``output`` are."""
+    """The journal of the run for ``output``."""
     return output.with_name(output.name + ".partial.sqlite")
 
 
 def is_finished(output: Path) -> bool:
-    """Whether the table is there and no run for it is under way."""
+    """Whether the table is complete: it is there, and no journal for it."""
     return output.exists() and not journal_path(output).exists()
 
 
@@ -103,7 +103,7 @@ def open_journal(
 
 @contextmanager
 def _errors_explained(name: str) -> Iterator[None]:
-    """SQLite's errors, and those of the file system, as one line that says what to do."""
+    """Errors of SQLite and of the file system, in one line that says what to do."""
     try:
         yield
     except (OSError, sqlite3.DatabaseError) as error:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
     from vaerecon.pipeline.result import Reconstruction
 
-IN_MEMORY = 60  # s; a longer clip goes through temporary files, in memory that does not grow
+IN_MEMORY = 60  # s; for a longer clip temporary files are used, so that memory does not grow
 _LOADED: dict[tuple[str | None, ...], ReconstructionPipeline] = {}  # one at most
 _ONE_AT_A_TIME = Lock()  # a Dask worker may have several threads; STOI's seed and warnings may not
 
@@ -227,7 +227,7 @@ def _keep_sounds(
     file: SoundFile, folder: str, seen_from_table: str, result: Reconstruction,
     rows: list[dict[str, Any]], codecs: list[dict[str, Any]],
 ) -> None:  # fmt: skip
-    """Write a clip's sounds, all or none, and say in each row where its own is."""
+    """Write a clip's sounds, all or none, and put the path of each into its row."""
     from vaerecon.audio.clip import write_wav
     from vaerecon.pipeline.output import earlier_wavs, wav_name
 

@@ -18,7 +18,7 @@ from vaerecon.utils.files import whole_file
 if TYPE_CHECKING:
     import pandas as pd
 
-# what tells the rows of a clip apart; a table has some of these
+# the columns in which the rows of a clip differ; a table has some of these
 KEYS = ("method", "through_vae", "model", "setting")
 
 
@@ -97,7 +97,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table that a run for it has written; a ValueError if it is none."""
+    """A table that an earlier run has written; a ValueError for another file."""
     try:
         table = _read(path)
         if missing := {"file", "method", "seed"} - set(table):

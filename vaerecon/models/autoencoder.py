@@ -1,8 +1,8 @@
 """Log-mel to latent and back, by a diffusers ``AutoencoderKL``.
 
-The only module that knows that the model sees a mel as a picture ``[B, 1, T, 64]``. Everywhere
-else a log-mel is ``[T, 64]`` or ``[B, T, 64]`` and a latent ``[8, T/4, 16]`` or
-``[B, 8, T/4, 16]``; a single item in gives a single item out.
+The model takes a mel as a picture ``[B, 1, T, 64]``; here a log-mel is ``[T, 64]`` or
+``[B, T, 64]`` and a latent ``[8, T/4, 16]`` or ``[B, 8, T/4, 16]``, with a batch axis in the result
+if there was one in the input.
 
 Latents are unscaled: they are what ``vae.encode`` gives, not what AudioLDM2's UNet sees. The
 checkpoint's ``scaling_factor`` multiplies on the way to the UNet and divides on the way back, so
@@ -99,21 +99,11 @@ def posterior(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and log-variance of the latent's normal distribution, given a log-mel.
 
-    Parameters
-    ----------
-    vae
-        Diffusers ``AutoencoderKL`` with one channel in and out.
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers. A ``T`` that is no multiple of :func:`reduction`
-        is padded with silence, the front-end's ``log_floor`` (-11.51; 0.0 would be a loud frame).
-    chunk_seconds
-        Longest stretch that the model sees at once (module docstring).
-
-    Returns
-    -------
-    mean, logvar
-        ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]`` each, float32, on the model's device;
-        unscaled. ValueError for another layout, or if the input or the result is not finite.
+    ``log_mel`` is ``[T, 64]`` or ``[B, T, 64]``, nepers; a ``T`` that is no multiple of
+    :func:`reduction` is padded with silence, the front-end's ``log_floor`` (-11.51; 0.0 would be a
+    loud frame). Returns ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]`` each, float32, on the
+    model's device; unscaled. ValueError for another layout, or if the input or the result is not
+    finite.
     """
     x = check_log_mel(log_mel)
     read = MemoryTrack(x, -2).read
@@ -163,13 +153,9 @@ def encode(
 ) -> torch.Tensor:  # fmt: skip
     """Encode a log-mel to a latent: the mode of its :func:`posterior`, or a sample of it.
 
-    ``sample=True`` draws from the posterior with ``generator``, as the official code does.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]``, float32, unscaled (module docstring).
-        ValueError as of :func:`posterior`; also for ``sample=True`` without a generator.
+    ``sample=True`` draws from the posterior with ``generator``, as the official code does. Returns
+    ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]``, float32, unscaled (module docstring).
+    ValueError as of :func:`posterior`; also for ``sample=True`` without a generator.
     """
     if sample and generator is None:
         raise ValueError(
@@ -195,18 +181,10 @@ def decode(
 ) -> torch.Tensor:
     """Decode a latent ``[8, L, 16]`` or ``[B, 8, L, 16]``, unscaled, to a log-mel.
 
-    ``n_frames`` are kept, the ``T`` that was encoded, to cut its padding off; all 4 L by default.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[n_frames, 64]`` or ``[B, n_frames, 64]``, nepers, float32, on the model's device. Values
-        slightly below the front-end's floor are possible: the model does not know it.
-
-    Raises
-    ------
-    ValueError
-        For another layout, ``n_frames`` out of range, or if the input or result is not finite.
+    ``n_frames`` are kept: the ``T`` that was encoded, without its padding; all 4 L by default.
+    Returns ``[n_frames, 64]`` or ``[B, n_frames, 64]``, nepers, float32, on the model's device.
+    Values slightly below the front-end's floor are possible: the model does not know it. ValueError
+    for another layout, ``n_frames`` out of range, or if the input or result is not finite.
     """
     z = check_latent(vae, latent)
     _check_finite(z, "latent", "an edit of it divided by zero or overflowed?")

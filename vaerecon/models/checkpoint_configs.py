@@ -1,4 +1,4 @@
-"""The configs of a checkpoint: refused before anything large is fetched or allocated."""
+"""The configs of a checkpoint, checked before anything large is fetched or allocated."""
 
 import inspect
 import json

@@ -1,8 +1,8 @@
 """The safetensors of a checkpoint: found, checked, and filled into the models.
 
-Each of ``vae/`` and ``vocoder/`` has one safetensors file, or its shards and their index. Weights
-of another spelling are read as what they are: with the prefixes of ``torch.compile`` and
-``DataParallel``, with weight normalisation, with diffusers' older names.
+Each of ``vae/`` and ``vocoder/`` has one safetensors file, or its shards and their index. Other
+names of weights are understood too: the prefixes of ``torch.compile`` and ``DataParallel``, weight
+normalisation, diffusers' older names.
 """
 
 from __future__ import annotations

@@ -49,9 +49,7 @@ class Checkpoint:
 
 
 def check_hub(source: str | os.PathLike[str], revision: str | None = None) -> None:
-    """Fetch the two configs of a hub id: what is wrong is said, as by :func:`load`, before torch
-    is loaded.
-    """
+    """Fetch the two configs of a hub id, with the errors of :func:`load` but without torch."""
     place = resolve(source)
     _check_names(place, revision)
     if place.folder is None:
@@ -88,7 +86,7 @@ def load(
     token, cache_dir, local_files_only
         Those of ``huggingface_hub``.
     use_safetensors
-        Only for those who are used to write it: nothing else is read.
+        As in diffusers; it can only be True.
 
     Raises
     ------
@@ -137,7 +135,7 @@ def load(
 def _find(
     place: Place, revision: str | None, variant: str | None, cache: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, list[Path]], str | None, Path | None]:
-    """Models without weights, the files of these, the commit on the hub, and the own ``fast/``."""
+    """Models without weights, the weights files, the commit on the hub, and its ``fast/``."""
     if place.folder is not None:
         models = models_from_configs(config_paths(place, place.folder), place.name)
         files = _find_weights(place, place.folder, variant)
@@ -152,7 +150,7 @@ def _find(
 
 
 def _check_names(place: Place, revision: str | None, variant: str | None = None) -> None:
-    """Refuse what could lead elsewhere: paths are made of these names."""
+    """Refuse names that could lead out of a folder: paths are made of them."""
     if place.folder is not None and revision is not None:
         raise ValueError(f"revision: got {revision!r} for a folder; only hub repositories have any")
     # the client makes a path of it in its cache

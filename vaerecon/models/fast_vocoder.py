@@ -1,9 +1,9 @@
 """Log-mel to samples by the kit's own small, fast vocoder: method ``fast``.
 
-A log-mel has lost the fine structure of the spectrum and every phase. A network can know the fine
+A log-mel lacks the fine structure of the spectrum and all phases. A network can predict the fine
 structure: where the harmonics of a voice lie between two mel bins follows from the mel's low bins
-and its neighbours in time. The phase of a steady tone is a sum over all frames since it began,
-which no convolution of bounded reach can take, while a few Griffin-Lim steps find a good one once
+and from neighbouring frames. The phase of a steady tone is a sum over all frames since it began,
+which a convolution of bounded reach cannot compute; but a few Griffin-Lim steps find a good one if
 the magnitudes are right (see ``oracle_magnitude``). So:
 
 1. a stack of ConvNeXt blocks [1]_ at the mel's own 100 frames a second, as in Vocos [2]_, predicts
@@ -119,7 +119,7 @@ class MagnitudeNetwork(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 @without_autocast
 def _smooth(log_mel: torch.Tensor) -> torch.Tensor:
-    """Log magnitudes that the mel alone gives; in float32 also where the network is trained."""
+    """Log magnitudes from the mel alone; in float32 also while the network is trained."""
     back = spread(AUDIOLDM_MEL, str(log_mel.device))
     return (log_mel.exp() @ back).clamp_min(FAINT).log()
 

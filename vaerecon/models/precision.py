@@ -1,14 +1,14 @@
-"""How a large model runs best on this machine's processor: measured once, then remembered.
+"""Mixed precision of large models, used where it is faster on this machine's processor.
 
 Some processors multiply bfloat16 numbers twice as fast as float32 ones, others are far slower; and
-a model's result suffers where the wrong parts are shortened. So:
+some layers lose too much in bfloat16. So:
 
 - :func:`mix` gives bfloat16 weights to the wide convolutions and linear layers. The first and last
   layer (log-mels of -11 would be rounded by up to 0.03 nepers), sums, normalisations and attention
-  stay in float32. "mixed" is this.
-- :func:`tune` times a model as it is and mixed, on two thirds of a second of sound, and takes
-  the quicker. The answer is kept in :func:`cache_file`, by processor, threads, torch version and
-  architecture; delete it to measure anew.
+  stay in float32. This is the dtype "mixed".
+- :func:`tune` times a model in float32 and mixed, on two thirds of a second of sound, and takes the
+  faster. The answer is kept in :func:`cache_file`, by processor, threads, torch version and
+  architecture; delete it to measure again.
 
 Small models stay in float32. ``dtype="float32"`` or ``"mixed"`` (``--dtype``) overrules this, and
 so does the environment variable ``VAERECON_DTYPE`` for ``"auto"``; ``VAERECON_CACHE`` names another
@@ -41,7 +41,7 @@ LARGE = 20_000_000  # parameters; AudioLDM2's VAE and vocoder have 55 million ea
 WIDE = 32  # channels; narrower layers are bound by memory, not by arithmetic
 FRAMES = 64  # of the mel that a model is timed on
 REPEATS = 3
-GAIN = 1.1  # times faster: less is not worth a different result
+GAIN = 1.1  # speed-up from which on mixed precision is used
 CHOICES = ("float32", "mixed")
 SEQUENCES = (nn.Conv1d, nn.ConvTranspose1d)
 HEAVY = (*SEQUENCES, nn.Conv2d, nn.Linear)  # what a model spends its time in
@@ -86,10 +86,8 @@ def _forward_in_own_dtype(self: Heavy, x: torch.Tensor, *, inside_branch: bool) 
 
 
 def _as_picture(self: nn.Conv1d | nn.ConvTranspose1d, x: torch.Tensor) -> torch.Tensor:
-    """Convolve ``[B, C, L]`` as a picture of height 1, whose channels may come last in memory.
-
-    For sequences the library has no such kernels, and takes longer.
-    """
+    """Convolve ``[B, C, L]`` as a picture of height 1, in the faster layout channels_last, which
+    torch does not have for sequences."""
     sizes: dict[str, Any] = {
         "stride": (1, *self.stride),
         "padding": (0, *self.padding),
@@ -136,7 +134,7 @@ def tune(model: nn.Module, run: Callable[[nn.Module], object]) -> nn.Module:
 
 @torch.no_grad()
 def _time(run: Callable[[nn.Module], object], *models: nn.Module) -> list[float]:
-    """The quickest of some runs of each, in turns; the first, a warm-up, is never that."""
+    """The fastest of some runs of each, in turns; the first run is a warm-up."""
     seconds: list[list[float]] = [[] for _ in models]
     for _ in range(1 + REPEATS):
         for model, own in zip(models, seconds, strict=True):
@@ -176,7 +174,7 @@ def _key(model: nn.Module) -> str:
 
 
 def _processor() -> str:
-    """Name of the processor, and which bfloat16 instructions it has, where Linux tells."""
+    """Name of the processor, and on Linux its bfloat16 instructions."""
     text = ""
     with suppress(OSError):  # another system
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -189,7 +187,7 @@ def _processor() -> str:
 
 
 def _read() -> dict[str, Any]:
-    """What is known; nothing if there is no file, or none that this version can read."""
+    """The cached measurements; empty without a file that this version can read."""
     try:
         known = json.loads(cache_file().read_text(encoding="utf-8"))
         fits = all(entry["dtype"] in CHOICES for entry in known.values())
@@ -199,7 +197,7 @@ def _read() -> dict[str, Any]:
 
 
 def _write(known: dict[str, Any]) -> None:
-    """Keep what is known; a folder that cannot be written only costs the next measurement."""
+    """Store the measurements; if the folder cannot be written, they are made again next time."""
     try:
         with whole_file(cache_file()) as path:
             path.write_text(json.dumps(known, indent=1), encoding="utf-8")

@@ -132,7 +132,7 @@ def check_apart(data: Sequence[Path], output: Path) -> None:
 
 
 def check_same(state: dict[str, Any], config: LoopConfig, objective: Any, output: Path) -> None:
-    """Refuse to go on with other settings than those that a checkpoint began with."""
+    """Refuse to resume with settings that differ from the checkpoint's."""
     wanted = asdict(config) | asdict(objective)
     known = state["config"] | state["objective"]
     for name, value in known.items():
@@ -215,9 +215,9 @@ def train_all(
 
 
 def make_accelerator(device: str | None = None, precision: str = "no") -> Accelerator:
-    """Where a training runs, by Hugging Face accelerate; ``None``: the device that it chooses.
+    """Hugging Face accelerate's object for a device; for ``None`` it chooses one.
 
-    ``accelerate launch --num_processes 4 -m vaerecon train`` takes four devices: each process draws
+    ``accelerate launch --num_processes 4 -m vaerecon train`` uses four devices: each process draws
     its own crops, gradients are averaged, the first process validates and writes. A ValueError if
     accelerate is not installed, or the device is missing, cannot compute in ``precision``, or
     differs from this process's earlier training (accelerate keeps one for all).

@@ -19,10 +19,9 @@ FILES = {
 def load_part(part: str, source: str | Path) -> Any:
     """One part of the model ``source``, float32 on the CPU.
 
-    ``source`` is what :func:`vaerecon.models.checkpoints.load` takes (``"tiny"``, ``"music"``, a
-    folder, a hub id), or a folder with this part alone: ``runs/mine`` with ``vae/`` in it, or
-    ``runs/mine/vae``. Of ``fast`` there is the bundled one (``"tiny"``) and those in folders.
-    ValueError or OSError if it cannot be read, or is another kind of model.
+    ``source`` is what :func:`vaerecon.models.checkpoints.load` takes, or a folder with this part
+    alone: ``runs/mine`` with ``vae/`` in it, or ``runs/mine/vae``. ``fast`` is the bundled one
+    (``"tiny"``) or in a folder. ValueError or OSError if it cannot be read, or is another model.
     """
     folder = part_folder(part, source)
     if folder is None:

@@ -1,13 +1,11 @@
 """Folders of audio, of any size and rate, as a source of augmented training crops.
 
 A collection that fits into memory is decoded once to 16 kHz mono and kept as 16-bit integers (about
-115 MB an hour). A larger one stays on disk and each crop is decoded when it is drawn, some
-milliseconds a crop. Both give the same crops for the same random draws, up to the rounding to 16
-bits. The length of a file is that in its header, else that of the decoded samples.
+115 MB an hour). A larger one stays on disk and each crop is decoded when it is drawn, in some
+milliseconds. Both give the same crops for the same random draws, up to the rounding to 16 bits.
 
 A crop is drawn from a file with probability proportional to its length, then augmented: speed (and
-with it pitch), spectrum, a second source, polarity and level. :class:`Batches` draws those of a
-step, of any step and in any order.
+with it pitch), spectrum, a second source, polarity and level.
 """
 
 import hashlib
@@ -87,7 +85,7 @@ def find_audio(folders: Sequence[Path]) -> list[Path]:
 
 
 class InMemory:
-    """A decoded file as 16-bit integers, its peak the largest of them; empty if it is silent."""
+    """A decoded file as 16-bit integers at full scale; empty if it is silent."""
 
     def __init__(self, path: Path):
         samples = load_audio(path).samples
@@ -128,7 +126,7 @@ class Corpus:
     """Audio, and random crops of it.
 
     ``folders`` are searched recursively. ``part`` is ``"train"`` or ``"validation"`` (about 6 % of
-    the files, at least one, chosen by a hash of their names, so that the split survives new files).
+    the files, at least one, chosen by a hash of their names: new files do not change the split).
     More than ``memory_limit`` GB of 16-bit samples stay on disk. A ValueError if there are too few
     files, or none can be read.
     """
@@ -158,8 +156,7 @@ class Corpus:
         logger.info("%s: %d files, %.1f min, %s", part, len(self.clips), self.seconds / 60, place)
 
     def crop(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
-        """One crop ``[n_samples]``, float32, peak at most 0.5; a ValueError if too many crops
-        cannot be read."""
+        """One crop ``[n_samples]``, float32, peak at most 0.5; ValueError if too many fail."""
         x = self._cut(n_samples, rng, augment)
         if rng.random() < augment.mix:
             level = 10 ** (rng.uniform(*augment.mix_db) / 20)
@@ -225,11 +222,11 @@ def _open(files: list[Path], label: str, kind: type[Source], progress: bool) -> 
 
 
 class Batches:
-    """Draws the batch of a step from a generator that is seeded by the step's number.
+    """Draws the batch of a step, of any step, from a generator seeded by the step's number.
 
-    So a resumed run draws the batches that it would have drawn, and threads may draw ahead:
-    ``workers`` of them (0, to draw on demand, is best where the CPU also trains). ``process`` is
-    the number of the process: each of several GPUs has its own batches.
+    So a resumed run draws the same batches, and ``workers`` threads can draw ahead (0, to draw on
+    demand, is best where the CPU also trains). ``process`` is the number of the process: each of
+    several GPUs has its own batches.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class Data:
 
 
 class Sample(NamedTuple):
-    """One held-out crop at a checkpoint, to look at and to listen to."""
+    """One held-out crop at a checkpoint, for picture and sound."""
 
     mel: torch.Tensor  # [T, 64], nepers, of the crop
     mel_made: torch.Tensor  # [T, 64], of the part's output
@@ -157,8 +157,8 @@ class SynthesizerPart(Part):
     """A part whose network makes ``samples`` ``[B, N]`` of ``mel_in`` ``[B, T, 64]``.
 
     A share of the batches, ``objective.vae_share``, has mels that went through ``vae`` (what
-    :func:`vaerecon.training.weights.load_part` takes; None: no such batches), as in use. The loss
-    still compares with the true sound, so the synthesizer learns to correct the VAE's blur.
+    :func:`vaerecon.training.weights.load_part` takes; None: no such batches). The loss still
+    compares with the true sound, so the synthesizer learns to correct the VAE's blur.
     """
 
     def __init__(
