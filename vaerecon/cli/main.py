@@ -42,10 +42,8 @@ class DefaultGroup(click.Group):
         if args and args[0] not in {*self.commands, *ctx.help_option_names, "--version"}:
             near = difflib.get_close_matches(args[0], self.commands, n=1)
             if near and args[0][0] != "-" and not Path(args[0]).exists():
-                raise click.UsageError(
-                    f"got {args[0]!r}, expected a command or an audio file; "
-                    f"did you mean {near[0]!r}?"
-                )
+                raise click.UsageError(f"got {args[0]!r}, expected a command or an audio file; did "
+                                       f"you mean {near[0]!r}?")  # fmt: skip
             args.insert(0, "reconstruct")
         return super().parse_args(ctx, args)
 

@@ -53,20 +53,16 @@ def find_clips(
         check_path(item)
         one = Path(os.path.abspath(text_to_name(item)))
         if not one.exists():
-            raise FileNotFoundError(
-                f"clips: got {one.name!r}, expected a sound file or a folder; there is none: "
-                "check the name and the folder"
-            )
+            raise FileNotFoundError(f"clips: got {one.name!r}, expected a sound file or a folder; "
+                                    "there is none: check the name and the folder")  # fmt: skip
         bases.append(one if one.is_dir() else one.parent)
         sounds, rest = sounds_below(one) if one.is_dir() else ([one], [])
         paths |= dict.fromkeys(sounds)
         others += rest
     if not paths:
         names = ", ".join(repr(Path(item).name) for item in given) or "none"
-        raise ValueError(
-            f"clips: got {names} without any sound, expected files or folders with .wav, .flac, "
-            f".mp3, .m4a, ...{left_out(others)}"
-        )
+        raise ValueError(f"clips: got {names} without any sound, expected files or folders with "
+                         f".wav, .flac, .mp3, .m4a, ...{left_out(others)}")  # fmt: skip
     if others := [path for path in others if path not in paths]:
         warnings.warn(f"clips{left_out(others)}", stacklevel=3)
     base = os.path.commonpath(bases)
@@ -128,10 +124,8 @@ def read_columns(option: str, path: Source, columns: list[str]) -> pd.DataFrame:
     except (OSError, ValueError) as error:  # those of pandas are ValueErrors
         raise type(error)(f"{option}: cannot read {name!r} ({error}); {fix}") from None
     if missing := [column for column in columns if column not in rows]:
-        raise ValueError(
-            f"{option}: got the columns {list(rows)} in {name!r}, expected {wanted}; "
-            f"{' and '.join(missing)} is missing: {fix}"
-        )
+        raise ValueError(f"{option}: got the columns {list(rows)} in {name!r}, expected {wanted}; "
+                         f"{' and '.join(missing)} is missing: {fix}")  # fmt: skip
     return rows[columns]
 
 

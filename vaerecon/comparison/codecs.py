@@ -52,10 +52,8 @@ def _name_and_rate(item: str) -> tuple[str, float | None]:
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(
-            f"codecs: got {item!r}, expected one of {', '.join(NAMES)}, with a colon and a rate in "
-            "kbit/s or without, such as 'opus:8'"
-        )
+        raise ValueError(f"codecs: got {item!r}, expected one of {', '.join(NAMES)}, with a colon "
+                         "and a rate in kbit/s or without, such as 'opus:8'")  # fmt: skip
     return name, kbps
 
 

@@ -96,10 +96,8 @@ def sweep(
     """
     names = select_methods(methods)
     if wrong := [name for name in names if not get_method(name).any_mel]:
-        raise ValueError(
-            f"methods: got {', '.join(wrong)}, trained on AudioLDM2's mel alone; expected some "
-            "that take any mel, such as griffinlim"
-        )
+        raise ValueError(f"methods: got {', '.join(wrong)}, trained on AudioLDM2's mel alone; "
+                         "expected some that take any mel, such as griffinlim")  # fmt: skip
     grid = Grid(
         mels=mel_grid(vary, joint), methods=tuple(names), max_length=max_length, seed=seed,
         metrics=tuple(METRICS), threads=threads,

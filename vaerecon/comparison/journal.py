@@ -37,10 +37,8 @@ def check_free(output: Path, resume: bool, overwrite: bool) -> None:
             f"{path.name!r}; use --resume to go on with it or --overwrite to start again"
         )
     if output.exists():
-        raise ValueError(
-            f"output: got {output.name!r}, which exists and is complete; "
-            "name another file, or use --overwrite to replace it"
-        )
+        raise ValueError(f"output: got {output.name!r}, which exists and is complete; name another "
+                         "file, or use --overwrite to replace it")  # fmt: skip
 
 
 def changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
@@ -136,7 +134,5 @@ def _begin(database: sqlite3.Connection, settings: dict[str, Any], resume: bool,
             return
     found, wanted = json.loads(row[0]), json.loads(json.dumps(settings))
     if changes := changed(found, wanted):
-        raise ValueError(
-            f"resume: {name!r} was begun with other settings ({changes}); "
-            "use the same, or --overwrite to start again"
-        )
+        raise ValueError(f"resume: {name!r} was begun with other settings ({changes}); use the "
+                         "same, or --overwrite to start again")  # fmt: skip

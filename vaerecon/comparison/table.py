@@ -131,10 +131,8 @@ def check_same(
             values = list(table[key].astype(object).where(table[key].notna(), None).unique())
             has[key] = values[0] if len(values) == 1 else values
     if changes := changed({key: has.get(key) for key in wanted}, wanted):
-        raise ValueError(
-            f"resume: {name!r} is complete and was made with others ({changes}); name "
-            "another file, or use --overwrite to replace it"
-        )
+        raise ValueError(f"resume: {name!r} is complete and was made with others ({changes}); name "
+                         "another file, or use --overwrite to replace it")  # fmt: skip
     return table
 
 
@@ -181,10 +179,8 @@ def read_measured(path: Source) -> pd.DataFrame:
     if table.empty:
         raise ValueError(f"{path.name}: got a table without rows")
     if missing := [name for name in ("file", "method") if name not in table]:
-        raise ValueError(
-            f"{path.name}: got no column {' and no '.join(missing)}, expected a table that "
-            "`vaerecon compare`, `sweep` or `evaluate` has written"
-        )
+        raise ValueError(f"{path.name}: got no column {' and no '.join(missing)}, expected a table "
+                         "that `vaerecon compare`, `sweep` or `evaluate` has written")  # fmt: skip
     known = [name for name in (*METRICS, *ON_REQUEST) if name in table]
     if not known:
         raise ValueError(f"{path.name}: got no metric, expected some of {', '.join(METRICS)}")

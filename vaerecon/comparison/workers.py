@@ -119,11 +119,9 @@ class Processes(Team):
             except BrokenProcessPool:
                 self._close(at_once=True)
                 self._open()
-        raise OSError(
-            "workers: a worker process died before it had any clip; is there memory for another "
-            "model? In a script, the call must stand under `if __name__ == '__main__':`. "
-            "workers=1 does without processes"
-        )
+        raise OSError("workers: a worker process died before it had any clip; is there memory for "
+                      "another model? In a script, the call must stand under `if __name__ == "
+                      "'__main__':`. workers=1 does without processes")  # fmt: skip
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._close(at_once=kind is not None)

@@ -158,10 +158,8 @@ def encode(
     ValueError as of :func:`posterior`; also for ``sample=True`` without a generator.
     """
     if sample and generator is None:
-        raise ValueError(
-            "generator: got None, expected a torch.Generator with sample=True; "
-            "for example torch.Generator().manual_seed(0)"
-        )
+        raise ValueError("generator: got None, expected a torch.Generator with sample=True; for "
+                         "example torch.Generator().manual_seed(0)")  # fmt: skip
     mean, logvar = posterior(vae, log_mel, chunk_seconds)
     return mean if not sample or generator is None else draw(mean, logvar, generator)
 

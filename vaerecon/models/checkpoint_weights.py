@@ -151,10 +151,8 @@ def _read(path: Path, where: str) -> dict[str, torch.Tensor]:
             f"{where}: is truncated or no safetensors file ({error}); delete it and load again"
         ) from error
     if len(found) < len(names):
-        raise ValueError(
-            f"{where}: has weights under two names each (with and without module. or _orig_mod.?); "
-            "save the model again"
-        )
+        raise ValueError(f"{where}: has weights under two names each (with and without module. or "
+                         "_orig_mod.?); save the model again")  # fmt: skip
     return found
 
 

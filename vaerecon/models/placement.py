@@ -49,10 +49,8 @@ def pick_dtype(dtype: str, device: str) -> str:
         probe = torch.ones(1, 1, 4, dtype=getattr(torch, parts), device=device)
         torch.nn.functional.conv1d(probe, probe[..., :3])
     except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"dtype: torch {torch.__version__} has no {parts} convolution on {device} ({error}); "
-            "use dtype='float32'"
-        ) from error
+        raise ValueError(f"dtype: torch {torch.__version__} has no {parts} convolution on {device} "
+                         f"({error}); use dtype='float32'") from error  # fmt: skip
     return dtype
 
 

@@ -114,10 +114,8 @@ def _earlier(output: Path, part: str, resume: bool) -> dict[str, Any] | None:
     if not path.exists():
         return None
     if not resume:
-        raise ValueError(
-            f"output: {output.name} holds a training ({part}_run/checkpoint.pt); "
-            "go on with --resume (resume=True), or name another folder"
-        )
+        raise ValueError(f"output: {output.name} holds a training ({part}_run/checkpoint.pt); go "
+                         "on with --resume (resume=True), or name another folder")  # fmt: skip
     return read_checkpoint(path)
 
 
@@ -138,11 +136,9 @@ def check_same(state: dict[str, Any], config: LoopConfig, objective: Any, output
     for name, value in known.items():
         got = wanted.get(name, value)
         if name not in FREE and got != value:
-            raise ValueError(
-                f"resume: the training in {output.name} began with {name} = {value}, got {got}; "
-                "resume with the same settings, or begin anew from its weights: another output, "
-                f"and --init {output.name}"
-            )
+            raise ValueError(f"resume: the training in {output.name} began with {name} = {value}, "
+                             f"got {got}; resume with the same settings, or begin anew from its "
+                             f"weights: another output, and --init {output.name}")  # fmt: skip
 
 
 def _loop_config(
@@ -240,8 +236,6 @@ def make_accelerator(device: str | None = None, precision: str = "no") -> Accele
             f"and accelerate keeps those; start a new process ({error})"
         ) from error
     if device is not None and found.device.type != device:
-        raise ValueError(
-            f"device: got {device!r}, but this process has trained on {found.device.type!r} "
-            "before; start a new process"
-        )
+        raise ValueError(f"device: got {device!r}, but this process has trained on "
+                         f"{found.device.type!r} before; start a new process")  # fmt: skip
     return found

@@ -26,17 +26,13 @@ def load_part(part: str, source: str | Path) -> Any:
     folder = part_folder(part, source)
     if folder is None:
         if part == "fast":
-            raise ValueError(
-                f"init: got {str(source)!r}, expected 'tiny' or a folder with fast/ in it; "
-                "AudioLDM2 has no such part"
-            )
+            raise ValueError(f"init: got {str(source)!r}, expected 'tiny' or a folder with fast/ "
+                             "in it; AudioLDM2 has no such part")  # fmt: skip
         return getattr(load(source, device="cpu", dtype="float32"), part)
     weights = folder / FILES[part]
     if not weights.is_file():
-        raise ValueError(
-            f"init: {folder.name} has no {weights.name}; only safetensors are read, as "
-            "`vaerecon train` and save_pretrained write them"
-        )
+        raise ValueError(f"init: {folder.name} has no {weights.name}; only safetensors are read, "
+                         "as `vaerecon train` and save_pretrained write them")  # fmt: skip
     from diffusers import AutoencoderKL
     from transformers import SpeechT5HifiGan
 

@@ -48,19 +48,15 @@ def held_out(name: str) -> bool:
 def split(files: list[Path]) -> tuple[list[Path], list[Path]]:
     """Training and validation files, by :func:`held_out`; at least one of each, else ValueError."""
     if len(files) < 2:
-        raise ValueError(
-            "training data: got one file, expected at least two (one is kept for validation); "
-            "cut it in two, or add more"
-        )
+        raise ValueError("training data: got one file, expected at least two (one is kept for "
+                         "validation); cut it in two, or add more")  # fmt: skip
     names = {f.name for f in files}
     chosen = {name for name in names if held_out(name)}
     if not chosen or chosen == names:
         chosen = {min(names, key=_hash_share)}
     if chosen == names:
-        raise ValueError(
-            f"training data: all files are called {files[0].name!r}, expected different names "
-            "(they decide which are kept for validation)"
-        )
+        raise ValueError(f"training data: all files are called {files[0].name!r}, expected "
+                         "different names (they decide which are kept for validation)")  # fmt: skip
     return [f for f in files if f.name not in chosen], [f for f in files if f.name in chosen]
 
 
@@ -74,10 +70,8 @@ def find_audio(folders: Sequence[Path]) -> list[Path]:
         check_path(folder)
         found, others = sounds_below(Path(folder))
         if not found:
-            raise ValueError(
-                f"training data: got {str(folder)!r}, expected a folder with audio files (.wav, "
-                f".flac, .mp3, .m4a, ...){left_out(others)}"
-            )
+            raise ValueError(f"training data: got {str(folder)!r}, expected a folder with audio "
+                             f"files (.wav, .flac, .mp3, .m4a, ...){left_out(others)}")  # fmt: skip
         if others:
             _warn_once(f"{folder}{left_out(others)}")
         files += sorted(found)
@@ -146,10 +140,8 @@ class Corpus:
         self.failed: Counter[str] = Counter()  # crops that could not be read, by file
         lengths = np.array([len(clip) for clip in self.clips], dtype=np.float64)
         if not lengths.sum():
-            raise ValueError(
-                f"training data: no file of the {part} part could be read or has any sound; "
-                "see the warnings above"
-            )
+            raise ValueError(f"training data: no file of the {part} part could be read or has any "
+                             "sound; see the warnings above")  # fmt: skip
         self.seconds = float(lengths.sum()) / SAMPLE_RATE
         self._until = np.cumsum(lengths) / lengths.sum()  # share of the total up to each file's end
         place = "on disk" if self.streaming else "in memory"
@@ -191,11 +183,9 @@ class Corpus:
         failed = self.failed.total()
         if failed > FAILED_AT_MOST * max(self.drawn, 100):
             names = ", ".join(name for name, _ in self.failed.most_common(5))
-            raise ValueError(
-                f"training data: {failed} of {self.drawn} crops could not be read, expected at "
-                f"most {FAILED_AT_MOST:.0%}; take away or convert to wav: {names} (last reason: "
-                f"{error})"
-            ) from error
+            raise ValueError(f"training data: {failed} of {self.drawn} crops could not be read, "
+                             f"expected at most {FAILED_AT_MOST:.0%}; take away or convert to wav: "
+                             f"{names} (last reason: {error})") from error  # fmt: skip
         if self.failed[name] == 1:
             logger.warning("%s: a crop cannot be read, others are drawn: %s", name, error)
 
