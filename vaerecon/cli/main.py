@@ -181,7 +181,7 @@ def demo(output_dir, **options):
               help="Only what went through the VAE: half the rows, and half the time.")  # fmt: skip
 @click.option("--no-vae-free", is_flag=True, hidden=True, expose_value=False,
               callback=_refuse_old_name)  # fmt: skip
-@click.option("--codecs", default="", metavar="NAME:KBPS,...",
+@click.option("--codecs", default="", show_default=False, metavar="NAME:KBPS,...",
               help="Codecs too: latent, opus, mp3, vorbis, as in latent:4.8,opus:8.")  # fmt: skip
 @click.option("--keep-sounds", type=PATH, metavar="FOLDER",
               help="Write the sounds of every clip, model and method there.")  # fmt: skip

@@ -26,9 +26,9 @@ OF_A_CLIP, OF_A_TABLE = ("model", "methods", "max_length", "seed"), ("by", "agai
 @click.option("--methods", default="all", help="Names with commas between, or 'all'.")
 @click.option("--max-length", type=float, default=30.0, help="Read at most this many seconds.")
 @seed_option
-@click.option("--by", default="", metavar="COLUMN",
+@click.option("--by", default="", show_default=False, metavar="COLUMN",
               help="Of a table: groups to compare. [default: domain or model]")  # fmt: skip
-@click.option("--against", default="", metavar="METHOD",
+@click.option("--against", default="", show_default=False, metavar="METHOD",
               help="Of a table: what the others are compared with. [default: the recommended one]",
               )  # fmt: skip
 @click.option("--timeout", default=1800.0, type=click.FloatRange(min=1),
