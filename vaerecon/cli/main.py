@@ -153,7 +153,7 @@ def _read_values(
               )  # fmt: skip
 @_synthesis_options()
 def reconstruct(clip, model, revision, max_length, output_dir, chunk_seconds, **options):
-    """Send CLIP through the VAE and back, measure it, and write what was heard and found.
+    """Send CLIP through the VAE and back, measure the result, and write sounds and numbers.
 
     Without CLIP, a bundled one is taken. A clip may be hours long: it is processed in pieces.
     """
@@ -295,7 +295,7 @@ def _tabulate(run, show, clips, output, **options) -> None:
 
 @cli.command()
 def models() -> None:
-    """List the variants: what each is for, its size, what is cached, and its licence."""
+    """List the variants: purpose, size, what is cached, and licence of each."""
     from rich.table import Table
 
     from vaerecon.models.sources import describe

@@ -38,8 +38,8 @@ def report(ctx, source, output, timeout, **options):
     """Write one HTML page, sounds in it, that needs no network: about a CLIP or a TABLE.
 
     Of a clip it compares methods. Of a .parquet or .csv table that `compare`, `sweep` or `evaluate`
-    wrote it shows means, spread, differences, and the worst and best clips. Exit status 3: it did
-    not run to its end, and what there was stands in <output>.failed.html.
+    wrote it shows means, spread, differences, and the worst and best clips. Exit status 3: it
+    failed, and <output>.failed.html has the part before the error.
     """
     of_table = source is not None and source.suffix.lower() in TABLES
     mine, others = (OF_A_TABLE, OF_A_CLIP) if of_table else (OF_A_CLIP, OF_A_TABLE)

@@ -43,8 +43,8 @@ def find_clips(
 ) -> list[SoundFile]:
     """The files in ``clips``, folders searched, each once, with their lengths.
 
-    A warning counts and names what was left out of the folders. A FileNotFoundError if one is not
-    there, a ValueError if there are none or one is an address on a network.
+    A warning counts and names the files that were left out of the folders. A FileNotFoundError if
+    one does not exist, a ValueError if there are none or one is a network address.
     """
     given = [clips] if isinstance(clips, str | os.PathLike) else list(clips)
     paths: dict[Path, None] = {}  # a set that keeps the order

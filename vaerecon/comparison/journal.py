@@ -120,7 +120,7 @@ def _errors_explained(name: str) -> Iterator[None]:
 
 
 def _begin(database: sqlite3.Connection, settings: dict[str, Any], resume: bool, name: str) -> None:
-    """Lock the database until it is closed; check that it was begun so, or begin it."""
+    """Lock the database until it is closed; write the settings, or compare them with its own."""
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
     with database:
         database.execute("BEGIN EXCLUSIVE")

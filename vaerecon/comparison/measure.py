@@ -178,8 +178,8 @@ def _measure_file(task: Task, file: SoundFile) -> dict[str, Any]:
             entry = make_entry(file, **task.measure(file))
         except NotKept:
             raise
-        except Exception as error:  # whatever it is, it is about this clip: the others go on
-            if interrupted():  # or it is what C code made of Ctrl-C
+        except Exception as error:  # only this clip fails: the others are measured
+            if interrupted():  # C code may turn Ctrl-C into another error
                 raise KeyboardInterrupt from error
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
             entry = make_entry(file, error=f"{plugins.place_of(error) or kind}{error}")

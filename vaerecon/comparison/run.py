@@ -3,7 +3,7 @@
 >>> table = compare("clips/", methods="all", output="table.parquet")
 >>> table.groupby(["method", "through_vae"])["log_mel_mae"].mean()
 
-The same clip gives the same numbers, bit for bit, on one worker or many and in whatever order.
+The same clip gives the same numbers, bit for bit, on one worker or many and in any order.
 For that every worker computes with the same number of threads (sums are rounded differently when
 they are split differently), one by default: many clips keep all cores busy by themselves.
 

@@ -58,7 +58,7 @@ def models_from_configs(paths: dict[str, Path], where: str) -> dict[str, Any]:
         with torch.device("meta"):
             models["vae"] = AutoencoderKL(**vae)
             models["vocoder"] = SpeechT5HifiGan(SpeechT5HifiGanConfig(**vocoder))
-    except Exception as error:  # whatever a wrong value makes the constructors trip over
+    except Exception as error:  # the constructors raise many for wrong values
         part = "vocoder" if "vae" in models else "vae"
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{where}: {part}/config.json describes no model: {reason}") from error

@@ -138,7 +138,7 @@ def load_network(folder: Path) -> MagnitudeNetwork:
                 **{k: v for k, v in config.items() if k in sizes}
             )
         fill(network, [folder / FAST], torch.float32, where)
-    except Exception as error:  # whatever a config or weights of another kind trip over
+    except Exception as error:  # a config or weights of another kind raise many
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{where}: got no network for the method 'fast' ({reason}); "

@@ -101,7 +101,7 @@ def _as_picture(self: nn.Conv1d | nn.ConvTranspose1d, x: torch.Tensor) -> torch.
 
 
 def dtype_name(*models: nn.Module) -> str:
-    """What the last of ``models`` is in; ``"mixed"`` if one of them has more than one dtype."""
+    """The dtype of the last of ``models``; ``"mixed"`` if one of them has more than one."""
     names = [{str(p.dtype).removeprefix("torch.") for p in model.parameters()} for model in models]
     return "mixed" if any(len(own) > 1 for own in names) else names[-1].pop()
 

@@ -81,7 +81,7 @@ def check_source(source: str | os.PathLike[str]) -> None:
 
 
 def config_paths(place: Place, folder: Path) -> dict[str, Path]:
-    """The two configs in the folder of a source, there for certain."""
+    """The two configs in the folder of a source; a ValueError if one is missing."""
     paths = {part: folder / part / "config.json" for part in PARTS}
     missing = [part for part, path in paths.items() if not path.is_file()]
     if missing:

@@ -42,7 +42,7 @@ def load_part(part: str, source: str | Path) -> Any:
     try:
         with quiet_libraries():
             return model_class.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    except Exception as error:  # whatever a config or weights of another kind trip over
+    except Exception as error:  # a config or weights of another kind raise many
         raise ValueError(f"init: {folder.name} holds no {model_class.__name__}: {error}") from error
 
 

@@ -108,7 +108,7 @@ class Part(ABC):
     def losses(self, batch: Batch, made: Batch) -> dict[str, torch.Tensor]:
         """Named scalars; ``"loss"`` is minimised, the rest goes into the curves.
 
-        ``made`` is what the network returned, in float32.
+        ``made`` is the output of the network, in float32.
         """
 
     @abstractmethod
