@@ -34,7 +34,7 @@ from vaerecon.comparison import cluster as clusters
 from vaerecon.comparison.clips import SoundFile, find_clips, make_batches
 from vaerecon.comparison.journal import journal_path, open_journal
 from vaerecon.comparison.table import summarize
-from vaerecon.comparison.workers import Processes, ThisProcess, run_batches
+from vaerecon.comparison.workers import Processes, Team, run_batches
 from vaerecon.metrics.scores import METRICS
 
 SLOW = ("pesq_wb", "stoi", "estoi", "visqol")
@@ -617,7 +617,7 @@ def test_an_item_that_kills_its_process_is_given_up_and_no_other(tmp_path, width
 def test_an_error_of_the_function_ends_the_run():
     with Processes(2) as team, pytest.raises(RuntimeError, match="an error of the function"):
         list(run_batches(team, work, [["raise"], numbered(0, 3)], ready))
-    with ThisProcess() as team, pytest.raises(RuntimeError, match="an error of the function"):
+    with Team() as team, pytest.raises(RuntimeError, match="an error of the function"):
         list(run_batches(team, work, [["raise"]], ready))
 
 

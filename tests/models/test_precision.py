@@ -44,8 +44,7 @@ def make_vocoder() -> SpeechT5HifiGan:
 def cache(tmp_path, monkeypatch):
     """An empty cache folder; no overrides; every model counts as large."""
     monkeypatch.setenv("VAERECON_CACHE", str(tmp_path))
-    for name in ("VAERECON_DTYPE", "VAERECON_THREADS"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("VAERECON_DTYPE", raising=False)
     monkeypatch.setattr(precision, "LARGE", 0)
     return tmp_path
 
@@ -178,19 +177,3 @@ def test_auto_tunes_large_models_on_the_cpu(cache, monkeypatch):
     monkeypatch.setenv("VAERECON_DTYPE", "mixed")
     assert load("tiny", device="cpu").dtype == "mixed"  # every model counts as large here
     assert load("tiny", device="cpu", dtype="float32").dtype == "float32"
-
-
-# ------------------------------------------------------------------ threads
-
-
-def test_threads_by_environment(monkeypatch):
-    before = torch.get_num_threads()
-    monkeypatch.setenv("VAERECON_THREADS", "3")
-    assert precision.pick_threads() == 3
-    monkeypatch.setenv("VAERECON_THREADS", "none")
-    with pytest.raises(ValueError, match="VAERECON_THREADS: got 'none'"):
-        precision.pick_threads()
-    monkeypatch.delenv("VAERECON_THREADS")
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert precision.pick_threads() in (1, before)
-    assert torch.get_num_threads() == before

@@ -5,11 +5,10 @@ from typing import Any
 
 import click
 
-from vaerecon.cli.options import model_option
+from vaerecon.cli.options import PATH, model_option
 from vaerecon.cli.tables import stop
 from vaerecon.utils.console import printable
 
-PATH = click.Path(path_type=Path)
 LATENTS = ".safetensors"
 CODED = [".vrec", LATENTS]
 

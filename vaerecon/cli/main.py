@@ -12,11 +12,14 @@ import click
 from vaerecon import __version__
 from vaerecon.cli import tables
 from vaerecon.cli.codec import decode, encode
-from vaerecon.cli.config import config_option, keep_settings
 from vaerecon.cli.notebooks import check, lab, report
 from vaerecon.cli.options import (
+    COUNT,
+    PATH,
     Decorator,
+    config_option,
     device_option,
+    keep_settings,
     max_length_option,
     model_option,
     models_option,
@@ -39,10 +42,8 @@ class DefaultGroup(click.Group):
         if args and args[0] not in {*self.commands, *ctx.help_option_names, "--version"}:
             near = difflib.get_close_matches(args[0], self.commands, n=1)
             if near and args[0][0] != "-" and not Path(args[0]).exists():
-                raise click.UsageError(
-                    f"got {args[0]!r}, expected a command or an audio file; "
-                    f"did you mean {near[0]!r}?"
-                )
+                raise click.UsageError(f"got {args[0]!r}, expected a command or an audio file; did "
+                                       f"you mean {near[0]!r}?")  # fmt: skip
             args.insert(0, "reconstruct")
         return super().parse_args(ctx, args)
 
@@ -51,6 +52,7 @@ class DefaultGroup(click.Group):
     cls=DefaultGroup,
     context_settings={
         "help_option_names": ["-h", "--help"],
+        "show_default": True,
         # the original guide wrote --max_length and --output_dir
         "token_normalize_func": lambda name: name.replace("_", "-"),
     },
@@ -70,46 +72,45 @@ for _command in (check, decode, encode, lab, report, stream, train):
 def _synthesis_options(methods: str = "fast,griffinlim,vocoder") -> Decorator:
     """Options that every command which synthesizes shares."""
     return with_options(
-        click.option("--methods", default=methods, show_default=True,
-                     help="Names with commas between, or 'all'."),
+        click.option("--methods", default=methods, help="Names with commas between, or 'all'."),
         plugin_option,
         device_option,
-        click.option("--dtype", default="auto", show_default=True,
+        click.option("--dtype", default="auto",
                      type=click.Choice(["auto", "float32", "float16", "bfloat16", "mixed"])),
         seed_option,
-        click.option("--metrics", default="main", show_default=True,
-                     type=click.Choice(["main", "all"]), help="Which the table here shows."),
+        click.option("--metrics", default="main", type=click.Choice(["main", "all"]),
+                     help="Those shown in the terminal."),
         _metric_option(),
     )  # fmt: skip
 
 
-class _MetricName(click.Choice[str]):
-    """A metric's name. They are looked up when they are needed: a plug-in may bring some."""
-
-    choices = property(lambda self: tuple(name.replace("_", "-") for name in METRICS),
-                       lambda self, _: None)  # fmt: skip
+def _read_metrics(ctx: click.Context, option: click.Parameter, given: tuple[str, ...]) -> list[str]:
+    """Names of metrics; looked up here, not when this file is imported: a plug-in may add some."""
+    names = click.Choice([name.replace("_", "-") for name in METRICS])
+    return [names.convert(name, option, ctx).replace("-", "_") for name in given]
 
 
 def _metric_option(*default: str) -> Decorator:
     return click.option("--exclude-metric", "exclude_metrics", multiple=True, default=default,
-                        type=_MetricName([]),
-                        callback=lambda *given: [name.replace("-", "_") for name in given[2]],
-                        help="Leave a metric out; visqol is the slowest. May be repeated."
+                        metavar="NAME", callback=_read_metrics,
+                        help="Leave a metric out; visqol is the slowest. May be repeated.",
                         )  # fmt: skip
+
+
+_TABLE = "The table to write: a .parquet or .csv file."
 
 
 def _clips_and_output(required: bool, clips_required: bool = True) -> Decorator:
     return with_options(
-        click.argument("clips", nargs=-1, required=clips_required, type=click.Path(path_type=Path)),
-        click.option("--output", required=required, type=click.Path(path_type=Path),
-                     help="The table to write: a .parquet or .csv file."),
+        click.argument("clips", nargs=-1, required=clips_required, type=PATH),
+        click.option("--output", required=required, type=PATH, help=_TABLE),
     )  # fmt: skip
 
 
 _worker_options = with_options(
     click.option("--workers", type=click.IntRange(min=0),
                  help="Processes; 1 works without any. [default: one a core]"),
-    click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1),
+    click.option("--threads", default=1, type=COUNT,
                  help="Of each worker. Another number rounds differently."),
     config_option,
     click.option("--scheduler", metavar="tcp://HOST:PORT",
@@ -142,21 +143,19 @@ def _read_values(
 
 
 @cli.command()
-@click.argument("clip", required=False, type=click.Path(path_type=Path))
+@click.argument("clip", required=False, type=PATH)
 @model_option
 @revision_option
 @max_length_option
-@click.option("--output-dir", type=click.Path(path_type=Path),
-              help="[default: results/<clip>_<model>_<time>]")  # fmt: skip
-@click.option("--chunk-seconds", default=30.0, show_default=True, type=click.FloatRange(8, 3600),
+@click.option("--output-dir", type=PATH, help="[default: results/<clip>_<model>_<time>]")
+@click.option("--chunk-seconds", default=30.0, type=click.FloatRange(8, 3600),
               help="Longest stretch that goes through a model at once; less takes less memory.",
               )  # fmt: skip
 @_synthesis_options()
 def reconstruct(clip, model, revision, max_length, output_dir, chunk_seconds, **options):
-    """Send CLIP through the VAE and back, measure it, and write what was heard and found.
+    """Send CLIP through the VAE and back, measure the result, and write sounds and numbers.
 
-    Without CLIP, a bundled one is taken. A clip may be hours long: it is read and written piece by
-    piece.
+    Without CLIP, a bundled one is taken. A clip may be hours long: it is processed in pieces.
     """
     clip = clip or _demo_clip()
     if output_dir is None:
@@ -166,8 +165,7 @@ def reconstruct(clip, model, revision, max_length, output_dir, chunk_seconds, **
 
 
 @cli.command()
-@click.option("--output-dir", default=Path("results/demo"), show_default=True,
-              type=click.Path(path_type=Path))  # fmt: skip
+@click.option("--output-dir", default=Path("results/demo"), type=PATH)
 @_synthesis_options()
 def demo(output_dir, **options):
     """Reconstruct a bundled clip with the bundled tiny model. Needs no network."""
@@ -183,19 +181,19 @@ def demo(output_dir, **options):
               help="Only what went through the VAE: half the rows, and half the time.")  # fmt: skip
 @click.option("--no-vae-free", is_flag=True, hidden=True, expose_value=False,
               callback=_refuse_old_name)  # fmt: skip
-@click.option("--codecs", default="", metavar="NAME:KBPS,...",
+@click.option("--codecs", default="", show_default=False, metavar="NAME:KBPS,...",
               help="Codecs too: latent, opus, mp3, vorbis, as in latent:4.8,opus:8.")  # fmt: skip
-@click.option("--keep-sounds", type=click.Path(path_type=Path), metavar="FOLDER",
+@click.option("--keep-sounds", type=PATH, metavar="FOLDER",
               help="Write the sounds of every clip, model and method there.")  # fmt: skip
-@click.option("--domains", type=click.Path(path_type=Path), metavar="FILE.CSV",
+@click.option("--domains", type=PATH, metavar="FILE.CSV",
               help="Columns file, domain. [default: the name of each clip's folder]")  # fmt: skip
 @click.option("--by", type=click.Choice(["domain"]),
               help="Show means for each domain, with 95 % bootstrap intervals over its clips.",
               )  # fmt: skip
 @click.option("--dataset", metavar="NAME|FOLDER", help="Hugging Face datasets, instead of CLIPS.")
-@click.option("--split", default="test", show_default=True, help="Of --dataset.")
-@click.option("--column", default="audio", show_default=True, help="Of --dataset, with its sounds.")
-@click.option("--max-clips", type=click.IntRange(min=1), help="Only the first so many clips.")
+@click.option("--split", default="test", help="Of --dataset.")
+@click.option("--column", default="audio", help="Of --dataset, with its sounds.")
+@click.option("--max-clips", type=COUNT, help="Only the first so many clips.")
 @_worker_options
 @_synthesis_options("all")
 def compare(clips, output, only_through_vae, metrics, by, dataset, split, **options):
@@ -225,7 +223,7 @@ def compare(clips, output, only_through_vae, metrics, by, dataset, split, **opti
               help="Values of n_fft, hop_length, n_mels, fmin, fmax or floor. May be repeated.",
               )  # fmt: skip
 @click.option("--joint", is_flag=True, help="All combinations, not one setting at a time.")
-@click.option("--methods", default="griffinlim", show_default=True,
+@click.option("--methods", default="griffinlim",
               help="Names with commas between, of those that take any mel.")  # fmt: skip
 @max_length_option
 @seed_option
@@ -244,13 +242,13 @@ def sweep(clips, output, vary, **options):
 
 
 @cli.command()
-@click.argument("reference", type=click.Path(path_type=Path))
-@click.argument("estimate", type=click.Path(path_type=Path))
-@click.option("--output", type=click.Path(path_type=Path), help="A .parquet or .csv file to write.")
-@click.option("--pairs", type=click.Path(path_type=Path), help="CSV file: reference,estimate.")
-@click.option("--lag", default="measured", show_default=True, metavar="SAMPLES|measured|none",
+@click.argument("reference", type=PATH)
+@click.argument("estimate", type=PATH)
+@click.option("--output", type=PATH, help=_TABLE)
+@click.option("--pairs", type=PATH, help="CSV file: reference,estimate.")
+@click.option("--lag", default="measured", metavar="SAMPLES|measured|none",
               help="By how much the estimates are late, at 16 kHz; one lag for all.")  # fmt: skip
-@click.option("--metrics", default="main", show_default=True,
+@click.option("--metrics", default="main",
               help="main, all, or names with commas between; dnsmos only by its name.")  # fmt: skip
 @click.option("--sets", metavar="latent|clap:HUB_ID", help="Distances of the two sets as well.")
 @click.option("--allow-missing", is_flag=True, help="Leave out sounds without a partner.")
@@ -272,7 +270,7 @@ def evaluate(reference, estimate, output, metrics, sets, **options):
 
 
 def _tabulate(run, show, clips, output, **options) -> None:
-    """Compute a table of clips, show its means and say where it is."""
+    """Compute a table of clips, print its means and where it was written."""
     from vaerecon.comparison.journal import is_finished, journal_path
 
     finished = (output is not None and options["resume"] and not options["overwrite"]
@@ -297,7 +295,7 @@ def _tabulate(run, show, clips, output, **options) -> None:
 
 @cli.command()
 def models() -> None:
-    """List the variants: what each is for, its size, what is cached, and its licence."""
+    """List the variants: purpose, size, what is cached, and licence of each."""
     from rich.table import Table
 
     from vaerecon.models.sources import describe
@@ -341,13 +339,11 @@ def _run(clip, max_length, model, revision, output_dir, methods, device, dtype, 
 
     # before torch loads OpenMP: threads that wait sleep, and leave the core to other processes
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from vaerecon.models.precision import use_free_cores
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
     pipe = ReconstructionPipeline.from_pretrained(
         model, revision=revision, device=device, dtype=dtype
     )
-    use_free_cores(pipe.vae, pipe.vocoder)
     pipe.set_progress_bar_config(
         leave=False,
         disable=None,  # only on a terminal

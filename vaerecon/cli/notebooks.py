@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from vaerecon.bundled import DEMO_CLIP, demo_clips
-from vaerecon.cli.options import model_option, plugin_option, seed_option
+from vaerecon.cli.options import PATH, model_option, plugin_option, seed_option
 from vaerecon.cli.tables import new_console, plain, stop
 from vaerecon.utils.console import printable
 
@@ -19,30 +19,27 @@ OF_A_CLIP, OF_A_TABLE = ("model", "methods", "max_length", "seed"), ("by", "agai
 
 
 @click.command()
-@click.argument("source", metavar="[CLIP|TABLE]", required=False, type=click.Path(path_type=Path))
-@click.option("--output", default=Path("report.html"), show_default=True,
-              type=click.Path(path_type=Path), help="The page to write.")  # fmt: skip
+@click.argument("source", metavar="[CLIP|TABLE]", required=False, type=PATH)
+@click.option("--output", default=Path("report.html"), type=PATH, help="The page to write.")
 @model_option
 @plugin_option
-@click.option("--methods", default="all", show_default=True,
-              help="Names with commas between, or 'all'.")  # fmt: skip
-@click.option("--max-length", type=float, default=30.0, show_default=True,
-              help="Read at most this many seconds.")  # fmt: skip
+@click.option("--methods", default="all", help="Names with commas between, or 'all'.")
+@click.option("--max-length", type=float, default=30.0, help="Read at most this many seconds.")
 @seed_option
-@click.option("--by", default="", metavar="COLUMN",
+@click.option("--by", default="", show_default=False, metavar="COLUMN",
               help="Of a table: groups to compare. [default: domain or model]")  # fmt: skip
-@click.option("--against", default="", metavar="METHOD",
+@click.option("--against", default="", show_default=False, metavar="METHOD",
               help="Of a table: what the others are compared with. [default: the recommended one]",
               )  # fmt: skip
-@click.option("--timeout", default=1800.0, show_default=True, type=click.FloatRange(min=1),
+@click.option("--timeout", default=1800.0, type=click.FloatRange(min=1),
               help="Seconds that it may take.")  # fmt: skip
 @click.pass_context
 def report(ctx, source, output, timeout, **options):
     """Write one HTML page, sounds in it, that needs no network: about a CLIP or a TABLE.
 
     Of a clip it compares methods. Of a .parquet or .csv table that `compare`, `sweep` or `evaluate`
-    wrote it shows means, spread, differences, and the worst and best clips. Exit status 3: it did
-    not run to its end, and what there was stands in <output>.failed.html.
+    wrote it shows means, spread, differences, and the worst and best clips. Exit status 3: it
+    failed, and <output>.failed.html has the part before the error.
     """
     of_table = source is not None and source.suffix.lower() in TABLES
     mine, others = (OF_A_TABLE, OF_A_CLIP) if of_table else (OF_A_CLIP, OF_A_TABLE)
@@ -85,14 +82,14 @@ def _check_clip(clip, methods, model, max_length) -> None:
 @click.command()
 @click.argument("notebooks", nargs=-1)
 @click.option("--update", is_flag=True, help="Take what is measured now as the new baseline.")
-@click.option("--notebooks-dir", type=click.Path(path_type=Path),
-              help="With a checks.yaml in it. [default: notebooks; the installed ones if there "
-                   "are none]")  # fmt: skip
-@click.option("--baselines", type=click.Path(path_type=Path),
+@click.option("--notebooks-dir", type=PATH,
+              help="With a checks.yaml in it. [default: notebooks; the installed ones if there are "
+                   "none]")  # fmt: skip
+@click.option("--baselines", type=PATH,
               help="One JSON a notebook. [default: baselines in the folder of the notebooks, else "
                    "tests/baselines]")  # fmt: skip
-@click.option("--output-dir", default=Path("reports"), show_default=True,
-              type=click.Path(path_type=Path), help="For the executed notebooks.")  # fmt: skip
+@click.option("--output-dir", default=Path("reports"), type=PATH,
+              help="For the executed notebooks.")  # fmt: skip
 def check(notebooks, update, notebooks_dir, baselines, output_dir):
     """Run NOTEBOOKS (default: all) and compare what they measure with the baselines.
 
@@ -131,7 +128,7 @@ def check(notebooks, update, notebooks_dir, baselines, output_dir):
 
 
 @click.command()
-@click.argument("folder", default="vaerecon-notebooks", type=click.Path(path_type=Path))
+@click.argument("folder", default="vaerecon-notebooks", type=PATH)
 @click.option("--overwrite", is_flag=True, help="Replace files in FOLDER that were changed.")
 @click.option("--copy-only", is_flag=True, help="Do not start JupyterLab.")
 @click.option("--no-browser", is_flag=True, help="Start JupyterLab without opening a browser.")

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 @click.option("--output", "target", metavar="speaker[:NAME]|FILE",
               help="[default: speaker, or nothing with --simulate]")  # fmt: skip
 @click.option("--list-devices", is_flag=True, help="Name the sound cards.")
-@click.option("--block", default=0.04, show_default=True, help="Seconds that are computed at once.")
-@click.option("--buffer", default=1, show_default=True, type=click.IntRange(1, 8),
+@click.option("--block", default=0.04, help="Seconds that are computed at once.")
+@click.option("--buffer", default=1, type=click.IntRange(1, 8),
               help="Blocks under way: more latency, fewer late blocks.")  # fmt: skip
-@click.option("--look-ahead", default=0.08, show_default=True,
+@click.option("--look-ahead", default=0.08,
               help="Seconds of the future that encoder and decoder see.")  # fmt: skip
-@click.option("--method", default="fast", show_default=True, help="fast, griffinlim or vocoder.")
+@click.option("--method", default="fast", help="fast, griffinlim or vocoder.")
 @click.option("--around-vae", is_flag=True, help="From the sound's own mel: less latency.")
 @click.option("--gain", type=float, help="Factor to a peak of 0.5. [default: a running peak]")
 @click.option("--simulate", is_flag=True, help="A file at real speed, without a sound card.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -43,49 +44,61 @@ def stop(message: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def _print_scores(
-    console: Console, time: str, shown: list[Metric], rows: list[tuple[str, bool, str, list[str]]],
-    per_table: int = PER_TABLE,
+def _print_table(
+    console: Console, texts: list[str], numbers: list[str], shown: list[Metric],
+    rows: list[list[str]], per_table: int = PER_TABLE,
 ) -> None:  # fmt: skip
-    """Print rows (method, through the VAE, time, a cell for each metric of ``shown``).
+    """Print rows of cells, one for each of ``texts``, ``numbers`` and the metrics ``shown``.
 
     A table of many metrics is printed in parts, so that none is too wide.
     """
     from rich.table import Table
 
+    own = len(texts) + len(numbers)
     for first in range(0, max(1, len(shown)), per_table):
-        some = slice(first, first + per_table)
-        table = Table("method", "VAE", box=None, header_style="bold", pad_edge=False)
-        for head in (time, *(f"{m.label} {m.arrow}\n{m.unit}" for m in shown[some])):
+        part = slice(first, first + per_table)
+        table = Table(*texts, box=None, header_style="bold", pad_edge=False)
+        for head in (*numbers, *(f"{m.label} {m.arrow}\n{m.unit}" for m in shown[part])):
             table.add_column(head, justify="right")
-        for label, through_vae, seconds, cells in rows:
-            table.add_row(label, "yes" if through_vae else "no", seconds, *cells[some])
+        for row in rows:
+            table.add_row(*row[:own], *row[own:][part])
         console.print(table)
-        if some.stop < len(shown):
+        if part.stop < len(shown):
             console.print()
+
+
+def _shown(asked: str | list[str], has_value: Callable[[str], bool]) -> list[Metric]:
+    """The main metrics, or ``"all"``, or those named; only those that have a value."""
+    every = [*METRICS.values(), *ON_REQUEST.values()]
+    wanted = [m for m in every if m.terminal or "all" in asked or m.name in asked]
+    return [metric for metric in wanted if has_value(metric.name)]
+
+
+def _number(value: float | None, decimals: int = 2) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.{decimals}f}"
 
 
 def show_scores(result: Reconstruction, console: Console, metrics: str = "main") -> None:
     """The summary table, what each number does not tell, and the recommendation."""
-    shown = [
-        metric
-        for metric in METRICS.values()
-        if (metric.terminal or metrics == "all")
-        and any(f.scores[metric.name] is not None for f in result.methods.values())
-    ]
+    scores = [found.scores for found in result.methods.values()]
+    shown = _shown(metrics, lambda name: any(one.get(name) is not None for one in scores))
+    # a very short mel is padded, and its latent has more values
+    share = {0.5: "half as many", 1.0: "as many"}.get(
+        round(1 / result.ratio_to_mel, 2), f"{1 / result.ratio_to_mel:.2g} times as many"
+    )
     console.print(
         f"VAE alone: mean log-mel difference {result.vae_mae:.3f} nepers; "
-        f"latent {result.latent_shape}, {_times(1 / result.ratio_to_mel)} values as the mel\n"
+        f"latent {result.latent_shape}, {share} values as the mel\n"
     )
-    rows = []
-    for through_vae, group in ((True, result.methods), (False, result.without_vae)):
-        for name, found in group.items():
-            values = [found.scores[metric.name] for metric in shown]
-            cells = ["-" if value is None else f"{value:.2f}" for value in values]
-            rows.append((get_method(name).label, through_vae, f"{found.seconds:.2f}", cells))
-    _print_scores(console, "time\ns", shown, rows)
+    rows = [
+        [get_method(name).label, through_vae, _number(found.seconds),
+         *(_number(found.scores[metric.name]) for metric in shown)]
+        for through_vae, group in (("yes", result.methods), ("no", result.without_vae))
+        for name, found in group.items()
+    ]  # fmt: skip
+    _print_table(console, ["method", "VAE"], ["time\ns"], shown, rows)
     if not shown:
-        reason = next(iter(next(iter(result.methods.values())).scores.notes.values()))
+        reason = next(iter(scores[0].notes.values()))
         console.print(f"\nNo metric has a value: {reason}.")
         return
     console.print("\n↑ higher is better, ↓ lower is better, - not computable (see the notes in the "
@@ -95,76 +108,55 @@ def show_scores(result: Reconstruction, console: Console, metrics: str = "main")
     console.print(f"\nRecommended: {result.recommendation_text}.")
 
 
-def _choices_over_clips(table: pd.DataFrame) -> list[str]:
-    from vaerecon.metrics.recommendation import recommend
-
-    rows = table[table["method"].isin(METHODS)]
-    able = [name for name in rows["method"].unique() if not METHODS[name].reference_only]
-    scores = rows.assign(clip=rows["file"], vae=rows["through_vae"].astype(bool))
-    found = []
-    for choice in recommend(scores, able) if able else []:
-        if math.isinf(choice.budget):
-            label = METHODS[choice.method].label if choice.method else "no method"
-            found.append(f"for {choice.panel} {label} ({choice.certainty})")
-    return found or ["nothing, for want of methods"]
-
-
-def _times(share: float) -> str:
-    """A share in words; of a very short mel, which is padded, the latent has more values."""
-    known = {0.5: "half as many", 1.0: "as many"}
-    return known.get(round(share, 2), f"{share:.2g} times as many")
-
-
 def show_comparison(
     table: pd.DataFrame, console: Console, metrics: str = "main", by: str | None = None
 ) -> None:
     """Means over the clips, for each model and each group of ``by``; then the clips that failed."""
-    clips = table["file"].nunique()
+    from vaerecon.comparison.intervals import FEWEST
+
     done = table.dropna(subset="method")
-    console.print(f"{done['file'].nunique()} of {clips} clips measured; means over them (in "
-                  "brackets: over how many, where a metric has no value for some)\n")  # fmt: skip
+    console.print(f"{done['file'].nunique()} of {table['file'].nunique()} clips measured; means "
+                  "over them (in brackets: over how many, where a metric has no value for some)\n",
+                  )  # fmt: skip
     names = [*(["model"] if table["model"].nunique() > 1 else []), *([by] if by else [])]
     for key, group in done.groupby(names, sort=False) if names else [((), done)]:
         if names:
             pairs = zip(names, key, strict=True)
             title = ", ".join(f"{name} {plain(str(one))}" for name, one in pairs)
-            console.print(f"[bold]{title}[/] ({_clip_count(group, by)})\n")
-        _show_means(group, console, metrics, intervals=by is not None)
+            n = group["file"].nunique()
+            few = f": too few for intervals, which need {FEWEST}" if by and n < FEWEST else ""
+            console.print(f"[bold]{title}[/] ({n} clip{'s' * (n != 1)}{few})\n")
+        if len(group):
+            _show_means(group, console, metrics, intervals=by is not None)
         console.print()
-    _show_failed(table.dropna(subset="error"), console)
-
-
-def _clip_count(group: pd.DataFrame, by: str | None) -> str:
-    from vaerecon.comparison.intervals import FEWEST
-
-    n = group["file"].nunique()
-    few = f": too few for intervals, which need {FEWEST}" if by and n < FEWEST else ""
-    return f"{n} clip{'s' * (n != 1)}{few}"
+    _show_failed(table, console)
 
 
 def _show_means(table: pd.DataFrame, console: Console, metrics: str, intervals: bool) -> None:
     from vaerecon.comparison.intervals import FEWEST
     from vaerecon.comparison.table import summarize
+    from vaerecon.lab.reports.table_scores import choices, system_scores
 
     means, measured = summarize(table, intervals=intervals), table["file"].nunique()
-    wanted = [metric for metric in METRICS.values() if metric.terminal or metrics == "all"]
-    shown = [metric for metric in wanted if means[metric.name, "count"].any()]
+    shown = _shown(metrics, lambda name: (name, "count") in means and means[name, "count"].any())
     rows = []
     for (through_vae, method), row in zip(means.index, means.to_dict("records"), strict=True):
-        cells = []
-        for metric in shown:
-            value, count = row[metric.name, "mean"], int(row[metric.name, "count"])
-            some = f" ({count})" if 0 < count < measured else ""
-            if intervals and count >= FEWEST:
-                some += f"\n{row[metric.name, 'lower']:.2f}..{row[metric.name, 'upper']:.2f}"
-            cells.append(f"{value:.2f}{some}" if count else "-")
-        factor = f"{row['real_time_factor', 'mean']:.3f}".replace("nan", "-")
         label = get_method(method).label if method in METHODS else method  # or a codec
-        rows.append((label, through_vae, factor, cells))
-    if measured:
-        _print_scores(console, "real-time\nfactor", shown, rows, 5 if intervals else PER_TABLE)
-        console.print(f"\nRecommended: {'; '.join(_choices_over_clips(table))}.")
-    if measured and not shown:
+        factor = _number(row["real_time_factor", "mean"], 3)
+        rows.append([label, "yes" if through_vae else "no", factor])
+        for metric in shown:
+            cell, count = _number(row[metric.name, "mean"]), int(row[metric.name, "count"])
+            if 0 < count < measured:
+                cell += f" ({count})"
+            if intervals and count >= FEWEST:
+                cell += f"\n{row[metric.name, 'lower']:.2f}..{row[metric.name, 'upper']:.2f}"
+            rows[-1].append(cell)
+    per_table = 5 if intervals else PER_TABLE
+    _print_table(console, ["method", "VAE"], ["real-time\nfactor"], shown, rows, per_table)
+    found = [f"for {choice.panel} {choice.method or 'no method'} ({choice.certainty})"
+             for choice in choices(system_scores(table))]  # fmt: skip
+    console.print(f"\nRecommended: {'; '.join(found)}.")
+    if not shown:
         console.print("\nNo metric has a value; the table's column notes says why.")
 
 
@@ -177,11 +169,9 @@ def show_evaluation(table: pd.DataFrame, console: Console, asked: list[str]) -> 
     console.print(f"{table['method'].count()} of {len(table)} pairs measured; lag "
                   f"{facts['lag']} samples ({facts['lag_basis']})\n")  # fmt: skip
     shape = Table("metric", "mean", "pairs", "what it does not tell", box=None, pad_edge=False)
-    for metric in [one for one in (*METRICS.values(), *ON_REQUEST.values()) if one.name in table]:
-        values = table[metric.name].dropna()
-        if len(values) and (metric.terminal or "all" in asked or metric.name in asked):
-            mean = metric.text(values.mean())
-            shape.add_row(metric.heading, mean, str(len(values)), metric.caveat)
+    for metric in _shown(asked, lambda name: name in table and table[name].notna().any()):
+        mean, n = metric.text(table[metric.name].mean()), table[metric.name].count()
+        shape.add_row(metric.heading, mean, str(n), metric.caveat)
     console.print(shape if shape.row_count else "No metric has a value: see the column notes.")
     for found in facts["sets"]:
         sizes = " and ".join(map(str, found["embeddings"]))
@@ -189,13 +179,11 @@ def show_evaluation(table: pd.DataFrame, console: Console, asked: list[str]) -> 
         for name in ("frechet", "kernel"):
             reason = found["notes"].get(name)
             console.print(f"  {name} {f'- ({reason})' if reason else f'{found[name]:.4g}'}")
-    _show_failed(table.dropna(subset="error"), console)
+    _show_failed(table, console)
 
 
 def show_sweep(table: pd.DataFrame, console: Console) -> None:
     """Means over the clips by setting, those on the front marked; then the clips that failed."""
-    from rich.table import Table
-
     from vaerecon.comparison.grid import mean_settings, pareto_front
 
     means = mean_settings(table)
@@ -204,27 +192,25 @@ def show_sweep(table: pd.DataFrame, console: Console) -> None:
     if metric:
         front = pareto_front(means, metric)
         best = set(zip(front["setting"], front["method"], strict=True))
-        shown = [m for m in METRICS.values() if m.terminal and means[m.name].notna().any()]
-        shape = Table("setting", "method", box=None, header_style="bold", pad_edge=False)
-        for head in ("values/s", "own mel ↓\nnepers", *(f"{m.label} {m.arrow}" for m in shown)):
-            shape.add_column(head, justify="right")
+        shown = _shown("main", lambda name: name in means and means[name].notna().any())
+        rows = []
         for row in means.to_dict("records"):
-            cells = [METRICS[m.name].text(row[m.name]).replace("nan", "-") for m in shown]
             mark = " *" if (row["setting"], row["method"]) in best else ""
-            shape.add_row(f"{row['setting']}{mark}", row["method"],
-                          f"{row['values_per_second']:.0f}", f"{row['own_log_mel_mae']:.3f}",
-                          *cells)  # fmt: skip
+            rows.append([f"{row['setting']}{mark}", row["method"],
+                         _number(row["values_per_second"], 0), _number(row["own_log_mel_mae"], 3),
+                         *(m.text(row[m.name]).replace("nan", "-") for m in shown)])  # fmt: skip
         console.print(f"Means over {measured} clips; * no other setting has both fewer values and "
                       f"a better {METRICS[metric].label}\n")  # fmt: skip
-        console.print(shape)
-    _show_failed(table.dropna(subset="error"), console)
+        numbers = ["values/s", "own mel ↓\nnepers"]
+        _print_table(console, ["setting", "method"], numbers, shown, rows, len(shown))
+    _show_failed(table, console)
 
 
-def _show_failed(failed: pd.DataFrame, console: Console) -> None:
+def _show_failed(table: pd.DataFrame, console: Console) -> None:
     from rich.text import Text
 
+    failed = table.dropna(subset="error").drop_duplicates(["file", "error"])  # by several models
     if len(failed):
         console.print(f"\n{failed['file'].nunique()} failed:")
-    failed = failed.drop_duplicates(["file", "error"])  # by several models
     for file, reason in zip(failed["file"], failed["error"], strict=True):
         console.print(Text(f"  {printable(file)}: {printable(reason)}"))

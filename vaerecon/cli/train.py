@@ -8,11 +8,17 @@ from typing import Any
 
 import click
 
-from vaerecon.cli.config import config_option, keep_settings
-from vaerecon.cli.options import Decorator, device_option, with_options
+from vaerecon.cli.options import (
+    COUNT,
+    PATH,
+    Decorator,
+    config_option,
+    device_option,
+    keep_settings,
+    with_options,
+)
 from vaerecon.training.settings import DEFAULTS, FINE_TUNING_STEPS, PARTS
 
-FOLDER = click.Path(path_type=Path)
 SETTINGS = "run.yaml"  # beside a checkpoint; that of `all`, in its output
 
 
@@ -34,30 +40,26 @@ def train() -> None:
 
 _shared = with_options(
     config_option,
-    click.option("--data", multiple=True, required=True, type=FOLDER,
+    click.option("--data", multiple=True, required=True, type=PATH,
                  help="Folder of audio, searched recursively. May be repeated."),
-    click.option("--output", required=True, type=FOLDER, help="Folder to write to."),
+    click.option("--output", required=True, type=PATH, help="Folder to write to."),
     click.option("--resume", is_flag=True, help="Go on from the checkpoint in OUTPUT, if any."),
-    click.option("--batch-size", type=click.IntRange(min=1),
-                 help="Crops a step and process. [default: 16]"),
-    click.option("--save-every", type=click.IntRange(min=1),
-                 help="Steps between checkpoints. [default: 200]"),
-    click.option("--validation-crops", type=click.IntRange(min=1),
+    click.option("--batch-size", type=COUNT, help="Crops a step and process. [default: 16]"),
+    click.option("--save-every", type=COUNT, help="Steps between checkpoints. [default: 200]"),
+    click.option("--validation-crops", type=COUNT,
                  help="Held-out crops to measure at each checkpoint. [default: 32]"),
     click.option("--samples", type=click.IntRange(min=0),
-                 help="Held-out crops to draw and to write as sound at each checkpoint. "
-                      "[default: 2]"),
+                 help="Held-out crops drawn and written as sound at each checkpoint. [default: 2]"),
     click.option("--adversarial-from", type=click.IntRange(min=0), metavar="STEP",
                  help="First step that uses discriminators. [default: never on a CPU, where a "
                       "vocoder's step with them costs three to four plain ones; after a third of "
                       "the steps on CUDA]"),
     click.option("--seed", type=int, help="Seed of every random draw. [default: 0]"),
     device_option,
-    click.option("--precision", default="no", show_default=True,
-                 type=click.Choice(["no", "bf16", "fp16"]),
+    click.option("--precision", default="no", type=click.Choice(["no", "bf16", "fp16"]),
                  help="Of the networks' arithmetic; 'no' is float32."),
-    click.option("--threads", type=click.IntRange(min=1), help="CPU threads. [default: torch's]"),
-    click.option("--memory", "memory_limit", default=2.0, show_default=True, metavar="GB",
+    click.option("--threads", type=COUNT, help="CPU threads. [default: torch's]"),
+    click.option("--memory", "memory_limit", default=2.0, metavar="GB",
                  type=click.FloatRange(min=0),
                  help="Audio to keep decoded; a larger collection is read from disk crop by crop "
                       "(115 MB an hour)."),
@@ -68,7 +70,7 @@ def _own(part: str) -> Decorator:
     """Options of a training of one part."""
     defaults = DEFAULTS[part]
     return with_options(
-        click.option("--steps", type=click.IntRange(min=1),
+        click.option("--steps", type=COUNT,
                      help=f"Optimiser steps. [default: {defaults.steps}; with --init "
                           f"{FINE_TUNING_STEPS}]"),
         click.option("--minutes", type=click.FloatRange(min=0, min_open=True),
@@ -98,7 +100,7 @@ def vae(kl_weight, detail_weight, freeze_encoder, **options) -> None:
 
 
 @train.command()
-@click.option("--vae", default="tiny", show_default=True, metavar="MODEL",
+@click.option("--vae", default="tiny", metavar="MODEL",
               help="Whose returned mels make up a third of the batches: a model, a folder, or "
                    "'none'.")  # fmt: skip
 @_own("vocoder")
@@ -134,16 +136,15 @@ def all_parts(data, output, minutes, resume, device, precision, threads, memory_
     from vaerecon.models.placement import pick_device
     from vaerecon.training.run import train_all
 
-    device = pick_device(device)
-    train_all(list(data), output, minutes, given, resume=resume, device=device,
-              precision=precision, memory_limit=memory_limit,
+    train_all(list(data), output, minutes, _given(given), resume=resume,
+              device=pick_device(device), precision=precision, memory_limit=memory_limit,
               begun=partial(keep_settings, output / SETTINGS, not resume))  # fmt: skip
     click.echo(f"Written to {output}: {', '.join(PARTS)}")
 
 
 @train.command()
-@click.argument("run", type=FOLDER)
-@click.argument("target", type=FOLDER)
+@click.argument("run", type=PATH)
+@click.argument("target", type=PATH)
 def export(run: Path, target: Path) -> None:
     """Write what was trained in RUN to TARGET: float16 weights, checksums, the curves."""
     from vaerecon.training.model_folder import export as write
@@ -164,12 +165,9 @@ def _one(part: str, objective: dict, options: dict, *, data, output, resume, ini
     from vaerecon.models.placement import pick_device
     from vaerecon.training import run
 
-    device = pick_device(device)
-    config = run.loop_config(part, output, given, resume, init is not None, device)
-    chosen = {k: v for k, v in {**objective, "frames": frames}.items() if v is not None}
-    made = _objective(run, part, output, resume, chosen)
-    run.train(part, list(data), output, config, resume=resume, device=device, precision=precision,
-              memory_limit=memory_limit, objective=made, init=init, **options,
+    run.train(part, list(data), output, _given(given), objective=_given(objective, frames=frames),
+              resume=resume, device=pick_device(device), precision=precision,
+              memory_limit=memory_limit, init=init, **options,
               begun=partial(keep_settings, output / f"{part}_run" / SETTINGS, not resume),
               )  # fmt: skip
     click.echo(f"Written to {output}: {part}")
@@ -184,13 +182,9 @@ def _check_source(part: str, source: str) -> None:
         check_source(source)
 
 
-def _objective(run, part: str, output: Path, resume: bool, chosen: dict) -> Any:
-    """The part's objective: what was chosen, else the checkpoint's, else the defaults."""
-    path = output / f"{part}_run" / "checkpoint.pt"
-    known = {}
-    if resume and path.exists():
-        known = run.read_checkpoint(path)["objective"]
-    return run.part_class(part, "Objective")(**(known | chosen))
+def _given(options: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in (options | more).items() if value is not None}
 
 
 def _prepare(data: tuple[Path, ...], output: Path, threads: int | None) -> None:

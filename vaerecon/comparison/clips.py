@@ -8,14 +8,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from vaerecon.audio.decoding import MOST
 from vaerecon.audio.paths import check_path, left_out, plain_text, sounds_below
 from vaerecon.utils.files import text_to_name
 
-BATCH = 10.0  # s of sound that a worker gets at once: what a kill loses, and the cost of asking
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH = 10.0  # s of sound in a batch: a kill loses no more, and each batch has a cost of its own
 OVERHEAD = 0.5  # s of sound; what a clip costs however short it is
-SHARES = 4  # batches that a worker gets at least, so that all end at about the same time
+SHARES = 4  # batches for each worker at least, so that all end at about the same time
 
 Source = str | os.PathLike[str]
 
@@ -39,8 +43,8 @@ def find_clips(
 ) -> list[SoundFile]:
     """The files in ``clips``, folders searched, each once, with their lengths.
 
-    A warning counts and names what was left out of the folders. A FileNotFoundError if one is not
-    there, a ValueError if there are none or one is an address on a network.
+    A warning counts and names the files that were left out of the folders. A FileNotFoundError if
+    one does not exist, a ValueError if there are none or one is a network address.
     """
     given = [clips] if isinstance(clips, str | os.PathLike) else list(clips)
     paths: dict[Path, None] = {}  # a set that keeps the order
@@ -49,20 +53,16 @@ def find_clips(
         check_path(item)
         one = Path(os.path.abspath(text_to_name(item)))
         if not one.exists():
-            raise FileNotFoundError(
-                f"clips: got {one.name!r}, expected a sound file or a folder; there is none: "
-                "check the name and the folder"
-            )
+            raise FileNotFoundError(f"clips: got {one.name!r}, expected a sound file or a folder; "
+                                    "there is none: check the name and the folder")  # fmt: skip
         bases.append(one if one.is_dir() else one.parent)
         sounds, rest = sounds_below(one) if one.is_dir() else ([one], [])
         paths |= dict.fromkeys(sounds)
         others += rest
     if not paths:
         names = ", ".join(repr(Path(item).name) for item in given) or "none"
-        raise ValueError(
-            f"clips: got {names} without any sound, expected files or folders with .wav, .flac, "
-            f".mp3, .m4a, ...{left_out(others)}"
-        )
+        raise ValueError(f"clips: got {names} without any sound, expected files or folders with "
+                         f".wav, .flac, .mp3, .m4a, ...{left_out(others)}")  # fmt: skip
     if others := [path for path in others if path not in paths]:
         warnings.warn(f"clips{left_out(others)}", stacklevel=3)
     base = os.path.commonpath(bases)
@@ -74,14 +74,14 @@ def find_clips(
 
 
 def sound_file(key: str, path: Path, domain: str, max_length: float | None) -> SoundFile:
-    """What is to be known of a clip before it is read."""
+    """The facts about a clip that are known before it is read."""
     status = path.stat()
     seconds = min(_seconds(path, status.st_size), max_length or float("inf"))
     return SoundFile(key, str(path), status.st_size, status.st_mtime_ns, seconds, domain)
 
 
 def with_places(files: list[SoundFile]) -> list[SoundFile]:
-    """The clips with a place each for their sounds, also where capitals are not told apart."""
+    """Each clip with its own place for its sounds, also where upper and lower case are the same."""
     stems = [PurePosixPath(file.key).with_suffix("").as_posix() for file in files]
     times = Counter(stem.casefold() for stem in stems)
     return [
@@ -95,18 +95,7 @@ def with_domains(files: list[SoundFile], table: Source) -> list[SoundFile]:
 
     A ValueError or OSError if it cannot be read, or does not name each clip once and nothing else.
     """
-    import pandas as pd
-
-    name = Path(table).name
-    try:
-        rows = pd.read_csv(table, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # those of pandas are ValueErrors
-        raise type(error)(f"domains: cannot read {name!r} ({error}); name a CSV file") from None
-    if missing := [column for column in ("file", "domain") if column not in rows]:
-        raise ValueError(
-            f"domains: got the columns {list(rows)} in {name!r}, expected file and domain; "
-            f"{' and '.join(missing)} is missing"
-        )
+    rows, name = read_columns("domains", table, ["file", "domain"]), Path(table).name
     known = {file.key for file in files}
     for what, wrong in (
         ("which is not among the clips", rows["file"][~rows["file"].isin(known)]),
@@ -124,6 +113,22 @@ def with_domains(files: list[SoundFile], table: Source) -> list[SoundFile]:
     return [replace(file, domain=domains[file.key]) for file in files]
 
 
+def read_columns(option: str, path: Source, columns: list[str]) -> pd.DataFrame:
+    """Columns of a CSV file, as text; a ValueError or OSError names the option that it is for."""
+    import pandas as pd
+
+    name, wanted = Path(path).name, " and ".join(columns)
+    fix = f"name a CSV file with columns {wanted}"
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # those of pandas are ValueErrors
+        raise type(error)(f"{option}: cannot read {name!r} ({error}); {fix}") from None
+    if missing := [column for column in columns if column not in rows]:
+        raise ValueError(f"{option}: got the columns {list(rows)} in {name!r}, expected {wanted}; "
+                         f"{' and '.join(missing)} is missing: {fix}")  # fmt: skip
+    return rows[columns]
+
+
 def _seconds(path: Path, size: int) -> float:
     """Length of a clip by its header; by its size where only ffmpeg, or nothing, can read it."""
     import soundfile
@@ -137,18 +142,19 @@ def _seconds(path: Path, size: int) -> float:
 
 
 def make_batches(files: list[SoundFile], width: int) -> list[list[SoundFile]]:
-    """Clips of about the same length together, the longest first: no long one is left at the end.
+    """Batches of clips, the longest clips first: none of them is left for the end.
 
-    ``width`` is the number of workers; one alone gets every clip by itself.
+    ``width`` is the number of workers; for one alone every clip is a batch.
     """
-    costs = {file.key: file.seconds + OVERHEAD for file in files}
-    most = min(BATCH, sum(costs.values()) / (SHARES * width)) if width > 1 else 0.0
+    total = sum(file.seconds + OVERHEAD for file in files)
+    most = min(BATCH, total / (SHARES * width)) if width > 1 else 0.0
     batches: list[list[SoundFile]] = []
     room = 0.0
     for file in sorted(files, key=lambda file: -file.seconds):
-        if not batches or costs[file.key] > room:
+        cost = file.seconds + OVERHEAD
+        if not batches or cost > room:
             batches.append([])
             room = most
         batches[-1].append(file)
-        room -= costs[file.key]
+        room -= cost
     return batches

@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
 
 from vaerecon.comparison.workers import Result, Team
 
@@ -16,18 +18,14 @@ class Cluster(Team):
         try:
             from distributed import Client, KilledWorker
         except ImportError:
-            raise ValueError(
-                "scheduler: the package distributed is not installed: `pip install distributed`, "
-                "here and on every worker"
-            ) from None
+            raise ValueError("scheduler: the package distributed is not installed: `pip install "
+                             "distributed`, here and on every worker") from None  # fmt: skip
         self.deaths = (KilledWorker,)  # Dask itself has by then tried the work on several workers
         try:
             self._client = Client(address, timeout=CONNECT, set_as_default=False)
         except (OSError, TimeoutError):
-            raise OSError(
-                f"scheduler: nothing answers at {address!r}; start one with `dask scheduler`, "
-                "and name the address that it prints"
-            ) from None
+            raise OSError(f"scheduler: nothing answers at {address!r}; start one with `dask "
+                          "scheduler`, and name the address that it prints") from None  # fmt: skip
         except ValueError as error:
             raise ValueError(
                 f"scheduler: got {address!r}, expected an address like tcp://host:8786 ({error})"
@@ -36,13 +34,14 @@ class Cluster(Team):
             self._client.wait_for_workers(1, timeout=CONNECT)
         except TimeoutError:
             self._client.close()
-            raise OSError(
-                f"scheduler: {address!r} has no workers; start some with "
-                f"`dask worker {address} --nthreads 1`"
-            ) from None
-        # results of an earlier run are not asked for: pure=False
-        self.executor = self._client.get_executor(pure=False)
+            raise OSError(f"scheduler: {address!r} has no workers; start some with `dask worker "
+                          f"{address} --nthreads 1`") from None  # fmt: skip
+        # pure=False: results of an earlier run are not used
+        self._executor = self._client.get_executor(pure=False)
         self._alone_since: float | None = None
+
+    def submit(self, function: Callable, *args: Any) -> Future:
+        return self._executor.submit(function, *args)
 
     def start(self, ready: Callable[[], Result]) -> Result:
         try:
@@ -55,7 +54,8 @@ class Cluster(Team):
                 "the vaerecon, Python and distributed that are here"
             ) from None
 
-    def width(self) -> int:
+    @property
+    def width(self) -> int:  # type: ignore[override]
         """One batch a worker process; workers may come and go."""
         return max(1, len(self._client.nthreads()))
 

@@ -1,9 +1,9 @@
-"""Finished codecs at a rate, as rows of the table: soundfile's own encoders, and the latent's.
+"""Codecs at a given rate, as rows of the table: soundfile's encoders, and that of the latent.
 
-Rates are those of the payload in kbit/s: without the headers of Ogg and of ``.vrec``, which are
-fixed and on short clips weigh much. Encoders of a rate that varies are set clip by clip, to the
-highest that stays within what was asked for; where even the coarsest setting needs more, that one
-is taken. What a codec delays is measured once for each setting, on noise, and taken off.
+Rates are those of the payload in kbit/s: without the headers of Ogg and of ``.vrec``, whose fixed
+size matters on short clips. Encoders of variable rate are set for each clip to the highest quality
+within the given rate, or to the coarsest setting if even that needs more. A codec's delay is
+measured once for each setting, on noise, and removed.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ ENCODERS = {
     "mp3": ("MP3", "MPEG_LAYER_III", 0.99, 0),
 }
 NAMES = ("latent", *ENCODERS)
-LATENT_KBPS = 4.8  # where no rate is given; the others take their coarsest setting then
-METHOD = "fast"  # makes sound of the latent
+LATENT_KBPS = 4.8  # if no rate is given; the others take their coarsest setting then
+METHOD = "fast"  # by which the decoded latent becomes sound
 TRIALS = 10  # halvings of the range of levels
 LONGEST_LAG = 16000  # samples, early or late, that a lag is looked for
 
 
 def parse_codecs(codecs: str | Iterable[str]) -> tuple[str, ...]:
-    """Names with rates, ``"latent:4.8,opus:8,vorbis"``; a ValueError for what is none."""
+    """Names with rates, ``"latent:4.8,opus:8,vorbis"``; a ValueError for anything else."""
     items = codecs.split(",") if isinstance(codecs, str) else codecs
     found = tuple(dict.fromkeys(item.strip() for item in items if item.strip()))
     for item in found:
@@ -52,10 +52,8 @@ def _name_and_rate(item: str) -> tuple[str, float | None]:
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(
-            f"codecs: got {item!r}, expected one of {', '.join(NAMES)}, with a colon and a rate in "
-            "kbit/s or without, such as 'opus:8'"
-        )
+        raise ValueError(f"codecs: got {item!r}, expected one of {', '.join(NAMES)}, with a colon "
+                         "and a rate in kbit/s or without, such as 'opus:8'")  # fmt: skip
     return name, kbps
 
 
@@ -159,7 +157,7 @@ def _payload(data: bytes, name: str) -> int:
 
 @lru_cache
 def _lag(name: str, level: float) -> int:
-    """Samples by which what is decoded is late, on two seconds of noise."""
+    """Samples by which the decoded sound is late, measured on two seconds of noise."""
     noise = np.cumsum(np.random.default_rng(0).uniform(-1, 1, 32000))
     noise = np.diff(noise - np.convolve(noise, np.ones(64) / 64, "same"))  # above about 250 Hz
     noise = (0.3 * noise / np.abs(noise).max()).astype(np.float32)

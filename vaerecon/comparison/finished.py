@@ -1,7 +1,7 @@
-"""Finished sounds, of any codec, against their references, to a table as that of ``compare``.
+"""Finished sounds, of any codec, against their references: a table like that of ``compare``.
 
-Both sides are read as any clip is (mono, 16 kHz) and lose their mean; nothing is scaled. All
-estimates are moved by one lag, and cut or filled with zeros to the length of their reference.
+Both sides are read like any clip (mono, 16 kHz), and their mean is removed; nothing is scaled. All
+estimates are shifted by one lag, and cut or filled with zeros to the length of their reference.
 """
 
 import math
@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,10 @@ import pandas as pd
 
 from vaerecon.audio.clip import Clip, load_audio
 from vaerecon.audio.paths import plain_text
-from vaerecon.comparison.clips import SoundFile, Source, find_clips
+from vaerecon.comparison.clips import SoundFile, Source, find_clips, read_columns
 from vaerecon.comparison.codecs import find_lag
-from vaerecon.comparison.measure import Task, describe, flat, measure_each
-from vaerecon.comparison.run import Work, measure_clips
+from vaerecon.comparison.measure import Task, flat
+from vaerecon.comparison.run import measure_clips
 from vaerecon.comparison.table import make_table
 from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import METRICS, ON_REQUEST, evaluate, metric_names
@@ -36,9 +35,9 @@ from vaerecon.pipeline.facts import ClipFacts
 Files = list[SoundFile]
 Rows = Iterable[tuple[SoundFile, SoundFile]]
 
-LOOKED_AT = 32  # clips, over the whole set, by which the lag is measured
+LAG_CLIPS = 32  # clips, spread over the whole set, by which the lag is measured
 BEGINNING = 20.0  # s of each
-CLEAR = 0.5  # correlation at the peak, below which a clip says nothing of the lag
+CLEAR = 0.5  # correlation at the peak below which a clip is not used for the lag
 OTHER_LENGTH = 1600  # samples; a larger difference of the lengths is noted
 
 
@@ -49,6 +48,16 @@ class Evaluation(Task):
     method: str  # name of the folder of estimates, or of the one file without its suffix
     lag: int  # samples by which the estimates are late
     lag_basis: str  # where that is from
+
+    def measure(self, file: SoundFile) -> dict[str, Any]:
+        clip, other = map(load_audio, _paths(file))
+        facts, reference = ClipFacts.of(clip), _centred(clip)
+        estimate, notes = align(_centred(other), len(reference), self.lag)
+        scores = evaluate(reference, estimate, metrics=self.metrics, exclude=self.exclude_metrics)
+        row = flat({"method": self.method, "through_vae": False, "lag_samples": self.lag,
+                    "gain": 1.0, "metrics": scores, "notes": scores.notes})  # fmt: skip
+        row["notes"] = notes + row["notes"]
+        return {"duration_s": facts.duration, "sha256": facts.sha256, "rows": [row]}
 
 
 def evaluate_files(
@@ -95,16 +104,15 @@ def evaluate_files(
         return table
 
     run = (output, workers, scheduler, resume, overwrite)
-    work = Work(describe, partial(measure_each, _find), tabulate)
-    return measure_clips(lambda: found, [settings], work, *run)
+    return measure_clips(lambda: found, [settings], *run, tabulate)
 
 
 def find_pairs(
     reference: Source, estimate: Source, pairs: Source | None, allow_missing: bool
 ) -> Files:
-    """Each reference with its estimate; arguments are those of :func:`evaluate_files`.
+    """Each reference with its estimate, by the arguments of :func:`evaluate_files`.
 
-    Its size and time are sums of both, so that a change of either is seen.
+    Size and time are sums of both, so that a change of either is noticed.
     """
     ours, theirs = find_clips(reference), find_clips(estimate)
     if (folder := os.path.isdir(reference)) != os.path.isdir(estimate):
@@ -132,7 +140,7 @@ def _of_one_name(references: Files, estimates: Files, allow_missing: bool) -> Ro
 
 
 def _by_name(files: Files) -> dict[str, SoundFile]:
-    """By the path below the folder, without suffix; accents as one character, as macOS has not."""
+    """By the path below the folder, without suffix, in Unicode's composed form (macOS differs)."""
     found: dict[str, SoundFile] = {}
     for file in files:
         name = unicodedata.normalize("NFC", os.path.splitext(file.key)[0])
@@ -144,15 +152,15 @@ def _by_name(files: Files) -> dict[str, SoundFile]:
 
 def _read_pairs(path: Path, references: Files, estimates: Files) -> Rows:
     ours, theirs = ({file.key: file for file in files} for files in (references, estimates))
+    table = read_columns("pairs", path, ["reference", "estimate"])
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        rows = {ours[a]: theirs[b] for a, b in table[["reference", "estimate"]].to_numpy()}
+        rows = {ours[a]: theirs[b] for a, b in table.to_numpy()}
         if len(rows) < max(1, len(table)):
             raise ValueError(f"{len(table)} rows, {len(rows)} references")
-    except (KeyError, ValueError) as error:  # no such sound, or column; pandas' are ValueErrors
+    except (KeyError, ValueError) as error:  # KeyError: no such sound
         raise ValueError(
-            f"pairs: got {path.name!r} ({error}), expected a CSV file with columns reference and "
-            "estimate: paths of sounds below the two folders, each reference once"
+            f"pairs: got {path.name!r} ({error}), expected in its columns reference and estimate "
+            "paths of sounds below the two folders, each reference once"
         ) from error
     return rows.items()
 
@@ -165,10 +173,14 @@ def _lag_of(lag: int | str, pairs: Files) -> tuple[int, str]:
         except ValueError:
             raise ValueError(f"lag: got {lag!r}, expected samples, measured or none") from None
     peaks = []
-    for pair in pairs[:: math.ceil(len(pairs) / LOOKED_AT)]:
+    for pair in pairs[:: math.ceil(len(pairs) / LAG_CLIPS)]:
         with suppress(ValueError, OSError):  # its row of the table will say why
             one, other = (_centred(load_audio(path, BEGINNING)) for path in _paths(pair))
             peaks.append(find_lag(one, other))
+    if not peaks:
+        basis = "no pair could be read"
+        warnings.warn(f"lag: cannot be measured: {basis}; taken as 0", stacklevel=3)
+        return 0, basis
     clear = [samples for samples, correlation in peaks if correlation >= CLEAR]
     median = statistics.median_low(clear or [0])
     agree = sum(abs(samples - median) <= 1 for samples in clear)
@@ -182,18 +194,6 @@ def _lag_of(lag: int | str, pairs: Files) -> tuple[int, str]:
 
 def _paths(pair: Any) -> tuple[str, str]:
     return pair.path, pair.estimate.path
-
-
-def _find(settings: Evaluation, pair: SoundFile) -> dict[str, Any]:
-    clip, other = map(load_audio, _paths(pair))
-    facts, reference = ClipFacts.of(clip), _centred(clip)
-    estimate, notes = align(_centred(other), len(reference), settings.lag)
-    scores = evaluate(reference, estimate, metrics=settings.metrics,
-                      exclude=settings.exclude_metrics)  # fmt: skip
-    row = flat({"method": settings.method, "through_vae": False, "lag_samples": settings.lag,
-                "gain": 1.0, "metrics": scores, "notes": scores.notes})  # fmt: skip
-    row["notes"] = notes + row["notes"]
-    return {"duration_s": facts.duration, "sha256": facts.sha256, "rows": [row]}
 
 
 def _centred(clip: Clip) -> np.ndarray:

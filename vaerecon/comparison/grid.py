@@ -1,10 +1,10 @@
-"""Settings of the mel x methods x clips, without a VAE, to one table: which mel keeps a sound best?
+"""Mel settings x methods x clips, without a VAE, to one table: which mel keeps most of a sound?
 
 >>> table = sweep("clips/", {"n_fft": [512, 768, 1024], "n_mels": [64, 80]})
 >>> pareto_front(table)[["setting", "values_per_second", "pesq_wb"]]
 
-On the workers and with the journal of :func:`vaerecon.comparison.run.compare`. AudioLDM2's setting
-is always measured too, and its rows are those of ``compare`` with ``through_vae`` False.
+Workers and journal are those of :func:`vaerecon.comparison.run.compare`. AudioLDM2's setting is
+always measured too, and its rows are those of ``compare`` with ``through_vae`` False.
 
 Notebook: ``09_mel_settings``.
 """
@@ -19,8 +19,8 @@ from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 from vaerecon.comparison.clips import SoundFile, Source, find_clips
-from vaerecon.comparison.measure import Task, describe, flat, measure_each
-from vaerecon.comparison.run import Work, measure_clips
+from vaerecon.comparison.measure import Task, flat
+from vaerecon.comparison.run import measure_clips
 from vaerecon.comparison.table import make_table
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.methods import get_method, select_methods
@@ -44,6 +44,21 @@ class Grid(Task):
 
     mels: tuple[MelConfig, ...]
 
+    def measure(self, file: SoundFile) -> dict[str, Any]:
+        import torch
+
+        from vaerecon.audio.buffers import MemoryTrack
+        from vaerecon.audio.clip import load_audio
+        from vaerecon.audio.samples import as_samples
+        from vaerecon.pipeline.facts import ClipFacts
+
+        clip = load_audio(file.path, self.max_length)
+        facts, samples = ClipFacts.of(clip), MemoryTrack(as_samples(clip.samples))
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.filterwarnings("ignore", "Empty filters")  # librosa's; the rows have a note
+            rows = [row for mel in self.mels for row in _rows(self, mel, samples, facts.duration)]
+        return {"duration_s": facts.duration, "sha256": facts.sha256, "rows": rows}
+
 
 def sweep(
     clips: Source | Iterable[Source], vary: Mapping[str, Iterable[float]],
@@ -62,7 +77,7 @@ def sweep(
     methods
         Of those that take any mel: ``griffinlim``, ``admm``, ``librosa`` and ``oracle_phase``.
     joint
-        All combinations; otherwise one setting at a time is another than AudioLDM2's.
+        All combinations; otherwise only one setting at a time differs from AudioLDM2's.
     clips, output, max_length, seed, exclude_metrics, workers, threads, scheduler, resume, overwrite
         As :func:`vaerecon.compare` takes them; the work is done on the CPU.
 
@@ -81,18 +96,17 @@ def sweep(
     """
     names = select_methods(methods)
     if wrong := [name for name in names if not get_method(name).any_mel]:
-        raise ValueError(
-            f"methods: got {', '.join(wrong)}, trained on AudioLDM2's mel alone; expected some "
-            "that take any mel, such as griffinlim"
-        )
+        raise ValueError(f"methods: got {', '.join(wrong)}, trained on AudioLDM2's mel alone; "
+                         "expected some that take any mel, such as griffinlim")  # fmt: skip
     grid = Grid(
         mels=mel_grid(vary, joint), methods=tuple(names), max_length=max_length, seed=seed,
         metrics=tuple(METRICS), threads=threads,
         exclude_metrics=tuple(metric_names("exclude_metrics", exclude_metrics)),
     )  # fmt: skip
-    work = Work(describe, partial(measure_each, _find), partial(make_table, more=COLUMNS))
-    find = partial(find_clips, clips, max_length)
-    table = measure_clips(find, [grid], work, output, workers, scheduler, resume, overwrite)
+    table = measure_clips(
+        partial(find_clips, clips, max_length), [grid], output, workers, scheduler, resume,
+        overwrite, partial(make_table, more=COLUMNS),
+    )  # fmt: skip
     return table.drop(columns=["model", "sound", "kbps", "vae_mae_nepers"])
 
 
@@ -121,22 +135,6 @@ def setting_text(config: MelConfig) -> str:
     """What differs from AudioLDM2's setting: ``n_fft=768 n_mels=80``."""
     other = [name for name in SETTINGS if getattr(config, name) != getattr(AUDIOLDM_MEL, name)]
     return " ".join(f"{name}={getattr(config, name):g}" for name in other) or "AudioLDM2"
-
-
-def _find(grid: Grid, file: SoundFile) -> dict[str, Any]:
-    import torch
-
-    from vaerecon.audio.buffers import MemoryTrack
-    from vaerecon.audio.clip import load_audio
-    from vaerecon.audio.samples import as_samples
-    from vaerecon.pipeline.facts import ClipFacts
-
-    clip = load_audio(file.path, grid.max_length)
-    facts, samples = ClipFacts.of(clip), MemoryTrack(as_samples(clip.samples))
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.filterwarnings("ignore", "Empty filters")  # librosa's; the rows have a note
-        rows = [row for config in grid.mels for row in _rows(grid, config, samples, facts.duration)]
-    return {"duration_s": facts.duration, "sha256": facts.sha256, "rows": rows}
 
 
 def _rows(grid: Grid, config: MelConfig, samples: Any, duration: float) -> Iterator[dict[str, Any]]:
@@ -177,14 +175,13 @@ def mean_settings(table: pd.DataFrame) -> pd.DataFrame:
     return groups[numbers].mean().join(groups.size().rename("clips")).reset_index()
 
 
-def pareto_front(
-    table: pd.DataFrame, metric: str = "pesq_wb", cost: str = "values_per_second"
-) -> pd.DataFrame:
-    """The means that none beats: no other row is at most as dear and better in ``metric``.
+def pareto_front(table: pd.DataFrame, metric: str = "pesq_wb") -> pd.DataFrame:
+    """The Pareto front: rows that no other row beats in both ``values_per_second`` and ``metric``.
 
-    ``table`` is that of :func:`sweep` or of :func:`mean_settings`; of the column ``cost`` less is
-    better. Returns rows of :func:`mean_settings`, the cheapest first.
+    ``table`` is that of :func:`sweep` or of :func:`mean_settings`. Returns rows of
+    :func:`mean_settings`, the cheapest first.
     """
     (metric,) = metric_names("metric", metric)
     means = mean_settings(table) if "clip" in table else table
-    return unbeaten(means.dropna(subset=[metric]), metric, cost).reset_index(drop=True)
+    front = unbeaten(means.dropna(subset=[metric]), metric, "values_per_second")
+    return front.reset_index(drop=True)

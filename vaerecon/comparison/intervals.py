@@ -1,9 +1,9 @@
-"""How sure a mean over clips is: bootstrap intervals [1]_, also of paired differences.
+"""Bootstrap intervals [1]_ of a mean over clips, and of the mean of paired differences.
 
-The clips are drawn anew, with replacement, and the mean is taken of each draw; the interval holds
-the middle 95 % of these means. It says how much the mean would move with other clips of the same
-kind, and nothing of other kinds. Of fewer than three clips no interval is given; of few (under
-about ten) it is somewhat too narrow.
+Clips are drawn with replacement, and the mean is taken of each draw; the interval holds the middle
+95 % of these means. It says how much the mean would change with other clips of the same kind, and
+nothing about other kinds. For fewer than three clips there is no interval; for fewer than about ten
+it is somewhat too narrow.
 
 References
 ----------
@@ -57,7 +57,7 @@ def bootstrap_mean(values: ArrayLike, seed: int = 0) -> Interval:
     return Interval(float(x.mean()), float(lower), float(upper), n)
 
 
-def bootstrap_difference(one: pd.Series, other: pd.Series, seed: int = 0) -> Interval:
+def bootstrap_difference(one: pd.Series, other: pd.Series) -> Interval:
     """Mean of ``one - other`` and its interval, over the clips that have both values.
 
     The index of both is the clip, each once; what only one of them has is left out.
@@ -68,4 +68,4 @@ def bootstrap_difference(one: pd.Series, other: pd.Series, seed: int = 0) -> Int
             raise ValueError(f"{name}: got the clip {twice!r} more than once; choose rows of one "
                              "method, model and source")  # fmt: skip
     one, other = one.align(other, join="inner")
-    return bootstrap_mean(one.to_numpy(np.float64) - other.to_numpy(np.float64), seed)
+    return bootstrap_mean(one.to_numpy(np.float64) - other.to_numpy(np.float64))

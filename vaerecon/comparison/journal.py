@@ -1,28 +1,28 @@
 """Results that survive a kill: a small SQLite database to which each finished clip is added.
 
 It has one table: first a row with the settings of the run, then a row for each finished clip, as
-JSON. What is added at once is one transaction, which is on the disk when :meth:`Journal.add`
-returns. SQLite undoes a transaction that was cut short by a kill or a full disk, and locks the
-database while a run writes it, so that two runs cannot mix their results.
+JSON. Each :meth:`Journal.add` is one transaction, which is on the disk when it returns. SQLite
+undoes a transaction that a kill or a full disk interrupts, and locks the database while a run
+writes it, so that two runs cannot mix their results.
 """
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-FORMAT = 3  # of the rows; changes when one changes its meaning
+FORMAT = 3  # of the rows; raised when the meaning of one changes
 
 
 def journal_path(output: Path) -> Path:
-    """Where the unfinished results for ``output`` are."""
+    """The journal of the run for ``output``."""
     return output.with_name(output.name + ".partial.sqlite")
 
 
 def is_finished(output: Path) -> bool:
-    """Whether the table is there and no run for it is under way."""
+    """Whether the table is complete: it is there, and no journal for it."""
     return output.exists() and not journal_path(output).exists()
 
 
@@ -37,10 +37,16 @@ def check_free(output: Path, resume: bool, overwrite: bool) -> None:
             f"{path.name!r}; use --resume to go on with it or --overwrite to start again"
         )
     if output.exists():
-        raise ValueError(
-            f"output: got {output.name!r}, which exists and is complete; "
-            "name another file, or use --overwrite to replace it"
-        )
+        raise ValueError(f"output: got {output.name!r}, which exists and is complete; name another "
+                         "file, or use --overwrite to replace it")  # fmt: skip
+
+
+def changed(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """The settings that differ, in words; empty if none does."""
+    names = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
+    return "; ".join(
+        k if k == "clips" else f"{k} was {found.get(k)!r}, now {wanted.get(k)!r}" for k in names
+    )
 
 
 class Journal:
@@ -95,7 +101,7 @@ def open_journal(
 
 @contextmanager
 def _errors_explained(name: str) -> Iterator[None]:
-    """SQLite's errors, and those of the file system, as one line that says what to do."""
+    """Errors of SQLite and of the file system, in one line that says what to do."""
     try:
         yield
     except (OSError, sqlite3.DatabaseError) as error:
@@ -114,7 +120,7 @@ def _errors_explained(name: str) -> Iterator[None]:
 
 
 def _begin(database: sqlite3.Connection, settings: dict[str, Any], resume: bool, name: str) -> None:
-    """Lock the database until it is closed; check that it was begun so, or begin it."""
+    """Lock the database until it is closed; write the settings, or compare them with its own."""
     database.execute("PRAGMA locking_mode = EXCLUSIVE")
     with database:
         database.execute("BEGIN EXCLUSIVE")
@@ -127,10 +133,6 @@ def _begin(database: sqlite3.Connection, settings: dict[str, Any], resume: bool,
             database.execute("INSERT INTO entries VALUES (?)", (text,))
             return
     found, wanted = json.loads(row[0]), json.loads(json.dumps(settings))
-    names = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
-    if names:
-        changes = "; ".join(f"{k} was {found.get(k)!r}, now {wanted.get(k)!r}" for k in names)
-        raise ValueError(
-            f"resume: {name!r} was begun with other settings ({changes}); "
-            "use the same, or --overwrite to start again"
-        )
+    if changes := changed(found, wanted):
+        raise ValueError(f"resume: {name!r} was begun with other settings ({changes}); use the "
+                         "same, or --overwrite to start again")  # fmt: skip

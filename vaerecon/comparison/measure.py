@@ -1,7 +1,7 @@
 """How a worker measures a clip: everything that is in the clip's rows of the table.
 
-It loads the model once and keeps it. An entry, as the journal holds it, is a dictionary of plain
-JSON values: what is said of the clip, and ``rows``, one for each method and source.
+It loads the model once and keeps it. An entry of the journal is a dictionary of plain JSON values:
+facts about the clip, and ``rows``, one for each method and source.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from vaerecon.pipeline.pipeline import ReconstructionPipeline
     from vaerecon.pipeline.result import Reconstruction
 
-IN_MEMORY = 60  # s; a longer clip goes through temporary files, in memory that does not grow
+IN_MEMORY = 60  # s; for a longer clip temporary files are used, so that memory does not grow
 _LOADED: dict[tuple[str | None, ...], ReconstructionPipeline] = {}  # one at most
 _ONE_AT_A_TIME = Lock()  # a Dask worker may have several threads; STOI's seed and warnings may not
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What the numbers of any table depend on besides the clip."""
+    """What the numbers of any table depend on besides the clip; a subclass measures one clip."""
 
     methods: tuple[str, ...]
     max_length: float | None  # s
@@ -50,6 +50,14 @@ class Task:
     name: str = ""  # of the model, in the table
     plugins: tuple[str, ...] = field(default_factory=lambda: tuple(plugins.files))  # paths
 
+    def load(self) -> dict[str, Any]:
+        """Load the model, if there is one; returns the facts about it."""
+        return {}
+
+    def measure(self, file: SoundFile) -> dict[str, Any]:
+        """What the clip's entry in the journal says of it."""
+        raise NotImplementedError
+
     def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
         """For the journal; plug-in files by what is in them."""
         hashes = {Path(path).name: plugins.files[path] for path in self.plugins}
@@ -58,7 +66,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Task):
-    """What those of a comparison depend on."""
+    """What the numbers of a comparison depend on."""
 
     model: str
     revision: str | None
@@ -68,6 +76,28 @@ class Settings(Task):
     codecs: tuple[str, ...] = ()  # "name:kbps", checked
     keep_sounds: tuple[str, str] | None = None  # folder: absolute, and as seen from the table's
 
+    def load(self) -> dict[str, Any]:
+        return asdict(_pipeline(self).describe())
+
+    def measure(self, file: SoundFile) -> dict[str, Any]:
+        from vaerecon.audio.clip import load_audio
+        from vaerecon.comparison.codecs import codec_rows
+
+        pipe = _pipeline(self)
+        with _reconstruct(file, self, pipe) as result:
+            order = list(result.methods).index  # the sources of a method side by side
+            found = sorted(result.rows(), key=lambda row: order(row["method"]))
+            rows, codecs = list(map(flat, found)), []
+            if self.codecs:
+                clip = load_audio(file.path, self.max_length)
+                found = codec_rows(clip, self.codecs, pipe, self.exclude_metrics)
+                codecs = list(map(flat, found))
+            if self.keep_sounds is not None:
+                _keep_sounds(file, *self.keep_sounds, result, rows, codecs)
+        rows += [{k: v for k, v in row.items() if k != "samples"} for row in codecs]
+        clip_facts = {"duration_s": result.clip.duration, "sha256": result.clip.sha256}
+        return clip_facts | {"vae_mae_nepers": result.vae_mae, "rows": rows}
+
     def to_record(self, facts: dict[str, Any]) -> dict[str, Any]:
         """The model as it was found in place of what it was asked for by; no absolute path."""
         record = super().to_record(facts) | facts["model"]
@@ -76,25 +106,12 @@ class Settings(Task):
         return record
 
 
-def with_plugins(function: Callable[..., Any], task: Task, *args: Any) -> Any:
-    """``function(task, *args)`` where the task's plug-ins are loaded: a worker process is new."""
-    with _ONE_AT_A_TIME, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # said where the table is made
-        plugins.load_plugins()
-        for path in task.plugins:
-            plugins.load_plugin(path)
-    return function(task, *args)
+def prepare(task: Task) -> dict[str, Any]:
+    """Get a process ready; returns the facts about the model, and the versions of what measures.
 
-
-def describe_model(settings: Settings) -> dict[str, Any]:
-    """Load the model; returns which it is, and the versions of what runs it."""
-    facts = describe(settings)
-    with _ONE_AT_A_TIME:
-        return facts | {"model": asdict(_pipeline(settings).describe())}
-
-
-def describe(task: Task) -> dict[str, Any]:
-    """The versions of what measures; a ValueError if methods or metrics are unknown here."""
+    A ValueError if methods or metrics are unknown here.
+    """
+    _load_plugins(task)
     try:
         if task.methods:  # none where finished sounds are measured
             select_methods(task.methods)
@@ -105,53 +122,37 @@ def describe(task: Task) -> dict[str, Any]:
             "use workers=1, or a plug-in, which workers load)"
         ) from None
     versions = {name: version(name) for name in ("vaerecon", "torch")}
-    return {"model": {}, "versions": versions | plugins.packages}
-
-
-def measure(settings: Settings, batch: list[SoundFile]) -> list[dict[str, Any]]:
-    """As :func:`measure_each`, by the model of the settings."""
     with _ONE_AT_A_TIME:
-        _pipeline(settings)  # if it cannot be loaded, that is no clip's fault
-    return measure_each(_find, settings, batch)
+        return {"model": task.load(), "versions": versions | plugins.packages}
 
 
-def measure_each(
-    find: Callable[[Any, SoundFile], dict[str, Any]], task: Task, batch: list[SoundFile]
-) -> list[dict[str, Any]]:
-    """Measure some clips by ``find(task, file)``; one entry each, as the journal holds them.
+def measure_batch(task: Task, batch: list[SoundFile]) -> list[dict[str, Any]]:
+    """Measure some clips; one entry each, as the journal holds them.
 
     Torch and the libraries under numpy and scipy use ``task.threads`` threads.
     """
     import torch
     from threadpoolctl import threadpool_limits
 
-    with _ONE_AT_A_TIME, threadpool_limits(task.threads):
+    _load_plugins(task)
+    with _ONE_AT_A_TIME:
+        task.load()  # if that fails, it is no clip's fault
         before = torch.get_num_threads()
-        torch.set_num_threads(task.threads)
-        try:
-            return [_measure_file(file, partial(find, task)) for file in batch]
-        finally:
-            torch.set_num_threads(before)
+        with threadpool_limits(task.threads):
+            torch.set_num_threads(task.threads)
+            try:
+                return [_measure_file(task, file) for file in batch]
+            finally:
+                torch.set_num_threads(before)
 
 
-def _find(settings: Settings, file: SoundFile) -> dict[str, Any]:
-    from vaerecon.audio.clip import load_audio
-    from vaerecon.comparison.codecs import codec_rows
-
-    pipe = _pipeline(settings)
-    with _reconstruct(file, settings, pipe) as result:
-        order = list(result.methods).index  # the sources of a method side by side
-        rows = [flat(row) for row in sorted(result.rows(), key=lambda row: order(row["method"]))]
-        codecs = []
-        if settings.codecs:
-            clip = load_audio(file.path, settings.max_length)
-            found = codec_rows(clip, settings.codecs, pipe, settings.exclude_metrics)
-            codecs = [flat(row) for row in found]
-        if settings.keep_sounds is not None:
-            _keep_sounds(file, *settings.keep_sounds, result, rows, codecs)
-    rows += [{k: v for k, v in row.items() if k != "samples"} for row in codecs]
-    clip_facts = {"duration_s": result.clip.duration, "sha256": result.clip.sha256}
-    return clip_facts | {"vae_mae_nepers": result.vae_mae, "rows": rows}
+def _load_plugins(task: Task) -> None:
+    """A worker process is new, and has no plug-ins yet."""
+    with _ONE_AT_A_TIME, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the process that makes the table has shown them
+        plugins.load_plugins()
+        for path in task.plugins:
+            plugins.load_plugin(path)
 
 
 def _pipeline(settings: Settings) -> ReconstructionPipeline:
@@ -169,16 +170,16 @@ def _pipeline(settings: Settings) -> ReconstructionPipeline:
     return _LOADED[key]
 
 
-def _measure_file(file: SoundFile, find: Callable[[SoundFile], dict[str, Any]]) -> dict[str, Any]:
-    """The clip's entry for what ``find`` says of it, or the reason why it failed."""
+def _measure_file(task: Task, file: SoundFile) -> dict[str, Any]:
+    """The clip's entry: its numbers, or the reason why it failed."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
-            entry = make_entry(file, **find(file))
+            entry = make_entry(file, **task.measure(file))
         except NotKept:
             raise
-        except Exception as error:  # whatever it is, it is about this clip: the others go on
-            if interrupted():  # or it is what C code made of Ctrl-C
+        except Exception as error:  # only this clip fails: the others are measured
+            if interrupted():  # C code may turn Ctrl-C into another error
                 raise KeyboardInterrupt from error
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
             entry = make_entry(file, error=f"{plugins.place_of(error) or kind}{error}")
@@ -226,7 +227,7 @@ def _keep_sounds(
     file: SoundFile, folder: str, seen_from_table: str, result: Reconstruction,
     rows: list[dict[str, Any]], codecs: list[dict[str, Any]],
 ) -> None:  # fmt: skip
-    """Write a clip's sounds, all or none, and say in each row where its own is."""
+    """Write a clip's sounds, all or none, and put the path of each into its row."""
     from vaerecon.audio.clip import write_wav
     from vaerecon.pipeline.output import earlier_wavs, wav_name
 

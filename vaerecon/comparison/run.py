@@ -3,7 +3,7 @@
 >>> table = compare("clips/", methods="all", output="table.parquet")
 >>> table.groupby(["method", "through_vae"])["log_mel_mae"].mean()
 
-The same clip gives the same numbers, bit for bit, on one worker or many and in whatever order.
+The same clip gives the same numbers, bit for bit, on one worker or many and in any order.
 For that every worker computes with the same number of threads (sums are rounded differently when
 they are split differently), one by default: many clips keep all cores busy by themselves.
 
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
@@ -34,23 +34,10 @@ from vaerecon.comparison.clips import (
 )  # fmt: skip
 from vaerecon.comparison.codecs import parse_codecs
 from vaerecon.comparison.journal import Journal, check_free, is_finished, open_journal
-from vaerecon.comparison.measure import (
-    Settings,
-    Task,
-    describe_model,
-    make_entry,
-    measure,
-    with_plugins,
-)  # fmt: skip
+from vaerecon.comparison.measure import Settings, Task, make_entry, measure_batch, prepare
 from vaerecon.comparison.sources import check_sounds, dataset_clips, is_dataset, name_models
-from vaerecon.comparison.table import (
-    check_same,
-    check_suffix,
-    make_table,
-    read_table,
-    write_table,
-)  # fmt: skip
-from vaerecon.comparison.workers import Processes, Team, ThisProcess, run_batches, why_no_processes
+from vaerecon.comparison.table import check_same, check_suffix, make_table, read_table, write_table
+from vaerecon.comparison.workers import Processes, Team, run_batches, why_no_processes
 from vaerecon.methods import select_methods
 from vaerecon.metrics.scores import METRICS, metric_names
 from vaerecon.utils.files import text_to_name
@@ -79,15 +66,14 @@ def compare(
     clips
         Files and folders (all sounds in them and below); or a split of Hugging Face ``datasets``,
         whose ``column`` holds the sounds.
-    model
-        As :meth:`vaerecon.ReconstructionPipeline.from_pretrained` takes it; also ``revision``,
-        ``device`` and ``dtype``. Of several, one after the other is in memory; each gets all rows,
-        also those around the VAE.
+    model, revision, device, dtype
+        As :meth:`vaerecon.ReconstructionPipeline.from_pretrained` takes them. Several models are
+        in memory one after the other; each gets all rows, also those without the VAE.
     methods
-        Names, ``"a,b"`` or ``"all"``. Silence is always measured along with them.
+        Names, ``"a,b"`` or ``"all"``. Silence is always measured too.
     output
-        ``.parquet`` or ``.csv`` file to write, whole, at the end. Until then
-        ``<output>.partial.sqlite`` beside it holds what has been finished.
+        ``.parquet`` or ``.csv`` file to write at the end. Until then
+        ``<output>.partial.sqlite`` beside it holds the finished clips.
     max_length
         Seconds read of each clip.
     without_vae
@@ -101,10 +87,10 @@ def compare(
         see :mod:`vaerecon.comparison.codecs`.
     keep_sounds
         Folder for the sounds: the original and every method's, in a folder for each clip, below
-        one for each model if there are several. What an earlier run wrote of a clip is replaced.
+        one for each model if there are several. Sounds of an earlier run are replaced.
     domains
-        CSV file with the columns ``file`` (as in the table) and ``domain``. By default a clip's
-        domain is the name of the folder that it is in.
+        CSV file with the columns ``file`` (as in the table) and ``domain``; by default a clip's
+        domain is the name of its folder.
     max_clips
         Only the first so many clips.
     workers
@@ -114,14 +100,14 @@ def compare(
     threads
         Of each worker. More than one helps where clips are few and long, and rounds differently.
     scheduler
-        Address of a Dask scheduler, ``tcp://host:port``, whose workers do the work. They need the
-        same files under the same paths.
+        Address of a Dask scheduler, ``tcp://host:port``. Its workers need the same files under the
+        same paths.
     resume
-        Go on with the run for ``output`` that was not finished. Clips that are finished are not
-        done again, unless the file has changed. An ``output`` that is complete is read, if it has
-        these clips and settings; a CSV file tells of these only methods, models and seed.
+        Go on with the unfinished run for ``output``; finished clips are measured again only if the
+        file has changed. A complete ``output`` is read, if it has these clips and settings; a CSV
+        file tells of these only methods, models and seed.
     overwrite
-        Replace an ``output`` that exists, and forget a run for it that was not finished.
+        Replace an ``output`` that exists, and forget an unfinished run for it.
 
     Returns
     -------
@@ -143,10 +129,8 @@ def compare(
         If the table cannot be written, or all workers are lost; what was finished is kept.
     """
     models = name_models([model] if isinstance(model, str | os.PathLike) else model)
-    if isinstance(clips, str | os.PathLike):
-        clips = [clips]
-    elif not is_dataset(clips):
-        clips = list(clips)
+    if not is_dataset(clips):
+        clips = [clips] if isinstance(clips, str | os.PathLike) else list(clips)
     settings = Settings(
         model="", revision=revision, device=device, dtype=dtype, max_length=max_length, seed=seed,
         methods=tuple(select_methods(methods)), without_vae=without_vae, metrics=tuple(METRICS),
@@ -158,7 +142,6 @@ def compare(
         below = name if len(models) > 1 else "."
         sounds = keep_sounds and check_sounds(keep_sounds, clips, output, below)
         tasks.append(replace(settings, model=path, name=name, keep_sounds=sounds or None))
-    work = Work(describe_model, measure, make_table)
 
     def find() -> list[SoundFile]:
         if max_clips is not None:
@@ -170,24 +153,18 @@ def compare(
         return with_places(files if domains is None else with_domains(files, domains))
 
     with tempfile.TemporaryDirectory() as spool:
-        return measure_clips(find, tasks, work, output, workers, scheduler, resume, overwrite)
-
-
-class Work(NamedTuple):
-    """What is done with clips; another process must be able to import the first two."""
-
-    describe: Callable[..., dict[str, Any]]  # (settings) -> facts, which also prepares a worker
-    measure: Callable[..., list[dict[str, Any]]]  # (settings, clips) -> one entry each
-    tabulate: Callable[..., pd.DataFrame]  # (files, settings, facts, entries) -> the table
+        return measure_clips(find, tasks, output, workers, scheduler, resume, overwrite)
 
 
 def measure_clips(
-    find: Callable[[], list[SoundFile]], tasks: Sequence[Task], work: Work, output: Source | None,
+    find: Callable[[], list[SoundFile]], tasks: Sequence[Task], output: Source | None,
     workers: int | None, scheduler: str | None, resume: bool, overwrite: bool,
+    tabulate: Callable[..., pd.DataFrame] = make_table,
 ) -> pd.DataFrame:  # fmt: skip
-    """Do ``work`` on every clip that ``find`` gives, one task after the other.
+    """Measure every clip that ``find`` gives, one task after the other.
 
-    The tasks differ in their model only. Other arguments and errors are those of :func:`compare`.
+    The tasks differ in their model only. ``tabulate`` makes a task's table, with the arguments of
+    :func:`make_table`. Other arguments and errors are those of :func:`compare`.
     """
     import pandas as pd
 
@@ -202,22 +179,20 @@ def measure_clips(
     finished = read_table(path) if path and complete else None
     files = find()
     with _team(workers, settings.threads, scheduler, len(files)) as team:
-        ready = [partial(with_plugins, work.describe, task) for task in tasks]
-        # every model is tried before anything is computed; the first one is the last, and stays
-        facts = [team.start(one) for one in reversed(ready)][::-1]
+        # every model is loaded once before anything is computed; the first comes last, and stays
+        facts = [team.start(partial(prepare, task)) for task in reversed(tasks)][::-1]
         record = _merged([task.to_record(fact) for task, fact in zip(tasks, facts, strict=True)])
         if path is not None and finished is not None:
             return check_same(finished, path.name, [file.key for file in files], record)
-        device = facts[0]["model"].get("device", "cpu")
-        if workers is None and isinstance(team, Processes) and device != "cpu":
-            team.limit_workers(1)  # more copies of the model on one GPU have to be asked for
+        on_gpu = facts[0]["model"].get("device", "cpu") != "cpu"
+        if workers is None and scheduler is None and on_gpu:
+            team.width = 1  # several copies of the model on one GPU only on request
         with open_journal(path, record, resume) as journal:
             tables = []
-            for task, fact, one in zip(tasks, facts, ready, strict=True):
-                job = partial(with_plugins, work.measure, task)
-                _measure_all(files, team, journal, task.name, job, one)
+            for task, fact in zip(tasks, facts, strict=True):
+                _measure_all(files, team, journal, task)
                 entries = (entry for entry in journal.entries() if entry["model"] == task.name)
-                tables.append(work.tabulate(files, task, fact, entries))
+                tables.append(tabulate(files, task, fact, entries))
             table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
             table.attrs = tables[0].attrs | record
             if path is not None:
@@ -245,14 +220,12 @@ def _checked_output(output: Source | None, resume: bool, overwrite: bool) -> Pat
 
 def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int) -> Team:
     if scheduler is not None:
-        if workers is not None:
-            raise ValueError(
-                f"workers: got {workers} with a scheduler, which has workers of its own; "
-                "leave out one of the two"
-            )
         from vaerecon.comparison.cluster import Cluster
 
-        return Cluster(scheduler)
+        if workers is None:
+            return Cluster(scheduler)
+        raise ValueError(f"workers: got {workers} with a scheduler, which has workers of its own; "
+                         "leave out one of the two")  # fmt: skip
     if workers is None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         workers = max(1, (cores or 1) // threads)
@@ -260,27 +233,26 @@ def _team(workers: int | None, threads: int, scheduler: str | None, n_clips: int
     if workers > 1 and (reason := why_no_processes()):
         logger.warning("no worker processes, all is done in this one: %s", reason)
         workers = 1
-    return Processes(workers, threads) if workers > 1 else ThisProcess()
+    return Processes(workers, threads) if workers > 1 else Team()
 
 
-def _measure_all(
-    files: list[SoundFile], team: Team, journal: Journal, name: str,
-    measure: Callable[[list[SoundFile]], list[dict[str, Any]]], ready: Callable[[], object],
-) -> None:  # fmt: skip
-    """Measure what the journal does not have of the model ``name``, and add it there."""
+def _measure_all(files: list[SoundFile], team: Team, journal: Journal, task: Task) -> None:
+    """Measure the clips that the journal lacks for this task, and add them to it."""
     now = {file.key: (file.size, file.mtime_ns) for file in files}
     failed = {  # of the clips that are finished: whether they failed
         entry["file"]: entry["error"] is not None
         for entry in journal.entries()
-        if now.get(entry["file"]) == (entry["size"], entry["mtime_ns"]) and entry["model"] == name
+        if now.get(entry["file"]) == (entry["size"], entry["mtime_ns"])
+        and entry["model"] == task.name
     }
     todo = [file for file in files if file.key not in failed]
     done = sum(file.seconds for file in files if file.key in failed)
-    batches = make_batches(todo, team.width())
+    batches = make_batches(todo, team.width)
+    measure, ready = partial(measure_batch, task), partial(prepare, task)
     with tqdm(
         total=round(done + sum(file.seconds for file in todo), 1),
         initial=round(done, 1),
-        desc=name or None,
+        desc=task.name or None,
         disable=None,  # shown in a notebook and on a terminal only
         bar_format="{l_bar}{bar}| {n:.0f}/{total:.0f} s of sound [{elapsed}<{remaining}{postfix}]",
     ) as bar:
@@ -288,7 +260,7 @@ def _measure_all(
             if entries is None:
                 reason = "ended its worker process each time it was tried"
                 entries = [make_entry(file, error=reason) for file in batch]
-            journal.add(entry | {"model": name} for entry in entries)
+            journal.add(entry | {"model": task.name} for entry in entries)
             failed |= {entry["file"]: entry["error"] is not None for entry in entries}
             bar.set_postfix_str(
                 f"{len(failed)}/{len(files)} clips, {sum(failed.values())} failed", refresh=False

@@ -1,4 +1,4 @@
-"""Where clips are from, models and kept sounds: Hugging Face ``datasets``, names, folders."""
+"""Clips of Hugging Face ``datasets``, names of models, the folder of kept sounds."""
 
 import os
 import zlib
@@ -47,7 +47,7 @@ def dataset_clips(
 ) -> list[SoundFile]:
     """The clips of a split, in its order; a clip's key is its number and the name of its file.
 
-    They are read as they were stored, by our own loader: what is not a file already is written to
+    Sounds are read as they were stored, by our own loader; those that are not files are written to
     the folder ``spool``. A ValueError if there are none, or the column is missing or has no sounds.
     """
     from datasets import Audio, Dataset, Value
@@ -92,7 +92,7 @@ def _clip(
 
 
 def name_models(models: Iterable[Source]) -> dict[str, str]:
-    """What each model is called in the table: a folder by as much of its path as is needed."""
+    """Path or id of each model -> its name in the table: for folders the shortest distinct path."""
     paths = list(dict.fromkeys(map(_absolute, models)))
     for length in range(1, 9):
         parts = [Path(path).parts[1:] if os.path.isabs(path) else (path,) for path in paths]

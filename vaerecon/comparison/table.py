@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaerecon.comparison.clips import SoundFile, Source
 from vaerecon.comparison.intervals import bootstrap_mean
+from vaerecon.comparison.journal import changed
 from vaerecon.comparison.measure import Task
 from vaerecon.metrics.scores import METRICS, ON_REQUEST
 from vaerecon.utils.files import whole_file
@@ -17,7 +18,7 @@ from vaerecon.utils.files import whole_file
 if TYPE_CHECKING:
     import pandas as pd
 
-# what tells the rows of a clip apart; a table has some of these
+# the columns in which the rows of a clip differ; a table has some of these
 KEYS = ("method", "through_vae", "model", "setting")
 
 
@@ -96,7 +97,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table that a run for it has written; a ValueError if it is none."""
+    """A table that an earlier run has written; a ValueError for another file."""
     try:
         table = _read(path)
         if missing := {"file", "method", "seed"} - set(table):
@@ -129,13 +130,9 @@ def check_same(
         for key in wanted.keys() - has.keys():
             values = list(table[key].astype(object).where(table[key].notna(), None).unique())
             has[key] = values[0] if len(values) == 1 else values
-    if names := sorted(key for key in wanted if has.get(key) != wanted[key]):
-        changes = "; ".join(key if key == "clips" else f"{key} was {has.get(key)!r}, now "
-                            f"{wanted[key]!r}" for key in names)  # fmt: skip
-        raise ValueError(
-            f"resume: {name!r} is complete and was made with others ({changes}); name "
-            "another file, or use --overwrite to replace it"
-        )
+    if changes := changed({key: has.get(key) for key in wanted}, wanted):
+        raise ValueError(f"resume: {name!r} is complete and was made with others ({changes}); name "
+                         "another file, or use --overwrite to replace it")  # fmt: skip
     return table
 
 
@@ -182,10 +179,8 @@ def read_measured(path: Source) -> pd.DataFrame:
     if table.empty:
         raise ValueError(f"{path.name}: got a table without rows")
     if missing := [name for name in ("file", "method") if name not in table]:
-        raise ValueError(
-            f"{path.name}: got no column {' and no '.join(missing)}, expected a table that "
-            "`vaerecon compare`, `sweep` or `evaluate` has written"
-        )
+        raise ValueError(f"{path.name}: got no column {' and no '.join(missing)}, expected a table "
+                         "that `vaerecon compare`, `sweep` or `evaluate` has written")  # fmt: skip
     known = [name for name in (*METRICS, *ON_REQUEST) if name in table]
     if not known:
         raise ValueError(f"{path.name}: got no metric, expected some of {', '.join(METRICS)}")

@@ -1,9 +1,9 @@
 """Where batches of work run: in this process or in others, and what happens when one dies.
 
-Executors of :mod:`concurrent.futures` run them (a Dask cluster's too, which has its own module).
-When a process dies under its work (killed, out of memory, a crash in C code), the batches that it
-may have had are split, and their items run again one at a time, with nothing beside them. An item
-that ends its process even then is given up; all others are done as if nothing had happened.
+Executors of :mod:`concurrent.futures` run them (the one of a Dask cluster has a module of its own).
+When a process dies at work (killed, out of memory, a crash in C code), the batches that it may have
+had are split, and their items run again one at a time, with nothing beside them. An item that ends
+its process even then is given up; the others are not affected.
 """
 
 import logging
@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
@@ -26,51 +26,41 @@ Result = TypeVar("Result")
 
 logger = logging.getLogger(__name__)
 
-# read when the libraries are loaded; what is loaded already is held by threadpoolctl (comparison)
+# read when a library is loaded; for loaded libraries threadpoolctl sets the number (measure.py)
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS",
 )  # fmt: skip
-CHECK_EVERY = 5  # s between two looks at whether there still are workers
+CHECK_EVERY = 5  # s between two checks that there still are workers
 
 
 class Team(AbstractContextManager):
-    """Runs batches; at its end the workers stop, at once if there was an error."""
+    """Runs batches in this process; a subclass has workers, which stop when the block ends.
 
-    executor: Executor
+    After an error they stop at once.
+    """
+
+    width: int = 1  # batches to run at once
     deaths: tuple[type[Exception], ...] = ()  # the errors which say that a worker process died
     max_retries = 1  # how often an item may end its worker before it is given up
 
-    def width(self) -> int:
-        """Batches to run at once."""
-        return 1
+    def submit(self, function: Callable, *args: Any) -> Future:
+        """The future result of ``function(*args)``; here it is computed at once."""
+        future: Future = Future()
+        try:
+            future.set_result(function(*args))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
     def start(self, ready: Callable[[], Result]) -> Result:
         """Start a worker, at the beginning and after one has died; returns ``ready()``."""
-        return self.executor.submit(ready).result()
+        return self.submit(ready).result()
 
     def check_alive(self) -> None:
         """Called while no batch ends; raises OSError if none can end any more."""
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Stop the workers."""
-
-
-class _Here(Executor):
-    """Runs what is submitted, when it is submitted."""
-
-    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        future: Future = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-class ThisProcess(Team):
-    """No workers: one thing after the other, here."""
-
-    executor = _Here()
 
 
 def why_no_processes() -> str | None:
@@ -94,14 +84,15 @@ class Processes(Team):
     max_retries = 2
 
     def __init__(self, workers: int, threads: int = 1):
-        self._workers, self._threads = workers, threads
+        # one batch a process: whatever is running when one dies is then known
+        self.width, self._threads = workers, threads
         self._open()
 
     def _open(self) -> None:
         context = multiprocessing.get_context("spawn")  # fork breaks torch's threads
         parent_pipe, self._parent_end = context.Pipe(duplex=False)
-        self.executor = _Pool(
-            self._workers, context, initializer=_begin, initargs=(parent_pipe, self._threads)
+        self.executor = ProcessPoolExecutor(
+            self.width, context, initializer=_begin, initargs=(parent_pipe, self._threads)
         )
 
     def _close(self, at_once: bool) -> None:
@@ -110,45 +101,30 @@ class Processes(Team):
         self.executor.shutdown(wait=True, cancel_futures=True)
         self._parent_end.close()
 
-    def width(self) -> int:
-        """One batch a process: whatever is under way when one dies is then known."""
-        return self._workers
-
-    def limit_workers(self, workers: int) -> None:
-        """Use fewer from now on."""
-        self._workers = min(self._workers, workers)
+    def submit(self, function: Callable, *args: Any) -> Future:
+        """Submit with Ctrl-C blocked: processes that are started here never get it."""
+        if not hasattr(signal, "pthread_sigmask"):  # Windows
+            return self.executor.submit(function, *args)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            return self.executor.submit(function, *args)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def start(self, ready: Callable[[], Result]) -> Result:
         """With new processes if one has died."""
-        try:
-            return super().start(ready)
-        except BrokenProcessPool:
-            self._close(at_once=True)
-            self._open()
-        try:
-            return super().start(ready)
-        except BrokenProcessPool:
-            raise OSError(
-                "workers: a worker process died before it had any clip; is there memory for "
-                "another model? In a script, the call must stand under "
-                "`if __name__ == '__main__':`. workers=1 does without processes"
-            ) from None
+        for _ in range(2):
+            try:
+                return super().start(ready)
+            except BrokenProcessPool:
+                self._close(at_once=True)
+                self._open()
+        raise OSError("workers: a worker process died before it had any clip; is there memory for "
+                      "another model? In a script, the call must stand under `if __name__ == "
+                      "'__main__':`. workers=1 does without processes")  # fmt: skip
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._close(at_once=kind is not None)
-
-
-class _Pool(ProcessPoolExecutor):
-    """Starts its processes, in ``submit``, with Ctrl-C blocked: they never get it."""
-
-    def submit(self, fn: Callable, /, *args: Any, **kwargs: Any) -> Future:
-        if not hasattr(signal, "pthread_sigmask"):  # Windows
-            return super().submit(fn, *args, **kwargs)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        try:
-            return super().submit(fn, *args, **kwargs)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(parent_pipe: Any, threads: int) -> None:
@@ -169,11 +145,9 @@ def _follow(parent_pipe: Any) -> None:
 
 
 def run_batches(
-    team: Team,
-    function: Callable[[list[Item]], Result],
-    batches: Iterable[list[Item]],
+    team: Team, function: Callable[[list[Item]], Result], batches: Iterable[list[Item]],
     ready: Callable[[], object],
-) -> Iterator[tuple[list[Item], Result | None]]:
+) -> Iterator[tuple[list[Item], Result | None]]:  # fmt: skip
     """Run ``function`` on every batch and yield each with its result, in the order of their ends.
 
     An item whose process died each time comes alone, with None. ``team`` is started already;
@@ -194,7 +168,7 @@ def run_batches(
             running[_submit(team, function, task[0])] = task
         elif not suspects:
             alone = alone and bool(running)
-            while waiting and not alone and len(running) < team.width():
+            while waiting and not alone and len(running) < team.width:
                 task = waiting.popleft()
                 running[_submit(team, function, task[0])] = task
         for future in _ended(team, running):
@@ -214,7 +188,7 @@ def run_batches(
 def _submit(team: Team, function: Callable, batch: list) -> Future:
     """Submit; a pool whose idle process has died says so here, not in the future."""
     try:
-        return team.executor.submit(function, batch)
+        return team.submit(function, batch)
     except team.deaths as error:
         future: Future = Future()
         future.set_exception(error)

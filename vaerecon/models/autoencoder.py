@@ -1,8 +1,8 @@
 """Log-mel to latent and back, by a diffusers ``AutoencoderKL``.
 
-The only module that knows that the model sees a mel as a picture ``[B, 1, T, 64]``. Everywhere
-else a log-mel is ``[T, 64]`` or ``[B, T, 64]`` and a latent ``[8, T/4, 16]`` or
-``[B, 8, T/4, 16]``; a single item in gives a single item out.
+The model takes a mel as a picture ``[B, 1, T, 64]``; here a log-mel is ``[T, 64]`` or
+``[B, T, 64]`` and a latent ``[8, T/4, 16]`` or ``[B, 8, T/4, 16]``, with a batch axis in the result
+if there was one in the input.
 
 Latents are unscaled: they are what ``vae.encode`` gives, not what AudioLDM2's UNet sees. The
 checkpoint's ``scaling_factor`` multiplies on the way to the UNet and divides on the way back, so
@@ -10,10 +10,10 @@ in a round trip it cancels. Multiply by ``vae.config.scaling_factor`` to hand a 
 
 The model runs in its own dtype on its own device; results are float32 on that device.
 
-Any length in flat memory: up to ``chunk_seconds`` (30) the model sees the whole; what is longer
-goes through it in windows that overlap by 2 s (:mod:`vaerecon.utils.windows`), more than its
+Memory does not grow with the length: up to ``chunk_seconds`` (30) the model sees the whole; longer
+inputs are processed in windows that overlap by 2 s (:mod:`vaerecon.utils.windows`), more than its
 convolutions reach. The statistics of the group normalisations and the attention are then those of
-the window; ``python -m benchmarks.length --vae-only`` measures what that does to the mel.
+the window; ``python -m benchmarks.length --vae-only`` measures what that changes in the mel.
 
 Notebook: ``02_vae_round_trip``.
 
@@ -41,6 +41,8 @@ from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import device_of, one_by_one
 from vaerecon.utils.windows import CHUNK_SECONDS, overlap_windows, plan_windows
 
+Coder = Callable[[torch.Tensor], torch.Tensor]
+
 
 def reduction(vae: Any) -> int:
     """Mel frames (and mel bins) per latent position: each block but the last halves (4)."""
@@ -48,10 +50,10 @@ def reduction(vae: Any) -> int:
     return int(2**halvings)
 
 
-def check_latent(vae: Any, latent: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
+def check_latent(vae: Any, latent: ArrayLike) -> torch.Tensor:
     """``latent`` as float32 ``[8, L, 16]`` or ``[B, 8, L, 16]``; ValueError for another layout."""
     x = torch.as_tensor(latent)
-    channels, width = vae.config.latent_channels, config.n_mels // reduction(vae)
+    channels, width = vae.config.latent_channels, AUDIOLDM_MEL.n_mels // reduction(vae)
     shape, layout = list(x.shape), f"[{channels}, L, {width}] or [B, {channels}, L, {width}]"
     if x.ndim not in (3, 4) or shape[-3] != channels or shape[-1] != width or shape[-2] == 0:
         hint = "; get one from vaerecon's encode"
@@ -69,15 +71,9 @@ def _check_finite(x: torch.Tensor, stage: str, cause: str) -> None:
 
 
 def _in_windows(
-    vae: Any,
-    function: Callable[[torch.Tensor], torch.Tensor],
-    read: Reader,
-    n_positions: int,
-    chunk_seconds: float,
-    config: MelConfig,
-    unit: int,
-    stage: str,
-) -> Iterator[torch.Tensor]:
+    vae: Any, function: Coder, read: Reader, n_positions: int, config: MelConfig,
+    chunk_seconds: float, unit: int, stage: str,
+) -> Iterator[torch.Tensor]:  # fmt: skip
     """``function`` of a long input, piece by piece along axis -2.
 
     ``read`` gives sections ``[C, ., .]`` or ``[B, C, ., .]`` from one latent position to another;
@@ -99,45 +95,27 @@ def _in_windows(
 @torch.no_grad()
 @without_autocast
 def posterior(
-    vae: Any,
-    log_mel: ArrayLike,
-    config: MelConfig = AUDIOLDM_MEL,
-    chunk_seconds: float = CHUNK_SECONDS,
+    vae: Any, log_mel: ArrayLike, chunk_seconds: float = CHUNK_SECONDS
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and log-variance of the latent's normal distribution, given a log-mel.
 
-    Parameters
-    ----------
-    vae
-        Diffusers ``AutoencoderKL`` with one channel in and out.
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers. A ``T`` that is no multiple of :func:`reduction`
-        is padded with silence, which is ``config.log_floor`` (-11.51; 0.0 would be a loud frame).
-    config
-        The front-end that ``log_mel`` comes from.
-    chunk_seconds
-        Longest stretch that the model sees at once (module docstring).
-
-    Returns
-    -------
-    mean, logvar
-        ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]`` each, float32, on the model's device;
-        unscaled. ValueError for another layout, or if the input or the result is not finite.
+    ``log_mel`` is ``[T, 64]`` or ``[B, T, 64]``, nepers; a ``T`` that is no multiple of
+    :func:`reduction` is padded with silence, the front-end's ``log_floor`` (-11.51; 0.0 would be a
+    loud frame). Returns ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]`` each, float32, on the
+    model's device; unscaled. ValueError for another layout, or if the input or the result is not
+    finite.
     """
-    x = check_log_mel(log_mel, config)
+    x = check_log_mel(log_mel)
     read = MemoryTrack(x, -2).read
-    pieces = list(posterior_pieces(vae, read, x.shape[-2], config, chunk_seconds))
+    pieces = list(posterior_pieces(vae, read, x.shape[-2], chunk_seconds=chunk_seconds))
     both = torch.cat(pieces, dim=-2)
     return both[..., 0, :, :, :], both[..., 1, :, :, :]
 
 
 def posterior_pieces(
-    vae: Any,
-    read: Reader,
-    n_frames: int,
-    config: MelConfig = AUDIOLDM_MEL,
+    vae: Any, read: Reader, n_frames: int, config: MelConfig = AUDIOLDM_MEL,
     chunk_seconds: float = CHUNK_SECONDS,
-) -> Iterator[torch.Tensor]:
+) -> Iterator[torch.Tensor]:  # fmt: skip
     """:func:`posterior` of ``n_frames`` that are read in sections, piece by piece.
 
     Yields mean and log-variance: ``[2, 8, l, 16]`` or ``[B, 2, 8, l, 16]``.
@@ -156,7 +134,7 @@ def posterior_pieces(
         return x.unsqueeze(-3)
 
     n_positions = math.ceil(n_frames / frames)
-    return _in_windows(vae, encoded, section, n_positions, chunk_seconds, config, 1, "VAE encoder")
+    return _in_windows(vae, encoded, section, n_positions, config, chunk_seconds, 1, "VAE encoder")
 
 
 def kl_nats(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
@@ -170,29 +148,19 @@ def kl_nats(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 @without_autocast
 def encode(
-    vae: Any,
-    log_mel: ArrayLike,
-    sample: bool = False,
-    generator: torch.Generator | None = None,
-    config: MelConfig = AUDIOLDM_MEL,
+    vae: Any, log_mel: ArrayLike, sample: bool = False, generator: torch.Generator | None = None,
     chunk_seconds: float = CHUNK_SECONDS,
-) -> torch.Tensor:
+) -> torch.Tensor:  # fmt: skip
     """Encode a log-mel to a latent: the mode of its :func:`posterior`, or a sample of it.
 
-    ``sample=True`` draws from the posterior with ``generator``, as the official code does.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]``, float32, unscaled (module docstring).
-        ValueError as of :func:`posterior`; also for ``sample=True`` without a generator.
+    ``sample=True`` draws from the posterior with ``generator``, as the official code does. Returns
+    ``[8, ceil(T/4), 16]`` or ``[B, 8, ceil(T/4), 16]``, float32, unscaled (module docstring).
+    ValueError as of :func:`posterior`; also for ``sample=True`` without a generator.
     """
     if sample and generator is None:
-        raise ValueError(
-            "generator: got None, expected a torch.Generator with sample=True; "
-            "for example torch.Generator().manual_seed(0)"
-        )
-    mean, logvar = posterior(vae, log_mel, config, chunk_seconds)
+        raise ValueError("generator: got None, expected a torch.Generator with sample=True; for "
+                         "example torch.Generator().manual_seed(0)")  # fmt: skip
+    mean, logvar = posterior(vae, log_mel, chunk_seconds)
     return mean if not sample or generator is None else draw(mean, logvar, generator)
 
 
@@ -207,28 +175,16 @@ def draw(mean: torch.Tensor, logvar: torch.Tensor, generator: torch.Generator) -
 @torch.no_grad()
 @without_autocast
 def decode(
-    vae: Any,
-    latent: ArrayLike,
-    n_frames: int | None = None,
-    config: MelConfig = AUDIOLDM_MEL,
-    chunk_seconds: float = CHUNK_SECONDS,
+    vae: Any, latent: ArrayLike, n_frames: int | None = None, chunk_seconds: float = CHUNK_SECONDS
 ) -> torch.Tensor:
     """Decode a latent ``[8, L, 16]`` or ``[B, 8, L, 16]``, unscaled, to a log-mel.
 
-    ``n_frames`` are kept, the ``T`` that was encoded, to cut its padding off; all 4 L by default.
-
-    Returns
-    -------
-    torch.Tensor
-        ``[n_frames, 64]`` or ``[B, n_frames, 64]``, nepers, float32, on the model's device. Values
-        slightly below ``config.log_floor`` are possible: the model does not know the floor.
-
-    Raises
-    ------
-    ValueError
-        For another layout, ``n_frames`` out of range, or if the input or result is not finite.
+    ``n_frames`` are kept: the ``T`` that was encoded, without its padding; all 4 L by default.
+    Returns ``[n_frames, 64]`` or ``[B, n_frames, 64]``, nepers, float32, on the model's device.
+    Values slightly below the front-end's floor are possible: the model does not know it. ValueError
+    for another layout, ``n_frames`` out of range, or if the input or result is not finite.
     """
-    z = check_latent(vae, latent, config)
+    z = check_latent(vae, latent)
     _check_finite(z, "latent", "an edit of it divided by zero or overflowed?")
     frames = z.shape[-2] * reduction(vae)
     if n_frames is not None and not 1 <= n_frames <= frames:
@@ -236,17 +192,14 @@ def decode(
             f"n_frames: got {n_frames}, expected 1 to {frames}, {reduction(vae)} a latent position"
         )
     read = MemoryTrack(z, -2).read
-    pieces = list(decoded_pieces(vae, read, z.shape[-2], config, chunk_seconds))
+    pieces = list(decoded_pieces(vae, read, z.shape[-2], chunk_seconds=chunk_seconds))
     return torch.cat(pieces, dim=-2)[..., :n_frames, :]
 
 
 def decoded_pieces(
-    vae: Any,
-    read: Reader,
-    n_positions: int,
-    config: MelConfig = AUDIOLDM_MEL,
+    vae: Any, read: Reader, n_positions: int, config: MelConfig = AUDIOLDM_MEL,
     chunk_seconds: float = CHUNK_SECONDS,
-) -> Iterator[torch.Tensor]:
+) -> Iterator[torch.Tensor]:  # fmt: skip
     """:func:`decode` of ``n_positions`` that are read in sections, piece by piece."""
 
     def decoded(batch: torch.Tensor) -> torch.Tensor:
@@ -255,20 +208,17 @@ def decoded_pieces(
         return picture[:, 0]
 
     unit = reduction(vae)
-    return _in_windows(vae, decoded, read, n_positions, chunk_seconds, config, unit, "VAE decoder")
+    return _in_windows(vae, decoded, read, n_positions, config, chunk_seconds, unit, "VAE decoder")
 
 
-Coder = Callable[[torch.Tensor], torch.Tensor]
-
-
-def window_coders(vae: Any, config: MelConfig = AUDIOLDM_MEL) -> tuple[Coder, Coder]:
+def window_coders(vae: Any) -> tuple[Coder, Coder]:
     """:func:`encode` and :func:`decode` of one short window after another, without their checks,
     which take as long as a small model itself: ``[T, 64]`` to ``[8, ceil(T/4), 16]`` and back.
     """
     device, dtype, frames = device_of(vae), vae.dtype, reduction(vae)
 
     def encode_window(mel: torch.Tensor) -> torch.Tensor:
-        x = F.pad(mel, (0, 0, 0, -len(mel) % frames), value=config.log_floor)
+        x = F.pad(mel, (0, 0, 0, -len(mel) % frames), value=AUDIOLDM_MEL.log_floor)
         # [T, M] -> [1, 1, T, M]: a picture with one channel
         mean: torch.Tensor = vae.encode(x[None, None].to(device, dtype)).latent_dist.mean
         return mean[0].float()

@@ -1,4 +1,4 @@
-"""The configs of a checkpoint: refused before anything large is fetched or allocated."""
+"""The configs of a checkpoint, checked before anything large is fetched or allocated."""
 
 import inspect
 import json
@@ -58,17 +58,15 @@ def models_from_configs(paths: dict[str, Path], where: str) -> dict[str, Any]:
         with torch.device("meta"):
             models["vae"] = AutoencoderKL(**vae)
             models["vocoder"] = SpeechT5HifiGan(SpeechT5HifiGanConfig(**vocoder))
-    except Exception as error:  # whatever a wrong value makes the constructors trip over
+    except Exception as error:  # the constructors raise many for wrong values
         part = "vocoder" if "vae" in models else "vae"
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{where}: {part}/config.json describes no model: {reason}") from error
     for part, model in models.items():
         count = sum(parameter.numel() for parameter in model.parameters())
         if count > MAX_PARAMETERS:
-            raise ValueError(
-                f"{where}: {part} would have {count:,} parameters, expected at most "
-                f"{MAX_PARAMETERS:,} (AudioLDM2's has 55 million)"
-            )
+            raise ValueError(f"{where}: {part} would have {count:,} parameters, expected at most "
+                             f"{MAX_PARAMETERS:,} (AudioLDM2's has 55 million)")  # fmt: skip
     try:
         check_model_configs(models["vae"].config, models["vocoder"].config)
     except ValueError as error:
@@ -86,10 +84,8 @@ def _check_kind(vae: dict[str, Any], vocoder: dict[str, Any], where: str) -> Non
     if kind not in ("SpeechT5HifiGan", "speecht5_hifigan", "hifigan"):
         raise ValueError(f"{where}: vocoder is of class {kind!r}, expected 'SpeechT5HifiGan'")
     if missing := [name for name in VAE_KEYS if name not in vae]:
-        raise ValueError(
-            f"{where}: vae/config.json has no {missing[0]!r}, without which another model would be "
-            "built; download the checkpoint again"
-        )
+        raise ValueError(f"{where}: vae/config.json has no {missing[0]!r}, without which another "
+                         "model would be built; download the checkpoint again")  # fmt: skip
 
 
 def read_config(path: Path, where: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The safetensors of a checkpoint: found, checked, and filled into the models.
 
-Each of ``vae/`` and ``vocoder/`` has one safetensors file, or its shards and their index. Weights
-of another spelling are read as what they are: with the prefixes of ``torch.compile`` and
-``DataParallel``, with weight normalisation, with diffusers' older names.
+Each of ``vae/`` and ``vocoder/`` has one safetensors file, or its shards and their index. Other
+names of weights are understood too: the prefixes of ``torch.compile`` and ``DataParallel``, weight
+normalisation, diffusers' older names.
 """
 
 from __future__ import annotations
@@ -28,19 +28,45 @@ NORM_NAMES = {  # of weight normalisation, since torch 2.0: length and direction
     ".parametrizations.weight.original0": ".weight_g",
     ".parametrizations.weight.original1": ".weight_v",
 }
-OPTIONAL = {"mean", "scale"}  # a vocoder's input statistics, where its config does not use them
+OPTIONAL = {"mean": 0.0, "scale": 1.0}  # a vocoder's input statistics, if its config uses none
 FLOATS = {"F64", "F32", "F16", "BF16"}  # as a safetensors header writes them
 
 
 def find_weights(
+    get: Callable[[str], Path | None], exists: Callable[[str], bool], variant: str | None,
+    where: str, variants: Callable[[str], list[str]] = lambda part: [],
+) -> dict[str, list[Path]]:  # fmt: skip
+    """The weights of each part: one file, or its shards; a ValueError if there is neither.
+
+    ``get`` gives the file of a name in the checkpoint, or None; ``exists`` only says whether there
+    is one. ``variants`` names the variants of a part that could be loaded instead.
+    """
+    files = {}
+    for part, pickle in PICKLES.items():
+        files[part] = _find_part(get, part, variant, where)
+        if files[part]:
+            continue
+        message = f"{where}: has no {_weights_name(part, variant)}"
+        if others := variants(part):
+            message += (
+                f", but the variant {others[0]!r}; load it with variant={others[0]!r}, or save it "
+                "without a variant"
+            )
+        elif exists(f"{part}/{pickle}"):
+            message += (
+                f", but {part}/{pickle}; a pickle can run code when opened, so it is not: "
+                "convert it where you trust it, with "
+                "model.save_pretrained(folder, safe_serialization=True)"
+            )
+        raise ValueError(message)
+    return files
+
+
+def _find_part(
     get: Callable[[str], Path | None], part: str, variant: str | None, where: str
 ) -> list[Path]:
-    """The weights file of a part, or its shards; none if there is neither.
-
-    ``get`` gives the file of a name in the checkpoint, or None. An index of shards cannot bring in
-    anything but shards of this part: other names are refused.
-    """
-    if single := get(weights_name(part, variant)):
+    """Files of one part. An index can name only shards of this part: other names are refused."""
+    if single := get(_weights_name(part, variant)):
         return [single]
     stem = PARTS[part]
     end = "index.json" if variant is None else f"index.{variant}.json"
@@ -64,8 +90,7 @@ def find_weights(
     return found
 
 
-def weights_name(part: str, variant: str | None = None) -> str:
-    """Name in the checkpoint of the file with all weights of a part."""
+def _weights_name(part: str, variant: str | None) -> str:
     return f"{part}/{_with_variant(PARTS[part], variant)}.safetensors"
 
 
@@ -73,119 +98,84 @@ def _with_variant(stem: str, variant: str | None) -> str:
     return stem if variant is None else f"{stem}.{variant}"
 
 
-def no_weights(
-    where: str, part: str, variant: str | None, has_pickle: bool, others: list[str] | None = None
-) -> ValueError:
-    """What to say of a part without weights; ``others``: variants that are there."""
-    message = f"{where}: has no {weights_name(part, variant)}"
-    if others:
-        message += (
-            f", but the variant {others[0]!r}; load it with variant={others[0]!r}, or save it "
-            "without a variant"
-        )
-    elif has_pickle:
-        message += (
-            f", but {part}/{PICKLES[part]}; a pickle can run code when opened, so it is not: "
-            "convert it where you trust it, with "
-            "model.save_pretrained(folder, safe_serialization=True)"
-        )
-    return ValueError(message)
+def fill(model: Any, paths: list[Path], dtype: Any, where: str) -> None:
+    """Give a model of :func:`models_from_configs` its weights, in ``dtype``.
 
-
-def check_weights(paths: list[Path], model: Any, where: str) -> None:
-    """Compare safetensors headers with the files' lengths and with the model; reads no tensor.
-
-    The libraries would leave a missing weight at random, with a warning. ``where`` names the folder
-    in messages.
+    A ValueError, which says ``where``, if one is missing or does not fit; the libraries would only
+    warn. No other file is read, while the libraries' own loaders would also follow what else a
+    stranger's folder names: an index of shards (by any path), an adapter, a quantisation.
     """
-    shapes = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
-    if not getattr(model.config, "normalize_before", True):
-        shapes = {name: shape for name, shape in shapes.items() if name not in OPTIONAL}
-    found: dict[str, list[int]] = {}
+    import torch
+
+    weights: dict[str, torch.Tensor] = {}
     for path in paths:
-        own = _read_header(path, f"{where}/{path.name}")
-        if twice := sorted(set(own) & set(found)):
+        own = _read(path, f"{where}/{path.name}")
+        if twice := sorted(set(own) & set(weights)):
             raise ValueError(f"{where}/{path.name}: has {twice[0]}, which another shard has too")
-        found |= own
+        weights |= own
     where = f"{where}/{paths[0].name}" if len(paths) == 1 else f"{where}, {len(paths)} shards"
-    found = _without_norm(found)
-    wrong = [name for name, shape in shapes.items() if found.get(name) != shape]
+    _merge_norms(weights)
+    wanted = model.state_dict()
+    for name, value in OPTIONAL.items():
+        if name in wanted and name not in weights and not model.config.normalize_before:
+            weights[name] = torch.full(wanted[name].shape, value)
+    shapes = {name: list(tensor.shape) for name, tensor in weights.items()}
+    wrong = [name for name in wanted if shapes.get(name) != list(wanted[name].shape)]
     if wrong:
         first = wrong[0]
         raise ValueError(
-            f"{where}: {len(wrong)} of {len(shapes)} weights are missing or do not fit the config, "
-            f"first {first}: got {found.get(first, 'none')}, expected {shapes[first]}"
+            f"{where}: {len(wrong)} of {len(wanted)} weights are missing or do not fit the config, "
+            f"first {first}: got {shapes.get(first, 'none')}, expected {list(wanted[first].shape)}"
         )
-    if unknown := sorted(set(found) - set(shapes) - OPTIONAL):
+    if unknown := sorted(set(weights) - set(wanted) - set(OPTIONAL)):
         logger.warning("%s: ignored unknown weights: %s", where, ", ".join(unknown[:5]))
+    model.load_state_dict({name: weights[name].to(dtype) for name in wanted}, assign=True)
 
 
-def _read_header(path: Path, where: str) -> dict[str, list[int]]:
-    """Present names of the weights in a file, to their shapes."""
+def _read(path: Path, where: str) -> dict[str, torch.Tensor]:
+    """The weights in a file by their present names."""
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as weights:
-            slices = [(name, weights.get_slice(name)) for name in weights.keys()]  # noqa: SIM118 (no mapping)
-            found = {_new_name(name): piece.get_shape() for name, piece in slices}
-            kinds = {piece.get_dtype() for _, piece in slices}
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            kinds = {file.get_slice(name).get_dtype() for name in names}
+            if kinds - FLOATS:
+                raise ValueError(
+                    f"{where}: has weights of type {', '.join(sorted(kinds - FLOATS))}, expected "
+                    f"floats ({', '.join(sorted(FLOATS))}); a quantised checkpoint does not fit"
+                )
+            found = {_new_name(name): file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ValueError(
             f"{where}: is truncated or no safetensors file ({error}); delete it and load again"
         ) from error
-    if kinds - FLOATS:
-        raise ValueError(
-            f"{where}: has weights of type {', '.join(sorted(kinds - FLOATS))}, expected floats "
-            f"({', '.join(sorted(FLOATS))}); a quantised checkpoint does not fit"
-        )
-    if len(found) < len(slices):
-        raise ValueError(
-            f"{where}: has weights under two names each (with and without module. or _orig_mod.?); "
-            "save the model again"
-        )
+    if len(found) < len(names):
+        raise ValueError(f"{where}: has weights under two names each (with and without module. or "
+                         "_orig_mod.?); save the model again")  # fmt: skip
     return found
 
 
-def _without_norm(shapes: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Shapes with ``weight`` in place of ``weight_g`` and ``weight_v``, where the two fit."""
-    shapes = dict(shapes)
-    for name in [name for name in shapes if name.endswith(".weight_g")]:
-        weight = name.removesuffix("_g")
-        direction = shapes.get(f"{weight}_v", [])
-        gain = direction[:1] + [1] * (len(direction) - 1)
-        if weight not in shapes and direction and shapes[name] == gain:
-            shapes[weight] = direction
-            del shapes[name], shapes[f"{weight}_v"]
-    return shapes
-
-
-def fill(model: Any, paths: list[Path], dtype: Any) -> None:
-    """Give a model of :func:`models_from_configs` its weights, which were checked, in ``dtype``.
-
-    These files are all that is read. The libraries' own loaders would also follow what else a
-    stranger's folder names: an index of shards (by any path), an adapter, a quantisation.
-    """
+def _merge_norms(weights: dict[str, torch.Tensor]) -> None:
+    """Put ``weight`` in place of ``weight_g`` and ``weight_v``, where the two fit."""
     import torch
-    from safetensors.torch import load_file
 
-    weights: dict[str, torch.Tensor] = {}
-    for path in paths:
-        weights |= {_new_name(name): tensor for name, tensor in load_file(path).items()}
-    for name in model.state_dict():
-        if name not in weights and f"{name}_g" in weights:
-            gain, direction = weights[f"{name}_g"].float(), weights[f"{name}_v"].float()
-            # one gain for each index of the first axis
-            norm = torch.linalg.vector_norm(direction, dim=tuple(range(1, gain.ndim)), keepdim=True)
-            weights[name] = direction * (gain / norm)
-    for name, value in (("mean", 0.0), ("scale", 1.0)):  # OPTIONAL
-        if name in model.state_dict() and name not in weights:
-            weights[name] = torch.full(model.state_dict()[name].shape, value)
-    wanted = {name: weights[name].to(dtype) for name in model.state_dict()}
-    model.load_state_dict(wanted, assign=True)
+    for name in [name for name in weights if name.endswith(".weight_g")]:
+        weight = name.removesuffix("_g")
+        gain, direction = weights[name].float(), weights.get(f"{weight}_v")
+        if weight in weights or direction is None or direction.ndim == 0:
+            continue
+        if list(gain.shape) != [len(direction)] + [1] * (direction.ndim - 1):
+            continue
+        # one gain for each index of the first axis
+        direction, axes = direction.float(), tuple(range(1, gain.ndim))
+        norm = torch.linalg.vector_norm(direction, dim=axes, keepdim=True)
+        weights[weight] = direction * (gain / norm)
+        del weights[name], weights[f"{weight}_v"]
 
 
 def _new_name(name: str) -> str:
-    """The name of a weight in the plain model, as diffusers and transformers have it today.
+    """The name that diffusers and transformers give a weight of the plain model today.
 
     ``torch.compile`` and ``DataParallel`` put prefixes before it, weight normalisation has an older
     and a newer spelling, and attention had other names before diffusers 0.15 (AudioLDM 1).

@@ -49,9 +49,7 @@ class Checkpoint:
 
 
 def check_hub(source: str | os.PathLike[str], revision: str | None = None) -> None:
-    """Fetch the two configs of a hub id: what is wrong is said, as by :func:`load`, before torch
-    is loaded.
-    """
+    """Fetch the two configs of a hub id, with the errors of :func:`load` but without torch."""
     place = resolve(source)
     _check_names(place, revision)
     if place.folder is None:
@@ -60,18 +58,12 @@ def check_hub(source: str | os.PathLike[str], revision: str | None = None) -> No
 
 
 def load(
-    source: str | os.PathLike[str],
-    *,
-    revision: str | None = None,
-    device: str | torch.device | None = "cpu",
-    dtype: str | torch.dtype | None = None,
-    torch_dtype: str | torch.dtype | None = None,
-    variant: str | None = None,
-    token: str | bool | None = None,
-    use_safetensors: bool = True,
-    cache_dir: str | os.PathLike[str] | None = None,
-    local_files_only: bool = False,
-) -> Checkpoint:
+    source: str | os.PathLike[str], *, revision: str | None = None,
+    device: str | torch.device | None = "cpu", dtype: str | torch.dtype | None = None,
+    torch_dtype: str | torch.dtype | None = None, variant: str | None = None,
+    token: str | bool | None = None, use_safetensors: bool = True,
+    cache_dir: str | os.PathLike[str] | None = None, local_files_only: bool = False,
+) -> Checkpoint:  # fmt: skip
     """Load VAE and vocoder; both configs are checked before any weights are fetched.
 
     Parameters
@@ -94,7 +86,7 @@ def load(
     token, cache_dir, local_files_only
         Those of ``huggingface_hub``.
     use_safetensors
-        Only for those who are used to write it: nothing else is read.
+        As in diffusers; it can only be True.
 
     Raises
     ------
@@ -119,8 +111,6 @@ def load(
         logger.warning("%s: weights are %s, not for commercial use", place.name, licence)
     cache = {"cache_dir": cache_dir, "local_files_only": local_files_only, "token": token}
     models, files, commit, fast = _find(place, revision, variant, cache)
-    for part, paths in files.items():
-        weights.check_weights(paths, models[part], f"{place.name}: {part}")
     vae, vocoder = _build(models, files, place.name, dtype)
     if to_tune:
         vae = precision.tune(vae, precision.run_vae)
@@ -145,7 +135,7 @@ def load(
 def _find(
     place: Place, revision: str | None, variant: str | None, cache: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, list[Path]], str | None, Path | None]:
-    """Models without weights, the files of these, the commit on the hub, and the own ``fast/``."""
+    """Models without weights, the weights files, the commit on the hub, and its ``fast/``."""
     if place.folder is not None:
         models = models_from_configs(config_paths(place, place.folder), place.name)
         files = _find_weights(place, place.folder, variant)
@@ -160,7 +150,7 @@ def _find(
 
 
 def _check_names(place: Place, revision: str | None, variant: str | None = None) -> None:
-    """Refuse what could lead elsewhere: paths are made of these names."""
+    """Refuse names that could lead out of a folder: paths are made of them."""
     if place.folder is not None and revision is not None:
         raise ValueError(f"revision: got {revision!r} for a folder; only hub repositories have any")
     # the client makes a path of it in its cache
@@ -177,34 +167,31 @@ def own_fast(folder: str | os.PathLike[str]) -> Path | None:
 
 
 def _find_weights(place: Place, folder: Path, variant: str | None) -> dict[str, list[Path]]:
-    """The weights files in the folder of a source, there for certain."""
+    """The weights files in the folder of a source."""
 
     def get(name: str) -> Path | None:
         path = folder / name
         return path if path.is_file() else None
 
-    files = {}
-    for part, stem in weights.PARTS.items():
-        files[part] = weights.find_weights(get, part, variant, place.name)
-        if not files[part]:
-            paths = sorted((folder / part).glob(f"{stem}.*.safetensors"))
-            others = [path.name.removeprefix(stem).split(".")[1] for path in paths]
-            has_pickle = get(f"{part}/{weights.PICKLES[part]}") is not None
-            raise weights.no_weights(place.name, part, variant, has_pickle, others)
-    return files
+    def variants(part: str) -> list[str]:
+        stem = weights.PARTS[part]
+        paths = sorted((folder / part).glob(f"{stem}.*.safetensors"))
+        return [path.name.removeprefix(stem).split(".")[1] for path in paths]
+
+    return weights.find_weights(get, lambda name: bool(get(name)), variant, place.name, variants)
 
 
 def _build(
     models: dict[str, Any], files: dict[str, list[Path]], where: str, dtype: str
 ) -> tuple[Any, Any]:
-    """The two models with their checked weights, in ``dtype``."""
+    """The two models with their weights, in ``dtype``."""
     import torch
 
     vae, vocoder = models["vae"], models["vocoder"]
     wanted = torch.float32 if dtype == "mixed" else getattr(torch, dtype)
     upcast = wanted == torch.float16 and vae.config.force_upcast
-    weights.fill(vae, files["vae"], torch.float32 if upcast else wanted)
-    weights.fill(vocoder, files["vocoder"], wanted)
+    weights.fill(vae, files["vae"], torch.float32 if upcast else wanted, f"{where}: vae")
+    weights.fill(vocoder, files["vocoder"], wanted, f"{where}: vocoder")
     vae.register_to_config(_name_or_path=where)  # both would save a local path
     vocoder.config._name_or_path = vocoder.name_or_path = where
     return vae.eval(), vocoder.eval()

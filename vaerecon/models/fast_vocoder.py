@@ -1,9 +1,9 @@
 """Log-mel to samples by the kit's own small, fast vocoder: method ``fast``.
 
-A log-mel has lost the fine structure of the spectrum and every phase. A network can know the fine
+A log-mel lacks the fine structure of the spectrum and all phases. A network can predict the fine
 structure: where the harmonics of a voice lie between two mel bins follows from the mel's low bins
-and its neighbours in time. The phase of a steady tone is a sum over all frames since it began,
-which no convolution of bounded reach can take, while a few Griffin-Lim steps find a good one once
+and from neighbouring frames. The phase of a steady tone is a sum over all frames since it began,
+which a convolution of bounded reach cannot compute; but a few Griffin-Lim steps find a good one if
 the magnitudes are right (see ``oracle_magnitude``). So:
 
 1. a stack of ConvNeXt blocks [1]_ at the mel's own 100 frames a second, as in Vocos [2]_, predicts
@@ -38,7 +38,7 @@ from vaerecon.audio.samples import ArrayLike
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import check_log_mel
 from vaerecon.models.checkpoint_configs import read_config
-from vaerecon.models.checkpoint_weights import FAST, check_weights, fill
+from vaerecon.models.checkpoint_weights import FAST, fill
 from vaerecon.phase.mel_inversion import fit_to_mel, spread
 from vaerecon.phase.retrieval import griffin_lim
 from vaerecon.utils.autocast import without_autocast
@@ -119,7 +119,7 @@ class MagnitudeNetwork(ModelMixin, ConfigMixin):  # type: ignore[misc]
 
 @without_autocast
 def _smooth(log_mel: torch.Tensor) -> torch.Tensor:
-    """Log magnitudes that the mel alone gives; in float32 also where the network is trained."""
+    """Log magnitudes from the mel alone; in float32 also while the network is trained."""
     back = spread(AUDIOLDM_MEL, str(log_mel.device))
     return (log_mel.exp() @ back).clamp_min(FAINT).log()
 
@@ -137,9 +137,8 @@ def load_network(folder: Path) -> MagnitudeNetwork:
             network: MagnitudeNetwork = MagnitudeNetwork(
                 **{k: v for k, v in config.items() if k in sizes}
             )
-        check_weights([folder / FAST], network, where)
-        fill(network, [folder / FAST], torch.float32)
-    except Exception as error:  # whatever a config or weights of another kind trip over
+        fill(network, [folder / FAST], torch.float32, where)
+    except Exception as error:  # a config or weights of another kind raise many
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{where}: got no network for the method 'fast' ({reason}); "
@@ -174,12 +173,9 @@ def predict_magnitude(network: MagnitudeNetwork, log_mel: ArrayLike) -> torch.Te
 
 
 def synthesize(
-    network: MagnitudeNetwork,
-    log_mel: ArrayLike,
-    n_samples: int,
-    generator: torch.Generator | None = None,
-    n_iter: int = N_ITER,
-) -> torch.Tensor:
+    network: MagnitudeNetwork, log_mel: ArrayLike, n_samples: int,
+    generator: torch.Generator | None = None, n_iter: int = N_ITER,
+) -> torch.Tensor:  # fmt: skip
     """Log-mel ``[T, 64]`` or ``[B, T, 64]`` to samples ``[N]`` or ``[B, N]``, by ``n_iter`` steps.
 
     float32, on the network's device. The first phases are drawn from ``generator`` (seed 0).

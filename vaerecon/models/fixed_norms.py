@@ -1,8 +1,8 @@
-"""A VAE whose group normalisations use statistics that were measured once, on many clips.
+"""A VAE whose group normalisations use fixed statistics, measured once on many clips.
 
-A group normalisation takes mean and variance over all frames that it is given; those of a quarter
-of a second differ from those of a clip. With fixed statistics a frame depends on its neighbours
-only, and the VAE can work on short windows (:mod:`vaerecon.streaming`).
+A group normalisation takes mean and variance over all frames of its input; those of a quarter of a
+second differ from those of a clip. With fixed statistics a frame depends only on its neighbours,
+and the VAE can work on short windows (:mod:`vaerecon.streaming`).
 
 Notebook: ``08_real_time``.
 """

@@ -8,10 +8,11 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from vaerecon.models.checkpoint_weights import FAST, PARTS, PICKLES, find_weights, no_weights
+from vaerecon.models.checkpoint_weights import FAST, find_weights
 from vaerecon.utils.files import FULL
 
 logger = logging.getLogger(__name__)
@@ -41,14 +42,14 @@ def fetch_configs(
 
 
 def _answers(repo: str, revision: str | None, token: str | bool | None) -> bool:
-    """False where the hub refuses the connection: the client would try five times, in 25 s."""
+    """False if the hub refuses the connection, which the client would try five times, for 25 s."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
 
     try:
         get_hf_file_metadata(hf_hub_url(repo, "vae/config.json", revision=revision), token=token)
     except Exception as error:
         refused = isinstance(error, ConnectionError) or type(error).__name__ == "ConnectError"
-        return not refused  # of all else the client knows what to do
+        return not refused  # the client handles all other errors
     return True
 
 
@@ -58,14 +59,8 @@ def fetch_weights(
     """The weights files of a hub repository, fetched or cached; no other file is asked for."""
     from huggingface_hub import file_exists
 
-    files = {}
-    for part in PARTS:
-        files[part] = find_weights(_getter(repo, commit, cache), part, variant, repo)
-        if not files[part]:
-            pickle = f"{part}/{PICKLES[part]}"
-            has_pickle = file_exists(repo, pickle, revision=commit, token=cache.get("token"))
-            raise no_weights(repo, part, variant, has_pickle)
-    return files
+    exists = partial(file_exists, repo, revision=commit, token=cache.get("token"))
+    return find_weights(_getter(repo, commit, cache), exists, variant, repo)
 
 
 def fetch_fast(repo: str, commit: str, cache: dict[str, Any]) -> Path | None:
@@ -86,7 +81,7 @@ def fetch_fast(repo: str, commit: str, cache: dict[str, Any]) -> Path | None:
 
 
 def _getter(repo: str, commit: str, cache: dict[str, Any]) -> Callable[[str], Path | None]:
-    """Name of a file in the repository to the file, fetched or cached; None if there is none."""
+    """A function that fetches a file of the repository by its name, or gives None."""
     from huggingface_hub import _CACHED_NO_EXIST, hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -105,7 +100,7 @@ def _getter(repo: str, commit: str, cache: dict[str, Any]) -> Callable[[str], Pa
 
 @contextmanager
 def hub_errors(repo: str, revision: str | None, missing: str = NO_PARTS) -> Iterator[None]:
-    """Say in one line what the client's errors mean; ``missing`` for a file that is not there."""
+    """Replace the client's errors by one line each; ``missing`` describes files that must exist."""
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     endpoint = os.environ.get("HF_ENDPOINT", "the hub")
@@ -142,7 +137,7 @@ def _unreachable(error: Exception, endpoint: str) -> str:
 
 
 def _refused(error: Any, repo: str, revision: str | None, endpoint: str, missing: str) -> Exception:
-    """For what the hub answers instead of a file."""
+    """The error for an answer of the hub that is no file."""
     from huggingface_hub import errors
 
     if isinstance(error, errors.GatedRepoError):
@@ -160,7 +155,7 @@ def _refused(error: Any, repo: str, revision: str | None, endpoint: str, missing
 
 
 def _broken_off(error: Exception, repo: str, endpoint: str) -> Exception:
-    """For a connection that fails."""
+    """The error for a connection that fails."""
     if not re.match("https?://", os.environ.get("HF_ENDPOINT") or "https://"):
         fix = f"write HF_ENDPOINT=https://{endpoint.rpartition('://')[2]}"
         return ValueError(f"HF_ENDPOINT: got {endpoint!r}, expected an address; {fix}")

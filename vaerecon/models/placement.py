@@ -1,4 +1,4 @@
-"""On which device and in which dtype a model is to run: what is asked for, checked."""
+"""The device and the dtype of a model: checked, or chosen."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def pick_device(device: str | torch.device | None) -> str:
 def named_dtype(
     dtype: str | torch.dtype | None, torch_dtype: str | torch.dtype | None
 ) -> str | None:
-    """Name of what is asked for; diffusers and transformers spell the option in two ways."""
+    """Name of the dtype; diffusers and transformers have two names for the option."""
     wanted = [str(d).removeprefix("torch.") for d in (dtype, torch_dtype) if d is not None]
     if len(set(wanted)) > 1:
         raise ValueError(f"dtype: got {wanted[0]!r}, but torch_dtype {wanted[1]!r}; give one")
@@ -49,10 +49,8 @@ def pick_dtype(dtype: str, device: str) -> str:
         probe = torch.ones(1, 1, 4, dtype=getattr(torch, parts), device=device)
         torch.nn.functional.conv1d(probe, probe[..., :3])
     except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"dtype: torch {torch.__version__} has no {parts} convolution on {device} ({error}); "
-            "use dtype='float32'"
-        ) from error
+        raise ValueError(f"dtype: torch {torch.__version__} has no {parts} convolution on {device} "
+                         f"({error}); use dtype='float32'") from error  # fmt: skip
     return dtype
 
 

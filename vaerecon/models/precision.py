@@ -1,19 +1,18 @@
-"""How a large model runs best on this machine's processor: measured once, then remembered.
+"""Mixed precision of large models, used where it is faster on this machine's processor.
 
 Some processors multiply bfloat16 numbers twice as fast as float32 ones, others are far slower; and
-a model's result suffers where the wrong parts are shortened. So:
+some layers lose too much in bfloat16. So:
 
 - :func:`mix` gives bfloat16 weights to the wide convolutions and linear layers. The first and last
   layer (log-mels of -11 would be rounded by up to 0.03 nepers), sums, normalisations and attention
-  stay in float32. "mixed" is this.
-- :func:`tune` times a model as it is and mixed, on two thirds of a second of sound, and takes
-  the quicker. The answer is kept in :func:`cache_file`, by processor, threads, torch version and
-  architecture; delete it to measure anew.
-- :func:`pick_threads` finds out whether all cores are free at the moment.
+  stay in float32. This is the dtype "mixed".
+- :func:`tune` times a model in float32 and mixed, on two thirds of a second of sound, and takes the
+  faster. The answer is kept in :func:`cache_file`, by processor, threads, torch version and
+  architecture; delete it to measure again.
 
-Small models stay in float32. ``dtype="float32"`` or ``"mixed"`` (``--dtype``) overrules;
-``VAERECON_DTYPE`` with the same values, for ``"auto"``; ``VAERECON_THREADS``, or torch's own
-``OMP_NUM_THREADS``; ``VAERECON_CACHE`` names another folder.
+Small models stay in float32. ``dtype="float32"`` or ``"mixed"`` (``--dtype``) overrules this, and
+so does the environment variable ``VAERECON_DTYPE`` for ``"auto"``; ``VAERECON_CACHE`` names another
+folder for the answer.
 """
 
 import copy
@@ -42,7 +41,7 @@ LARGE = 20_000_000  # parameters; AudioLDM2's VAE and vocoder have 55 million ea
 WIDE = 32  # channels; narrower layers are bound by memory, not by arithmetic
 FRAMES = 64  # of the mel that a model is timed on
 REPEATS = 3
-GAIN = 1.1  # times faster: less is not worth a different result
+GAIN = 1.1  # speed-up from which on mixed precision is used
 CHOICES = ("float32", "mixed")
 SEQUENCES = (nn.Conv1d, nn.ConvTranspose1d)
 HEAVY = (*SEQUENCES, nn.Conv2d, nn.Linear)  # what a model spends its time in
@@ -87,10 +86,8 @@ def _forward_in_own_dtype(self: Heavy, x: torch.Tensor, *, inside_branch: bool) 
 
 
 def _as_picture(self: nn.Conv1d | nn.ConvTranspose1d, x: torch.Tensor) -> torch.Tensor:
-    """Convolve ``[B, C, L]`` as a picture of height 1, whose channels may come last in memory.
-
-    For sequences the library has no such kernels, and takes longer.
-    """
+    """Convolve ``[B, C, L]`` as a picture of height 1, in the faster layout channels_last, which
+    torch does not have for sequences."""
     sizes: dict[str, Any] = {
         "stride": (1, *self.stride),
         "padding": (0, *self.padding),
@@ -104,7 +101,7 @@ def _as_picture(self: nn.Conv1d | nn.ConvTranspose1d, x: torch.Tensor) -> torch.
 
 
 def dtype_name(*models: nn.Module) -> str:
-    """What the last of ``models`` is in; ``"mixed"`` if one of them has more than one dtype."""
+    """The dtype of the last of ``models``; ``"mixed"`` if one of them has more than one."""
     names = [{str(p.dtype).removeprefix("torch.") for p in model.parameters()} for model in models]
     return "mixed" if any(len(own) > 1 for own in names) else names[-1].pop()
 
@@ -137,7 +134,7 @@ def tune(model: nn.Module, run: Callable[[nn.Module], object]) -> nn.Module:
 
 @torch.no_grad()
 def _time(run: Callable[[nn.Module], object], *models: nn.Module) -> list[float]:
-    """The quickest of some runs of each, in turns; the first, a warm-up, is never that."""
+    """The fastest of some runs of each, in turns; the first run is a warm-up."""
     seconds: list[list[float]] = [[] for _ in models]
     for _ in range(1 + REPEATS):
         for model, own in zip(models, seconds, strict=True):
@@ -156,45 +153,6 @@ def run_vae(vae: Any) -> None:
 def run_vocoder(vocoder: Any) -> None:
     """Make the samples of :data:`FRAMES` frames, for :func:`tune`."""
     vocoder(torch.linspace(-11.5, 1.0, FRAMES * 64, dtype=torch.float32).reshape(1, FRAMES, 64))
-
-
-def pick_threads() -> int:
-    """Threads that torch had better use for large models at the moment; sets nothing.
-
-    All that it may use, if a product of matrices is quicker with them than with one, which is not
-    so while other processes keep the cores busy. ``VAERECON_THREADS`` overrules it (ValueError if
-    that is no whole number of at least 1), and where ``OMP_NUM_THREADS`` is set, that is taken.
-    """
-    if wanted := os.environ.get("VAERECON_THREADS"):
-        if not wanted.isdecimal() or int(wanted) < 1:
-            raise ValueError(f"VAERECON_THREADS: got {wanted!r}, expected a number of at least 1")
-        return int(wanted)
-    every = torch.get_num_threads()
-    if every == 1 or "OMP_NUM_THREADS" in os.environ:
-        return every
-    matrix = torch.ones(384, 384)
-    seconds: dict[int, list[float]] = {every: [], 1: []}
-    try:
-        for threads in (every, 1, every, 1, every, 1):
-            torch.set_num_threads(threads)
-            started = time.perf_counter()
-            for _ in range(20):  # some milliseconds: longer than a scheduler's turn
-                matrix @ matrix
-            seconds[threads].append(time.perf_counter() - started)
-    finally:
-        torch.set_num_threads(every)
-    # the slowest: what counts is whether waiting for a busy core spoils it
-    return every if max(seconds[every]) < max(seconds[1]) else 1
-
-
-def use_free_cores(*models: nn.Module) -> None:
-    """Set torch's threads to :func:`pick_threads` if one of ``models`` is large and on the CPU.
-
-    For a program's start, not for libraries: the setting is the whole process's.
-    """
-    on_cpu = [model for model in models if next(model.parameters()).device.type == "cpu"]
-    if any(_size(model) >= LARGE for model in on_cpu):
-        torch.set_num_threads(pick_threads())
 
 
 def _size(model: nn.Module) -> int:
@@ -216,7 +174,7 @@ def _key(model: nn.Module) -> str:
 
 
 def _processor() -> str:
-    """Name of the processor, and which bfloat16 instructions it has, where Linux tells."""
+    """Name of the processor, and on Linux its bfloat16 instructions."""
     text = ""
     with suppress(OSError):  # another system
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
@@ -229,7 +187,7 @@ def _processor() -> str:
 
 
 def _read() -> dict[str, Any]:
-    """What is known; nothing if there is no file, or none that this version can read."""
+    """The cached measurements; empty without a file that this version can read."""
     try:
         known = json.loads(cache_file().read_text(encoding="utf-8"))
         fits = all(entry["dtype"] in CHOICES for entry in known.values())
@@ -239,7 +197,7 @@ def _read() -> dict[str, Any]:
 
 
 def _write(known: dict[str, Any]) -> None:
-    """Keep what is known; a folder that cannot be written only costs the next measurement."""
+    """Store the measurements; if the folder cannot be written, they are made again next time."""
     try:
         with whole_file(cache_file()) as path:
             path.write_text(json.dumps(known, indent=1), encoding="utf-8")

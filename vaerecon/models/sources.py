@@ -1,7 +1,7 @@
-"""What a source of models can be: a variant by name, a folder, a hub id.
+"""Sources of models.
 
-In this order: a name in :data:`VARIANTS` (``./tiny`` is the folder), an existing folder that holds
-``vae/`` and ``vocoder/``, a hub id ``owner/name``. Nothing here imports torch.
+A source is, in this order, a name in :data:`VARIANTS` (``./tiny`` is the folder), an existing
+folder that holds ``vae/`` and ``vocoder/``, or a hub id ``owner/name``. Nothing imports torch here.
 """
 
 import difflib
@@ -81,7 +81,7 @@ def check_source(source: str | os.PathLike[str]) -> None:
 
 
 def config_paths(place: Place, folder: Path) -> dict[str, Path]:
-    """The two configs in the folder of a source, there for certain."""
+    """The two configs in the folder of a source; a ValueError if one is missing."""
     paths = {part: folder / part / "config.json" for part in PARTS}
     missing = [part for part, path in paths.items() if not path.is_file()]
     if missing:
@@ -93,11 +93,8 @@ def config_paths(place: Place, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def cached(variant: str, cache_dir: str | Path | None = None) -> int:
-    """Bytes of a variant that are on this machine: 0 if none, all of them for ``tiny``.
-
-    Looks at the revision that ``load`` takes by default, in the client's cache.
-    """
+def cached(variant: str) -> int:
+    """Bytes of a variant, in the revision that ``load`` takes by default, on this machine."""
     from huggingface_hub import try_to_load_from_cache
 
     place = resolve(variant)
@@ -107,7 +104,7 @@ def cached(variant: str, cache_dir: str | Path | None = None) -> int:
     total = 0
     for part, stem in PARTS.items():
         for name in ("config.json", f"{stem}.safetensors"):
-            found = try_to_load_from_cache(place.name, f"{part}/{name}", cache_dir)
+            found = try_to_load_from_cache(place.name, f"{part}/{name}")
             if isinstance(found, str) and os.path.isfile(found):
                 total += os.path.getsize(found)
     return total

@@ -1,15 +1,15 @@
 """Log-mel to samples by a transformers ``SpeechT5HifiGan``.
 
-The only module that knows that model. Three things about it trip people up:
+Three things about that model are easy to get wrong:
 
-* **Layout.** It takes ``[B, T, 64]`` and transposes itself. Handed ``[B, 64, T]`` it raises
-  "expected input[1, 500, 64] to have 64 channels, but got 500 channels instead" (or, when ``T``
-  happens to be 64, says nothing and gives noise). Here the layout is checked first.
+* **Layout.** It takes ``[B, T, 64]`` and transposes itself. For ``[B, 64, T]`` it raises "expected
+  input[1, 500, 64] to have 64 channels, but got 500 channels instead", or, if ``T`` is 64, gives
+  noise. Here the layout is checked first.
 * **Length.** Its transposed convolutions need not multiply the length exactly: AudioLDM2's give
   ``160 T + 32`` samples (a kernel of 16 at a stride of 5). Here the result is cut to length.
-* **Lag.** The geometry of those layers also puts the sound 16 samples behind the mel, unless
-  training learned it away. :func:`measure_lag` asks the weights, once for a model; a lag searched
-  for every clip would flatter sample-wise metrics.
+* **Lag.** The geometry of these layers also delays the sound by 16 samples, unless training
+  compensated that. :func:`measure_lag` measures it once for a model; a lag searched for every clip
+  would improve sample-wise metrics unfairly.
 
 The model runs in its own dtype on its own device; samples are float32 on that device.
 
@@ -79,20 +79,13 @@ def receptive_field(vocoder: Any) -> int:
 @torch.no_grad()
 @without_autocast
 def vocode(
-    vocoder: Any,
-    log_mel: ArrayLike,
-    n_samples: int | None = None,
-    lag: int = 0,
+    vocoder: Any, log_mel: ArrayLike, n_samples: int | None = None, lag: int = 0,
     chunk_seconds: float = CHUNK_SECONDS,
-) -> torch.Tensor:
-    """Turn a log-mel into samples.
+) -> torch.Tensor:  # fmt: skip
+    """Turn a log-mel ``[T, 64]`` or ``[B, T, 64]``, nepers, into samples.
 
     Parameters
     ----------
-    vocoder
-        Transformers ``SpeechT5HifiGan``.
-    log_mel
-        ``[T, 64]`` or ``[B, T, 64]``, nepers. ``[64, T]`` is refused (module docstring).
     n_samples
         Length of the result, filled up with zeros; the hop times ``T`` by default.
     lag
@@ -104,13 +97,9 @@ def vocode(
     Returns
     -------
     torch.Tensor
-        ``[n_samples]`` or ``[B, n_samples]``, -1..1, float32, on the model's device.
-
-    Raises
-    ------
-    ValueError
-        For another layout, ``n_samples`` below 1, ``chunk_seconds`` below eight receptive fields,
-        or if the input or the result is not finite.
+        ``[n_samples]`` or ``[B, n_samples]``, -1..1, float32, on the model's device. ValueError for
+        another layout, ``n_samples`` below 1, ``chunk_seconds`` below eight receptive fields, or if
+        the input or the result is not finite.
     """
     x = check_log_mel(log_mel, replace(AUDIOLDM_MEL, n_mels=vocoder.config.model_in_dim))
     if not torch.isfinite(x).all():
@@ -137,7 +126,7 @@ def vocode(
 
 
 def _run(vocoder: Any, mel: torch.Tensor) -> torch.Tensor:
-    """What the model makes of ``mel``, uncut, checked to be finite."""
+    """The model's whole output, checked to be finite."""
     single = mel.ndim == 2
     batch = mel[None] if single else mel  # always a batch: [B, T, M] in, [B, N] out
     samples = one_by_one(vocoder, batch.to(device_of(vocoder), vocoder.dtype)).to(torch.float32)
@@ -169,16 +158,15 @@ def _lag_probes() -> tuple[torch.Tensor, torch.Tensor]:
 @torch.no_grad()
 @without_autocast
 def measure_lag(vocoder: Any) -> int:
-    """By how many samples a vocoder's sound is late against the mel that it was made from.
+    """By how many samples a vocoder's sound is later than its mel; negative if it is earlier.
 
-    Measured on the model, with sounds of known position: four mirror-symmetric bursts of white
-    noise, 5 ms wide, on digital silence. The lag is the centre of energy of what each burst changes
-    in the output less the burst's own centre, averaged over the bursts and rounded. Deterministic;
-    it takes as long as 0.85 s of sound. For untrained weights it means nothing: their kernels are
-    lopsided at random. ``tests/models/test_vocoder.py`` holds what the layers' geometry alone does.
+    Measured with four mirror-symmetric bursts of white noise of known position, 5 ms wide, in
+    digital silence. The lag is the centre of energy of the change that a burst makes in the output,
+    minus the burst's own centre, averaged over the bursts and rounded. It is deterministic, takes
+    as long as 0.85 s of sound, and means nothing for untrained weights.
 
-    Samples; positive: the sound is late. 0, with a warning, for a model that does not respond to
-    the bursts. ValueError for another number of mel bins, or values that are not finite.
+    0, with a warning, for a model that does not respond to the bursts. ValueError for another
+    number of mel bins, or values that are not finite.
     """
     mels, centers = _lag_probes()
     silence = torch.full_like(mels[:1], AUDIOLDM_MEL.log_floor)

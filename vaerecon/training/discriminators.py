@@ -16,6 +16,7 @@ References
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,45 +38,58 @@ if TYPE_CHECKING:
 SLOPE = 0.1  # of the leaky ReLU
 
 
-class PeriodDiscriminator(nn.Module):
+class _Discriminator(nn.Module):
+    """Weight-normalised convolutions, and one more that gives the logits."""
+
+    def __init__(self, layers: list[nn.Conv2d], logits: nn.Conv2d):
+        super().__init__()
+        self.layers = nn.ModuleList(map(weight_norm, layers))
+        self.logits = weight_norm(logits)
+
+    def feature_maps(self, x: torch.Tensor) -> list[torch.Tensor]:
+        maps = []
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), SLOPE)
+            maps.append(x)
+        return [*maps, self.logits(x)]
+
+
+class PeriodDiscriminator(_Discriminator):
     """Samples folded into rows of ``period``: ``[B, N] -> [B, 1, N / period, period]``.
 
     Convolutions run along time only, separately for each column: samples one period apart.
     """
 
     def __init__(self, period: int, channels: tuple[int, ...]):
-        super().__init__()
+        strides = [3] * (len(channels) - 1) + [1]
+        layers = [
+            nn.Conv2d(a, b, (5, 1), (stride, 1), (2, 0))
+            for (a, b), stride in zip(pairwise((1, *channels)), strides, strict=True)
+        ]
+        super().__init__(layers, nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
         self.period = period
-        sizes = (1, *channels)
-        strides = (3,) * (len(channels) - 1) + (1,)
-        self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(a, b, (5, 1), (stride, 1), (2, 0)))
-            for a, b, stride in zip(sizes, channels, strides, strict=False)
-        )
-        self.logits = weight_norm(nn.Conv2d(channels[-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, samples: torch.Tensor) -> list[torch.Tensor]:
         x = F.pad(samples[:, None], (0, -samples.shape[-1] % self.period), mode="reflect")
         x = x.unflatten(-1, (-1, self.period))  # [B, 1, N] -> [B, 1, N / period, period]
-        return _feature_maps(self.layers, self.logits, x)
+        return self.feature_maps(x)
 
 
-class SpectrumDiscriminator(nn.Module):
+class SpectrumDiscriminator(_Discriminator):
     """An STFT magnitude as a picture: ``[B, N] -> [B, 1, F, T]``."""
 
-    def __init__(self, n_fft: int, hop: int, channels: int):
-        super().__init__()
+    def __init__(self, n_fft: int, hop: int):
+        layers = [
+            nn.Conv2d(channels, 8, (9, 3), (stride, 1), (4, 1))  # UnivNet: 32 channels
+            for channels, stride in ((1, 1), (8, 2), (8, 2), (8, 2))
+        ]
+        super().__init__(layers, nn.Conv2d(8, 1, 3, padding=1))
         self.n_fft, self.hop = n_fft, hop
-        self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(a, channels, (9, 3), (stride, 1), (4, 1)))
-            for a, stride in ((1, 1), (channels, 2), (channels, 2), (channels, 2))
-        )
-        self.logits = weight_norm(nn.Conv2d(channels, 1, 3, padding=1))
 
     def forward(self, samples: torch.Tensor) -> list[torch.Tensor]:
         # a cube root compresses the range, as hearing does; a logarithm would amplify silence
         magnitude = stft_magnitude(samples, self.n_fft, self.hop) ** (1 / 3)
-        return _feature_maps(self.layers, self.logits, magnitude[:, None])
+        return self.feature_maps(magnitude[:, None])
 
 
 class SoundDiscriminator(nn.Module):
@@ -86,44 +100,31 @@ class SoundDiscriminator(nn.Module):
         periods: tuple[int, ...] = (2, 3, 5, 7, 11),
         period_channels: tuple[int, ...] = (8, 32, 128, 256, 256),  # HiFi-GAN: four times as many
         spectra: tuple[tuple[int, int], ...] = ((512, 128), (1024, 256), (2048, 512)),  # n_fft, hop
-        spectrum_channels: int = 8,  # UnivNet: 32
     ):
         super().__init__()
         self.discriminators = nn.ModuleList(
             [PeriodDiscriminator(period, period_channels) for period in periods]
-            + [SpectrumDiscriminator(n_fft, hop, spectrum_channels) for n_fft, hop in spectra]
+            + [SpectrumDiscriminator(n_fft, hop) for n_fft, hop in spectra]
         )
 
     def forward(self, samples: torch.Tensor) -> list[list[torch.Tensor]]:
         return [discriminator(samples) for discriminator in self.discriminators]
 
 
-class PatchDiscriminator(nn.Module):
+class PatchDiscriminator(_Discriminator):
     """Discriminator of patches [3]_ of a log-mel or log magnitude, ``[B, 1, T, F]``.
 
     Each logit sees 38 frames by 38 bins. The input is normalised by the statistics of log-mels.
     """
 
-    def __init__(self, mean: float, deviation: float, channels: tuple[int, ...] = (16, 32, 64)):
-        super().__init__()
+    def __init__(self, mean: float, deviation: float):
+        layers = [nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise((1, 16, 32, 64))]
+        super().__init__(layers, nn.Conv2d(64, 1, 3, padding=1))
         self.mean, self.deviation = mean, deviation
-        sizes = (1, *channels)
-        self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(a, b, 4, 2, 1)) for a, b in zip(sizes, channels, strict=False)
-        )
-        self.logits = weight_norm(nn.Conv2d(channels[-1], 1, 3, padding=1))
 
     def forward(self, picture: torch.Tensor) -> list[list[torch.Tensor]]:
         x = (picture - self.mean) / self.deviation
-        return [_feature_maps(self.layers, self.logits, x)]
-
-
-def _feature_maps(layers: nn.ModuleList, logits: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
-    maps = []
-    for layer in layers:
-        x = F.leaky_relu(layer(x), SLOPE)
-        maps.append(x)
-    return [*maps, logits(x)]
+        return [self.feature_maps(x)]
 
 
 class Adversary:

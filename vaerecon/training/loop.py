@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 PLAN_AFTER = 12  # steps that are timed before the number of steps is chosen
 UNTIMED = 3  # of those, the first: they also fill caches
-MARGIN = 0.97  # share of the time left that is planned for steps
-LATE = 0.1  # share of the budget by which the end may be off before the plan is made anew
+MARGIN = 0.97  # share of the remaining time that is planned for steps
+LATE = 0.1  # share of the budget by which the end may be off before the plan changes
 DRAW_AHEAD = 4  # threads that draw batches where a GPU trains
 
 
@@ -77,8 +77,8 @@ class TrainingLoop:
     steps as an uninterrupted one: bit by bit on a CPU with the same number of threads.
 
     With ``config.minutes`` the first steps are timed, at the lowest rate; then the number of steps
-    and with it the schedule are chosen and stored. They are chosen anew at a checkpoint only if the
-    end would be off by more than a tenth of the budget, because the machine got busy.
+    and with it the schedule are chosen and stored. They are changed at a checkpoint only if the end
+    would be off by more than a tenth of the budget.
 
     ``folder`` receives ``checkpoint.pt``, ``curve.csv`` and ``samples/``; :attr:`average` holds the
     moving average of the weights of ``part.model``.
@@ -234,14 +234,14 @@ class TrainingLoop:
         return (self.config.minutes or 0.0) * 60 - self.seconds
 
     def _plan(self, step_seconds: float, check_seconds: float) -> None:
-        """Choose the number of steps that fit into what is left of the budget."""
+        """Choose the number of steps that fit into the rest of the budget."""
         each = step_seconds + check_seconds / self.config.save_every
         left = self._seconds_left - check_seconds
         self._set_steps(self.step + max(1, int(MARGIN * left / each)))
         logger.info("%.2f s a step: %d steps in all", step_seconds, self.steps)
 
     def _keep_to_plan(self, step_seconds: float) -> None:
-        """Choose the number anew if the end would be off by too much."""
+        """Change the number of steps if the end would be off by too much."""
         left, steps = self._seconds_left, self.steps
         if abs((steps - self.step) * step_seconds - left) > LATE * (left + self.seconds):
             steps = self.step + max(1, int(MARGIN * left / step_seconds))

@@ -1,7 +1,7 @@
-"""The folder that trainings write, a whole model with copies of the parts that were not trained.
+"""The folder that trainings write: a whole model, with copies of the parts that were not trained.
 
-``training.json`` and the model card ``README.md`` say where each part comes from. Neither contains
-a path, so the folder can be moved. :func:`export` makes a smaller one for distribution.
+``training.json`` and the model card ``README.md`` say where each part comes from, without any path.
+:func:`export` makes a smaller folder for distribution.
 """
 
 import hashlib
@@ -137,13 +137,12 @@ def _source_of(part: str, init: str | Path | None) -> str | Path | None:
 
 
 def export(run: Path, target: Path) -> dict[str, str]:
-    """Write each part to ``target`` in float16, ``training.json`` and the model card beside them.
+    """Write the parts of ``run``, the output of trainings, to ``target`` in float16.
 
-    All of it appears together or not at all; the same run gives the same bytes. ``run`` is the
-    output folder of the trainings; the record names the parts that were not trained as copies. A
-    VAE's ``scaling_factor`` is the one that its training measured; for an older run
-    ``vaerecon train vae --resume`` measures it. Returns the sha256 of each file below ``target``.
-    A ValueError if a part is missing.
+    With them ``training.json`` and the model card; all appear together or not at all, and the same
+    run gives the same bytes. A VAE's ``scaling_factor`` is the one that its training measured; for
+    an older run ``vaerecon train vae --resume`` measures it. Returns the sha256 of each weights
+    file. A ValueError if a part is missing.
     """
     run = Path(run)
     for part in REQUIRED:

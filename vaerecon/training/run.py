@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vaerecon.models.placement import pick_device
 from vaerecon.training import model_folder
 from vaerecon.training.data.corpus import MEMORY_LIMIT
 from vaerecon.training.loop import TrainingLoop
@@ -37,19 +38,11 @@ def part_class(part: str, kind: str = "Part") -> Any:
 
 
 def train(
-    part: str,
-    data: Sequence[Path] | Data,
-    output: Path,
-    config: LoopConfig,
-    *,
-    resume: bool = False,
-    device: str | None = "cpu",
-    precision: str = "no",
-    memory_limit: float = MEMORY_LIMIT,
-    progress: bool = True,
-    begun: Callable[[], object] = lambda: None,
-    **options: Any,
-) -> TrainingLoop:
+    part: str, data: Sequence[Path] | Data, output: Path, config: LoopConfig | dict[str, Any], *,
+    objective: Any = None, resume: bool = False, device: str | None = "cpu", precision: str = "no",
+    memory_limit: float = MEMORY_LIMIT, progress: bool = True,
+    begun: Callable[[], object] = lambda: None, **options: Any,
+) -> TrainingLoop:  # fmt: skip
     """Train one part, and write ``output/<part>`` (config and safetensors).
 
     Missing parts are copied, so that ``output`` is a whole model. Returns the finished loop, with
@@ -63,6 +56,11 @@ def train(
         Folders of audio, of which about 6 % of the files are held out; or what ``Data.read`` gives.
     output
         Receives the part's folder, and ``<part>_run/`` with checkpoint, curve and samples.
+    config
+        The settings; or a dictionary of some: the others are the checkpoint's on resume, else the
+        defaults.
+    objective
+        The part's own objective, or a dictionary, likewise.
     resume
         Go on from the checkpoint if it is there.
     device, precision
@@ -72,7 +70,7 @@ def train(
     begun
         Called when everything has been checked, before the first step.
     **options
-        The part's own: ``size``, ``objective``, ``init``, ``vae``, ``freeze_encoder``.
+        The part's own: ``size``, ``init``, ``vae``, ``freeze_encoder``.
 
     Raises
     ------
@@ -82,10 +80,14 @@ def train(
     """
     output = Path(output)
     state = _earlier(output, part, resume)
+    if isinstance(config, dict):
+        config = _loop_config(part, config, state, options.get("init") is not None, device)
+    if objective is None or isinstance(objective, dict):
+        known = state["objective"] if state else {}
+        objective = part_class(part, "Objective")(**(known | (objective or {})))
     if not isinstance(data, Data):
         check_apart(data, output)
     accelerator = make_accelerator(device, precision)
-    objective = options.pop("objective", None) or part_class(part, "Objective")()
     if state is not None:
         check_same(state, config, objective, output)
     if not isinstance(data, Data):
@@ -112,10 +114,8 @@ def _earlier(output: Path, part: str, resume: bool) -> dict[str, Any] | None:
     if not path.exists():
         return None
     if not resume:
-        raise ValueError(
-            f"output: {output.name} holds a training ({part}_run/checkpoint.pt); "
-            "go on with --resume (resume=True), or name another folder"
-        )
+        raise ValueError(f"output: {output.name} holds a training ({part}_run/checkpoint.pt); go "
+                         "on with --resume (resume=True), or name another folder")  # fmt: skip
     return read_checkpoint(path)
 
 
@@ -130,73 +130,60 @@ def check_apart(data: Sequence[Path], output: Path) -> None:
 
 
 def check_same(state: dict[str, Any], config: LoopConfig, objective: Any, output: Path) -> None:
-    """Refuse to go on with other settings than those that a checkpoint began with."""
+    """Refuse to resume with settings that differ from the checkpoint's."""
     wanted = asdict(config) | asdict(objective)
     known = state["config"] | state["objective"]
     for name, value in known.items():
         got = wanted.get(name, value)
         if name not in FREE and got != value:
-            raise ValueError(
-                f"resume: the training in {output.name} began with {name} = {value}, got {got}; "
-                "resume with the same settings, or begin anew from its weights: another output, "
-                f"and --init {output.name}"
-            )
+            raise ValueError(f"resume: the training in {output.name} began with {name} = {value}, "
+                             f"got {got}; resume with the same settings, or begin anew from its "
+                             f"weights: another output, and --init {output.name}")  # fmt: skip
 
 
-def loop_config(
-    part: str,
-    output: Path,
-    given: dict[str, Any],
-    resume: bool = False,
-    fine_tuning: bool = False,
-    device: str | None = None,
-) -> LoopConfig:
-    """Settings for a part: those ``given``, else the checkpoint's on resume, else the defaults.
+def _loop_config(
+    part: str, given: dict[str, Any], state: dict[str, Any] | None, fine_tuning: bool,
+    device: str | None,
+) -> LoopConfig:  # fmt: skip
+    """Settings for a part: those ``given``, else the checkpoint's, else the defaults.
 
-    ``given`` has fields of :class:`LoopConfig`; None means not given. ``fine_tuning``, from trained
-    weights, has a lower rate and fewer steps. On a GPU discriminators are used by default.
+    ``fine_tuning``, from trained weights, has a lower rate and fewer steps. On a GPU discriminators
+    are used by default.
     """
-    given = {name: value for name, value in given.items() if value is not None}
-    state = _earlier(output, part, resume) if resume else None
     if state is not None:
         known = LoopConfig(**state["config"])
         if "minutes" in given and given["minutes"] != known.minutes:
-            given.setdefault("steps", 0)
+            given = {"steps": 0} | given
         if "steps" in given:
-            given.setdefault("minutes", None)
+            given = {"minutes": None} | given
         return replace(known, **given)
     defaults = DEFAULTS[part]
-    rate = defaults.learning_rate * (FINE_TUNING_RATE if fine_tuning else 1)
-    steps = FINE_TUNING_STEPS if fine_tuning else defaults.steps
+    chosen: dict[str, Any] = {
+        "learning_rate": defaults.learning_rate * (FINE_TUNING_RATE if fine_tuning else 1),
+        "steps": FINE_TUNING_STEPS if fine_tuning else defaults.steps,
+    }
     if "minutes" in given:
-        steps = 0
+        chosen["steps"] = 0
     if device == "cuda":
-        given.setdefault("adversarial_from", GPU_ADVERSARIAL_FROM)
-    return LoopConfig(**{"learning_rate": rate, "steps": steps} | given)
+        chosen["adversarial_from"] = GPU_ADVERSARIAL_FROM
+    return LoopConfig(**chosen | given)
 
 
 def train_all(
-    data: Sequence[Path],
-    output: Path,
-    minutes: float,
-    given: dict[str, Any],
-    *,
-    parts: Sequence[str] = PARTS,
-    options: dict[str, dict[str, Any]] | None = None,
-    resume: bool = False,
-    device: str | None = "cpu",
-    memory_limit: float = MEMORY_LIMIT,
+    data: Sequence[Path], output: Path, minutes: float, given: dict[str, Any], *,
+    parts: Sequence[str] = PARTS, options: dict[str, dict[str, Any]] | None = None,
+    resume: bool = False, device: str | None = "cpu", memory_limit: float = MEMORY_LIMIT,
     **how: Any,
-) -> None:
+) -> None:  # fmt: skip
     """Train all parts from one data folder into one output folder within ``minutes``.
 
     The audio is read once. The remaining time is divided as in
-    :data:`vaerecon.training.settings.DEFAULTS`; what a part does not use goes to the next ones. The
-    vocoder is trained with the mels of the VAE that was trained just before it.
+    :data:`vaerecon.training.settings.DEFAULTS`; time that a part does not use goes to the next
+    ones. The vocoder is trained with the mels of the VAE that was trained just before it.
 
-    ``minutes`` is the wall time for everything, from now; with ``resume``, time spent before
-    counts. ``given`` has fields of :class:`LoopConfig` for all parts, ``options`` further arguments
-    of :func:`train` by part. Other parameters and errors are those of :func:`train`.
+    ``minutes`` is the wall time for everything, from now; with ``resume``, earlier time counts too.
+    ``given`` has fields of :class:`LoopConfig` for all parts, ``options`` further arguments of
+    :func:`train` by part. Other parameters and errors are those of :func:`train`.
     """
     started, output = time.perf_counter(), Path(output)
     todo, spent = [], 0.0
@@ -212,13 +199,11 @@ def train_all(
         return
     read = Data.read(data, given.get("seed") or 0, memory_limit)
     for index, part in enumerate(todo):
-        if _earlier(output, part, resume) is not None:  # it has its own share
-            config = loop_config(part, output, {}, resume=True)
-        else:
+        config: dict[str, Any] = {}
+        if _earlier(output, part, resume) is None:  # else it has its own share
             left = minutes * 60 - spent - (time.perf_counter() - started)
             share = DEFAULTS[part].share / sum(DEFAULTS[p].share for p in todo[index:])
-            own = {"minutes": max(left * share, 1.0) / 60}
-            config = loop_config(part, output, given | own, device=device)
+            config = given | {"minutes": max(left * share, 1.0) / 60}
         extra = dict((options or {}).get(part, {}))
         if part == "vocoder" and model_folder.is_trained(output, "vae"):
             extra.setdefault("vae", output / "vae")
@@ -226,9 +211,9 @@ def train_all(
 
 
 def make_accelerator(device: str | None = None, precision: str = "no") -> Accelerator:
-    """Where a training runs, by Hugging Face accelerate; ``None``: the device that it chooses.
+    """Hugging Face accelerate's object for a device; for ``None`` it chooses one.
 
-    ``accelerate launch --num_processes 4 -m vaerecon train`` takes four devices: each process draws
+    ``accelerate launch --num_processes 4 -m vaerecon train`` uses four devices: each process draws
     its own crops, gradients are averaged, the first process validates and writes. A ValueError if
     accelerate is not installed, or the device is missing, cannot compute in ``precision``, or
     differs from this process's earlier training (accelerate keeps one for all).
@@ -241,11 +226,7 @@ def make_accelerator(device: str | None = None, precision: str = "no") -> Accele
         ) from None
     if precision not in PRECISIONS:
         raise ValueError(f"precision: got {precision!r}, expected one of {', '.join(PRECISIONS)}")
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    present = ["cpu", *(name for name, found in available.items() if found)]
-    if device is not None and device not in present:
-        raise ValueError(f"device: got {device!r}, expected one that is here: {', '.join(present)}")
-    if precision == "fp16" and (device == "cpu" or present == ["cpu"]):
+    if pick_device(device) == "cpu" and precision == "fp16":
         raise ValueError("precision: got 'fp16' on a CPU, expected 'no' or 'bf16'")
     try:
         found = Accelerator(cpu=device == "cpu", mixed_precision=precision)
@@ -255,8 +236,6 @@ def make_accelerator(device: str | None = None, precision: str = "no") -> Accele
             f"and accelerate keeps those; start a new process ({error})"
         ) from error
     if device is not None and found.device.type != device:
-        raise ValueError(
-            f"device: got {device!r}, but this process has trained on {found.device.type!r} "
-            "before; start a new process"
-        )
+        raise ValueError(f"device: got {device!r}, but this process has trained on "
+                         f"{found.device.type!r} before; start a new process")  # fmt: skip
     return found

@@ -40,10 +40,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             raise ValueError("it was written by another program or version")
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise ValueError(
-            f"{path.parent.name}/{path.name}: got no training checkpoint ({reason}); "
-            "start again without --resume, in another folder"
-        ) from None
+        raise ValueError(f"{path.parent.name}/{path.name}: got no training checkpoint ({reason}); "
+                         "start again without --resume, in another folder") from None  # fmt: skip
     return state
 
 

@@ -21,7 +21,7 @@ class LoopConfig:
     weight_decay: float = 1e-3  # AdamW
     warmup: float = 0.1  # share of the steps in which the rate rises
     clip_norm: float = 1.0  # largest gradient norm
-    ema: float = 0.995  # decay of the moving average of the weights, which is what is saved
+    ema: float = 0.995  # decay of the moving average of the weights, which is saved
     # First step with discriminators, or below 1 the share of the steps before; None: never. They
     # make a vocoder's step three to four times slower, so by default they are used on a GPU only.
     adversarial_from: float | None = None

@@ -19,25 +19,20 @@ FILES = {
 def load_part(part: str, source: str | Path) -> Any:
     """One part of the model ``source``, float32 on the CPU.
 
-    ``source`` is what :func:`vaerecon.models.checkpoints.load` takes (``"tiny"``, ``"music"``, a
-    folder, a hub id), or a folder with this part alone: ``runs/mine`` with ``vae/`` in it, or
-    ``runs/mine/vae``. Of ``fast`` there is the bundled one (``"tiny"``) and those in folders.
-    ValueError or OSError if it cannot be read, or is another kind of model.
+    ``source`` is what :func:`vaerecon.models.checkpoints.load` takes, or a folder with this part
+    alone: ``runs/mine`` with ``vae/`` in it, or ``runs/mine/vae``. ``fast`` is the bundled one
+    (``"tiny"``) or in a folder. ValueError or OSError if it cannot be read, or is another model.
     """
     folder = part_folder(part, source)
     if folder is None:
         if part == "fast":
-            raise ValueError(
-                f"init: got {str(source)!r}, expected 'tiny' or a folder with fast/ in it; "
-                "AudioLDM2 has no such part"
-            )
+            raise ValueError(f"init: got {str(source)!r}, expected 'tiny' or a folder with fast/ "
+                             "in it; AudioLDM2 has no such part")  # fmt: skip
         return getattr(load(source, device="cpu", dtype="float32"), part)
     weights = folder / FILES[part]
     if not weights.is_file():
-        raise ValueError(
-            f"init: {folder.name} has no {weights.name}; only safetensors are read, as "
-            "`vaerecon train` and save_pretrained write them"
-        )
+        raise ValueError(f"init: {folder.name} has no {weights.name}; only safetensors are read, "
+                         "as `vaerecon train` and save_pretrained write them")  # fmt: skip
     from diffusers import AutoencoderKL
     from transformers import SpeechT5HifiGan
 
@@ -47,7 +42,7 @@ def load_part(part: str, source: str | Path) -> Any:
     try:
         with quiet_libraries():
             return model_class.from_pretrained(folder, use_safetensors=True, local_files_only=True)
-    except Exception as error:  # whatever a config or weights of another kind trip over
+    except Exception as error:  # a config or weights of another kind raise many
         raise ValueError(f"init: {folder.name} holds no {model_class.__name__}: {error}") from error
 
 

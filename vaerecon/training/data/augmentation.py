@@ -30,7 +30,7 @@ NO_AUGMENTATION = Augmentation(speed=0, tilt=0, peak=0, mix=0, gain=0)
 
 
 def to_full_scale(x: np.ndarray) -> np.ndarray:
-    """``x`` with its peak at 1, or less if it is as good as silent."""
+    """``x`` with its peak at 1, or less if it is nearly silent."""
     return x / max(float(np.abs(x).max()), QUIET)
 
 

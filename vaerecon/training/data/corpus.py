@@ -1,13 +1,11 @@
 """Folders of audio, of any size and rate, as a source of augmented training crops.
 
 A collection that fits into memory is decoded once to 16 kHz mono and kept as 16-bit integers (about
-115 MB an hour). A larger one stays on disk and each crop is decoded when it is drawn, some
-milliseconds a crop. Both give the same crops for the same random draws, up to the rounding to 16
-bits. The length of a file is that in its header, else that of the decoded samples.
+115 MB an hour). A larger one stays on disk and each crop is decoded when it is drawn, in some
+milliseconds. Both give the same crops for the same random draws, up to the rounding to 16 bits.
 
 A crop is drawn from a file with probability proportional to its length, then augmented: speed (and
-with it pitch), spectrum, a second source, polarity and level. :class:`Batches` draws those of a
-step, of any step and in any order.
+with it pitch), spectrum, a second source, polarity and level.
 """
 
 import hashlib
@@ -50,19 +48,15 @@ def held_out(name: str) -> bool:
 def split(files: list[Path]) -> tuple[list[Path], list[Path]]:
     """Training and validation files, by :func:`held_out`; at least one of each, else ValueError."""
     if len(files) < 2:
-        raise ValueError(
-            "training data: got one file, expected at least two (one is kept for validation); "
-            "cut it in two, or add more"
-        )
+        raise ValueError("training data: got one file, expected at least two (one is kept for "
+                         "validation); cut it in two, or add more")  # fmt: skip
     names = {f.name for f in files}
     chosen = {name for name in names if held_out(name)}
     if not chosen or chosen == names:
         chosen = {min(names, key=_hash_share)}
     if chosen == names:
-        raise ValueError(
-            f"training data: all files are called {files[0].name!r}, expected different names "
-            "(they decide which are kept for validation)"
-        )
+        raise ValueError(f"training data: all files are called {files[0].name!r}, expected "
+                         "different names (they decide which are kept for validation)")  # fmt: skip
     return [f for f in files if f.name not in chosen], [f for f in files if f.name in chosen]
 
 
@@ -76,10 +70,8 @@ def find_audio(folders: Sequence[Path]) -> list[Path]:
         check_path(folder)
         found, others = sounds_below(Path(folder))
         if not found:
-            raise ValueError(
-                f"training data: got {str(folder)!r}, expected a folder with audio files (.wav, "
-                f".flac, .mp3, .m4a, ...){left_out(others)}"
-            )
+            raise ValueError(f"training data: got {str(folder)!r}, expected a folder with audio "
+                             f"files (.wav, .flac, .mp3, .m4a, ...){left_out(others)}")  # fmt: skip
         if others:
             _warn_once(f"{folder}{left_out(others)}")
         files += sorted(found)
@@ -87,7 +79,7 @@ def find_audio(folders: Sequence[Path]) -> list[Path]:
 
 
 class InMemory:
-    """A decoded file as 16-bit integers, its peak the largest of them; empty if it is silent."""
+    """A decoded file as 16-bit integers at full scale; empty if it is silent."""
 
     def __init__(self, path: Path):
         samples = load_audio(path).samples
@@ -128,18 +120,15 @@ class Corpus:
     """Audio, and random crops of it.
 
     ``folders`` are searched recursively. ``part`` is ``"train"`` or ``"validation"`` (about 6 % of
-    the files, at least one, chosen by a hash of their names, so that the split survives new files).
+    the files, at least one, chosen by a hash of their names: new files do not change the split).
     More than ``memory_limit`` GB of 16-bit samples stay on disk. A ValueError if there are too few
     files, or none can be read.
     """
 
     def __init__(
-        self,
-        folders: Sequence[Path],
-        part: str = "train",
-        memory_limit: float = MEMORY_LIMIT,
+        self, folders: Sequence[Path], part: str = "train", memory_limit: float = MEMORY_LIMIT,
         progress: bool = True,
-    ):
+    ):  # fmt: skip
         files = split(find_audio(folders))[part == "validation"]
         # headers only: what does not fit is never decoded as a whole
         self.clips = _open(files, f"measuring {part} audio", OnDisk, progress)
@@ -151,18 +140,15 @@ class Corpus:
         self.failed: Counter[str] = Counter()  # crops that could not be read, by file
         lengths = np.array([len(clip) for clip in self.clips], dtype=np.float64)
         if not lengths.sum():
-            raise ValueError(
-                f"training data: no file of the {part} part could be read or has any sound; "
-                "see the warnings above"
-            )
+            raise ValueError(f"training data: no file of the {part} part could be read or has any "
+                             "sound; see the warnings above")  # fmt: skip
         self.seconds = float(lengths.sum()) / SAMPLE_RATE
         self._until = np.cumsum(lengths) / lengths.sum()  # share of the total up to each file's end
         place = "on disk" if self.streaming else "in memory"
         logger.info("%s: %d files, %.1f min, %s", part, len(self.clips), self.seconds / 60, place)
 
     def crop(self, n_samples: int, rng: np.random.Generator, augment: Augmentation) -> np.ndarray:
-        """One crop ``[n_samples]``, float32, peak at most 0.5; a ValueError if too many crops
-        cannot be read."""
+        """One crop ``[n_samples]``, float32, peak at most 0.5; ValueError if too many fail."""
         x = self._cut(n_samples, rng, augment)
         if rng.random() < augment.mix:
             level = 10 ** (rng.uniform(*augment.mix_db) / 20)
@@ -197,20 +183,14 @@ class Corpus:
         failed = self.failed.total()
         if failed > FAILED_AT_MOST * max(self.drawn, 100):
             names = ", ".join(name for name, _ in self.failed.most_common(5))
-            raise ValueError(
-                f"training data: {failed} of {self.drawn} crops could not be read, expected at "
-                f"most {FAILED_AT_MOST:.0%}; take away or convert to wav: {names} (last reason: "
-                f"{error})"
-            ) from error
+            raise ValueError(f"training data: {failed} of {self.drawn} crops could not be read, "
+                             f"expected at most {FAILED_AT_MOST:.0%}; take away or convert to wav: "
+                             f"{names} (last reason: {error})") from error  # fmt: skip
         if self.failed[name] == 1:
             logger.warning("%s: a crop cannot be read, others are drawn: %s", name, error)
 
     def batch(
-        self,
-        size: int,
-        n_samples: int,
-        rng: np.random.Generator,
-        augment: Augmentation = USUAL,
+        self, size: int, n_samples: int, rng: np.random.Generator, augment: Augmentation = USUAL
     ) -> torch.Tensor:
         """``[size, n_samples]`` float32 crops."""
         return torch.from_numpy(np.stack([self.crop(n_samples, rng, augment) for _ in range(size)]))
@@ -232,11 +212,11 @@ def _open(files: list[Path], label: str, kind: type[Source], progress: bool) -> 
 
 
 class Batches:
-    """Draws the batch of a step from a generator that is seeded by the step's number.
+    """Draws the batch of a step, of any step, from a generator seeded by the step's number.
 
-    So a resumed run draws the batches that it would have drawn, and threads may draw ahead:
-    ``workers`` of them (0, to draw on demand, is best where the CPU also trains). ``process`` is
-    the number of the process: each of several GPUs has its own batches.
+    So a resumed run draws the same batches, and ``workers`` threads can draw ahead (0, to draw on
+    demand, is best where the CPU also trains). ``process`` is the number of the process: each of
+    several GPUs has its own batches.
     """
 
     def __init__(

@@ -38,12 +38,9 @@ class Data:
 
     @classmethod
     def read(
-        cls,
-        folders: Sequence[Path],
-        seed: int = 0,
-        memory_limit: float = MEMORY_LIMIT,
+        cls, folders: Sequence[Path], seed: int = 0, memory_limit: float = MEMORY_LIMIT,
         progress: bool = True,
-    ) -> Data:
+    ) -> Data:  # fmt: skip
         """Read folders of audio; statistics over all values of 256 training crops of a second."""
         training, validation = (
             Corpus(folders, part, memory_limit=memory_limit, progress=progress)
@@ -56,7 +53,7 @@ class Data:
 
 
 class Sample(NamedTuple):
-    """One held-out crop at a checkpoint, to look at and to listen to."""
+    """One held-out crop at a checkpoint, for picture and sound."""
 
     mel: torch.Tensor  # [T, 64], nepers, of the crop
     mel_made: torch.Tensor  # [T, 64], of the part's output
@@ -111,7 +108,7 @@ class Part(ABC):
     def losses(self, batch: Batch, made: Batch) -> dict[str, torch.Tensor]:
         """Named scalars; ``"loss"`` is minimised, the rest goes into the curves.
 
-        ``made`` is what the network returned, in float32.
+        ``made`` is the output of the network, in float32.
         """
 
     @abstractmethod
@@ -160,8 +157,8 @@ class SynthesizerPart(Part):
     """A part whose network makes ``samples`` ``[B, N]`` of ``mel_in`` ``[B, T, 64]``.
 
     A share of the batches, ``objective.vae_share``, has mels that went through ``vae`` (what
-    :func:`vaerecon.training.weights.load_part` takes; None: no such batches), as in use. The loss
-    still compares with the true sound, so the synthesizer learns to correct the VAE's blur.
+    :func:`vaerecon.training.weights.load_part` takes; None: no such batches). The loss still
+    compares with the true sound, so the synthesizer learns to correct the VAE's blur.
     """
 
     def __init__(
