@@ -7,6 +7,7 @@ run collects them into the notebook's metadata and a JSON file beside it.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,14 @@ def collect(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
                 raise ValueError(f"record: {entry['name']!r} was recorded twice; names are unique")
             found[entry["name"]] = {"value": entry["value"], "unit": entry["unit"]}
     return found
+
+
+def used_device() -> str:
+    """The accelerator of torch in this process; "cpu" if there is none, or no torch was used."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return "mps" if torch is not None and torch.backends.mps.is_available() else "cpu"
 
 
 @dataclass(frozen=True)

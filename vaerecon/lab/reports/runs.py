@@ -1,4 +1,4 @@
-"""Headless runs of notebooks by papermill: parameters checked, results stamped and written.
+"""Headless runs of notebooks: parameters checked and set, results stamped and written.
 
 A run takes place in a scratch folder that contains only the files that it was given, and writes
 three files: the executed notebook, an HTML page that needs no network, and a JSON file with the
@@ -8,7 +8,6 @@ recorded numbers. Each has the stamp: source, parameters, versions, device.
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -17,8 +16,10 @@ from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
+from papermill.iorw import load_notebook_node
+from papermill.parameterize import parameterize_notebook
 
-from vaerecon.lab.reports.execution import describe_failure, link_inputs, tags, through_papermill
+from vaerecon.lab.reports.execution import link_inputs, run_cells
 from vaerecon.lab.reports.pages import to_html, without_widgets
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
 from vaerecon.lab.reports.recording import NotebookError, Run, collect
@@ -26,8 +27,6 @@ from vaerecon.lab.reports.scrub import path_scrubber, scrub_strings
 from vaerecon.utils.files import whole_folder
 from vaerecon.utils.versions import installed_versions
 
-MACHINE_MIME = "application/vnd.vaerecon.machine+json"
-MACHINE_TAG = "vaerecon-machine"
 LIBRARIES = ("vaerecon", "torch", "diffusers", "transformers", "librosa", "numpy", "pesq", "pystoi",
              "visqol-python", "papermill")  # fmt: skip
 
@@ -75,24 +74,26 @@ def execute(
     source, notebook = read_notebook(path)
     declared = read_parameters(notebook, path.name)
     given = check_parameters(declared, parameters or {}, path.name)
+    if given:
+        notebook = load_notebook_node(str(path))
+        notebook = parameterize_notebook(notebook, given, kernel_name="python3", language="python")
     inputs = [Path(file).absolute() for file in files]
     started = time.time()
-    executed, problem, work = _execute(notebook, given, inputs, timeout, cpu)
+    with tempfile.TemporaryDirectory(prefix="vaerecon-") as folder:
+        work = Path(folder).resolve() / "work"
+        work.mkdir()
+        link_inputs(inputs, work)
+        device, failure = run_cells(notebook, path.name, work, timeout, cpu)
     scrub = path_scrubber(inputs, work)
-    failure = describe_failure(executed, problem, path.name, timeout)
-    machine = _take_machine(executed)
-    # the page has its own error message
-    executed.cells = [c for c in executed.cells if "papermill-error-cell-tag" not in tags(c)]
-    executed = scrub_strings(without_widgets(executed), scrub)
-    executed.metadata.papermill.update(input_path=path.name, output_path=path.name)
+    executed = scrub_strings(without_widgets(notebook), scrub)
     values = {name: parameter.default for name, parameter in declared.items()} | given
-    stamp = {
+    stamp: dict[str, Any] = {
         "notebook": path.name,
         "source_blob": blob_hash(source),
         "parameters": values,
         "seed": values.get("seed"),
-        "device": machine["device"],
-        "versions": machine["versions"],
+        "device": device,
+        "versions": installed_versions(LIBRARIES),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 1),
         "failure": None if failure is None else scrub(failure),
@@ -104,24 +105,6 @@ def execute(
         stamp["failure"] = stamp["failure"] or f"{path.name}: {error}"
     executed.metadata["vaerecon"] = stamp
     return Run(path.stem, executed, stamp, stamp["failure"])
-
-
-def _execute(
-    notebook: NotebookNode, given: dict[str, Any], inputs: list[Path], timeout: float, cpu: bool
-) -> tuple[NotebookNode, Exception | None, Path]:
-    """The notebook as executed in a scratch folder, what stopped it, and the (removed) folder."""
-    with tempfile.TemporaryDirectory(prefix="vaerecon-") as folder:
-        scratch = Path(folder).resolve()
-        work = scratch / "work"
-        work.mkdir()
-        link_inputs(inputs, work)
-        # last, so that the numbers of the other cells are those of the notebook
-        code = "from vaerecon.lab.reports.runs import show_machine\n\nshow_machine()"
-        cell = nbformat.v4.new_code_cell(code, metadata={"tags": [MACHINE_TAG]})
-        notebook.cells.append(cell)
-        nbformat.write(notebook, scratch / "in.ipynb")
-        problem = through_papermill(scratch, work, given, timeout, cpu)
-        return nbformat.read(scratch / "out.ipynb", as_version=4), problem, work
 
 
 def save(run: Run, folder: str | os.PathLike[str]) -> None:
@@ -156,26 +139,3 @@ def read_notebook(path: Path) -> tuple[bytes, NotebookNode]:
 def blob_hash(source: bytes) -> str:
     """The hash by which git knows a file of these bytes."""
     return hashlib.sha1(b"blob %d\0" % len(source) + source, usedforsecurity=False).hexdigest()
-
-
-def show_machine() -> None:
-    """Put versions and device into a cell's output: the last cell of a run."""
-    from IPython.display import display
-
-    device = "cpu"
-    torch = sys.modules.get("torch")  # a notebook that did without has used no other device
-    if torch is not None and torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    elif torch is not None and torch.backends.mps.is_available():
-        device = "mps"
-    display({MACHINE_MIME: {"device": device, "versions": installed_versions(LIBRARIES)}}, raw=True)
-
-
-def _take_machine(executed: NotebookNode) -> dict[str, Any]:
-    """Remove the machine cell; its output, or the versions here if it was not reached."""
-    machine = {"device": None, "versions": installed_versions(LIBRARIES)}
-    for cell in [cell for cell in executed.cells if MACHINE_TAG in tags(cell)]:
-        executed.cells.remove(cell)
-        for output in cell.outputs:
-            machine = output.get("data", {}).get(MACHINE_MIME, machine)
-    return machine
