@@ -48,9 +48,9 @@ def iterations(last: tuple[float, float]) -> tuple[pd.DataFrame]:
     return (pd.DataFrame.from_dict(rows, orient="index", columns=columns),)
 
 
-def swept(mrstft: list[float]) -> tuple[pd.DataFrame]:
-    shared = {"setting": "n_mels", "value": [32.0, 64.0], "default": [False, True]}
-    return (pd.DataFrame(shared | {"mrstft": mrstft, "estoi": [0.9, 0.8]}),)
+def swept(mrstft: list[float]) -> tuple[pd.DataFrame, list[str]]:
+    shared = {"setting": ["n_mels=32", "AudioLDM2"], "n_mels": [32, 64], "estoi": [0.9, 0.8]}
+    return pd.DataFrame(shared | {"mrstft": mrstft}), ["n_mels"]
 
 
 def squares(right: tuple[float, float], transposed: tuple[float, float]) -> tuple[pd.DataFrame]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import Collection
@@ -20,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
-from vaerecon.plots import METHOD_COLORS
+from vaerecon.plots import METHOD_COLORS, new_axes
 
 BLUE, ORANGE = METHOD_COLORS["vocoder"], METHOD_COLORS["griffinlim"]
 GREEN, GREY = METHOD_COLORS["hybrid"], METHOD_COLORS["silence"]
@@ -57,6 +58,18 @@ def stacked(rows: int, height: float) -> tuple[Figure, np.ndarray]:
     """A figure of ``height`` inches with ``rows`` axes below each other, on one horizontal axis."""
     figure, axes = panels(rows, 1, (10, height), sharex=True)
     return figure, axes[:, 0]
+
+
+def plot_bars(
+    values: pd.Series, xlabel: str, text: str = "%.2f", color: Any = BLUE
+) -> tuple[Figure, Axes]:
+    """A horizontal bar for each value, with its number beside it; the first on top."""
+    figure, ax = new_axes(None, (9, 0.4 * len(values) + 1))
+    bars = ax.barh(list(values.index), values.to_numpy(), color=color)
+    ax.bar_label(bars, fmt=f" {text}")
+    ax.set(xlabel=xlabel, xlim=(0, 1.15 * values.max()))
+    ax.invert_yaxis()
+    return figure, ax
 
 
 @contextmanager

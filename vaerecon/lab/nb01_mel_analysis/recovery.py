@@ -4,7 +4,8 @@ Samples are ``[N]`` at peak 0.5, STFT magnitudes ``[T, 513]``. Notebook: ``01_me
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 
 from vaerecon import metrics
 from vaerecon.audio.samples import ArrayLike, as_samples
-from vaerecon.lab.nb01_mel_analysis.front_ends import settings
+from vaerecon.comparison.grid import mel_grid, setting_text
 from vaerecon.lab.tables import overview_metrics
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel, stft_frames
@@ -21,7 +22,7 @@ from vaerecon.metrics.spectral import LSD_FLOOR
 from vaerecon.phase import references
 from vaerecon.phase import retrieval as phase
 
-# one setting at a time; AudioLDM2's value is in each list
+# one setting at a time
 SWEEPS: dict[str, tuple[float, ...]] = {
     "n_mels": (16, 32, 64, 128, 256),  # bins
     "n_fft": (256, 512, 1024, 2048),  # samples
@@ -127,26 +128,21 @@ def iteration_curve(
 
 def sweep(
     samples: ArrayLike,
-    sweeps: Mapping[str, Sequence[float]] = SWEEPS,
+    vary: Mapping[str, Sequence[float]] = SWEEPS,
     *,
     n_iter: int = 32,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Change one setting of the front-end at a time, recover sound from that mel, and score it.
 
-    One row per setting and value: ``values_per_second`` of the mel, ``mrstft``, ``estoi``, and
-    whether it is AudioLDM2's (``default``).
+    One row a setting, AudioLDM2's first: ``setting`` in words, the fields of :class:`MelConfig`,
+    ``mrstft`` and ``estoi``.
     """
-    done: dict[MelConfig, dict[str, Any]] = {}  # the defaults are in every sweep: compute once
     rows = []
-    for field, value in [(field, value) for field, values in sweeps.items() for value in values]:
-        config = settings(**{field: value})
-        if config not in done:
-            sound = recover(samples, config, n_iter=n_iter, seed=seed)
-            done[config] = dict(metrics.evaluate(samples, sound, metrics=("mrstft", "estoi")))
-        rate = config.frames_per_second * config.n_mels
-        row = {"setting": field, "value": value, "values_per_second": rate} | done[config]
-        rows.append(row | {"default": config == AUDIOLDM_MEL})
+    for config in mel_grid(vary):
+        sound = recover(samples, config, n_iter=n_iter, seed=seed)
+        scores = metrics.evaluate(samples, sound, metrics=("mrstft", "estoi"))
+        rows.append({"setting": setting_text(config), **asdict(config), **scores})
     return pd.DataFrame(rows).astype({"mrstft": float, "estoi": float})
 
 
@@ -187,13 +183,14 @@ def iteration_text(curve: pd.DataFrame) -> str:
     )
 
 
-def sweep_text(table: pd.DataFrame) -> str:
+def sweep_text(table: pd.DataFrame, names: Iterable[str] = SWEEPS) -> str:
     """The best value of each setting in a table of :func:`sweep`, by both metrics; Markdown."""
     lines = []
-    for setting, rows in table.groupby("setting", sort=False):
-        rows = rows.set_index("value")
+    for name in names:
+        varied = table["setting"].str.startswith(f"{name}=") | (table["setting"] == "AudioLDM2")
+        rows = table[varied].set_index(name)
         best = f"MR-STFT is best at {rows['mrstft'].idxmin():g}"
         if rows["estoi"].notna().any():
             best += f", ESTOI at {rows['estoi'].idxmax():g}"
-        lines.append(f"- `{setting}`: {best} (AudioLDM2: {rows.index[rows['default']][0]:g}).")
+        lines.append(f"- `{name}`: {best} (AudioLDM2: {getattr(AUDIOLDM_MEL, name):g}).")
     return "\n".join(lines)
