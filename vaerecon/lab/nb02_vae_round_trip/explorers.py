@@ -6,12 +6,12 @@ from pathlib import Path
 
 import ipywidgets as w
 import torch
+from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.bundled import DEMO_CLIP, demo_clips
 from vaerecon.lab import widgets
 from vaerecon.lab.figures import figure_html
-from vaerecon.lab.nb02_vae_round_trip.plots import plot_edit
 from vaerecon.lab.nb02_vae_round_trip.round_trip import (
     RoundTrip,
     interpolate,
@@ -23,6 +23,7 @@ from vaerecon.methods import METHODS
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models.sources import VARIANTS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
+from vaerecon.plots import level_limits, plot_mels
 
 
 def explore_latent(
@@ -32,8 +33,6 @@ def explore_latent(
     channel = widgets.labelled(w.Dropdown, "channel", options=range(len(one.mean)))
     amount = widgets.labelled(w.FloatSlider, "add (std)", value=0, min=-4, max=4, step=0.5)
     weight = widgets.labelled(w.FloatSlider, "second clip", value=0, min=0, max=1, step=0.05)
-    listen = w.Button(description="Listen", icon="play")
-    status, image, sound = w.HTML(), widgets.picture(), w.VBox()
 
     def mel() -> torch.Tensor:
         latent, n_frames = walk_channel(one.mean, channel.value, amount.value), len(one.mel)
@@ -42,26 +41,17 @@ def explore_latent(
             n_frames = min(n_frames, len(other.mel))
         return pipe.decode(latent, n_frames=n_frames).cpu()
 
-    def tracks(edited: torch.Tensor) -> dict[str, torch.Tensor]:
-        mels = {"unedited": one.decoded[: len(edited)], "edited": edited}
-        return synthesize(pipe, mels, method)
+    def plot() -> Figure:
+        edited = mel()
+        change, limits = edited - one.decoded[: len(edited)], level_limits(float(one.decoded.max()))
+        title = f"edited minus unedited: mean absolute difference {change.abs().mean():.2f} nepers"
+        return plot_mels({"edited": edited}, limits, {title: change})[0]
 
-    def draw(_: object = None) -> None:
-        with widgets.reported(status, image):
-            edited = mel()
-            image.value = figure_html(plot_edit(edited, one.decoded)[0])
-            widgets.keep_up(sound, lambda: tracks(edited))
+    def tracks() -> dict[str, torch.Tensor]:
+        edited = mel()
+        return synthesize(pipe, {"unedited": one.decoded[: len(edited)], "edited": edited}, method)
 
-    def hear(_: object) -> None:
-        with widgets.reported(status, image):
-            widgets.put_player(sound, tracks(mel()), "Latent, edited")
-
-    for slider in (channel, amount, weight):
-        slider.observe(draw, "value")
-    listen.on_click(hear)
-    draw()
-    controls = widgets.row(w.VBox([channel, amount, weight]), listen)
-    return widgets.Explorer([controls, status, image, sound])
+    return widgets.sound_explorer([channel, amount, weight], plot, tracks, "Latent, edited")
 
 
 @lru_cache(maxsize=2)

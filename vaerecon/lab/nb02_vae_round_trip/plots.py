@@ -1,5 +1,6 @@
 """Plots for ``02_vae_round_trip``: tensors and tables in, ``(figure, axes)`` out."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, panels, stacked
+from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, panels
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.plots import (
@@ -20,7 +21,6 @@ from vaerecon.plots import (
     mel_bin,
     new_axes,
     plot_log_mel,
-    plot_mels,
 )
 
 
@@ -30,13 +30,6 @@ def _hz_axis(axis: Axes, along: str = "y", bins_per_row: int = 1) -> None:
     ticks = (mel_bin(np.array(TICKS_HZ)) - (bins_per_row - 1) / 2) / bins_per_row
     axis.set(**{f"{along}ticks": ticks, f"{along}ticklabels": [str(hz) for hz in TICKS_HZ]})
     axis.set(**{f"{along}label": "frequency (Hz)"})
-
-
-def plot_round_trip(trip: RoundTrip) -> tuple[Figure, np.ndarray]:
-    """Original, reconstruction and difference; the first two on one scale."""
-    mels = {f"{trip.clip.name}: original": trip.mel, "after the VAE": trip.decoded}
-    title = f"after minus before: mean absolute difference {trip.mae:.2f} nepers"
-    return plot_mels(mels, differences={title: trip.decoded - trip.mel})
 
 
 def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.ndarray]:
@@ -68,21 +61,19 @@ def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.nda
     return figure, np.array(list(axes.values()))
 
 
-def plot_rate(curve: pd.DataFrame, rates: pd.DataFrame) -> tuple[Figure, Axes]:
-    """Error against rate of a rounded latent and log-mel (``rate_curve``), with the bounds from KL
-    (``bit_rates``)."""
-    figure, ax = new_axes(None, (8, 4))
-    for (what, points), color in zip(curve.groupby("what"), (BLUE, ORANGE), strict=True):
-        ax.plot(points["kbit/s"], points["error"], "o-", color=color, label=f"{what}, rounded")
-        for _, point in points.iterrows():
-            look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": color}
-            ax.annotate(f"{point['step']:g}", (point["kbit/s"], point["error"]), (4, 5), **look)
-    for row, line in (("KL from a fitted normal", ":"), ("KL from N(0, 1)", "--")):
-        rate = rates["kbit/s"][f"latent, {row}"]
-        ax.axvline(rate, color=GREY, linestyle=line, label=f"latent, {row}")
+def plot_rates(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
+    """Error of the log-mel against the bit rate, a curve for each table, with its steps beside it.
+
+    The tables have ``kbit/s`` and ``error`` (nepers) by quantisation step.
+    """
+    figure, ax = new_axes(None, (8, 3.8))
+    for (name, table), color in zip(curves.items(), (BLUE, ORANGE), strict=False):
+        ax.plot(table["kbit/s"], table["error"], "o-", color=color, label=name)
+        for step, row in table.iterrows():
+            style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": color}
+            ax.annotate(f"{step:g}", (row["kbit/s"], row["error"]), (4, 5), **style)
     ax.set(xlabel="bit rate (kbit/s)", ylabel="error of the log-mel (nepers)")
-    ax.set_ylim(0, 1.15 * curve["error"].max())
-    ax.legend()
+    ax.set_ylim(0, 1.15 * max(table["error"].max() for table in curves.values()))
     return figure, ax
 
 
@@ -107,43 +98,35 @@ def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
 def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     """Spread, uncertainty and KL divergence by channel; ``table`` of ``channel_statistics``."""
     figure, ((left, right),) = panels(2, 2, (10, 3.4))
-    channels = table.index
+    mean, channels = table["mean"], table.index
     left.axhspan(-1, 1, color="0.92", label="the prior: 0 ± 1")
-    bars = (
-        ("std", -0.12, "over the clip: mean ± std", {"fmt": "o", "color": BLUE}),
-        ("sigma", 0.12, "for one value: ± sigma", {"fmt": "none", "color": ORANGE, "lw": 2}),
-    )
-    for column, shift, label, style in bars:
-        x = channels + shift
-        left.errorbar(x, table["mean"], table[column], capsize=3, label=label, **style)
-    left.set(ylabel="latent value", title="spread over the clip, and uncertainty")
-    low, high = left.get_ylim()
-    left.set_ylim(low, high + 0.45 * (high - low))  # room for the legend
+    left.errorbar(channels - 0.12, mean, table["std"], fmt="o", color=BLUE, capsize=3,
+                  label="over the clip: mean ± std")  # fmt: skip
+    left.errorbar(channels + 0.12, mean, table["sigma"], fmt="none", color=ORANGE, lw=2, capsize=3,
+                  label="for one value: ± sigma")  # fmt: skip
+    left.set(xlabel="latent channel", xticks=channels, ylabel="latent value")
+    left.set_title("spread over the clip, and uncertainty")
+    left.margins(y=0.3)  # room for the legend
     left.legend(loc="upper left", fontsize=8)
-    right.bar(channels - 0.2, table["kl"], 0.4, color=BLUE, label="KL from N(0, 1)")
-    label = "KL from a fitted normal"
-    right.bar(channels + 0.2, table["information"], 0.4, color=GREEN, label=label)
-    right.set(ylabel="nats per value", title="cost of a channel")
+    costs = {"kl": "KL from N(0, 1)", "information": "KL from a fitted normal"}
+    table[list(costs)].rename(columns=costs).plot.bar(ax=right, rot=0, color=[BLUE, GREEN])
+    right.set(xlabel="latent channel", ylabel="nats per value", title="cost of a channel")
     right.legend(fontsize=8)
-    for ax in (left, right):
-        ax.set(xlabel="latent channel", xticks=channels)
     return figure, np.array([left, right])
 
 
-def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[Figure, np.ndarray]:
-    """The effect of silencing each channel on the error, and on the log-mel against its KL.
+def plot_importance(
+    rise: pd.DataFrame, kl: pd.Series, change: pd.Series
+) -> tuple[Figure, np.ndarray]:
+    """Rise of the error when each channel is silenced, and change of the log-mel against its KL.
 
-    ``table`` from ``channel_importance``, ``kl`` from ``channel_statistics``; ``whole`` is the
-    error with all channels, nepers.
+    All by channel; ``rise`` has a column for each way of silencing. Nepers, and nats per value.
     """
     figure, ((left, right),) = panels(2, 2, (10, 3.4))
-    left.bar(table.index - 0.2, table["zero"] - whole, 0.4, color=BLUE, label="at zero")
-    left.bar(table.index + 0.2, table["mean"] - whole, 0.4, color=ORANGE, label="standing still")
+    rise.plot.bar(ax=left, rot=0, color=[BLUE, ORANGE])
+    left.set(xlabel="latent channel", ylabel="rise (nepers)", title="rise of the error")
     left.axhline(0, color=GREY, linewidth=0.8)
-    left.set(xlabel="latent channel", xticks=table.index, ylabel="rise (nepers)")
-    left.set_title(f"rise of the error, from {whole:.2f} nepers")
     left.legend(fontsize=8)
-    change = table["change"]
     right.scatter(kl, change, color=BLUE)
     for channel, place in enumerate(zip(kl, change, strict=True)):
         right.annotate(str(channel), place, xytext=(5, 4), textcoords="offset points")
@@ -151,25 +134,6 @@ def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[F
     right.set(xlabel="KL from N(0, 1) (nats per value)", ylabel="change of the log-mel (nepers)")
     right.set_title("change when zeroed, by channel")
     return figure, np.array([left, right])
-
-
-def plot_spread(spread: torch.Tensor, mel: torch.Tensor) -> tuple[Figure, np.ndarray]:
-    """Standard deviation ``[T, 64]`` of the log-mel over several draws, below the original."""
-    figure, axes = stacked(2, 4.2)
-    plot_log_mel(mel, axes[0], title="original")
-    top = max(float(np.quantile(spread.numpy(), 0.99)), 1e-3)
-    plot_log_mel(spread, axes[1], title="spread over the draws", limits=(0, top), colorbar=False)
-    axes[1].images[0].set_cmap("viridis")
-    add_colorbar([axes[1]], "standard deviation (nepers)")
-    axes[0].label_outer()
-    return figure, axes
-
-
-def plot_edit(mel: torch.Tensor, unedited: torch.Tensor) -> tuple[Figure, np.ndarray]:
-    """An edited log-mel, and its difference from the unedited one."""
-    change = mel - unedited[: len(mel)]
-    title = f"edited minus unedited: mean absolute difference {change.abs().mean():.2f} nepers"
-    return plot_mels({"edited": mel}, level_limits(float(unedited.max())), {title: change})
 
 
 def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:

@@ -21,9 +21,8 @@ from matplotlib.figure import Figure
 
 from vaerecon.audio.clip import SAMPLE_RATE, Clip, load_audio, write_wav
 from vaerecon.lab.figures import BLUE, GREY, ORANGE
-from vaerecon.lab.listening.explorer import sound_explorer
 from vaerecon.lab.nb05_fine_tuning import sounds
-from vaerecon.lab.widgets import Explorer, labelled
+from vaerecon.lab.widgets import Explorer, labelled, sound_explorer
 from vaerecon.methods import get_method
 from vaerecon.models.autoencoder import decode, encode
 from vaerecon.models.precision import LARGE

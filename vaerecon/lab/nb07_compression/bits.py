@@ -25,9 +25,8 @@ from vaerecon.audio.samples import ArrayLike
 from vaerecon.codec import Header, LatentCodec
 from vaerecon.codec.latent_codec import to_frames
 from vaerecon.codec.quantiser import N_STEPS, Quantiser, step_of
-from vaerecon.lab.listening.explorer import sound_explorer
 from vaerecon.lab.tables import count
-from vaerecon.lab.widgets import Explorer, labelled
+from vaerecon.lab.widgets import Explorer, labelled, sound_explorer
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.filters import mel_filters
 from vaerecon.mel.front_end import log_mel

@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 from vaerecon import metrics
 from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import ArrayLike, normalize_level
-from vaerecon.lab.listening.explorer import sound_explorer
-from vaerecon.lab.widgets import Explorer, labelled
+from vaerecon.lab.widgets import Explorer, labelled, sound_explorer
 from vaerecon.mel.damage import DAMAGES, FLOOR
 from vaerecon.mel.diagnosis import diagnose_mel
 from vaerecon.mel.front_end import log_mel
