@@ -41,9 +41,6 @@ def test_pictures_show_what_they_say():
     figure, ax = streams.plot_budget({"a": {"block": 0.04, "window": 0.054}, "b": {"block": 0.02}})
     assert [round(bar.get_width()) for bar in ax.patches] == [40, 54, 20]
     assert {"block\n40", " 94 ms", " 20 ms"} <= {text.get_text() for text in ax.texts}
-    errors = pd.Series({"whole, own statistics": 0.1, "whole, fixed statistics": 0.2})
-    figure, ax = streams.plot_errors(errors)
-    assert [bar.get_width() for bar in ax.patches] == [0.1, 0.2]
     table = pd.DataFrame({"way": ["around", "around"], "latency": [0.1, 0.2], "stoi": [0.8, 0.9]})
     figure, axes = streams.plot_latency(table, {"around": {"stoi": 0.95}}, ("stoi",))
     curve, whole = axes[0].lines

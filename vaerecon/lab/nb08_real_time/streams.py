@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from vaerecon.lab.figures import BLUE, ORANGE, panels
 from vaerecon.metrics.scores import METRICS, evaluate
 from vaerecon.models import autoencoder
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
@@ -23,7 +23,7 @@ from vaerecon.utils.threads import on_one_core
 AROUND = (-0.03, 0.0, 0.02, 0.04, 0.08)  # s of look-ahead
 THROUGH = (0.04, 0.08, 0.16)
 SCORES = ("log_mel_mae", "pesq_wb", "stoi")
-COLORS = {"around": "#0173b2", "through": "#de8f05"}
+COLORS = {"around": BLUE, "through": ORANGE}
 STAGES = ("#0173b2", "#de8f05", "#029e73", "#cc78bc", "#949494", "#ca9161")
 
 
@@ -125,10 +125,9 @@ def plot_budget(
 
 def plot_latency(
     table: pd.DataFrame, whole: Mapping[str, Mapping[str, float | None]], metrics: tuple[str, ...]
-) -> tuple[Figure, np.ndarray]:
+) -> tuple[Figure, list[Axes]]:
     """A panel for each metric: streams at their latency, the whole clip as a dashed line."""
-    figure = Figure(figsize=(4.6 * len(metrics), 3.2), layout="constrained")
-    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+    figure, ((*axes,),) = panels(len(metrics), len(metrics), (4.6 * len(metrics), 3.2))
     for ax, metric in zip(axes, metrics, strict=True):
         for way, rows in table.groupby("way"):
             color = COLORS[str(way)]
@@ -137,14 +136,3 @@ def plot_latency(
         ax.set(xlabel="latency (ms)", ylabel=METRICS[metric].heading)
     axes[0].legend(frameon=False, fontsize="small")
     return figure, axes
-
-
-def plot_errors(errors: pd.Series, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """A bar for each error, with its number: nepers."""
-    figure, ax = new_axes(ax, (8, 0.45 * len(errors) + 1))
-    colors = [COLORS["around" if "own" in name else "through"] for name in errors.index]
-    bars = ax.barh(list(errors.index), errors.to_numpy(), color=colors)
-    ax.bar_label(bars, fmt=" %.3f")
-    ax.set(xlabel="error of the mel (nepers)", xlim=(0, 1.15 * errors.max()))
-    ax.invert_yaxis()
-    return figure, ax

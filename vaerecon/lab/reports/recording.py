@@ -7,7 +7,9 @@ run collects them into the notebook's metadata and a JSON file beside it.
 from __future__ import annotations
 
 import math
+import re
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,15 @@ def record(name: str, value: float, unit: str = "") -> None:
     entry = {"name": name, "value": number, "unit": unit}
     text = f"{name} = {number:.4g} {unit}".rstrip()
     display({RECORD_MIME: entry, "text/plain": text}, raw=True)
+
+
+def record_all(values: Mapping[str, float], unit: str, names: str) -> None:
+    """:func:`record` each value under ``names`` with its key in the braces, such as ``"rate {}"``.
+
+    What an identifier cannot hold becomes an underscore.
+    """
+    for key, value in values.items():
+        record(re.sub(r"\W+", "_", names.format(key)), value, unit)
 
 
 def collect(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
