@@ -180,13 +180,6 @@ def test_the_loudest_part() -> None:
     assert mr.loudest_part(x[:800], 1.0) == (0, 0.05)  # shorter than asked: all of it
 
 
-def test_iterations_help_and_holding_to_the_mel_helps_longer(samples) -> None:
-    curve = mr.iteration_curve(samples, counts=(0, 4, 32))
-    assert (curve.loc[4] < curve.loc[0]).all()
-    assert curve.loc[32, "held to the mel"] < curve.loc[4, "held to the mel"]
-    assert curve.loc[32, "held to the mel"] < curve.loc[32, "magnitude fixed"]
-
-
 def test_sweep(samples) -> None:
     sweep = mr.sweep(samples, {"n_mels": (16, 64), "hop_length": (320,)}, n_iter=4)
     assert sweep["setting"].to_list() == ["AudioLDM2", "n_mels=16", "hop_length=320"]

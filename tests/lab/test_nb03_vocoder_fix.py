@@ -241,8 +241,6 @@ def test_plots_draw(tiny, samples, mel):
     _, axes = plots.plot_upsampling([(5, 16), (5, 15)])
     assert "late" in axes[0].get_title()
     assert "on time" in axes[1].get_title()
-    _, axes = plots.plot_spectra({"a": samples, "b": -samples})
-    assert [ax.get_title() for ax in axes] == ["a", "b"]
     _, axes = plots.plot_attempt(samples, fix.feed(tiny.vocoder, samples, fix.LAYOUTS[1]))
     assert "expected input[1, 50, 64]" in axes[1].texts[0].get_text()
 

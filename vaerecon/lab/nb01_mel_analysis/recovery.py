@@ -111,21 +111,6 @@ def loudest_part(samples: ArrayLike, seconds: float = 1.0) -> tuple[float, float
     return start / rate, (start + n) / rate
 
 
-def iteration_curve(
-    samples: ArrayLike, counts: Sequence[int] = (0, 1, 2, 4, 8, 16, 32), seed: int = 0
-) -> pd.DataFrame:
-    """MR-STFT distance by Griffin-Lim iterations: held to the mel, or to its first magnitudes."""
-    magnitude = phase.mel_to_magnitude(log_mel(samples, normalize=False))
-    rows = {}
-    for count in counts:
-        generator = torch.Generator().manual_seed(seed)
-        fixed = phase.griffin_lim(magnitude, len(samples), n_iter=count, generator=generator)
-        held = recover(samples, n_iter=count, seed=seed)
-        rows[count] = [metrics.mrstft(samples, x) for x in (held, fixed)]
-    columns = ["held to the mel", "magnitude fixed"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-
 def sweep(
     samples: ArrayLike,
     vary: Mapping[str, Sequence[float]] = SWEEPS,
@@ -153,34 +138,6 @@ def recovery_text(table: pd.DataFrame) -> str:
     if behind:
         return f"By SNR, **silence does at least as well as {', '.join(behind)}**."
     return "By SNR, every sound with invented phases is **better than silence** here."
-
-
-def phase_text(table: pd.DataFrame) -> str:
-    """How far Griffin-Lim's phases and their advance agree with the original's; Markdown."""
-    phase, advance = table["phase"]["griffinlim"], table["phase_advance"]["griffinlim"]
-    chance = table["phase_advance"]["random_phase"]
-    text = (
-        f"Griffin-Lim's phases agree with the original's by {phase:.2f}, their advance by "
-        f"{advance:.2f}: the advance is {'nearer' if advance > phase else 'no nearer'} to the "
-        f"original's. Random phases reach {chance:.2f} in the advance, "
-        f"{'less' if chance < advance else 'no less'} than Griffin-Lim."
-    )
-    if phase < -0.1:
-        text += " The agreement of the phases is below zero: loud parts came out upside down."
-    return text
-
-
-def iteration_text(curve: pd.DataFrame) -> str:
-    """What the last iterations of :func:`iteration_curve` brought, each way; Markdown."""
-    before, last = curve.index[-2], curve.index[-1]
-    changes = curve.diff().iloc[-1]
-    held, fixed = curve.iloc[-1].tolist()
-    each = ", ".join(f"{name} {change:+.3f}" for name, change in changes.items())
-    return (
-        f"From iteration {before} to {last} the distance changes by: {each}. At the end Griffin-Lim"
-        f" is **{'nearer' if held < fixed else 'not nearer'}** to the original if it is held to the"
-        f" mel ({held:.2f}) than with fixed magnitudes ({fixed:.2f})."
-    )
 
 
 def sweep_text(table: pd.DataFrame, names: Iterable[str] = SWEEPS) -> str:

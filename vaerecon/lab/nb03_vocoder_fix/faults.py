@@ -142,16 +142,10 @@ def length_table(rates: Sequence[int], kernels: Sequence[int], n_frames: int) ->
 
 def lag_text(lag: int, of_layers: float) -> str:
     """A model's measured lag beside that of its layers, in samples; Markdown."""
-
-    def side(samples: float) -> str:
-        word = "late" if samples > 0 else "early"
-        return f"{abs(samples):g} samples {word}" if samples else "on time"
-
-    moved = of_layers - lag
+    side = "late" if lag > 0 else "early"
     return (
-        f"The sound of this model is **{side(lag)}** (its lag is {lag}). Its layers alone would "
-        f"make it {side(of_layers)}: its weights move it by {abs(moved):g} samples to the "
-        f"{'back' if moved < 0 else 'front'}."
+        f"The sound of this model is **{abs(lag)} samples {side}**. Its layers alone would make it "
+        f"{of_layers:g} samples late: its weights move it by {lag - of_layers:+g}."
     )
 
 

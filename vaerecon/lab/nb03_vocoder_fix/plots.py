@@ -75,19 +75,6 @@ def plot_upsampling(layers: Sequence[tuple[int, int]]) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def plot_spectra(sounds: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
-    """Spectra of sounds ``[N]`` in dB below their peaks; grey lines: the multiples of 100 Hz."""
-    figure, axes = stacked(len(sounds), 1.5 * len(sounds) + 0.4)
-    for ax, (name, x) in zip(axes, sounds.items(), strict=True):
-        magnitude = torch.fft.rfft(x * torch.hann_window(len(x))).abs()
-        level = 20 * (magnitude / magnitude.max()).clamp_min(1e-6).log10()
-        ax.vlines(np.arange(31) / 10, -80, 0, color=NEUTRAL, lw=0.6, alpha=0.6)
-        ax.plot(np.linspace(0, 8, len(level)), level.numpy(), color=RIGHT, lw=1.1)
-        ax.set(xlim=(0, 3), ylim=(-80, 5), ylabel="level (dB)", title=name)
-    axes[-1].set_xlabel("frequency (kHz)")
-    return figure, axes
-
-
 def plot_attempt(samples: ArrayLike, attempt: Attempt) -> tuple[Figure, np.ndarray]:
     """The log-mel of a clip ``[N]`` and that of the vocoder's sound, or its error."""
     original = log_mel(as_samples(samples), normalize=False).cpu()

@@ -16,7 +16,6 @@ from vaerecon.lab.figures import BLUE, ORANGE, panels
 from vaerecon.metrics.scores import METRICS, evaluate
 from vaerecon.models import autoencoder
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
-from vaerecon.plots import new_axes
 from vaerecon.streaming.stream import Stream
 from vaerecon.utils.threads import on_one_core
 
@@ -24,7 +23,6 @@ AROUND = (-0.03, 0.0, 0.02, 0.04, 0.08)  # s of look-ahead
 THROUGH = (0.04, 0.08, 0.16)
 SCORES = ("log_mel_mae", "pesq_wb", "stoi")
 COLORS = {"around": BLUE, "through": ORANGE}
-STAGES = ("#0173b2", "#de8f05", "#029e73", "#cc78bc", "#949494", "#ca9161")
 
 
 class Streamed(NamedTuple):
@@ -97,30 +95,6 @@ def window_errors(
                 decoded = autoencoder.decode(vae, z, len(mel))
                 errors[f"{how}, {name}"] = float((decoded - mel).abs().mean())
     return pd.Series(errors)
-
-
-def plot_budget(
-    budgets: Mapping[str, Mapping[str, float]], ax: Axes | None = None
-) -> tuple[Figure, Axes]:
-    """A bar for each stream, a piece for each stage: seconds in, milliseconds shown."""
-    figure, ax = new_axes(ax, (8, 0.7 * len(budgets) + 1.4))
-    names = dict.fromkeys(stage for budget in budgets.values() for stage in budget)
-    colors = dict(zip(names, STAGES, strict=False))
-    inside: dict[str, Any] = {"ha": "center", "va": "center", "color": "white", "fontsize": "small"}
-    most = 0.0
-    for row, budget in enumerate(budgets.values()):
-        left = 0.0
-        for stage, seconds in budget.items():
-            width = 1000 * seconds
-            ax.barh(row, width, left=left, color=colors[stage], edgecolor="white")
-            ax.text(left + width / 2, row, f"{stage}\n{width:.0f}", **inside)
-            left += width
-        ax.text(left, row, f" {left:.0f} ms", va="center")
-        most = max(most, left)
-    ax.set_yticks(range(len(budgets)), list(budgets))
-    ax.set(xlabel="latency (ms)", xlim=(0, 1.15 * most))
-    ax.invert_yaxis()
-    return figure, ax
 
 
 def plot_latency(
