@@ -95,7 +95,7 @@ def test_the_two_ends_of_the_choices_are_the_two_front_ends(sound, length) -> No
     # the same steps, but for how a magnitude is rounded
     torch.testing.assert_close(ma.log_mel_with(x), log_mel(x), atol=1e-5, rtol=0)
     # float32, in another order; quiet bins are small differences of large numbers
-    torch.testing.assert_close(ma.log_mel_with(x, ma.NAIVE), naive_log_mel(x), atol=1e-4, rtol=0)
+    torch.testing.assert_close(ma.log_mel_with(x, **ma.NAIVE), naive_log_mel(x), atol=1e-4, rtol=0)
 
 
 def test_an_affine_map_is_found() -> None:
@@ -204,16 +204,6 @@ def test_every_picture_can_be_drawn(samples, sound, table) -> None:
         assert "data:image/png;base64,iVBORw0" in figure_html(figure)
         lowest = np.ravel(axes)[-1]
         assert lowest.get_xlabel() or lowest.get_title()
-
-
-def test_compared_pictures_share_their_limits(samples) -> None:
-    magnitude = stft_frames(samples).abs()
-    half = {"one": magnitude, "half as loud": magnitude / 2}
-    _, axes = plots.plot_magnitudes(half, seconds=(0.2, 0.6), kilohertz=4)
-    assert len({ax.images[0].get_clim() for ax in axes}) == 1
-    assert {ax.get_xlim() for ax in axes} == {(0.2, 0.6)}
-    drop = axes[0].images[0].get_array() - axes[1].images[0].get_array()
-    assert float(np.ma.median(drop)) == pytest.approx(6.02, abs=0.01)  # dB; half is 6.02 less
 
 
 def test_a_table_without_some_scores_can_be_drawn(samples, recovered) -> None:

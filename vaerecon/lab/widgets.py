@@ -46,7 +46,7 @@ class Explorer(Lasting, widgets.VBox):
 
 def labelled(kind: type[Control], description: str, **traits: Any) -> Control:
     """A control with a wide label; a slider reports its value only when it is released."""
-    if issubclass(kind, (widgets.FloatSlider, widgets.IntSlider)):
+    if "continuous_update" in kind.class_trait_names():
         traits["continuous_update"] = False
     return kind(description=description, style={"description_width": "8em"}, **traits)
 

@@ -1,19 +1,17 @@
 """Plots for ``01_mel_analysis``: tensors and tables in, ``(figure, axes)`` out."""
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike, as_samples
-from vaerecon.lab.figures import BLUE, GREY, ORANGE, draw_picture, panels, stacked
-from vaerecon.lab.nb01_mel_analysis.front_ends import filter_edges
+from vaerecon.lab.figures import BLUE, GREY, ORANGE, draw_picture, panels
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
+from vaerecon.mel.filters import mel_filters
 from vaerecon.metrics.scores import METRICS
 from vaerecon.plots import LEVEL_MAP, METHOD_COLORS, RANGE_NEPERS, new_axes, plot_log_mel
 
@@ -57,19 +55,6 @@ def plot_spectrogram(
     return figure, ax
 
 
-def plot_magnitudes(
-    magnitudes: Mapping[str, torch.Tensor], seconds: tuple[float, float], kilohertz: float
-) -> tuple[Figure, np.ndarray]:
-    """A part of STFT magnitudes by title, below each other on the scale of the first one."""
-    figure, axes = stacked(len(magnitudes), 2.4 * len(magnitudes))
-    top = max(float(next(iter(magnitudes.values())).max()), 1e-12)
-    for ax, (title, magnitude) in zip(axes, magnitudes.items(), strict=True):
-        plot_spectrogram(magnitude, ax, title=title, top=top)
-        ax.set(xlim=seconds, ylim=(0, kilohertz))
-        ax.label_outer()
-    return figure, axes
-
-
 def plot_recoveries(
     table: pd.DataFrame, columns: tuple[str, ...] | None = None
 ) -> tuple[Figure, np.ndarray]:
@@ -81,13 +66,10 @@ def plot_recoveries(
     figure, axes = panels(len(columns), 3, size, sharey=True)
     labels, colors = zip(*(ROWS.get(name, (name, GREY)) for name in table.index), strict=True)
     for ax, column in zip(axes.flat, columns, strict=False):
-        values = table[column].to_numpy()
-        shown = np.nan_to_num(values)
+        values = table[column]
         texts = ["no value" if np.isnan(v) else f"{v:.2f}" for v in values]
-        ax.bar_label(ax.barh(labels, shown, color=colors), texts, padding=3, fontsize=9)
-        low, high = min(0.0, float(shown.min())), max(0.0, float(shown.max()))
-        span = high - low or 1.0  # room for the numbers beside the bars
-        ax.set_xlim(low - 0.38 * span * (low < 0), high + 0.38 * span)
+        ax.bar_label(ax.barh(labels, values.fillna(0), color=colors), texts, padding=3, fontsize=9)
+        ax.margins(x=0.38)  # room for the numbers beside the bars
         ax.axvline(0, color="black", linewidth=0.8)
         title = METRICS[column].heading if column in METRICS else AGREEMENT[column]
         ax.set_title(title, fontsize=10)
@@ -100,13 +82,11 @@ def plot_settings(mel: torch.Tensor, config: MelConfig, title: str) -> tuple[Fig
     figure = Figure(figsize=(9.5, 4.6))
     figure.subplots_adjust(left=0.08, right=0.97, bottom=0.11, top=0.93, hspace=0.55)
     axes = figure.subplots(2, 1, height_ratios=(1, 2.4))
-    edges, nyquist = filter_edges(config), config.sample_rate / 2
-    triangles = np.stack([edges[:-2], edges[1:-1], edges[2:]], axis=1)
-    # Slaney's filters have equal area: 2 / width high
-    lines = [[(a, 0), (b, 2 / (c - a)), (c, 0)] for a, b, c in triangles]
-    axes[0].add_collection(LineCollection(lines, colors=(BLUE, ORANGE), linewidths=0.8))
-    highest = 2 / float((edges[2:] - edges[:-2]).min())
-    axes[0].set(xlim=(0, nyquist), ylim=(0, 1.05 * highest), yticks=[], title=title)
+    nyquist = config.sample_rate / 2
+    axes[0].set_prop_cycle(color=[BLUE, ORANGE])
+    weights = mel_filters(config, "cpu")
+    axes[0].plot(np.linspace(0, nyquist, len(weights)), weights, linewidth=0.8)
+    axes[0].set(xlim=(0, nyquist), ylim=(0, None), yticks=[], title=title)
     axes[0].set(xlabel="frequency (Hz)", ylabel="weight")
     limits = (float(mel.max()) - RANGE_NEPERS, float(mel.max()))
     plot_log_mel(mel, axes[1], limits=limits, colorbar=False, config=config)

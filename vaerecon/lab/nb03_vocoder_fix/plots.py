@@ -14,7 +14,6 @@ from vaerecon.audio.samples import ArrayLike, as_samples
 from vaerecon.lab.figures import BLUE, GREY, stacked
 from vaerecon.lab.nb03_vocoder_fix.faults import LAYOUTS, SCALES, Attempt, feed
 from vaerecon.lab.widgets import Explorer, sound_explorer
-from vaerecon.mel.diagnosis import possible_range
 from vaerecon.mel.front_end import log_mel
 from vaerecon.plots import plot_mels
 
@@ -29,23 +28,6 @@ CHOICES = {
 def mels_of(sounds: Mapping[str, ArrayLike]) -> dict[str, torch.Tensor]:
     """The log-mel of each sound ``[N]`` at its own level."""
     return {name: log_mel(x, normalize=False).cpu() for name, x in sounds.items()}
-
-
-def plot_values(mels: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
-    """Histograms of the values of several mels ``[T, 64]``, over the possible range of nepers."""
-    possible, every = possible_range(), torch.cat([mel.flatten() for mel in mels.values()])
-    highest = max(possible.highest, float(every.max()))
-    edges = np.linspace(float(every.min()) - 1, highest + 1, 161)
-    figure, axes = stacked(len(mels), len(mels) + 0.9)
-    for i, (ax, (name, mel)) in enumerate(zip(axes, mels.items(), strict=True)):
-        ax.axvspan(possible.lowest, possible.highest, color=NEUTRAL, alpha=0.25, lw=0)
-        ax.hist(mel.flatten().cpu().numpy(), edges, color=WRONG if i else RIGHT)
-        ax.axvline(float(mel.mean()), color="black", lw=1.2, ls="--")
-        ax.set_yticks([])
-        ax.set_ylabel(name, rotation=0, ha="right", va="center")
-    axes[0].set_title("grey: possible range of nepers at peak 0.5; dashed: the mean")
-    axes[-1].set_xlabel("value in the tensor, which the model reads as nepers")
-    return figure, axes
 
 
 def plot_upsampling(layers: Sequence[tuple[int, int]]) -> tuple[Figure, Any]:

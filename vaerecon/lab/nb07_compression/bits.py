@@ -98,15 +98,6 @@ def through_codec(
     return mel, kbps, float((mel - coded.mel).abs().mean())
 
 
-def step_table(
-    pipe: ReconstructionPipeline, codec: LatentCodec, coded: RoundTrip, steps: Sequence[float]
-) -> pd.DataFrame:
-    """Rate and error of the mel at each step, and without any: ``kbit/s``, ``error`` (nepers)."""
-    rows = [through_codec(pipe, codec, coded, step)[1:] for step in (*steps, 0.0)]
-    index = pd.Index([*steps, 0.0], name="step")
-    return pd.DataFrame(rows, index, columns=["kbit/s", "error"])
-
-
 def bounds(codec: LatentCodec, coded: RoundTrip) -> pd.Series[float]:
     """Rates in theory and in a file, at the same noise.
 

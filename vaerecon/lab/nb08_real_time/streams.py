@@ -1,19 +1,16 @@
-"""Streams of one clip at several latencies, the VAE in short windows, and pictures of both.
+"""Streams of one clip at several latencies, and the VAE in short windows.
 
 Notebook: ``08_real_time``.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import BLUE, ORANGE, panels
-from vaerecon.metrics.scores import METRICS, evaluate
+from vaerecon.metrics.scores import evaluate
 from vaerecon.models import autoencoder
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.streaming.stream import Stream
@@ -22,7 +19,6 @@ from vaerecon.utils.threads import on_one_core
 AROUND = (-0.03, 0.0, 0.02, 0.04, 0.08)  # s of look-ahead
 THROUGH = (0.04, 0.08, 0.16)
 SCORES = ("log_mel_mae", "pesq_wb", "stoi")
-COLORS = {"around": BLUE, "through": ORANGE}
 
 
 class Streamed(NamedTuple):
@@ -62,17 +58,6 @@ def latency_table(
     return pd.DataFrame.from_dict(rows, orient="index"), sounds
 
 
-def whole_scores(
-    pipe: ReconstructionPipeline, mel: torch.Tensor, samples: torch.Tensor, method: str
-) -> dict[str, dict[str, float | None]]:
-    """The same scores of the whole clip, around the VAE and through it."""
-    ways = {"around": mel, "through": pipe.decode(pipe.encode(mel), len(mel))}
-    return {
-        way: dict(evaluate(samples, pipe.synthesize(x, method, len(samples)), metrics=SCORES))
-        for way, x in ways.items()
-    }
-
-
 @torch.no_grad()
 def window_errors(
     pipe: ReconstructionPipeline, mel: torch.Tensor, encode_blocks: Callable[..., torch.Tensor]
@@ -95,18 +80,3 @@ def window_errors(
                 decoded = autoencoder.decode(vae, z, len(mel))
                 errors[f"{how}, {name}"] = float((decoded - mel).abs().mean())
     return pd.Series(errors)
-
-
-def plot_latency(
-    table: pd.DataFrame, whole: Mapping[str, Mapping[str, float | None]], metrics: tuple[str, ...]
-) -> tuple[Figure, list[Axes]]:
-    """A panel for each metric: streams at their latency, the whole clip as a dashed line."""
-    figure, ((*axes,),) = panels(len(metrics), len(metrics), (4.6 * len(metrics), 3.2))
-    for ax, metric in zip(axes, metrics, strict=True):
-        for way, rows in table.groupby("way"):
-            color = COLORS[str(way)]
-            ax.plot(1000 * rows["latency"], rows[metric], "o-", color=color, label=f"{way} the VAE")
-            ax.axhline(whole[str(way)][metric], color=color, linestyle="--", linewidth=0.8)
-        ax.set(xlabel="latency (ms)", ylabel=METRICS[metric].heading)
-    axes[0].legend(frameon=False, fontsize="small")
-    return figure, axes
