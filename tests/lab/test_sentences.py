@@ -47,12 +47,6 @@ def swept(mrstft: list[float]) -> tuple[pd.DataFrame, list[str]]:
     return pd.DataFrame(shared | {"mrstft": mrstft}), ["n_mels"]
 
 
-def squares(right: tuple[float, float], transposed: tuple[float, float]) -> tuple[pd.DataFrame]:
-    rows = {"right": right, "transposed": transposed, "silence": (0.0, 5.0)}
-    columns = ["SNR (dB)", "log-mel error (nepers)"]
-    return (pd.DataFrame.from_dict(rows, orient="index", columns=columns),)
-
-
 def scales(sign: int) -> tuple[pd.DataFrame]:
     columns = ["SNR (dB)", "log-mel error (nepers)", "loop error (nepers)"]
     rows = {"ln magnitude": [1.0 * sign, 1.0, 1.0], "ln power": [0.0, 1.0 + sign, 1.0 + sign]}
@@ -178,20 +172,6 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
         recovery.sweep_text, swept([2.0, 1.0]), swept([1.0, 2.0]),
         "best at 64, ESTOI at 32 (AudioLDM2: 64)", "best at 32, ESTOI at 32 (AudioLDM2: 64)",
     ),
-    "lag_text": (
-        faults.lag_text, (-11, 16.0), (20, 16.0),
-        "**11 samples early**. Its layers alone would make it 16 samples late: its weights move it "
-        "by -27",
-        "**20 samples late**. Its layers alone would make it 16 samples late: its weights move it "
-        "by +4",
-    ),
-    "nb03_vocoder_fix.faults.snr_text": (
-        faults.snr_text, squares((-2.0, 1.0), (-1.0, 2.0)), squares((2.0, 2.0), (1.0, 1.0)),
-        "+1.00 dB from the right one, and silence beats right and transposed. In the log-mel it is "
-        "2.00 times as far from the original as the right one: farther",
-        "-1.00 dB from the right one, and silence beats neither. In the log-mel it is "
-        "0.50 times as far from the original as the right one: no farther",
-    ),
     "scale_text": (
         faults.scale_text, scales(1), scales(-1),
         "The SNR is best for **ln magnitude**: right", "The SNR is best for **ln power**: wrong",
@@ -221,7 +201,7 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
     "guide_text": (
         validity.guide_text, (), (GUIDE,), "its rows give the same", "its rows give different ones",
     ),
-    "nb04_method_comparison.validity.snr_text": (
+    "snr_text": (
         validity.snr_text, (scored("vocoder"),), (scored("griffinlim"),),
         "by SNR: 1 of 2. Methods that SNR calls *better* through the VAE than around it: 2 of 2",
         "*better* through the VAE than around it: 0 of 2",

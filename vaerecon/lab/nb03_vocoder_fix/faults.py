@@ -140,28 +140,6 @@ def length_table(rates: Sequence[int], kernels: Sequence[int], n_frames: int) ->
     return pd.DataFrame(rows, columns=columns).set_index("layer")
 
 
-def lag_text(lag: int, of_layers: float) -> str:
-    """A model's measured lag beside that of its layers, in samples; Markdown."""
-    side = "late" if lag > 0 else "early"
-    return (
-        f"The sound of this model is **{abs(lag)} samples {side}**. Its layers alone would make it "
-        f"{of_layers:g} samples late: its weights move it by {lag - of_layers:+g}."
-    )
-
-
-def snr_text(scores: pd.DataFrame) -> str:
-    """Which sounds silence beats by SNR, and how far the log-mel tells them apart; Markdown."""
-    snr, far = scores["SNR (dB)"], scores["log-mel error (nepers)"]
-    beaten = [str(name) for name in snr.index if snr[name] < snr["silence"]]
-    ratio = far["transposed"] / far["right"]
-    return (
-        f"By SNR the transposed version is {snr['transposed'] - snr['right']:+.2f} dB from the "
-        f"right one, and silence beats {' and '.join(beaten) or 'neither'}. In the log-mel it is "
-        f"{ratio:.2f} times as far from the original as the right one: "
-        f"{'farther' if ratio > 1 else 'no farther'}."
-    )
-
-
 def scale_text(scores: pd.DataFrame, right: str = next(iter(SCALES))) -> str:
     """Whether each of three numbers finds the right one of :data:`SCALES`; Markdown."""
     found = {
