@@ -5,7 +5,7 @@ import hashlib
 import html
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,7 +16,6 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import Collection
 from matplotlib.colors import to_rgb, to_rgba_array
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
@@ -27,20 +26,10 @@ BLUE, ORANGE = METHOD_COLORS["vocoder"], METHOD_COLORS["griffinlim"]
 GREEN, GREY = METHOD_COLORS["hybrid"], METHOD_COLORS["silence"]
 DARK = 0x11 / 0xFF  # JupyterLab's dark background
 FAST_ON_DARK = "#9f24ff"  # still 15 or more from each colour of another method (CIELAB)
+# arguments of imshow for values [bins, T], the first bin at the bottom
+PICTURE: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
 KINDS = (Collection, Line2D, Patch, Text)
 COLORED = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
-
-
-def draw_picture(
-    ax: Axes,
-    values: np.ndarray,
-    extent: tuple[float, float, float, float] | None,
-    colors: str,
-    limits: tuple[float, float],
-) -> AxesImage:
-    """Draw values ``[bins, T]`` over ``extent`` (left, right, bottom, top; None: by index)."""
-    shape: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
-    return ax.imshow(values, colors, extent=extent, vmin=limits[0], vmax=limits[1], **shape)
 
 
 def panels(
@@ -70,6 +59,18 @@ def plot_bars(
     ax.set(xlabel=xlabel, xlim=(0, 1.15 * values.max()))
     ax.invert_yaxis()
     return figure, ax
+
+
+def draw_intervals(
+    ax: Axes, names: Sequence[str], intervals: Iterable[Sequence[float]], colors: Sequence[str]
+) -> None:
+    """A point and its interval in each row, ``(mean, lower, upper)``; NaN ends: no interval."""
+    for y, ((mean, lower, upper), color) in enumerate(zip(intervals, colors, strict=True)):
+        spread = np.nan_to_num([[mean - lower], [upper - mean]])
+        ax.errorbar(mean, y, xerr=spread, fmt="o", color=color, capsize=4)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(axis="x", alpha=0.3)
 
 
 @contextmanager

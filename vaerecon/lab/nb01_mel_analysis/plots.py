@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike, as_samples
-from vaerecon.lab.figures import BLUE, GREY, ORANGE, draw_picture, panels
+from vaerecon.lab.figures import BLUE, GREY, ORANGE, PICTURE, panels
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.filters import mel_filters
 from vaerecon.metrics.scores import METRICS
@@ -49,7 +49,8 @@ def plot_spectrogram(
     level = 20 * (magnitude / top).clamp_min(1e-12).log10()
     extent = (0, len(level) / AUDIOLDM_MEL.frames_per_second, 0, 8)  # s, kHz
     # [T, bins] -> [bins, T]: a picture has frequency upwards
-    image = draw_picture(ax, level.T.numpy(), extent, LEVEL_MAP, (-SPECTRUM_RANGE, 0))
+    low = -SPECTRUM_RANGE
+    image = ax.imshow(level.T.numpy(), LEVEL_MAP, vmin=low, vmax=0, extent=extent, **PICTURE)
     ax.set(xlabel="time (s)", ylabel="frequency (kHz)", title=title)
     figure.colorbar(image, ax=ax, label="level (dB)", pad=0.01)
     return figure, ax

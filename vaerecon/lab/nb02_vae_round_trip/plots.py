@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, panels
+from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, PICTURE, panels
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.plots import (
@@ -87,7 +87,9 @@ def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
     extent = (0, latent.shape[1] * step, -0.5, latent.shape[2] - 0.5)
     for channel, ax in enumerate(axes.flat[: len(latent)]):
         picture = latent[channel].T.numpy()  # [L, 16] -> [16, L]: frequency upwards
-        image = draw_picture(ax, picture, extent, DIFFERENCE_MAP, (-limit, limit))
+        image = ax.imshow(
+            picture, DIFFERENCE_MAP, vmin=-limit, vmax=limit, extent=extent, **PICTURE
+        )
         _hz_axis(ax, "y", bins_per_row=64 // latent.shape[2])
         ax.set(xlabel="time (s)", title=f"channel {channel}")
         ax.label_outer()
