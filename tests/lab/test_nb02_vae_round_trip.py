@@ -177,7 +177,6 @@ def test_every_picture_draws(tiny, other):
     statistics = rt.channel_statistics(other.mean, other.logvar)
     pictures = [
         plots.plot_rates({"a": rt.rate_curve(tiny, other, (1.0,)).iloc[:1].set_index("step")}),
-        plots.plot_statistics(statistics),
         plots.plot_importance(statistics[["mean", "std"]], statistics["kl"], statistics["sigma"]),
     ]
     for figure, _ in pictures:

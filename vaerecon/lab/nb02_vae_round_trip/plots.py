@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, PICTURE, panels
+from vaerecon.lab.figures import BLUE, GREY, ORANGE, PICTURE, panels
 from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.plots import (
@@ -95,26 +95,6 @@ def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
         ax.label_outer()
     figure.colorbar(image, ax=axes, label="latent value", pad=0.01)
     return figure, axes
-
-
-def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
-    """Spread, uncertainty and KL divergence by channel; ``table`` of ``channel_statistics``."""
-    figure, ((left, right),) = panels(2, 2, (10, 3.4))
-    mean, channels = table["mean"], table.index
-    left.axhspan(-1, 1, color="0.92", label="the prior: 0 ± 1")
-    left.errorbar(channels - 0.12, mean, table["std"], fmt="o", color=BLUE, capsize=3,
-                  label="over the clip: mean ± std")  # fmt: skip
-    left.errorbar(channels + 0.12, mean, table["sigma"], fmt="none", color=ORANGE, lw=2, capsize=3,
-                  label="for one value: ± sigma")  # fmt: skip
-    left.set(xlabel="latent channel", xticks=channels, ylabel="latent value")
-    left.set_title("spread over the clip, and uncertainty")
-    left.margins(y=0.3)  # room for the legend
-    left.legend(loc="upper left", fontsize=8)
-    costs = {"kl": "KL from N(0, 1)", "information": "KL from a fitted normal"}
-    table[list(costs)].rename(columns=costs).plot.bar(ax=right, rot=0, color=[BLUE, GREEN])
-    right.set(xlabel="latent channel", ylabel="nats per value", title="cost of a channel")
-    right.legend(fontsize=8)
-    return figure, np.array([left, right])
 
 
 def plot_importance(
