@@ -193,12 +193,6 @@ def test_the_guides_claim_of_speed_stands_beside_our_times(results):
     )
     assert list(ours[:2]) == pytest.approx([(a + b) / 2 for a, b in zip(long, short, strict=True)])
     assert full_size[2] == pytest.approx(full_size[1] / full_size[0])
-    assert "AudioLDM2" in validity.speed_text(table)
-    assert "AudioLDM2" not in validity.speed_text(table.iloc[:2])
-    table.loc["x", "times faster"] = 0.05
-    assert (
-        validity.speed_text(table) == "**x**: here the vocoder is 20 times as slow as Griffin-Lim."
-    )
 
 
 def test_the_guide_compared_loudness(results):
@@ -360,26 +354,14 @@ def test_only_what_is_not_beaten_in_both_is_worth_its_cost():
         "griffinlim",
         "librosa",
     ]
-    assert "Vocoder + Griffin-Lim" not in choice.cost_text(table)
 
 
-def test_the_summary_is_finite_and_in_words(results, scores, budget):
+def test_the_summary_is_finite(results, scores, budget):
     facts = choice.summary(results, {"si_sdr_db": 7.0}, budget)
     assert all(math.isfinite(value) for value, _ in facts.values())
     assert facts["sounds_scored"] == (len(scores), "")
     assert facts["methods_behind_silence"][0] == 3
-    text = choice.summary_text(scores, facts)
-    assert (
-        f"24 results of 2 clips were scored by {len(METRICS) - len(NOT_COMPUTED)} metrics" in text
-    )
-    assert "Griffin-Lim by 7 dB" in text
-    assert "Methods behind silence by SNR: 3 of 3." in text
     assert sum(facts[f"{s}_share_of_lsd"][0] for s in error_budget.SHARES) == pytest.approx(1)
-    inverted = facts | {"phase_share_of_lsd": (-0.25, ""), "vae_share_of_lsd": (1.25, "")}
-    text = choice.summary_text(scores, inverted | {"mel_share_of_lsd": (0.0, "")})
-    assert (
-        "Shares of the LSD, mean of the methods: the mel 0%, the VAE 125%, the phase -25%." in text
-    )
 
 
 # ------------------------------------------------------------------ pictures

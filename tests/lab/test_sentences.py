@@ -87,25 +87,11 @@ def budget(mel: float, phase: float) -> tuple[pd.DataFrame]:
     return (pd.DataFrame([row | {"mel": mel, "vae": 1.0, "phase": phase}]),)
 
 
-def facts(change: float) -> tuple[pd.DataFrame, dict[str, tuple[float, str]]]:
-    numbers = {"methods_behind_silence": 1.0, "snr_change_by_vae": change, "clips": 1.0,
-               "sounds_scored": 8, "metrics_scored": 3, "vae_log_mel_mae": 0.1}  # fmt: skip
-    return scored("vocoder"), {name: (value, "") for name, value in numbers.items()}
-
-
-def ratio(times: float) -> tuple[pd.DataFrame]:
-    return (pd.DataFrame({"times faster": [times]}, index=["here"]),)
-
-
 def tuned(own: float, other: float) -> tuple[pd.DataFrame]:
     rows = {"own": {"before": 0.2, "after": own}, "other": {"before": 0.2, "after": other}}
     table = frame(rows)
     table["change (%)"] = 100 * (table["after"] / table["before"] - 1)
     return (table,)
-
-
-def blended(other: list[float]) -> tuple[pd.DataFrame]:
-    return (pd.DataFrame({"own": [0.3, 0.2, 0.1], "other": other}, index=[0.0, 0.5, 1.0]),)
 
 
 def coded(opus: tuple[float, float]) -> tuple[pd.DataFrame, dict[str, str], str]:
@@ -116,10 +102,6 @@ def coded(opus: tuple[float, float]) -> tuple[pd.DataFrame, dict[str, str], str]
         for name, (rate, score) in rates.items()
     ]
     return pd.DataFrame(rows), {"a": "speech"}, "pesq_wb"
-
-
-def bounded(file: float) -> tuple[pd.Series]:
-    return (pd.Series({"the real file": file, "KL from N(0, 1)": 2.0}),)
 
 
 def by_domain(noise: float, lower: float) -> tuple[dict[str, Interval]]:
@@ -184,19 +166,9 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
         tables.mean_text, ("lsd_db", Mean(5.0, 2), 2, 5.0), ("lsd_db", Mean(5.0, 1), 2, 4.0),
         "**5.0**", "5.0 (1 of 2)",
     ),
-    "cost_text": (
-        choice.cost_text, (scored("vocoder"),), (scored("griffinlim"),),
-        "both: **Vocoder** (0.1 of the length, LSD 6.0 dB).", "dB), **Griffin-Lim** (0.5",
-    ),
     "recommendation_text": (
         choice.recommendation_text, recommended("vocoder"), recommended("griffinlim"),
         "time aside: **Vocoder**", "time aside: **Griffin-Lim**",
-    ),
-    "summary_text": (
-        choice.summary_text, facts(1.5), facts(-1.5), "SNR by +1.5 dB", "SNR by -1.5 dB",
-    ),
-    "speed_text": (
-        validity.speed_text, ratio(4.0), ratio(0.25), "4 times as fast as", "4 times as slow as",
     ),
     "guide_text": (
         validity.guide_text, (), (GUIDE,), "its rows give the same", "its rows give different ones",
@@ -215,16 +187,9 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
         "**own**, held out: 0.200 to 0.100 nepers (-50 %), better",
         "**own**, held out: 0.200 to 0.300 nepers (+50 %), not better",
     ),
-    "blend_text": (
-        tuning.blend_text, blended([0.3, 0.2, 0.1]), blended([0.1, 0.2, 0.3]),
-        "same weight is best", "**other** at 0; the two disagree",
-    ),
     "crossing_text": (
         bits.crossing_text, coded((1.0, 4.0)), coded((1.0, 2.0)), "Opus is better from",
         "Opus is better nowhere",
-    ),
-    "bound_text": (
-        bits.bound_text, bounded(1.0), bounded(3.0), ": less than", ": no less than",
     ),
     "domain_text": (
         domains.domain_text, by_domain(0.3, 0.25), by_domain(0.3, 0.15),

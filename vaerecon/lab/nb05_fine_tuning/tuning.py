@@ -183,14 +183,6 @@ def result_text(table: pd.DataFrame) -> str:
     return " ".join(sentences)
 
 
-def blend_text(errors: pd.DataFrame) -> str:
-    """At which weight each error of :func:`blend_errors` is least; Markdown."""
-    least = errors.idxmin()
-    weights = " and ".join(f"**{name}** at {weight:g}" for name, weight in least.items())
-    agree = "the same weight is best for both" if least.nunique() == 1 else "the two disagree"
-    return f"Least error: {weights}; {agree}."
-
-
 def plot_before_after(tuning: Tuning, mel: torch.Tensor, name: str) -> tuple[Figure, np.ndarray]:
     """A log-mel ``[T, 64]``, and the error of its reconstruction before and after."""
     errors = {}

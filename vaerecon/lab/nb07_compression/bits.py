@@ -153,13 +153,6 @@ def crossing_text(table: pd.DataFrame, domains: Mapping[str, str], metric: str) 
     return "\n".join(lines)
 
 
-def bound_text(limits: pd.Series) -> str:
-    """The real file beside the bound of :func:`bounds`; Markdown."""
-    ratio = limits["the real file"] / limits["KL from N(0, 1)"]
-    less = "less" if ratio < 1 else "no less"
-    return f"The file takes {ratio:.2f} times the KL from N(0, 1): {less} than that bound."
-
-
 def plot_rate_distortion(
     table: pd.DataFrame, domains: Mapping[str, str], metrics: tuple[str, ...]
 ) -> tuple[Figure, np.ndarray]:
