@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vaerecon.audio.clip import Clip, write_wav
-from vaerecon.lab.nb02_vae_round_trip import explorers, plots
+from vaerecon.lab.nb02_vae_round_trip import plots
 from vaerecon.lab.nb02_vae_round_trip import round_trip as rt
 from vaerecon.lab.nb02_vae_round_trip import solutions as solutions_02
 from vaerecon.lab.widgets import read_upload
@@ -213,7 +213,7 @@ def _parts(box):
 
 
 def test_latent_explorer_redraws_and_plays(tiny, trip, other):
-    box = explorers.explore_latent(tiny, trip, other)
+    box = plots.explore_latent(tiny, trip, other)
     status, image, sound = _parts(box)
     first = image.value
     assert "data:image/png;base64,iVBOR" in first
@@ -236,7 +236,7 @@ def test_latent_explorer_redraws_and_plays(tiny, trip, other):
 
 def test_own_clip_explorer_runs_an_upload(sound, tmp_path):
     write_wav(tmp_path / "mine.wav", sound)
-    box = explorers.explore_round_trip(max_length=0.5)
+    box = plots.explore_round_trip(max_length=0.5)
     status, image, place = _parts(box)
     upload = _upload(box, "mine.wav", (tmp_path / "mine.wav").read_bytes())
     _described(box, "Run").click()
@@ -252,7 +252,7 @@ def test_own_clip_explorer_runs_an_upload(sound, tmp_path):
 
 @pytest.mark.process
 def test_own_clip_explorer_says_what_is_wrong():
-    box = explorers.explore_round_trip(max_length=0.5)
+    box = plots.explore_round_trip(max_length=0.5)
     status, image, place = _parts(box)
     upload = _upload(box, "<b>notes</b>.wav", b"this is text")
     run = _described(box, "Run")
@@ -281,7 +281,7 @@ def test_upload_takes_the_files_own_name(sound, tmp_path):
 
 
 def test_silence_is_refused_in_a_sentence():
-    box = explorers.explore_round_trip(max_length=0.5)
+    box = plots.explore_round_trip(max_length=0.5)
     _upload(box, "quiet.wav", _wav_bytes(torch.zeros(8000)))
     _described(box, "Run").click()
     assert "quiet.wav: got only silence, expected sound" in _parts(box)[0].value
