@@ -77,7 +77,7 @@ def remove_player(box: widgets.Box) -> None:
 
 
 def keep_up(box: widgets.Box, tracks: Callable[[], Mapping[str, ArrayLike]]) -> None:
-    """Give other tracks to the player in a box, if there is one: what is heard is what is seen."""
+    """Give other tracks to the player in a box, if there is one, so that it fits the figure."""
     for player in box.children:
         player.load(match_levels(tracks()))
 

@@ -27,7 +27,7 @@ from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models.vocoder import n_samples_out, vocode
 
-# what tutorials use, made of the right log-mel; the first is right
+# scales that tutorials use, computed from the right log-mel; the first is right
 SCALES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "ln magnitude": partial(damage.shift, amount=0.0),
     "ln power": damage.power,

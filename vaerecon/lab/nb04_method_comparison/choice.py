@@ -1,4 +1,4 @@
-"""Notebook 04: which method to take, and the numbers to remember, in words and tables."""
+"""Notebook 04: the recommendation as a table and as text, and the numbers to record."""
 
 import math
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def recommendation_text(scores: pd.DataFrame, found: Sequence[rules.Recommendati
 def summary(
     results: Sequence[Reconstruction], noise: dict[str, float], budget: pd.DataFrame
 ) -> dict[str, tuple[float, str]]:
-    """The numbers to remember: name -> value and unit. What has no value here is left out.
+    """The numbers to record: name -> value and unit. A number without a value is left out.
 
     ``noise`` is that of ``validity.seed_spread``, ``budget`` that of ``error_budget.error_budget``.
     """

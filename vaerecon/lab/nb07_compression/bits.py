@@ -1,6 +1,6 @@
-"""What a latent costs in bits, by three designs and by theory, what bits buy, and pictures.
+"""Bit rates of a latent, by three designs and in theory; rate against quality; an explorer.
 
-Latents are ``[8, L, 16]``, whole numbers ``[L, 128]``; rates are kbit/s. Where a table of
+Latents are ``[8, L, 16]``, quantised ones ``[L, 128]``; rates are kbit/s. Where a table of
 frequencies is assumed, it is a two-sided geometric distribution whose mean size was measured on
 other clips, as a static table is.
 

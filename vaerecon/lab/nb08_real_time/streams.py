@@ -22,7 +22,7 @@ SCORES = ("log_mel_mae", "pesq_wb", "stoi")
 
 
 class Streamed(NamedTuple):
-    """What a stream made of a clip."""
+    """The output of a stream for one clip."""
 
     sound: torch.Tensor  # [N], the latency taken off
     latency: float  # s

@@ -52,7 +52,7 @@ def score_changes(
     through_vae: bool = False,
     scores: Sequence[str] = SCORES,
 ) -> pd.DataFrame:
-    """The same for any functions of a mel; ``through_vae``: of the mel that the VAE returns."""
+    """Mean scores for any changes of a mel, by name; ``through_vae`` changes the decoded mel."""
     rows = []
     for clip in clips:
         samples, _ = normalize_level(clip.samples)
