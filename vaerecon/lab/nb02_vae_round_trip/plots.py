@@ -177,9 +177,8 @@ def explore_latent(
 
     def tracks() -> dict[str, torch.Tensor]:
         edited = mel()
-        return rt.synthesize(
-            pipe, {"unedited": one.decoded[: len(edited)], "edited": edited}, method
-        )
+        mels = {"unedited": one.decoded[: len(edited)], "edited": edited}
+        return rt.synthesize(pipe, mels, method)
 
     return widgets.sound_explorer([channel, amount, weight], plot, tracks, "Latent, edited")
 

@@ -36,8 +36,6 @@ from vaerecon.utils.versions import installed_versions
 
 LIBRARIES = ("vaerecon", "torch", "diffusers", "transformers", "librosa", "numpy", "pesq", "pystoi",
              "visqol-python", "papermill")  # fmt: skip
-QUIET = logging.getLogger(f"{__name__}.nbclient")  # errors are reported here
-QUIET.setLevel(logging.CRITICAL)
 # last, so that the numbers of the other cells are those of the notebook
 DEVICE_CELL = """from vaerecon.lab.reports.recording import used_device
 print(used_device())"""
@@ -135,7 +133,7 @@ def run_cells(
         store_widget_state=False,  # no page can show them; a player's is megabytes
         resources={"metadata": {"path": str(work)}},
         extra_arguments=["--IPKernelApp.log_level=50"],
-        log=QUIET,
+        log=logging.Logger(__name__, logging.CRITICAL),  # errors are reported here
     )  # fmt: skip
     variables = os.environ | {plugins.VARIABLE: os.pathsep.join(plugins.files)}
     if cpu:
