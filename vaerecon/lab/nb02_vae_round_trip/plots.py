@@ -98,9 +98,8 @@ def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
     extent = (0, latent.shape[1] * step, -0.5, latent.shape[2] - 0.5)
     for channel, ax in enumerate(axes.flat[: len(latent)]):
         picture = latent[channel].T.numpy()  # [L, 16] -> [16, L]: frequency upwards
-        image = ax.imshow(
-            picture, DIFFERENCE_MAP, vmin=-limit, vmax=limit, extent=extent, **PICTURE
-        )
+        scale: dict[str, Any] = {"vmin": -limit, "vmax": limit, "extent": extent}
+        image = ax.imshow(picture, DIFFERENCE_MAP, **scale, **PICTURE)
         _hz_axis(ax, "y", bins_per_row=64 // latent.shape[2])
         ax.set(xlabel="time (s)", title=f"channel {channel}")
         ax.label_outer()

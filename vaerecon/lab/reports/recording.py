@@ -38,7 +38,7 @@ def record(name: str, value: float, unit: str = "") -> None:
 
 
 def record_all(values: Mapping[str, float], unit: str, names: str) -> None:
-    """:func:`record` each value under ``names`` with its key in the braces, such as ``"rate {}"``.
+    """:func:`record` each value; ``names`` such as ``"rate {}"`` is filled with its key.
 
     What an identifier cannot hold becomes an underscore.
     """
