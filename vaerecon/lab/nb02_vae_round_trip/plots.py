@@ -83,7 +83,7 @@ def plot_rates(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
         for step, row in table.iterrows():
             style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": color}
             ax.annotate(f"{step:g}", (row["kbit/s"], row["error"]), (4, 5), **style)
-    ax.set(xlabel="bit rate (kbit/s)", ylabel="error of the log-mel (nepers)")
+    ax.set(xlabel="bit rate (kbit/s), and the step", ylabel="error of the log-mel (nepers)")
     ax.set_ylim(0, 1.15 * max(table["error"].max() for table in curves.values()))
     return figure, ax
 
