@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import Collection
+from matplotlib.collections import Collection, QuadMesh
 from matplotlib.colors import to_rgb, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -79,7 +79,8 @@ def darkened(figure: Figure) -> Iterator[Figure]:
 
     Pictures (log-mels) keep their colours, and so does what is drawn on them.
     """
-    on_pictures = {id(x) for ax in figure.axes if ax.images for x in (*ax.lines, *ax.texts)}
+    pictures = [ax for ax in figure.axes if ax.images or ax.findobj(QuadMesh)]
+    on_pictures = {id(x) for ax in pictures for x in (*ax.lines, *ax.texts)}
     artists = figure.findobj(lambda x: isinstance(x, KINDS) and id(x) not in on_pictures)
     parts = [getattr(x, "arrow_patch", None) for x in artists]
     parts += [x.get_bbox_patch() for x in artists if isinstance(x, Text)]
