@@ -11,8 +11,7 @@ from helpers.html_checks import loads_from_elsewhere
 from matplotlib.mathtext import MathTextParser
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-from vaerecon.lab.reports.equations import draw_equation
-from vaerecon.lab.reports.pages import to_html
+from vaerecon.lab.reports.pages import draw_equation, to_html
 from vaerecon.lab.reports.recording import Run
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))

@@ -95,7 +95,7 @@ def test_the_two_ends_of_the_choices_are_the_two_front_ends(sound, length) -> No
     # the same steps, but for how a magnitude is rounded
     torch.testing.assert_close(ma.log_mel_with(x), log_mel(x), atol=1e-5, rtol=0)
     # float32, in another order; quiet bins are small differences of large numbers
-    torch.testing.assert_close(ma.log_mel_with(x, ma.NAIVE), naive_log_mel(x), atol=1e-4, rtol=0)
+    torch.testing.assert_close(ma.log_mel_with(x, **ma.NAIVE), naive_log_mel(x), atol=1e-4, rtol=0)
 
 
 def test_an_affine_map_is_found() -> None:
@@ -180,20 +180,12 @@ def test_the_loudest_part() -> None:
     assert mr.loudest_part(x[:800], 1.0) == (0, 0.05)  # shorter than asked: all of it
 
 
-def test_iterations_help_and_holding_to_the_mel_helps_longer(samples) -> None:
-    curve = mr.iteration_curve(samples, counts=(0, 4, 32))
-    assert (curve.loc[4] < curve.loc[0]).all()
-    assert curve.loc[32, "held to the mel"] < curve.loc[4, "held to the mel"]
-    assert curve.loc[32, "held to the mel"] < curve.loc[32, "magnitude fixed"]
-
-
 def test_sweep(samples) -> None:
-    sweep = mr.sweep(samples, {"n_mels": (16, 64), "hop_length": (160,)}, n_iter=4)
-    assert sweep["default"].to_list() == [False, True, True]
-    assert sweep["values_per_second"].to_list() == [1600, 6400, 6400]
-    few, model, same = sweep["mrstft"]
+    sweep = mr.sweep(samples, {"n_mels": (16, 64), "hop_length": (320,)}, n_iter=4)
+    assert sweep["setting"].to_list() == ["AudioLDM2", "n_mels=16", "hop_length=320"]
+    assert sweep["n_mels"].to_list() == [64, 16, 64]
+    model, few, _ = sweep["mrstft"]
     assert model < few
-    assert model == same
 
 
 # Pictures
@@ -201,38 +193,17 @@ def test_sweep(samples) -> None:
 
 @pytest.mark.slow
 def test_every_picture_can_be_drawn(samples, sound, table) -> None:
-    mel, naive = log_mel(sound), naive_log_mel(sound)[:100]
+    mel = log_mel(sound)
     figures = [
         plots.plot_waveform(samples),
         plots.plot_spectrogram(stft_frames(samples).abs()),
-        plots.plot_filters(),
-        plots.plot_affine_map(naive, mel, ma.best_affine_map(naive, mel)),
-        plots.plot_choices(ma.compare_choices(sound)),
         plots.plot_recoveries(table, ("snr_db", "estoi", "phase")),  # silence has no phase
-        plots.plot_iterations(mr.iteration_curve(samples, counts=(0, 1)), 0.5),
-        plots.plot_sweeps(mr.sweep(samples, {"n_mels": (16, 64)}, n_iter=1)),
         plots.plot_settings(mel, AUDIOLDM_MEL, "title"),
     ]
     for figure, axes in figures:
         assert "data:image/png;base64,iVBORw0" in figure_html(figure)
         lowest = np.ravel(axes)[-1]
         assert lowest.get_xlabel() or lowest.get_title()
-
-
-def test_compared_pictures_share_their_limits(samples, sound) -> None:
-    magnitude = stft_frames(samples).abs()
-    half = {"one": magnitude, "half as loud": magnitude / 2}
-    _, axes = plots.plot_magnitudes(half, seconds=(0.2, 0.6), kilohertz=4)
-    assert len({ax.images[0].get_clim() for ax in axes}) == 1
-    assert {ax.get_xlim() for ax in axes} == {(0.2, 0.6)}
-    drop = axes[0].images[0].get_array() - axes[1].images[0].get_array()
-    assert float(np.ma.median(drop)) == pytest.approx(6.02, abs=0.01)  # dB; half is 6.02 less
-    mel, naive = log_mel(sound), naive_log_mel(sound)[:100]
-    fit = ma.best_affine_map(naive, mel)
-    _, axes = plots.plot_front_ends(mel, naive, fit)
-    assert f"{fit.residual:.2f} nepers" in axes[2].get_title()
-    shown = axes[2].images[0].get_array().T  # [64, T] -> [T, 64]
-    assert float(np.abs(shown).mean()) == pytest.approx(fit.residual, rel=1e-4)
 
 
 def test_a_table_without_some_scores_can_be_drawn(samples, recovered) -> None:
@@ -242,9 +213,6 @@ def test_a_table_without_some_scores_can_be_drawn(samples, recovered) -> None:
     assert table["estoi"].isna().all()
     _, axes = plots.plot_recoveries(table, ("mrstft", "estoi"))
     assert [text.get_text() for text in axes[0, 1].texts] == ["no value"] * len(table)
-    sweep = mr.sweep(short, {"n_mels": (16, 64)}, n_iter=1)
-    _, axes = plots.plot_sweeps(sweep)
-    assert [text.get_text() for text in axes[1, 0].texts] == ["no value"]
 
 
 # Explorer

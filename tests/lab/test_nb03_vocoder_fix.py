@@ -236,15 +236,9 @@ def test_feed_refuses_unknown_names(tiny, samples):
 def test_plots_draw(tiny, samples, mel):
     _, axes = plots.plot_mels({"a": mel, "b": mel - 1})
     assert axes[0].images[0].get_clim() == axes[1].images[0].get_clim()
-    _, axes = plots.plot_values(scaled(mel))
-    assert [ax.get_ylabel() for ax in axes] == list(fix.SCALES)
     _, axes = plots.plot_upsampling([(5, 16), (5, 15)])
     assert "late" in axes[0].get_title()
     assert "on time" in axes[1].get_title()
-    _, ax = plots.plot_shift_snr(dict.fromkeys(("hz", "measured", "theory"), mel[0]), 16)
-    assert ax.get_xlabel() == "frequency (Hz)"
-    _, axes = plots.plot_spectra({"a": samples, "b": -samples})
-    assert [ax.get_title() for ax in axes] == ["a", "b"]
     _, axes = plots.plot_attempt(samples, fix.feed(tiny.vocoder, samples, fix.LAYOUTS[1]))
     assert "expected input[1, 50, 64]" in axes[1].texts[0].get_text()
 
@@ -252,13 +246,15 @@ def test_plots_draw(tiny, samples, mel):
 @pytest.mark.slow
 def test_explorer_shows_errors_in_place(tiny, samples):
     box = plots.explorer_faults(tiny.vocoder, samples, lag=tiny.lag)
-    (layout, scale, dtype), answer, picture, sound = box.children[0].children, *box.children[1:]
+    controls, _, answer, picture, sound = box.children
+    layout, scale, dtype, listen = controls.children
     assert "accepted" in answer.value
     first = picture.value
-    assert sound.value.count("<audio") == 2
+    listen.click()
+    assert sound.children[0].labels == ["original", "vocoder"]
     layout.value = fix.LAYOUTS[1]
     assert "64 channels" in answer.value
-    assert sound.value.count("<audio") == 1
+    assert sound.children[0].labels == ["original"]  # the sound goes with the picture
     assert picture.value != first
     layout.value, scale.value = fix.LAYOUTS[0], "dB as 0..1"
     assert "accepted" in answer.value

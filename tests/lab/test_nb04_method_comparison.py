@@ -12,7 +12,6 @@ import pytest
 import torch
 from helpers.installed import is_installed
 from helpers.sounds import make_sound
-from matplotlib.colors import to_hex
 
 from vaerecon import metrics
 from vaerecon.audio.clip import Clip, write_wav
@@ -194,12 +193,6 @@ def test_the_guides_claim_of_speed_stands_beside_our_times(results):
     )
     assert list(ours[:2]) == pytest.approx([(a + b) / 2 for a, b in zip(long, short, strict=True)])
     assert full_size[2] == pytest.approx(full_size[1] / full_size[0])
-    assert "AudioLDM2" in validity.speed_text(table)
-    assert "AudioLDM2" not in validity.speed_text(table.iloc[:2])
-    table.loc["x", "times faster"] = 0.05
-    assert (
-        validity.speed_text(table) == "**x**: here the vocoder is 20 times as slow as Griffin-Lim."
-    )
 
 
 def test_the_guide_compared_loudness(results):
@@ -361,26 +354,14 @@ def test_only_what_is_not_beaten_in_both_is_worth_its_cost():
         "griffinlim",
         "librosa",
     ]
-    assert "Vocoder + Griffin-Lim" not in choice.cost_text(table)
 
 
-def test_the_summary_is_finite_and_in_words(results, scores, budget):
+def test_the_summary_is_finite(results, scores, budget):
     facts = choice.summary(results, {"si_sdr_db": 7.0}, budget)
     assert all(math.isfinite(value) for value, _ in facts.values())
     assert facts["sounds_scored"] == (len(scores), "")
     assert facts["methods_behind_silence"][0] == 3
-    text = choice.summary_text(scores, facts)
-    assert (
-        f"24 results of 2 clips were scored by {len(METRICS) - len(NOT_COMPUTED)} metrics" in text
-    )
-    assert "Griffin-Lim by 7 dB" in text
-    assert "Methods behind silence by SNR: 3 of 3." in text
     assert sum(facts[f"{s}_share_of_lsd"][0] for s in error_budget.SHARES) == pytest.approx(1)
-    inverted = facts | {"phase_share_of_lsd": (-0.25, ""), "vae_share_of_lsd": (1.25, "")}
-    text = choice.summary_text(scores, inverted | {"mel_share_of_lsd": (0.0, "")})
-    assert (
-        "Shares of the LSD, mean of the methods: the mel 0%, the VAE 125%, the phase -25%." in text
-    )
 
 
 # ------------------------------------------------------------------ pictures
@@ -393,11 +374,9 @@ def test_the_spread_has_every_clip_and_keeps_colours(scores):
         "Vocoder", "Griffin-Lim", "Vocoder + Griffin-Lim",
     ]  # fmt: skip
     assert ax.get_xlabel() == "LSD (dB) ↓"
-    points = [c.get_offsets() for c in ax.collections]
-    assert sum(len(p) for p in points) == 2 * 2 * len(METHODS)
-    assert {to_hex(c.get_edgecolor()[0]) for c in ax.collections} == {
-        METHOD_COLORS[name] for name in METHODS
-    }
+    points = [line for line in ax.lines if line.get_marker() == "o"]
+    assert sum(len(line.get_xdata()) for line in points) == 2 * 2 * len(METHODS)
+    assert {line.get_markeredgecolor() for line in points} == {METHOD_COLORS[n] for n in METHODS}
     assert len(figure.legends) == 1
 
 
@@ -425,22 +404,6 @@ def test_a_difference_that_nobody_hears_does_not_fill_an_axis(scores):
     low, high = plots.plot_clips(near, "lsd_db")[1].get_xlim()
     assert high - low == pytest.approx(METRICS["lsd_db"].span)
     assert all(metric.span > 0 for metric in METRICS.values())
-
-
-def test_volume_curves_end_at_silence(results):
-    _, ax = plots.plot_snr_against_volume(results)
-    assert [t.get_text() for t in ax.get_legend().get_texts()][-2:] == ["Oracle phase", "Silence"]
-    for line in ax.lines[: len(METHODS)]:
-        # 40 dB down the SNR of an incoherent sound is within 20 log10(1 + 0.01 c) of 0
-        assert abs(line.get_ydata()[0]) < 0.1
-
-
-def test_too_few_methods_to_rank_are_said_to_be(scores):
-    one = validity.rank_correlation(scores[scores["method"] == "vocoder"])
-    _, ax = plots.plot_rank_correlation(one)
-    assert ax.texts[0].get_text() == "too few methods to rank"
-    _, ax = plots.plot_rank_correlation(validity.rank_correlation(scores))
-    assert ax.get_xticklabels()[0].get_text() == "SNR"
 
 
 # ------------------------------------------------------------------ several models
@@ -513,7 +476,6 @@ def test_of_several_models_pictures_show_each_by_its_mark(two_models):
     budget = error_budget.error_budget(two_models[1])
     ticks = plots.plot_budget(budget)[1][0, 0].get_yticklabels()
     assert [t.get_text() for t in ticks] == list(map(tables.label, BOTH))
-    assert plots.plot_snr_against_volume(two_models[1])[1].get_title().endswith("VAE (tiny)")
 
 
 # ------------------------------------------------------------------ the explorer

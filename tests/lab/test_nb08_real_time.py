@@ -1,9 +1,8 @@
-"""What notebook 08 measures: streams of a clip, windows on and off the grid, pictures, answers."""
+"""What notebook 08 measures: streams of a clip, windows on and off the grid, answers."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -35,21 +34,6 @@ def test_windows_off_the_grid_are_worse_than_any_on_it(tiny, samples):
     errors = streams.window_errors(tiny, vr.log_mel(samples, normalize=False), encode_blocks)
     off = errors.index.str.contains("off the grid")
     assert errors[off].min() > 1.5 * errors[~off].max()
-
-
-def test_pictures_show_what_they_say():
-    figure, ax = streams.plot_budget({"a": {"block": 0.04, "window": 0.054}, "b": {"block": 0.02}})
-    assert [round(bar.get_width()) for bar in ax.patches] == [40, 54, 20]
-    assert {"block\n40", " 94 ms", " 20 ms"} <= {text.get_text() for text in ax.texts}
-    errors = pd.Series({"whole, own statistics": 0.1, "whole, fixed statistics": 0.2})
-    figure, ax = streams.plot_errors(errors)
-    assert [bar.get_width() for bar in ax.patches] == [0.1, 0.2]
-    table = pd.DataFrame({"way": ["around", "around"], "latency": [0.1, 0.2], "stoi": [0.8, 0.9]})
-    figure, axes = streams.plot_latency(table, {"around": {"stoi": 0.95}}, ("stoi",))
-    curve, whole = axes[0].lines
-    np.testing.assert_allclose(curve.get_xydata(), [[100, 0.8], [200, 0.9]])
-    assert set(whole.get_ydata()) == {0.95}
-    assert figure.axes[0].get_ylabel() == "STOI ↑"
 
 
 def test_a_wrong_answer_gets_a_hint():

@@ -42,21 +42,9 @@ def recovered(snr: float, phase: float, advance: float) -> tuple[pd.DataFrame]:
     return (frame(rows | {"random_phase": {**other, "snr_db": snr}}),)
 
 
-def iterations(last: tuple[float, float]) -> tuple[pd.DataFrame]:
-    rows = {16: (1.5, 1.5), 32: last}
-    columns = ["held to the mel", "magnitude fixed"]
-    return (pd.DataFrame.from_dict(rows, orient="index", columns=columns),)
-
-
-def swept(mrstft: list[float]) -> tuple[pd.DataFrame]:
-    shared = {"setting": "n_mels", "value": [32.0, 64.0], "default": [False, True]}
-    return (pd.DataFrame(shared | {"mrstft": mrstft, "estoi": [0.9, 0.8]}),)
-
-
-def squares(right: tuple[float, float], transposed: tuple[float, float]) -> tuple[pd.DataFrame]:
-    rows = {"right": right, "transposed": transposed, "silence": (0.0, 5.0)}
-    columns = ["SNR (dB)", "log-mel error (nepers)"]
-    return (pd.DataFrame.from_dict(rows, orient="index", columns=columns),)
+def swept(mrstft: list[float]) -> tuple[pd.DataFrame, list[str]]:
+    shared = {"setting": ["n_mels=32", "AudioLDM2"], "n_mels": [32, 64], "estoi": [0.9, 0.8]}
+    return pd.DataFrame(shared | {"mrstft": mrstft}), ["n_mels"]
 
 
 def scales(sign: int) -> tuple[pd.DataFrame]:
@@ -99,25 +87,11 @@ def budget(mel: float, phase: float) -> tuple[pd.DataFrame]:
     return (pd.DataFrame([row | {"mel": mel, "vae": 1.0, "phase": phase}]),)
 
 
-def facts(change: float) -> tuple[pd.DataFrame, dict[str, tuple[float, str]]]:
-    numbers = {"methods_behind_silence": 1.0, "snr_change_by_vae": change, "clips": 1.0,
-               "sounds_scored": 8, "metrics_scored": 3, "vae_log_mel_mae": 0.1}  # fmt: skip
-    return scored("vocoder"), {name: (value, "") for name, value in numbers.items()}
-
-
-def ratio(times: float) -> tuple[pd.DataFrame]:
-    return (pd.DataFrame({"times faster": [times]}, index=["here"]),)
-
-
 def tuned(own: float, other: float) -> tuple[pd.DataFrame]:
     rows = {"own": {"before": 0.2, "after": own}, "other": {"before": 0.2, "after": other}}
     table = frame(rows)
     table["change (%)"] = 100 * (table["after"] / table["before"] - 1)
     return (table,)
-
-
-def blended(other: list[float]) -> tuple[pd.DataFrame]:
-    return (pd.DataFrame({"own": [0.3, 0.2, 0.1], "other": other}, index=[0.0, 0.5, 1.0]),)
 
 
 def coded(opus: tuple[float, float]) -> tuple[pd.DataFrame, dict[str, str], str]:
@@ -128,10 +102,6 @@ def coded(opus: tuple[float, float]) -> tuple[pd.DataFrame, dict[str, str], str]
         for name, (rate, score) in rates.items()
     ]
     return pd.DataFrame(rows), {"a": "speech"}, "pesq_wb"
-
-
-def bounded(file: float) -> tuple[pd.Series]:
-    return (pd.Series({"the real file": file, "KL from N(0, 1)": 2.0}),)
 
 
 def by_domain(noise: float, lower: float) -> tuple[dict[str, Interval]]:
@@ -180,33 +150,9 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
         recovery.recovery_text, recovered(-3.0, 0, 0.9), recovered(3.0, 0, 0.9),
         "silence does at least as well as griffinlim, random_phase", "**better than silence**",
     ),
-    "phase_text": (
-        recovery.phase_text, recovered(0, -0.3, 0.9), recovered(0, 0.8, 0.7),
-        "nearer to the original's. Random phases reach 0.80 in the advance, less than",
-        "no nearer to the original's. Random phases reach 0.80 in the advance, no less than",
-    ),
-    "iteration_text": (
-        recovery.iteration_text, iterations((1.2, 1.6)), iterations((1.6, 1.2)),
-        "held to the mel -0.300, magnitude fixed +0.100. At the end Griffin-Lim is **nearer**",
-        "held to the mel +0.100, magnitude fixed -0.300. At the end Griffin-Lim is **not nearer**",
-    ),
     "sweep_text": (
         recovery.sweep_text, swept([2.0, 1.0]), swept([1.0, 2.0]),
         "best at 64, ESTOI at 32 (AudioLDM2: 64)", "best at 32, ESTOI at 32 (AudioLDM2: 64)",
-    ),
-    "lag_text": (
-        faults.lag_text, (-11, 16.0), (20, 16.0),
-        "**11 samples early** (its lag is -11). Its layers alone would make it 16 samples late: "
-        "its weights move it by 27 samples to the front",
-        "**20 samples late** (its lag is 20). Its layers alone would make it 16 samples late: "
-        "its weights move it by 4 samples to the back",
-    ),
-    "nb03_vocoder_fix.faults.snr_text": (
-        faults.snr_text, squares((-2.0, 1.0), (-1.0, 2.0)), squares((2.0, 2.0), (1.0, 1.0)),
-        "+1.00 dB from the right one, and silence beats right and transposed. In the log-mel it is "
-        "2.00 times as far from the original as the right one: farther",
-        "-1.00 dB from the right one, and silence beats neither. In the log-mel it is "
-        "0.50 times as far from the original as the right one: no farther",
     ),
     "scale_text": (
         faults.scale_text, scales(1), scales(-1),
@@ -220,24 +166,14 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
         tables.mean_text, ("lsd_db", Mean(5.0, 2), 2, 5.0), ("lsd_db", Mean(5.0, 1), 2, 4.0),
         "**5.0**", "5.0 (1 of 2)",
     ),
-    "cost_text": (
-        choice.cost_text, (scored("vocoder"),), (scored("griffinlim"),),
-        "both: **Vocoder** (0.1 of the length, LSD 6.0 dB).", "dB), **Griffin-Lim** (0.5",
-    ),
     "recommendation_text": (
         choice.recommendation_text, recommended("vocoder"), recommended("griffinlim"),
         "time aside: **Vocoder**", "time aside: **Griffin-Lim**",
     ),
-    "summary_text": (
-        choice.summary_text, facts(1.5), facts(-1.5), "SNR by +1.5 dB", "SNR by -1.5 dB",
-    ),
-    "speed_text": (
-        validity.speed_text, ratio(4.0), ratio(0.25), "4 times as fast as", "4 times as slow as",
-    ),
     "guide_text": (
         validity.guide_text, (), (GUIDE,), "its rows give the same", "its rows give different ones",
     ),
-    "nb04_method_comparison.validity.snr_text": (
+    "snr_text": (
         validity.snr_text, (scored("vocoder"),), (scored("griffinlim"),),
         "by SNR: 1 of 2. Methods that SNR calls *better* through the VAE than around it: 2 of 2",
         "*better* through the VAE than around it: 0 of 2",
@@ -251,16 +187,9 @@ ENTRIES: dict[str, tuple[Callable[..., str], tuple, tuple, str, str]] = {
         "**own**, held out: 0.200 to 0.100 nepers (-50 %), better",
         "**own**, held out: 0.200 to 0.300 nepers (+50 %), not better",
     ),
-    "blend_text": (
-        tuning.blend_text, blended([0.3, 0.2, 0.1]), blended([0.1, 0.2, 0.3]),
-        "same weight is best", "**other** at 0; the two disagree",
-    ),
     "crossing_text": (
         bits.crossing_text, coded((1.0, 4.0)), coded((1.0, 2.0)), "Opus is better from",
         "Opus is better nowhere",
-    ),
-    "bound_text": (
-        bits.bound_text, bounded(1.0), bounded(3.0), ": less than", ": no less than",
     ),
     "domain_text": (
         domains.domain_text, by_domain(0.3, 0.25), by_domain(0.3, 0.15),

@@ -5,41 +5,31 @@ import hashlib
 import html
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import Collection
+from matplotlib.collections import Collection, QuadMesh
 from matplotlib.colors import to_rgb, to_rgba_array
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 
-from vaerecon.plots import METHOD_COLORS
+from vaerecon.plots import METHOD_COLORS, new_axes
 
 BLUE, ORANGE = METHOD_COLORS["vocoder"], METHOD_COLORS["griffinlim"]
 GREEN, GREY = METHOD_COLORS["hybrid"], METHOD_COLORS["silence"]
 DARK = 0x11 / 0xFF  # JupyterLab's dark background
 FAST_ON_DARK = "#9f24ff"  # still 15 or more from each colour of another method (CIELAB)
+# arguments of imshow for values [bins, T], the first bin at the bottom
+PICTURE: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
 KINDS = (Collection, Line2D, Patch, Text)
 COLORED = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
-
-
-def draw_picture(
-    ax: Axes,
-    values: np.ndarray,
-    extent: tuple[float, float, float, float] | None,
-    colors: str,
-    limits: tuple[float, float],
-) -> AxesImage:
-    """Draw values ``[bins, T]`` over ``extent`` (left, right, bottom, top; None: by index)."""
-    shape: dict[str, Any] = {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
-    return ax.imshow(values, colors, extent=extent, vmin=limits[0], vmax=limits[1], **shape)
 
 
 def panels(
@@ -59,13 +49,38 @@ def stacked(rows: int, height: float) -> tuple[Figure, np.ndarray]:
     return figure, axes[:, 0]
 
 
+def plot_bars(
+    values: pd.Series, xlabel: str, text: str = "%.2f", color: Any = BLUE
+) -> tuple[Figure, Axes]:
+    """A horizontal bar for each value, with its number beside it; the first on top."""
+    figure, ax = new_axes(None, (9, 0.4 * len(values) + 1))
+    bars = ax.barh(list(values.index), values.to_numpy(), color=color)
+    ax.bar_label(bars, fmt=f" {text}")
+    ax.set(xlabel=xlabel, xlim=(0, 1.15 * values.max()))
+    ax.invert_yaxis()
+    return figure, ax
+
+
+def draw_intervals(
+    ax: Axes, names: Sequence[str], intervals: Iterable[Sequence[float]], colors: Sequence[str]
+) -> None:
+    """A point and its interval in each row, ``(mean, lower, upper)``; NaN ends: no interval."""
+    for y, ((mean, lower, upper), color) in enumerate(zip(intervals, colors, strict=True)):
+        spread = np.nan_to_num([[mean - lower], [upper - mean]])
+        ax.errorbar(mean, y, xerr=spread, fmt="o", color=color, capsize=4)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(axis="x", alpha=0.3)
+
+
 @contextmanager
 def darkened(figure: Figure) -> Iterator[Figure]:
     """A drawn figure, meanwhile in colours for a dark page: greys inverted, dark colours lighter.
 
     Pictures (log-mels) keep their colours, and so does what is drawn on them.
     """
-    on_pictures = {id(x) for ax in figure.axes if ax.images for x in (*ax.lines, *ax.texts)}
+    pictures = [ax for ax in figure.axes if ax.images or ax.findobj(QuadMesh)]
+    on_pictures = {id(x) for ax in pictures for x in (*ax.lines, *ax.texts)}
     artists = figure.findobj(lambda x: isinstance(x, KINDS) and id(x) not in on_pictures)
     parts = [getattr(x, "arrow_patch", None) for x in artists]
     parts += [x.get_bbox_patch() for x in artists if isinstance(x, Text)]

@@ -1,6 +1,7 @@
 """Shared by all notebooks: versions, clips, display of figures and text, checks of exercises."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from numbers import Real
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -100,9 +101,12 @@ def _guarded(answer: Callable[..., Any], hint: Any) -> Callable[..., Any]:
     return call
 
 
-def by_exercise(*checks: Callable[..., None]) -> dict[str, Callable[..., Any]]:
-    """Functions ``check_<exercise>`` by exercise."""
-    return {check.__name__.removeprefix("check_"): check for check in checks}
+def exercises(
+    *checks: Callable[..., None],
+) -> tuple[dict[str, Callable[..., Any]], Callable[..., str]]:
+    """Functions ``check_<exercise>`` by exercise, and :func:`check_answers` with them."""
+    by_name = {check.__name__.removeprefix("check_"): check for check in checks}
+    return by_name, partial(check_answers, by_name)
 
 
 def require_close(got: float, want: float, what: str, tolerance: float = 1e-9) -> None:

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import ipywidgets as widgets
 import numpy as np
 import traitlets
+from matplotlib.figure import Figure
 
 from vaerecon.audio.clip import Clip, load_audio
 from vaerecon.audio.samples import SILENCE, ArrayLike
+from vaerecon.lab.figures import figure_html
 from vaerecon.lab.listening.levels import match_levels
 from vaerecon.lab.listening.player import ABPlayer, Lasting
 from vaerecon.lab.listening.recorder import Recorder
@@ -44,7 +46,7 @@ class Explorer(Lasting, widgets.VBox):
 
 def labelled(kind: type[Control], description: str, **traits: Any) -> Control:
     """A control with a wide label; a slider reports its value only when it is released."""
-    if issubclass(kind, (widgets.FloatSlider, widgets.IntSlider)):
+    if "continuous_update" in kind.class_trait_names():
         traits["continuous_update"] = False
     return kind(description=description, style={"description_width": "8em"}, **traits)
 
@@ -75,7 +77,7 @@ def remove_player(box: widgets.Box) -> None:
 
 
 def keep_up(box: widgets.Box, tracks: Callable[[], Mapping[str, ArrayLike]]) -> None:
-    """Give other tracks to the player in a box, if there is one: what is heard is what is seen."""
+    """Give other tracks to the player in a box, if there is one, so that it fits the figure."""
     for player in box.children:
         player.load(match_levels(tracks()))
 
@@ -101,6 +103,36 @@ def reported(status: widgets.HTML, old: widgets.DOMWidget | None = None) -> Iter
         old.remove_class("vaerecon-old")
     told = [html.escape(str(w.message)) for w in caught if w.category is UserWarning]
     status.value = "<br>".join(told)
+
+
+def sound_explorer(
+    controls: list[widgets.DOMWidget],
+    plot: Callable[[], Figure],
+    tracks: Callable[[], Mapping[str, ArrayLike]],
+    title: str,
+    *texts: widgets.HTML,
+) -> Explorer:
+    """Show ``plot()`` again when a control is moved, and play ``tracks()`` on demand.
+
+    A player that is there follows the controls too. ``texts`` stand above the figure.
+    """
+    listen = widgets.Button(description="Listen", icon="play")
+    status, image, sound = widgets.HTML(), picture(), widgets.VBox()
+
+    def draw(_: object = None) -> None:
+        with reported(status, image):
+            image.value = figure_html(plot())
+            keep_up(sound, tracks)
+
+    def hear(_: object) -> None:
+        with reported(status):
+            put_player(sound, tracks(), title)
+
+    for control in controls:
+        control.observe(draw, "value")
+    listen.on_click(hear)
+    draw()
+    return Explorer([row(*controls, listen), status, *texts, image, sound])
 
 
 class YourClip(widgets.HBox):

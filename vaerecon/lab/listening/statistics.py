@@ -42,6 +42,7 @@ from matplotlib.figure import Figure
 from scipy import signal, stats
 
 from vaerecon.audio.samples import ArrayLike
+from vaerecon.lab.figures import BLUE, GREY, draw_intervals
 from vaerecon.lab.listening.levels import Matched, match_levels, one_clip
 from vaerecon.plots import METHOD_COLORS, new_axes
 
@@ -103,16 +104,14 @@ def abx_summary(table: pd.DataFrame) -> pd.DataFrame:
 def plot_abx(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
     """Proportion of correct answers with its interval, one line each, and the chance level."""
     figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
-    lines, middle = range(len(summary)), summary["proportion"]
-    spread = [middle - summary["low"], summary["high"] - middle]
-    ax.errorbar(middle, lines, xerr=spread, fmt="o", color="#0173b2", capsize=4)
-    ax.axvline(0.5, color="#949494", linestyle="--", label="guessing")
+    ax.axvline(0.5, color=GREY, linestyle="--", label="guessing")
     names = [
         f"{row.a} / {row.b}, {row.listener}\n{row.correct} of {row.trials}, p = {row.p_value:.2g}"
         for row in summary.itertuples()
     ]
-    ax.set_yticks(lines, names)
-    ax.set(xlim=(-0.02, 1.02), ylim=(len(names) - 0.5, -0.5), xlabel="right answers, 95 % interval")
+    intervals = summary[["proportion", "low", "high"]].to_numpy()
+    draw_intervals(ax, names, intervals, [BLUE] * len(names))
+    ax.set(xlim=(-0.02, 1.02), xlabel="right answers, 95 % interval")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1))  # above, where no bar is
     return figure, ax
 
@@ -198,17 +197,14 @@ def plot_mushra(summary: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, 
     """Mean score of each condition with its interval, best first."""
     figure, ax = new_axes(ax, (8, 1.2 + 0.5 * len(summary)))
     colors = METHOD_COLORS | {HIDDEN_REFERENCE: METHOD_COLORS["original"]}
-    for y, row in enumerate(summary.to_dict("records")):
-        mean, color = row["mean"], colors.get(row["condition"], "#949494")
-        spread = np.nan_to_num([[mean - row["low"]], [row["high"] - mean]])  # one score has none
-        ax.errorbar(mean, y, xerr=spread, fmt="o", color=color, capsize=4)
-    ax.set_yticks(range(len(summary)), summary["condition"])
+    names = list(summary["condition"])
+    intervals = summary[["mean", "low", "high"]].to_numpy()
+    draw_intervals(ax, names, intervals, [colors.get(name, GREY) for name in names])
     ax.set_xticks(range(0, 101, 20))
-    ax.grid(axis="x", alpha=0.4)
     above = ax.get_xaxis_transform()
     for i, word in enumerate(WORDS):
         ax.text(20 * i + 10, 1.01, word, ha="center", va="bottom", transform=above)
-    ax.set(xlim=(0, 102), ylim=(len(summary) - 0.5, -0.5), xlabel="score, mean and 95 % interval")
+    ax.set(xlim=(0, 102), xlabel="score, mean and 95 % interval")
     return figure, ax
 
 

@@ -7,7 +7,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import draw_picture, panels
+from vaerecon.lab.figures import PICTURE, panels
 from vaerecon.plots import DIFFERENCE_MAP, level_limits, new_axes, plot_log_mel
 
 BOX = {"boxstyle": "round,pad=0.5", "facecolor": "#e8eef5", "edgecolor": "#0173b2"}
@@ -54,7 +54,7 @@ def plot_stages(
     # [8, L, 16] -> [16, 8, L] -> [16, 8 L]: a picture has its rows (frequency) first
     row = latent.permute(2, 0, 1).reshape(rows, channels * positions).cpu().numpy()
     top = float(np.abs(row).max())
-    image = draw_picture(axes[1], row, None, DIFFERENCE_MAP, (-top, top))
+    image = axes[1].imshow(row, DIFFERENCE_MAP, vmin=-top, vmax=top, **PICTURE)
     for channel in range(1, channels):
         axes[1].axvline(channel * positions - 0.5, color="black", lw=1)
     middles = (np.arange(channels) + 0.5) * positions

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 
-from vaerecon.lab.setup import by_exercise, check_answers, require
+from vaerecon.lab.setup import exercises, require
 
 
 def neper_to_db(nepers: float) -> float:
@@ -43,5 +42,4 @@ def check_latent_kbps(answer: Callable[..., float]) -> None:
     require(abs(ratio - 1) < 0.01, f"8 channels x 16 rows x 25 positions; off by {ratio:.3g}")
 
 
-CHECKS = by_exercise(check_neper_to_db, check_latent_shape, check_latent_kbps)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_neper_to_db, check_latent_shape, check_latent_kbps)

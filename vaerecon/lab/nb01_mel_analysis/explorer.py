@@ -5,7 +5,6 @@ the sounds of the notebook's tables are better. Notebook: ``01_mel_analysis``.
 """
 
 import time
-from typing import Any
 
 import ipywidgets as widgets
 import torch
@@ -19,7 +18,7 @@ from vaerecon.lab.listening.player import ABPlayer
 from vaerecon.lab.nb01_mel_analysis.front_ends import empty_filters, settings
 from vaerecon.lab.nb01_mel_analysis.plots import plot_settings
 from vaerecon.lab.nb01_mel_analysis.recovery import recover
-from vaerecon.lab.widgets import Explorer, YourClip, picture, reported, row
+from vaerecon.lab.widgets import Explorer, YourClip, labelled, picture, reported, row
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel
 
@@ -48,21 +47,16 @@ def compute_view(
 def _controls() -> dict[str, widgets.Widget]:
     """The sliders, by field of :class:`MelConfig`; ``range`` is ``fmin`` and ``fmax``."""
     model = AUDIOLDM_MEL
-    look: dict[str, Any] = {"style": {"description_width": "11em"}, "continuous_update": False}
-    look["layout"] = {"width": "auto"}
-    limits = {"min": 0, "max": model.sample_rate // 2, "step": 100}
     windows, hops = (256, 512, 1024, 2048), (80, 160, 240, 320, 512)  # samples
+    size = {"value": model.n_mels, "min": 8, "max": 128, "step": 4}
+    limits = {"min": 0, "max": model.sample_rate // 2, "step": 100}
+    hz = (int(model.fmin), int(model.fmax))
+    choice = widgets.SelectionSlider
     return {
-        "n_mels": widgets.IntSlider(model.n_mels, 8, 128, 4, description="mel bins", **look),
-        "n_fft": widgets.SelectionSlider(
-            options=windows, value=model.n_fft, description="window (samples)", **look
-        ),
-        "hop_length": widgets.SelectionSlider(
-            options=hops, value=model.hop_length, description="hop (samples)", **look
-        ),
-        "range": widgets.IntRangeSlider(
-            value=(int(model.fmin), int(model.fmax)), description="range (Hz)", **limits, **look
-        ),
+        "n_mels": labelled(widgets.IntSlider, "mel bins", **size),
+        "n_fft": labelled(choice, "window (samples)", options=windows, value=model.n_fft),
+        "hop_length": labelled(choice, "hop (samples)", options=hops, value=model.hop_length),
+        "range": labelled(widgets.IntRangeSlider, "range (Hz)", value=hz, **limits),
     }
 
 

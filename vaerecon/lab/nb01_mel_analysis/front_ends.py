@@ -41,66 +41,63 @@ def empty_filters(config: MelConfig = AUDIOLDM_MEL) -> int:
     return int((filters.amax(dim=0) == 0).sum())
 
 
-@dataclass(frozen=True)
-class Choices:
-    """Choices of a log-mel front-end on AudioLDM2's frame grid. The defaults are AudioLDM2's."""
-
-    level: bool = True  # remove the mean, scale the peak to 0.5
-    framing: Framing = "train"  # "inference": librosa's centring, half a hop earlier
-    padding: Literal["reflect", "constant"] = "reflect"  # "constant": zeros beyond the ends
-    power: int = 1  # of the magnitude, before the filters sum it up
-    filters: Literal["slaney", "htk"] = "slaney"  # "htk": torchaudio's, not normalised by area
-    relative: bool = False  # to the clip's loudest value
-    decibels: bool = False  # instead of nepers
-    top_db: float | None = None  # dB below the loudest value where the picture ends
-    unit_range: bool = False  # minimum to 0, maximum to 1, clip by clip
-
-
-# the choices of naive_log_mel
-NAIVE = Choices(level=False, framing="inference", padding="constant", power=2, relative=True,
-                decibels=True, top_db=80.0, unit_range=True)  # fmt: skip
-ONE_AT_A_TIME: dict[str, Choices] = {
-    "level as recorded": Choices(level=False),
-    "relative to the loudest value": Choices(relative=True),
-    "decibels": Choices(decibels=True),
-    "scaled to 0..1": Choices(unit_range=True),
-    "zeros beyond the ends": Choices(padding="constant"),
-    "frames half a hop earlier": Choices(framing="inference"),
-    "decibels, 80 dB of range": Choices(decibels=True, top_db=80.0),
-    "power 2 before the sum": Choices(power=2),
+# arguments of log_mel_with: those of naive_log_mel
+NAIVE: dict[str, Any] = {"level": False, "framing": "inference", "padding": "constant", "power": 2,
+                         "relative": True, "decibels": True, "top_db": 80.0,
+                         "unit_range": True}  # fmt: skip
+ONE_AT_A_TIME: dict[str, dict[str, Any]] = {
+    "level as recorded": {"level": False},
+    "relative to the loudest value": {"relative": True},
+    "decibels": {"decibels": True},
+    "scaled to 0..1": {"unit_range": True},
+    "zeros beyond the ends": {"padding": "constant"},
+    "frames half a hop earlier": {"framing": "inference"},
+    "decibels, 80 dB of range": {"decibels": True, "top_db": 80.0},
+    "power 2 before the sum": {"power": 2},
     "the tutorial's: all of these": NAIVE,
-    "HTK filters instead": Choices(filters="htk"),
+    "HTK filters instead": {"filters": "htk"},
 }
 
 
-def log_mel_with(samples: ArrayLike, choices: Choices = Choices()) -> torch.Tensor:
-    """The log-mel ``[T, 64]`` of ``samples [N]``; ``NAIVE`` gives that of ``naive_log_mel``."""
+def log_mel_with(
+    samples: ArrayLike, *,
+    level: bool = True,  # remove the mean, scale the peak to 0.5
+    framing: Framing = "train",  # "inference": librosa's centring, half a hop earlier
+    padding: Literal["reflect", "constant"] = "reflect",  # "constant": zeros beyond the ends
+    power: int = 1,  # of the magnitude, before the filters sum it up
+    filters: Literal["slaney", "htk"] = "slaney",  # "htk": torchaudio's, not normalised by area
+    relative: bool = False,  # to the clip's loudest value
+    decibels: bool = False,  # instead of nepers
+    top_db: float | None = None,  # dB below the loudest value where the picture ends
+    unit_range: bool = False,  # minimum to 0, maximum to 1, clip by clip
+) -> torch.Tensor:  # fmt: skip
+    """The log-mel ``[T, 64]`` of ``samples [N]`` by some choices; the defaults are AudioLDM2's."""
     from librosa.filters import mel as librosa_filters
 
     config = AUDIOLDM_MEL
-    x = normalize_level(samples)[0] if choices.level else as_samples(samples)
+    x = normalize_level(samples)[0] if level else as_samples(samples)
     # some hops of zeros at each end, so that no frame of the clip is padded by reflection
-    extra = math.ceil(config.n_fft / config.hop_length) if choices.padding == "constant" else 0
+    extra = math.ceil(config.n_fft / config.hop_length) if padding == "constant" else 0
     extended = F.pad(x, (extra * config.hop_length, extra * config.hop_length))
-    frames = stft_frames(extended, config, choices.framing)
+    frames = stft_frames(extended, config, framing)
     # librosa has no frame whose centre lies beyond the last sample
-    centred = choices.framing == "inference"
+    centred = framing == "inference"
     n_frames = len(x) // config.hop_length + 1 if centred else config.n_frames(len(x))
     frames = frames[extra : extra + n_frames]
-    filters = mel_filters(config)
-    if choices.filters == "htk":
+    weights = mel_filters(config)
+    if filters == "htk":
         rate, bins = config.sample_rate, config.n_mels
         htk = librosa_filters(sr=rate, n_fft=config.n_fft, n_mels=bins, htk=True, norm=None)
-        filters = torch.from_numpy(htk.T.copy())  # librosa's [n_mels, 513] -> [513, n_mels]
-    mel = frames.abs() ** choices.power @ filters
-    if choices.relative:
-        mel = mel / mel.max().clamp_min(config.floor**choices.power)
-    mel = mel.clamp_min(config.floor**choices.power).log()  # nepers, or twice as many for power
-    if choices.decibels:
-        mel = mel * NEPER_DB / choices.power
-    if choices.top_db is not None:
-        mel = mel.clamp_min(mel.max() - choices.top_db / (1 if choices.decibels else NEPER_DB))
-    if choices.unit_range:
+        weights = torch.from_numpy(htk.T.copy())  # librosa's [n_mels, 513] -> [513, n_mels]
+    mel = frames.abs() ** power @ weights
+    if relative:
+        mel = mel / mel.max().clamp_min(config.floor**power)
+    mel = mel.clamp_min(config.floor**power).log()  # nepers, or twice as many for power
+    if decibels:
+        mel = mel * NEPER_DB / power
+    if top_db is not None:
+        mel = mel.clamp_min(mel.max() - top_db / (1 if decibels else NEPER_DB))
+    if unit_range:
         span = mel.max() - mel.min()
         mel = (mel - mel.min()) / torch.where(span > 0, span, torch.ones_like(span))
     return mel
@@ -137,7 +134,7 @@ def compare_choices(samples: ArrayLike) -> pd.DataFrame:
     model = log_mel(samples)
     rows = {}
     for label, choice in ONE_AT_A_TIME.items():
-        other = log_mel_with(samples, choice)[: len(model)]  # centred framing has one frame more
+        other = log_mel_with(samples, **choice)[: len(model)]  # centred framing has one frame more
         left = best_affine_map(other, model).residual
         rows[label] = (float((other - model).abs().mean()), left, left * NEPER_DB)
     columns = ["as it is", "after the best affine map (nepers)", "the same (dB)"]

@@ -4,7 +4,8 @@ Samples are ``[N]`` at peak 0.5, STFT magnitudes ``[T, 513]``. Notebook: ``01_me
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 
 from vaerecon import metrics
 from vaerecon.audio.samples import ArrayLike, as_samples
-from vaerecon.lab.nb01_mel_analysis.front_ends import settings
+from vaerecon.comparison.grid import mel_grid, setting_text
 from vaerecon.lab.tables import overview_metrics
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 from vaerecon.mel.front_end import log_mel, stft_frames
@@ -21,7 +22,7 @@ from vaerecon.metrics.spectral import LSD_FLOOR
 from vaerecon.phase import references
 from vaerecon.phase import retrieval as phase
 
-# one setting at a time; AudioLDM2's value is in each list
+# one setting at a time
 SWEEPS: dict[str, tuple[float, ...]] = {
     "n_mels": (16, 32, 64, 128, 256),  # bins
     "n_fft": (256, 512, 1024, 2048),  # samples
@@ -110,43 +111,23 @@ def loudest_part(samples: ArrayLike, seconds: float = 1.0) -> tuple[float, float
     return start / rate, (start + n) / rate
 
 
-def iteration_curve(
-    samples: ArrayLike, counts: Sequence[int] = (0, 1, 2, 4, 8, 16, 32), seed: int = 0
-) -> pd.DataFrame:
-    """MR-STFT distance by Griffin-Lim iterations: held to the mel, or to its first magnitudes."""
-    magnitude = phase.mel_to_magnitude(log_mel(samples, normalize=False))
-    rows = {}
-    for count in counts:
-        generator = torch.Generator().manual_seed(seed)
-        fixed = phase.griffin_lim(magnitude, len(samples), n_iter=count, generator=generator)
-        held = recover(samples, n_iter=count, seed=seed)
-        rows[count] = [metrics.mrstft(samples, x) for x in (held, fixed)]
-    columns = ["held to the mel", "magnitude fixed"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-
 def sweep(
     samples: ArrayLike,
-    sweeps: Mapping[str, Sequence[float]] = SWEEPS,
+    vary: Mapping[str, Sequence[float]] = SWEEPS,
     *,
     n_iter: int = 32,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Change one setting of the front-end at a time, recover sound from that mel, and score it.
 
-    One row per setting and value: ``values_per_second`` of the mel, ``mrstft``, ``estoi``, and
-    whether it is AudioLDM2's (``default``).
+    One row a setting, AudioLDM2's first: ``setting`` in words, the fields of :class:`MelConfig`,
+    ``mrstft`` and ``estoi``.
     """
-    done: dict[MelConfig, dict[str, Any]] = {}  # the defaults are in every sweep: compute once
     rows = []
-    for field, value in [(field, value) for field, values in sweeps.items() for value in values]:
-        config = settings(**{field: value})
-        if config not in done:
-            sound = recover(samples, config, n_iter=n_iter, seed=seed)
-            done[config] = dict(metrics.evaluate(samples, sound, metrics=("mrstft", "estoi")))
-        rate = config.frames_per_second * config.n_mels
-        row = {"setting": field, "value": value, "values_per_second": rate} | done[config]
-        rows.append(row | {"default": config == AUDIOLDM_MEL})
+    for config in mel_grid(vary):
+        sound = recover(samples, config, n_iter=n_iter, seed=seed)
+        scores = metrics.evaluate(samples, sound, metrics=("mrstft", "estoi"))
+        rows.append({"setting": setting_text(config), **asdict(config), **scores})
     return pd.DataFrame(rows).astype({"mrstft": float, "estoi": float})
 
 
@@ -159,41 +140,14 @@ def recovery_text(table: pd.DataFrame) -> str:
     return "By SNR, every sound with invented phases is **better than silence** here."
 
 
-def phase_text(table: pd.DataFrame) -> str:
-    """How far Griffin-Lim's phases and their advance agree with the original's; Markdown."""
-    phase, advance = table["phase"]["griffinlim"], table["phase_advance"]["griffinlim"]
-    chance = table["phase_advance"]["random_phase"]
-    text = (
-        f"Griffin-Lim's phases agree with the original's by {phase:.2f}, their advance by "
-        f"{advance:.2f}: the advance is {'nearer' if advance > phase else 'no nearer'} to the "
-        f"original's. Random phases reach {chance:.2f} in the advance, "
-        f"{'less' if chance < advance else 'no less'} than Griffin-Lim."
-    )
-    if phase < -0.1:
-        text += " The agreement of the phases is below zero: loud parts came out upside down."
-    return text
-
-
-def iteration_text(curve: pd.DataFrame) -> str:
-    """What the last iterations of :func:`iteration_curve` brought, each way; Markdown."""
-    before, last = curve.index[-2], curve.index[-1]
-    changes = curve.diff().iloc[-1]
-    held, fixed = curve.iloc[-1].tolist()
-    each = ", ".join(f"{name} {change:+.3f}" for name, change in changes.items())
-    return (
-        f"From iteration {before} to {last} the distance changes by: {each}. At the end Griffin-Lim"
-        f" is **{'nearer' if held < fixed else 'not nearer'}** to the original if it is held to the"
-        f" mel ({held:.2f}) than with fixed magnitudes ({fixed:.2f})."
-    )
-
-
-def sweep_text(table: pd.DataFrame) -> str:
+def sweep_text(table: pd.DataFrame, names: Iterable[str] = SWEEPS) -> str:
     """The best value of each setting in a table of :func:`sweep`, by both metrics; Markdown."""
     lines = []
-    for setting, rows in table.groupby("setting", sort=False):
-        rows = rows.set_index("value")
+    for name in names:
+        varied = table["setting"].str.startswith(f"{name}=") | (table["setting"] == "AudioLDM2")
+        rows = table[varied].set_index(name)
         best = f"MR-STFT is best at {rows['mrstft'].idxmin():g}"
         if rows["estoi"].notna().any():
             best += f", ESTOI at {rows['estoi'].idxmax():g}"
-        lines.append(f"- `{setting}`: {best} (AudioLDM2: {rows.index[rows['default']][0]:g}).")
+        lines.append(f"- `{name}`: {best} (AudioLDM2: {getattr(AUDIOLDM_MEL, name):g}).")
     return "\n".join(lines)

@@ -1,12 +1,11 @@
 """Solutions to the exercises of notebook 01; a check tells a wrong answer by a hint."""
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 
 from vaerecon.lab.nb01_mel_analysis.front_ends import NEPER_DB, filter_edges
-from vaerecon.lab.setup import by_exercise, check_answers, require, require_close
+from vaerecon.lab.setup import exercises, require, require_close
 from vaerecon.mel.config import AUDIOLDM_MEL, Framing
 from vaerecon.mel.front_end import log_mel
 
@@ -67,5 +66,4 @@ def check_resolved_up_to(answer: Callable[..., float]) -> None:
         require_close(found, resolved_up_to(fundamental), what, tolerance=1.0)
 
 
-CHECKS = by_exercise(check_frame_time, check_louder, check_resolved_up_to)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_frame_time, check_louder, check_resolved_up_to)

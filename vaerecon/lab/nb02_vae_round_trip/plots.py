@@ -1,7 +1,10 @@
-"""Plots for ``02_vae_round_trip``: tensors and tables in, ``(figure, axes)`` out."""
+"""Plots and explorers for ``02_vae_round_trip``."""
 
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
+import ipywidgets as w
 import numpy as np
 import pandas as pd
 import torch
@@ -9,9 +12,17 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.lab.figures import BLUE, GREEN, GREY, ORANGE, draw_picture, panels, stacked
-from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip
+from vaerecon.audio.samples import ArrayLike
+from vaerecon.bundled import DEMO_CLIP, demo_clips
+from vaerecon.lab import widgets
+from vaerecon.lab.figures import BLUE, GREY, ORANGE, PICTURE, figure_html, panels
+from vaerecon.lab.nb02_vae_round_trip import round_trip as rt
+from vaerecon.lab.setup import demo_clip
 from vaerecon.mel.config import AUDIOLDM_MEL
+from vaerecon.methods import METHODS
+from vaerecon.metrics.scores import METRICS
+from vaerecon.models.sources import VARIANTS
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
 from vaerecon.plots import (
     DIFFERENCE_MAP,
     TICKS_HZ,
@@ -32,14 +43,7 @@ def _hz_axis(axis: Axes, along: str = "y", bins_per_row: int = 1) -> None:
     axis.set(**{f"{along}label": "frequency (Hz)"})
 
 
-def plot_round_trip(trip: RoundTrip) -> tuple[Figure, np.ndarray]:
-    """Original, reconstruction and difference; the first two on one scale."""
-    mels = {f"{trip.clip.name}: original": trip.mel, "after the VAE": trip.decoded}
-    title = f"after minus before: mean absolute difference {trip.mae:.2f} nepers"
-    return plot_mels(mels, differences={title: trip.decoded - trip.mel})
-
-
-def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.ndarray]:
+def plot_errors(trip: rt.RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.ndarray]:
     """The error by band, by level and by time: mean absolute difference, and bias.
 
     ``by_level`` has ``mae`` and ``bias`` by level, nepers below the loudest value. A bias is heard
@@ -68,21 +72,19 @@ def plot_errors(trip: RoundTrip, by_level: pd.DataFrame) -> tuple[Figure, np.nda
     return figure, np.array(list(axes.values()))
 
 
-def plot_rate(curve: pd.DataFrame, rates: pd.DataFrame) -> tuple[Figure, Axes]:
-    """Error against rate of a rounded latent and log-mel (``rate_curve``), with the bounds from KL
-    (``bit_rates``)."""
-    figure, ax = new_axes(None, (8, 4))
-    for (what, points), color in zip(curve.groupby("what"), (BLUE, ORANGE), strict=True):
-        ax.plot(points["kbit/s"], points["error"], "o-", color=color, label=f"{what}, rounded")
-        for _, point in points.iterrows():
-            look: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": color}
-            ax.annotate(f"{point['step']:g}", (point["kbit/s"], point["error"]), (4, 5), **look)
-    for row, line in (("KL from a fitted normal", ":"), ("KL from N(0, 1)", "--")):
-        rate = rates["kbit/s"][f"latent, {row}"]
-        ax.axvline(rate, color=GREY, linestyle=line, label=f"latent, {row}")
-    ax.set(xlabel="bit rate (kbit/s)", ylabel="error of the log-mel (nepers)")
-    ax.set_ylim(0, 1.15 * curve["error"].max())
-    ax.legend()
+def plot_rates(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, Axes]:
+    """Error of the log-mel against the bit rate, a curve for each table, with its steps beside it.
+
+    The tables have ``kbit/s`` and ``error`` (nepers) by quantisation step.
+    """
+    figure, ax = new_axes(None, (8, 3.8))
+    for (name, table), color in zip(curves.items(), (BLUE, ORANGE), strict=False):
+        ax.plot(table["kbit/s"], table["error"], "o-", color=color, label=name)
+        for step, row in table.iterrows():
+            style: dict[str, Any] = {"textcoords": "offset points", "fontsize": 8, "color": color}
+            ax.annotate(f"{step:g}", (row["kbit/s"], row["error"]), (4, 5), **style)
+    ax.set(xlabel="bit rate (kbit/s), and the step", ylabel="error of the log-mel (nepers)")
+    ax.set_ylim(0, 1.15 * max(table["error"].max() for table in curves.values()))
     return figure, ax
 
 
@@ -96,7 +98,8 @@ def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
     extent = (0, latent.shape[1] * step, -0.5, latent.shape[2] - 0.5)
     for channel, ax in enumerate(axes.flat[: len(latent)]):
         picture = latent[channel].T.numpy()  # [L, 16] -> [16, L]: frequency upwards
-        image = draw_picture(ax, picture, extent, DIFFERENCE_MAP, (-limit, limit))
+        scale: dict[str, Any] = {"vmin": -limit, "vmax": limit, "extent": extent}
+        image = ax.imshow(picture, DIFFERENCE_MAP, **scale, **PICTURE)
         _hz_axis(ax, "y", bins_per_row=64 // latent.shape[2])
         ax.set(xlabel="time (s)", title=f"channel {channel}")
         ax.label_outer()
@@ -104,46 +107,18 @@ def plot_latent(latent: torch.Tensor) -> tuple[Figure, np.ndarray]:
     return figure, axes
 
 
-def plot_statistics(table: pd.DataFrame) -> tuple[Figure, np.ndarray]:
-    """Spread, uncertainty and KL divergence by channel; ``table`` of ``channel_statistics``."""
-    figure, ((left, right),) = panels(2, 2, (10, 3.4))
-    channels = table.index
-    left.axhspan(-1, 1, color="0.92", label="the prior: 0 ± 1")
-    bars = (
-        ("std", -0.12, "over the clip: mean ± std", {"fmt": "o", "color": BLUE}),
-        ("sigma", 0.12, "for one value: ± sigma", {"fmt": "none", "color": ORANGE, "lw": 2}),
-    )
-    for column, shift, label, style in bars:
-        x = channels + shift
-        left.errorbar(x, table["mean"], table[column], capsize=3, label=label, **style)
-    left.set(ylabel="latent value", title="spread over the clip, and uncertainty")
-    low, high = left.get_ylim()
-    left.set_ylim(low, high + 0.45 * (high - low))  # room for the legend
-    left.legend(loc="upper left", fontsize=8)
-    right.bar(channels - 0.2, table["kl"], 0.4, color=BLUE, label="KL from N(0, 1)")
-    label = "KL from a fitted normal"
-    right.bar(channels + 0.2, table["information"], 0.4, color=GREEN, label=label)
-    right.set(ylabel="nats per value", title="cost of a channel")
-    right.legend(fontsize=8)
-    for ax in (left, right):
-        ax.set(xlabel="latent channel", xticks=channels)
-    return figure, np.array([left, right])
+def plot_importance(
+    rise: pd.DataFrame, kl: pd.Series, change: pd.Series
+) -> tuple[Figure, np.ndarray]:
+    """Rise of the error when each channel is silenced, and change of the log-mel against its KL.
 
-
-def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[Figure, np.ndarray]:
-    """The effect of silencing each channel on the error, and on the log-mel against its KL.
-
-    ``table`` from ``channel_importance``, ``kl`` from ``channel_statistics``; ``whole`` is the
-    error with all channels, nepers.
+    All by channel; ``rise`` has a column for each way of silencing. Nepers, and nats per value.
     """
     figure, ((left, right),) = panels(2, 2, (10, 3.4))
-    left.bar(table.index - 0.2, table["zero"] - whole, 0.4, color=BLUE, label="at zero")
-    left.bar(table.index + 0.2, table["mean"] - whole, 0.4, color=ORANGE, label="standing still")
+    rise.plot.bar(ax=left, rot=0, color=[BLUE, ORANGE])
+    left.set(xlabel="latent channel", ylabel="rise (nepers)", title="rise of the error")
     left.axhline(0, color=GREY, linewidth=0.8)
-    left.set(xlabel="latent channel", xticks=table.index, ylabel="rise (nepers)")
-    left.set_title(f"rise of the error, from {whole:.2f} nepers")
     left.legend(fontsize=8)
-    change = table["change"]
     right.scatter(kl, change, color=BLUE)
     for channel, place in enumerate(zip(kl, change, strict=True)):
         right.annotate(str(channel), place, xytext=(5, 4), textcoords="offset points")
@@ -151,25 +126,6 @@ def plot_importance(table: pd.DataFrame, whole: float, kl: pd.Series) -> tuple[F
     right.set(xlabel="KL from N(0, 1) (nats per value)", ylabel="change of the log-mel (nepers)")
     right.set_title("change when zeroed, by channel")
     return figure, np.array([left, right])
-
-
-def plot_spread(spread: torch.Tensor, mel: torch.Tensor) -> tuple[Figure, np.ndarray]:
-    """Standard deviation ``[T, 64]`` of the log-mel over several draws, below the original."""
-    figure, axes = stacked(2, 4.2)
-    plot_log_mel(mel, axes[0], title="original")
-    top = max(float(np.quantile(spread.numpy(), 0.99)), 1e-3)
-    plot_log_mel(spread, axes[1], title="spread over the draws", limits=(0, top), colorbar=False)
-    axes[1].images[0].set_cmap("viridis")
-    add_colorbar([axes[1]], "standard deviation (nepers)")
-    axes[0].label_outer()
-    return figure, axes
-
-
-def plot_edit(mel: torch.Tensor, unedited: torch.Tensor) -> tuple[Figure, np.ndarray]:
-    """An edited log-mel, and its difference from the unedited one."""
-    change = mel - unedited[: len(mel)]
-    title = f"edited minus unedited: mean absolute difference {change.abs().mean():.2f} nepers"
-    return plot_mels({"edited": mel}, level_limits(float(unedited.max())), {title: change})
 
 
 def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:
@@ -195,3 +151,85 @@ def plot_walk(mels: dict[float, torch.Tensor]) -> tuple[Figure, np.ndarray]:
     side.set(xlabel="mean change (nepers)", ylim=(-0.5, 63.5))
     side.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=8, frameon=False)
     return figure, np.array([*axes, side])
+
+
+def explore_latent(
+    pipe: ReconstructionPipeline, one: rt.RoundTrip, other: rt.RoundTrip, method: str = "griffinlim"
+) -> widgets.Explorer:
+    """Sliders for an offset of one channel and for the mix with a second clip; a player."""
+    channel = widgets.labelled(w.Dropdown, "channel", options=range(len(one.mean)))
+    amount = widgets.labelled(w.FloatSlider, "add (std)", value=0, min=-4, max=4, step=0.5)
+    weight = widgets.labelled(w.FloatSlider, "second clip", value=0, min=0, max=1, step=0.05)
+
+    def mel() -> torch.Tensor:
+        latent, n_frames = rt.walk_channel(one.mean, channel.value, amount.value), len(one.mel)
+        if weight.value:
+            latent = rt.interpolate(latent, other.mean, weight.value)
+            n_frames = min(n_frames, len(other.mel))
+        return pipe.decode(latent, n_frames=n_frames).cpu()
+
+    def plot() -> Figure:
+        edited = mel()
+        change, limits = edited - one.decoded[: len(edited)], level_limits(float(one.decoded.max()))
+        title = f"edited minus unedited: mean absolute difference {change.abs().mean():.2f} nepers"
+        return plot_mels({"edited": edited}, limits, {title: change})[0]
+
+    def tracks() -> dict[str, torch.Tensor]:
+        edited = mel()
+        mels = {"unedited": one.decoded[: len(edited)], "edited": edited}
+        return rt.synthesize(pipe, mels, method)
+
+    return widgets.sound_explorer([channel, amount, weight], plot, tracks, "Latent, edited")
+
+
+@lru_cache(maxsize=2)
+def load_model(model: str) -> ReconstructionPipeline:
+    """A pipeline without progress bars, cached."""
+    pipe = ReconstructionPipeline.from_pretrained(model)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def explore_round_trip(
+    model: str = "tiny", methods: Sequence[str] = ("griffinlim",), max_length: float = 4.0
+) -> widgets.Explorer:
+    """Choose a clip of one's own or a bundled one, a model and methods; see and hear the result."""
+    own, clips = widgets.YourClip(longest=10.0), list(demo_clips())
+    bundled = widgets.labelled(w.Dropdown, "or bundled", options=clips, value=DEMO_CLIP)
+    models = list(dict.fromkeys([*VARIANTS, model]))
+    variant = widgets.labelled(w.Dropdown, "model", options=models, value=model)
+    unused = [name for name in METRICS if name != "log_mel_mae"]  # the plot states this one only
+    choices = [(m.label, m.name) for m in METHODS.values() if not m.reference_only]
+    method = widgets.labelled(
+        w.SelectMultiple, "methods", options=choices, value=tuple(methods), rows=5
+    )
+    length = widgets.labelled(
+        w.FloatSlider, "at most (s)", value=max_length, min=0.5, max=10, step=0.5
+    )
+    run = w.Button(description="Run", icon="cogs", button_style="primary")
+    status, image, sound = w.HTML(), widgets.picture(), w.VBox()
+    image.layout.display = "none"  # until there is one
+
+    def go(_: object) -> None:
+        run.disabled, status.value = True, "Running ..."
+        try:
+            widgets.remove_player(sound)  # no old sound or plot beside a new error
+            image.layout.display = "none"
+            with widgets.reported(status):
+                seconds = length.value
+                clip = own.clip(seconds) or demo_clip(bundled.value, seconds)
+                pipe = load_model(variant.value)
+                result = pipe(clip, method.value, without_vae=False, exclude_metrics=unused)
+                image.value = figure_html(result.plot()[0])
+                image.layout.display = ""
+                sounds: dict[str, ArrayLike] = {"original": torch.as_tensor(result.reference)}
+                sounds |= {name: result.audio[name] for name in method.value}
+                title = f"{result.clip.name}, model {result.model.source}"
+                widgets.put_player(sound, sounds, title)
+        finally:
+            run.disabled = False
+
+    run.on_click(go)
+    bundled.observe(lambda _: own.clear(), "value")  # the last choice counts
+    left, right = w.VBox([own, bundled, variant, length]), w.VBox([method, run])
+    return widgets.Explorer([widgets.row(left, right), status, image, sound])

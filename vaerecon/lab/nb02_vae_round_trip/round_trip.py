@@ -8,7 +8,6 @@ that prior (bits-back: Hinton and van Camp, COLT 1993): a bound. A real coder ne
 entropy of the quantised latent.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +23,6 @@ from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
 MEL_RATE = 64 * AUDIOLDM_MEL.frames_per_second  # log-mel values a second
 LATENT_RATE = 8 * 16 * AUDIOLDM_MEL.frames_per_second / 4  # latent values a second
-PCM_BITS = 16  # a sample on a CD, or in a wav file
 STEPS = (4.0, 2.0, 1.0, 0.5, 0.25)  # quantisation steps, in the unit of latent or log-mel
 
 
@@ -69,26 +67,6 @@ def synthesize(
     return {name: pipe.synthesize(mel, method, n_samples).cpu() for name, mel in mels.items()}
 
 
-def sound_errors(
-    pipe: ReconstructionPipeline, trip: RoundTrip, methods: Sequence[str]
-) -> pd.DataFrame:
-    """The VAE's error on the log-mel itself ("direct"), and on each method's sound, in rows.
-
-    ``without VAE`` and ``with VAE``: the distance to the original's log-mel, nepers;
-    ``VAE seems to cost``: their difference.
-    """
-    columns = {"without VAE": trip.mel, "with VAE": trip.decoded}
-    rows = {"direct": {"without VAE": 0.0, "with VAE": trip.mae}}
-    for method in methods:
-        sounds = synthesize(pipe, columns, method, len(trip.samples))
-        rows[method] = {
-            name: mel_distance(log_mel(x, normalize=False), trip.mel) for name, x in sounds.items()
-        }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table["VAE seems to cost"] = table["with VAE"] - table["without VAE"]
-    return table
-
-
 def channel_statistics(mean: torch.Tensor, logvar: torch.Tensor) -> pd.DataFrame:
     """Distribution, uncertainty and KL divergence of each channel of ``[8, L, 16]``, in rows.
 
@@ -109,27 +87,6 @@ def channel_statistics(mean: torch.Tensor, logvar: torch.Tensor) -> pd.DataFrame
     }
     table = pd.DataFrame({name: x.tolist() for name, x in columns.items()})
     return table.rename_axis("channel")
-
-
-def bit_rates(trip: RoundTrip) -> pd.DataFrame:
-    """Bit rate of each representation: kbit/s, and the ratio to PCM.
-
-    The last two rows are bounds: the KL divergence from the prior that the VAE was trained with,
-    and from a normal with the mean and variance of each channel in this clip.
-    """
-    information = channel_statistics(trip.mean, trip.logvar)["information"].mean()
-    kl = float(autoencoder.kl_nats(trip.mean, trip.logvar))
-    rows = {
-        "samples, 16-bit PCM": AUDIOLDM_MEL.sample_rate * PCM_BITS,
-        "log-mel, float32": MEL_RATE * 32,
-        "latent, float32": LATENT_RATE * 32,
-        "latent, float16": LATENT_RATE * 16,
-        "latent, KL from N(0, 1)": LATENT_RATE * kl / math.log(2),
-        "latent, KL from a fitted normal": LATENT_RATE * information / math.log(2),
-    }
-    table = pd.DataFrame({"kbit/s": pd.Series(rows) / 1000})
-    table["PCM is larger by"] = table["kbit/s"].iloc[0] / table["kbit/s"]
-    return table
 
 
 def entropy_bits(symbols: torch.Tensor) -> float:
@@ -205,36 +162,3 @@ def interpolate(
     if weight.ndim == 1 and len(weight) != length:
         raise ValueError(f"weight: got [{len(weight)}], expected a number or [{length}]")
     return torch.lerp(one[..., :length, :], other[..., :length, :], weight.reshape(-1, 1))
-
-
-def channel_importance(pipe: ReconstructionPipeline, trip: RoundTrip) -> pd.DataFrame:
-    """The distance to the original's log-mel when one channel is silenced, nepers.
-
-    Columns as :func:`silence_channel` has it, and ``change``, of the zeroed one against all.
-    """
-    rows = []
-    for channel in range(len(trip.mean)):
-        zero, mean = (
-            pipe.decode(silence_channel(trip.mean, channel, how), len(trip.mel)).cpu()
-            for how in ("zero", "mean")
-        )
-        errors = [mel_distance(zero, trip.mel), mel_distance(mean, trip.mel)]
-        rows.append([*errors, mel_distance(zero, trip.decoded)])
-    return pd.DataFrame(rows, columns=["zero", "mean", "change"]).rename_axis("channel")
-
-
-def mixtures(
-    pipe: ReconstructionPipeline, one: RoundTrip, other: RoundTrip, weight: float = 0.5
-) -> dict[str, torch.Tensor]:
-    """Three mixtures of two clips (of samples: both at once), and both, as log-mels of a length."""
-    n_frames = min(len(one.mel), len(other.mel))
-    n_samples = min(len(one.samples), len(other.samples))
-    samples = torch.lerp(one.samples[:n_samples], other.samples[:n_samples], weight)
-    latent = interpolate(one.mean, other.mean, weight)
-    return {
-        "first clip, decoded": one.decoded[:n_frames],
-        "latents mixed": pipe.decode(latent, n_frames=n_frames).cpu(),
-        "log-mels mixed": torch.lerp(one.mel[:n_frames], other.mel[:n_frames], weight),
-        "samples mixed": log_mel(samples, normalize=False)[:n_frames],
-        "second clip, decoded": other.decoded[:n_frames],
-    }

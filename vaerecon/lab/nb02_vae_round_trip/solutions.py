@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 
 import torch
 import torch.nn.functional as F
 
-from vaerecon.lab.setup import by_exercise, check_answers, require
+from vaerecon.lab.setup import exercises, require
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.models.autoencoder import kl_nats
 
@@ -65,5 +64,4 @@ def check_pad_batch(answer: Callable[..., torch.Tensor]) -> None:
     require(torch.allclose(found, expected), "padded with another value, or at another place")
 
 
-CHECKS = by_exercise(check_bits_per_second, check_keep_channels, check_pad_batch)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_bits_per_second, check_keep_channels, check_pad_batch)

@@ -27,7 +27,7 @@ from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models.vocoder import n_samples_out, vocode
 
-# what tutorials use, made of the right log-mel; the first is right
+# scales that tutorials use, computed from the right log-mel; the first is right
 SCALES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "ln magnitude": partial(damage.shift, amount=0.0),
     "ln power": damage.power,
@@ -138,34 +138,6 @@ def length_table(rates: Sequence[int], kernels: Sequence[int], n_frames: int) ->
         n = rate * n + odd
     columns = ["layer", "rate", "kernel", "in", "out", "too many (samples)", "late (samples)"]
     return pd.DataFrame(rows, columns=columns).set_index("layer")
-
-
-def lag_text(lag: int, of_layers: float) -> str:
-    """A model's measured lag beside that of its layers, in samples; Markdown."""
-
-    def side(samples: float) -> str:
-        word = "late" if samples > 0 else "early"
-        return f"{abs(samples):g} samples {word}" if samples else "on time"
-
-    moved = of_layers - lag
-    return (
-        f"The sound of this model is **{side(lag)}** (its lag is {lag}). Its layers alone would "
-        f"make it {side(of_layers)}: its weights move it by {abs(moved):g} samples to the "
-        f"{'back' if moved < 0 else 'front'}."
-    )
-
-
-def snr_text(scores: pd.DataFrame) -> str:
-    """Which sounds silence beats by SNR, and how far the log-mel tells them apart; Markdown."""
-    snr, far = scores["SNR (dB)"], scores["log-mel error (nepers)"]
-    beaten = [str(name) for name in snr.index if snr[name] < snr["silence"]]
-    ratio = far["transposed"] / far["right"]
-    return (
-        f"By SNR the transposed version is {snr['transposed'] - snr['right']:+.2f} dB from the "
-        f"right one, and silence beats {' and '.join(beaten) or 'neither'}. In the log-mel it is "
-        f"{ratio:.2f} times as far from the original as the right one: "
-        f"{'farther' if ratio > 1 else 'no farther'}."
-    )
 
 
 def scale_text(scores: pd.DataFrame, right: str = next(iter(SCALES))) -> str:

@@ -8,17 +8,14 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaerecon.audio.samples import ArrayLike, as_samples
-from vaerecon.lab.figures import BLUE, GREY, figure_html, stacked
-from vaerecon.lab.listening.levels import audio_table, match_levels
+from vaerecon.lab.figures import BLUE, GREY, stacked
 from vaerecon.lab.nb03_vocoder_fix.faults import LAYOUTS, SCALES, Attempt, feed
-from vaerecon.lab.widgets import Explorer, picture, row
-from vaerecon.mel.diagnosis import possible_range
+from vaerecon.lab.widgets import Explorer, sound_explorer
 from vaerecon.mel.front_end import log_mel
-from vaerecon.plots import new_axes, plot_mels
+from vaerecon.plots import plot_mels
 
 RIGHT, WRONG, NEUTRAL = BLUE, "#8b1a2b", GREY
 CHOICES = {
@@ -31,23 +28,6 @@ CHOICES = {
 def mels_of(sounds: Mapping[str, ArrayLike]) -> dict[str, torch.Tensor]:
     """The log-mel of each sound ``[N]`` at its own level."""
     return {name: log_mel(x, normalize=False).cpu() for name, x in sounds.items()}
-
-
-def plot_values(mels: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
-    """Histograms of the values of several mels ``[T, 64]``, over the possible range of nepers."""
-    possible, every = possible_range(), torch.cat([mel.flatten() for mel in mels.values()])
-    highest = max(possible.highest, float(every.max()))
-    edges = np.linspace(float(every.min()) - 1, highest + 1, 161)
-    figure, axes = stacked(len(mels), len(mels) + 0.9)
-    for i, (ax, (name, mel)) in enumerate(zip(axes, mels.items(), strict=True)):
-        ax.axvspan(possible.lowest, possible.highest, color=NEUTRAL, alpha=0.25, lw=0)
-        ax.hist(mel.flatten().cpu().numpy(), edges, color=WRONG if i else RIGHT)
-        ax.axvline(float(mel.mean()), color="black", lw=1.2, ls="--")
-        ax.set_yticks([])
-        ax.set_ylabel(name, rotation=0, ha="right", va="center")
-    axes[0].set_title("grey: possible range of nepers at peak 0.5; dashed: the mean")
-    axes[-1].set_xlabel("value in the tensor, which the model reads as nepers")
-    return figure, axes
 
 
 def plot_upsampling(layers: Sequence[tuple[int, int]]) -> tuple[Figure, Any]:
@@ -77,31 +57,6 @@ def plot_upsampling(layers: Sequence[tuple[int, int]]) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def plot_shift_snr(snr: Mapping[str, torch.Tensor], shift: int) -> tuple[Figure, Axes]:
-    """SNR by frequency of a perfect copy that is late: ``hz``; ``measured``, ``theory`` in dB."""
-    figure, ax = new_axes(None, (10, 3.4))
-    ax.plot(snr["hz"], snr["measured"], ".", ms=4, color=RIGHT, label="this clip")
-    ax.plot(snr["hz"], snr["theory"], color="black", lw=1, label="a steady tone")
-    ax.axhline(0, color=WRONG, ls="--", lw=1.5, label="silence: 0 dB")
-    ax.set(xlim=(0, 4000), ylim=(-12, 40), xlabel="frequency (Hz)", ylabel="SNR (dB)")
-    ax.set_title(f"A perfect copy, {shift} samples late")
-    ax.legend(loc="upper right", ncols=3)
-    return figure, ax
-
-
-def plot_spectra(sounds: Mapping[str, torch.Tensor]) -> tuple[Figure, np.ndarray]:
-    """Spectra of sounds ``[N]`` in dB below their peaks; grey lines: the multiples of 100 Hz."""
-    figure, axes = stacked(len(sounds), 1.5 * len(sounds) + 0.4)
-    for ax, (name, x) in zip(axes, sounds.items(), strict=True):
-        magnitude = torch.fft.rfft(x * torch.hann_window(len(x))).abs()
-        level = 20 * (magnitude / magnitude.max()).clamp_min(1e-6).log10()
-        ax.vlines(np.arange(31) / 10, -80, 0, color=NEUTRAL, lw=0.6, alpha=0.6)
-        ax.plot(np.linspace(0, 8, len(level)), level.numpy(), color=RIGHT, lw=1.1)
-        ax.set(xlim=(0, 3), ylim=(-80, 5), ylabel="level (dB)", title=name)
-    axes[-1].set_xlabel("frequency (kHz)")
-    return figure, axes
-
-
 def plot_attempt(samples: ArrayLike, attempt: Attempt) -> tuple[Figure, np.ndarray]:
     """The log-mel of a clip ``[N]`` and that of the vocoder's sound, or its error."""
     original = log_mel(as_samples(samples), normalize=False).cpu()
@@ -125,19 +80,19 @@ def explorer_faults(vocoder: Any, samples: ArrayLike, lag: int = 0) -> Explorer:
     """
     x = as_samples(samples).cpu()
     choices = {n: widgets.Dropdown(options=values, description=n) for n, values in CHOICES.items()}
-    answer, image, sound = widgets.HTML(), picture(), widgets.HTML()
+    answer = widgets.HTML()
 
-    def update(_: Any = None) -> None:
-        attempt = feed(vocoder, x, **{name: c.value for name, c in choices.items()}, lag=lag)
-        sounds = {"original": x}
-        if attempt.samples is not None:
-            sounds["vocoder"] = attempt.samples
-        words = attempt.error or "accepted without an error"
-        answer.value = f"<b>{attempt.shape} {attempt.dtype}:</b> <code>{html.escape(words)}</code>"
-        image.value = figure_html(plot_attempt(x, attempt)[0])
-        sound.value = audio_table(match_levels(sounds))
+    def attempt() -> Attempt:
+        return feed(vocoder, x, **{name: c.value for name, c in choices.items()}, lag=lag)
 
-    for choice in choices.values():
-        choice.observe(update, names="value")
-    update()
-    return Explorer([row(*choices.values()), answer, image, sound])
+    def plot() -> Figure:
+        found = attempt()
+        words = html.escape(found.error or "accepted without an error")
+        answer.value = f"<b>{found.shape} {found.dtype}:</b> <code>{words}</code>"
+        return plot_attempt(x, found)[0]
+
+    def tracks() -> dict[str, torch.Tensor]:
+        sound = attempt().samples
+        return {"original": x} if sound is None else {"original": x, "vocoder": sound}
+
+    return sound_explorer(list(choices.values()), plot, tracks, "The vocoder's sound", answer)

@@ -1,11 +1,10 @@
 """Solutions to the exercises of notebook 03; a check tells a wrong answer by a hint."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import torch
 
-from vaerecon.lab.setup import by_exercise, check_answers, require, require_close
+from vaerecon.lab.setup import exercises, require, require_close
 
 
 def to_btm(x: torch.Tensor, layout: str) -> torch.Tensor:
@@ -81,5 +80,4 @@ def check_best_affine(answer: Callable[..., tuple[float, float, float]]) -> None
         require_close(float(got), want, f"{name} of the least-squares line", 1e-3 * abs(want))
 
 
-CHECKS = by_exercise(check_to_btm, check_extra_samples, check_best_affine)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_to_btm, check_extra_samples, check_best_affine)

@@ -1,4 +1,4 @@
-"""Notebook 04: which method to take, and the numbers to remember, in words and tables."""
+"""Notebook 04: the recommendation as a table and as text, and the numbers to record."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from vaerecon.lab.nb04_method_comparison.error_budget import mean_shares
 from vaerecon.lab.nb04_method_comparison.validity import rank_correlation
 from vaerecon.lab.tables import candidates, count, label, score_table, scored_metrics
 from vaerecon.metrics import recommendation as rules
-from vaerecon.metrics.scores import METRICS, PANELS
+from vaerecon.metrics.scores import PANELS
 from vaerecon.pipeline.result import Reconstruction
 
 
@@ -60,22 +60,10 @@ def recommendation_text(scores: pd.DataFrame, found: Sequence[rules.Recommendati
     return "\n".join(f"- {line}" for line in lines)
 
 
-def cost_text(scores: pd.DataFrame, metric: str = "lsd_db") -> str:
-    """Which methods no other beats in time and quality; Markdown."""
-    front, m = rules.pareto(scores, metric, candidates(scores)), METRICS[metric]
-    if front.empty:
-        return f"No clip has a value in {m.label}."
-    each = [
-        f"**{label(str(name))}** ({cost:.2g} of the length, {m.label} {value:.1f} {m.unit})"
-        for name, cost, value in front.itertuples()
-    ]
-    return f"Through the VAE, no method beats these in time and {m.label} both: {', '.join(each)}."
-
-
 def summary(
     results: Sequence[Reconstruction], noise: dict[str, float], budget: pd.DataFrame
 ) -> dict[str, tuple[float, str]]:
-    """The numbers to remember: name -> value and unit. What has no value here is left out.
+    """The numbers to record: name -> value and unit. A number without a value is left out.
 
     ``noise`` is that of ``validity.seed_spread``, ``budget`` that of ``error_budget.error_budget``.
     """
@@ -98,25 +86,3 @@ def summary(
         "seed_spread_si_sdr": (noise.get("si_sdr_db", math.nan), "dB"),
     }
     return {name: (float(v), unit) for name, (v, unit) in found.items() if math.isfinite(v)}
-
-
-def summary_text(scores: pd.DataFrame, facts: dict[str, tuple[float, str]]) -> str:
-    """:func:`summary` in sentences, those left out whose number has no value; Markdown."""
-    value = {name: number for name, (number, _) in facts.items()}
-    words = {"n_clips": count(int(value["clips"]), "clip"), "n": len(candidates(scores))}
-    sentences = {
-        "clips": "{sounds_scored:.0f} results of {n_clips} were scored by {metrics_scored:.0f} "
-        "metrics.\n- The VAE alone changes the log-mel by {vae_log_mel_mae:.2f} nepers on average.",
-        "best_lsd_through_vae": "The best LSD is {best_lsd_without_vae:.1f} dB from the original "
-        "mel and {best_lsd_through_vae:.1f} dB through the VAE.",
-        "vae_share_of_lsd": "Shares of the LSD, mean of the methods: the mel {mel_share_of_lsd:.0%}"
-        ", the VAE {vae_share_of_lsd:.0%}, the phase {phase_share_of_lsd:.0%}.",
-        "snr_change_by_vae": "Methods behind silence by SNR: {methods_behind_silence:.0f} of {n}. "
-        "The VAE changes the SNR by {snr_change_by_vae:+.1f} dB on average.",
-        "snr_agrees_with_log_mel": "The order of methods by SNR and by log-mel error has a rank "
-        "correlation of {snr_agrees_with_log_mel:+.2f}.",
-        "seed_spread_si_sdr": "Another seed alone moves the SI-SDR of Griffin-Lim by "
-        "{seed_spread_si_sdr:.0f} dB (standard deviation).",
-    }
-    found = [f"- {text}" for name, text in sentences.items() if name in value]
-    return "\n".join(found).format(**value, **words)

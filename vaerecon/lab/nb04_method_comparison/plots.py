@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -19,12 +18,9 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from vaerecon.lab.figures import panels
 from vaerecon.lab.nb04_method_comparison.error_budget import CORNERS, SHARES, mean_budget
-from vaerecon.lab.nb04_method_comparison.validity import snr_at_gains
-from vaerecon.lab.tables import by_model, candidates, label, scored_metrics, split_name
-from vaerecon.methods import METHODS
+from vaerecon.lab.tables import candidates, label, scored_metrics, split_name
 from vaerecon.metrics.recommendation import pareto
 from vaerecon.metrics.scores import METRICS
-from vaerecon.pipeline.result import Reconstruction
 from vaerecon.plots import METHOD_COLORS, new_axes
 
 SHARE_COLORS = {"mel": "#bdbdbd", "vae": "#4d4d4d"}  # that of the phase has the method's colour
@@ -133,18 +129,12 @@ def plot_spread(
     for ax, metric in zip(axes.flat, metrics, strict=False):
         for name, rows, style in _groups(scores):
             row = names.index(name) + (-0.17 if rows["vae"].all() else 0.17)
-            rows = rows.assign(row=row).dropna(subset=metric)
-            if rows.empty:
+            values = rows[metric].dropna()
+            if values.empty:
                 continue
-            color, fill, mark = style["mec"], style["mfc"], style["marker"]
-            shared = {"data": rows, "x": metric, "y": "row", "color": color, "orient": "h"}
-            shared |= {"native_scale": True, "ax": ax}
-            points = {"jitter": False, "size": 5, "linewidth": 1.2, "alpha": 0.6}
-            sns.stripplot(**shared, **points, marker=mark or "o")
-            ax.collections[-1].set(facecolor=fill, edgecolor=color)
-            means: dict[str, Any] = {"errorbar": "sd", "linestyle": "none", "markersize": 6}
-            means |= {"marker": mark or "D", "markerfacecolor": fill, "err_kws": {"linewidth": 1.5}}
-            sns.pointplot(**shared, **means)
+            _draw(ax, values, [row] * len(values), style, large=False)
+            ax.errorbar(values.mean(), row, xerr=values.std(), color=style["mec"], lw=1.5)
+            _draw(ax, values.mean(), row, style, large=True)
         ax.set_xlim(_at_least(ax.get_xlim(), metric))
         _reference_lines(ax, scores, metric)
         ax.set_yticks(range(len(names)), map(label, names))
@@ -250,41 +240,4 @@ def plot_clips(
     ax.set_xlim(_at_least(ax.get_xlim(), metric))
     ax.grid(axis="x", alpha=0.3)
     figure.legend(handles=_key(scores, sources=sources), loc="outside right upper", frameon=False)
-    return figure, ax
-
-
-def plot_snr_against_volume(results: Sequence[Reconstruction]) -> tuple[Figure, Any]:
-    """What the SNR of the first result's candidates and oracle phase does as the volume changes."""
-    figure, ax = new_axes(None, (8.5, 3.8))
-    gains, result = np.linspace(-40, 12, 27), results[0]
-    for name, found in result.methods.items():
-        if name != "oracle_phase" and METHODS[name].reference_only:
-            continue
-        snr = snr_at_gains(result.reference, found.samples, gains)
-        style = "--" if name == "oracle_phase" else "-"
-        ax.plot(gains, snr, color=color_of(name), ls=style, lw=2, label=label(name))
-    ax.axhline(0, color=color_of("silence"), lw=1.5, label="Silence")
-    ax.axvline(0, color="0.4", lw=0.8)
-    ax.set(xlabel="volume turned by (dB)", ylabel=METRICS["snr_db"].heading, xlim=(-40, 12))
-    ax.set_title(f"{result.clip.name}, through the VAE{next(iter(by_model(results)))}")
-    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    ax.grid(alpha=0.3)
-    return figure, ax
-
-
-def plot_rank_correlation(table: pd.DataFrame) -> tuple[Figure, Any]:
-    """The heat map of ``validity.rank_correlation``."""
-    empty = table.isna().all(axis=None)
-    figure, ax = new_axes(None, (7.6, 0.6 if empty else 6.2))
-    if empty:
-        ax.text(0.5, 0.5, "too few methods to rank", ha="center", va="center")
-        ax.set_axis_off()
-        return figure, ax
-    labels = [METRICS[str(m)].label for m in table]
-    numbers = {"annot": True, "fmt": ".1f", "annot_kws": {"size": 9}}
-    bar = {"label": "rank correlation", "shrink": 0.8}
-    look = {"vmin": -1, "vmax": 1, "cmap": "RdBu_r", "square": True, "linewidths": 0.5}
-    sns.heatmap(table.round(1) + 0.0, ax=ax, yticklabels=labels, cbar_kws=bar, **look, **numbers)
-    ax.set_xticks(ax.get_xticks(), labels, rotation=40, ha="right")
-    ax.set(xlabel="", ylabel="")
     return figure, ax

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import torch
 
 from vaerecon.audio.samples import normalize_level
-from vaerecon.lab.setup import by_exercise, check_answers, require
+from vaerecon.lab.setup import exercises, require
 from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.spectral import log_mel_mae
 from vaerecon.phase import retrieval as phase
@@ -70,5 +69,4 @@ def check_my_method(answer: Callable[..., torch.Tensor]) -> None:
     require(list(batch.shape) == [2, *found], "a batch [2, T, 64] must give [2, N]")
 
 
-CHECKS = by_exercise(check_best_snr_db, check_clips_needed, check_my_method)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_best_snr_db, check_clips_needed, check_my_method)

@@ -198,13 +198,6 @@ def speed_table(results: Sequence[Reconstruction], seconds: float = 1.0) -> pd.D
     return table.rename_axis("time / length")
 
 
-def speed_text(table: pd.DataFrame) -> str:
-    """The last row of :func:`speed_table` in words; Markdown."""
-    ratio = table["times faster"].iloc[-1]
-    words = f"{ratio:.2g} times as fast as" if ratio > 1 else f"{1 / ratio:.2g} times as slow as"
-    return f"**{table.index[-1]}**: here the vocoder is {words} Griffin-Lim."
-
-
 def _full_size(mel: torch.Tensor) -> list[float]:
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 

@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
-from vaerecon.lab.setup import by_exercise, check_answers, require, require_close
+from vaerecon.lab.setup import exercises, require, require_close
 
 
 def moving_average(values: Sequence[float], decay: float) -> list[float]:
@@ -55,5 +54,4 @@ def check_best_share(answer: Callable[..., int]) -> None:
         require_close(answer(own, other, most), best_share(own, other, most), what)
 
 
-CHECKS = by_exercise(check_moving_average, check_one_cycle, check_best_share)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_moving_average, check_one_cycle, check_best_share)

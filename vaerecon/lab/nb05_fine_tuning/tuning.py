@@ -5,7 +5,7 @@ The training is :func:`vaerecon.training.run.train`, as in ``vaerecon train``. N
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,18 +16,15 @@ import ipywidgets as widgets
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vaerecon.audio.clip import SAMPLE_RATE, Clip, load_audio, write_wav
-from vaerecon.lab.figures import BLUE, GREY, ORANGE
-from vaerecon.lab.listening.explorer import sound_explorer
 from vaerecon.lab.nb05_fine_tuning import sounds
-from vaerecon.lab.widgets import Explorer, labelled
+from vaerecon.lab.widgets import Explorer, labelled, sound_explorer
 from vaerecon.methods import get_method
 from vaerecon.models.autoencoder import decode, encode
 from vaerecon.models.precision import LARGE
-from vaerecon.plots import new_axes, plot_mels
+from vaerecon.plots import plot_mels
 from vaerecon.training.data.corpus import find_audio, split
 from vaerecon.training.parts.vae import VaeObjective
 from vaerecon.training.run import train
@@ -184,37 +181,6 @@ def result_text(table: pd.DataFrame) -> str:
             f"({row['change (%)']:+.0f} %), {better}."
         )
     return " ".join(sentences)
-
-
-def blend_text(errors: pd.DataFrame) -> str:
-    """At which weight each error of :func:`blend_errors` is least; Markdown."""
-    least = errors.idxmin()
-    weights = " and ".join(f"**{name}** at {weight:g}" for name, weight in least.items())
-    agree = "the same weight is best for both" if least.nunique() == 1 else "the two disagree"
-    return f"Least error: {weights}; {agree}."
-
-
-def plot_errors(errors: pd.DataFrame, colors: Sequence[str], xlabel: str) -> tuple[Figure, Axes]:
-    """A curve for each column of errors, nepers, over the index."""
-    figure, ax = new_axes(None, (9, 3.4))
-    for name, color in zip(errors.columns, colors, strict=True):
-        ax.plot(errors.index, errors[name], color=color, marker="o", label=name)
-    ax.set(xlabel=xlabel, ylabel="log-mel error (nepers)")
-    ax.legend(frameon=False)
-    return figure, ax
-
-
-def plot_curve(curve: pd.DataFrame) -> tuple[Figure, Axes]:
-    """Error of the training crops and of the held-out ones over the steps."""
-    names = {"mae": "training crops", "validation_mae": "held-out crops"}
-    figure, ax = plot_errors(curve[list(names)].rename(columns=names), (GREY, BLUE), "step")
-    ax.set_ylim(0, None)
-    return figure, ax
-
-
-def plot_blend(errors: pd.DataFrame) -> tuple[Figure, Axes]:
-    """Errors of the clips for weights between those before and those after."""
-    return plot_errors(errors, (BLUE, ORANGE), "interpolation weight (0 before, 1 after)")
 
 
 def plot_before_after(tuning: Tuning, mel: torch.Tensor, name: str) -> tuple[Figure, np.ndarray]:

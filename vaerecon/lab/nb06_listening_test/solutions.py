@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 
-from vaerecon.lab.setup import by_exercise, check_answers, require, require_close
+from vaerecon.lab.setup import exercises, require, require_close
 
 
 def right_needed(n_trials: int) -> int:
@@ -50,5 +49,4 @@ def check_left_out(answer: Callable[..., list[str]]) -> None:
     require(found == left_out(ratings), f"got {', '.join(map(str, found))}, expected b and d")
 
 
-CHECKS = by_exercise(check_right_needed, check_power, check_left_out)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_right_needed, check_power, check_left_out)

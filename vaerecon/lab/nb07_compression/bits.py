@@ -1,6 +1,6 @@
-"""What a latent costs in bits, by three designs and by theory, what bits buy, and pictures.
+"""Bit rates of a latent, by three designs and in theory; rate against quality; an explorer.
 
-Latents are ``[8, L, 16]``, whole numbers ``[L, 128]``; rates are kbit/s. Where a table of
+Latents are ``[8, L, 16]``, quantised ones ``[L, 128]``; rates are kbit/s. Where a table of
 frequencies is assumed, it is a two-sided geometric distribution whose mean size was measured on
 other clips, as a static table is.
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import ipywidgets as widgets
 import numpy as np
@@ -20,42 +19,26 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import ArrayLike
 from vaerecon.codec import Header, LatentCodec
 from vaerecon.codec.latent_codec import to_frames
 from vaerecon.codec.quantiser import N_STEPS, Quantiser, step_of
-from vaerecon.lab.listening.explorer import sound_explorer
+from vaerecon.lab.figures import panels
+from vaerecon.lab.nb02_vae_round_trip.round_trip import RoundTrip, channel_statistics
 from vaerecon.lab.tables import count
-from vaerecon.lab.widgets import Explorer, labelled
+from vaerecon.lab.widgets import Explorer, labelled, sound_explorer
 from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.filters import mel_filters
 from vaerecon.mel.front_end import log_mel
 from vaerecon.metrics.scores import METRICS
 from vaerecon.models import autoencoder
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
-from vaerecon.plots import new_axes, plot_mels
+from vaerecon.plots import plot_mels
 
 FRAMES = 25  # latent frames a second
 DESIGNS = ("static tables", "+ prediction", "+ KLT")
 SMALLEST = 1e-3  # mean size that a table assumes at least
 COLORS = {"latent": "#0173b2", "opus": "#de8f05", "mp3": "#949494", "vorbis": "#029e73"}
-
-
-@dataclass(frozen=True)
-class Coded:
-    """A clip on its way into bits."""
-
-    clip: Clip
-    mel: torch.Tensor  # [T, 64], nepers
-    mean: torch.Tensor  # [8, L, 16], the latent that is coded
-    logvar: torch.Tensor  # [8, L, 16], log of the posterior's variance
-
-
-def send(pipe: ReconstructionPipeline, clip: Clip) -> Coded:
-    """A clip to its latent."""
-    mel = log_mel(clip.samples)
-    return Coded(clip, mel, *autoencoder.posterior(pipe.vae, mel))
 
 
 def code_length(numbers: np.ndarray, sizes: np.ndarray) -> float:
@@ -85,7 +68,7 @@ def whole_numbers(codec: LatentCodec, latent: torch.Tensor, index: int, design: 
 
 
 def design_rates(
-    codec: LatentCodec, coded: Coded, others: Sequence[Coded], index: int
+    codec: LatentCodec, coded: RoundTrip, others: Sequence[RoundTrip], index: int
 ) -> pd.Series[float]:
     """Rate of a clip by each design, with tables learned from the other clips; and of the file."""
     seconds = coded.mean.shape[1] / FRAMES
@@ -100,8 +83,8 @@ def design_rates(
     return pd.Series(rates, name=coded.clip.name)
 
 
-def round_trip(
-    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, step: float
+def through_codec(
+    pipe: ReconstructionPipeline, codec: LatentCodec, coded: RoundTrip, step: float
 ) -> tuple[torch.Tensor, float, float]:
     """The mel that comes back from a file at a step, the rate (kbit/s), and its error (nepers).
 
@@ -115,30 +98,19 @@ def round_trip(
     return mel, kbps, float((mel - coded.mel).abs().mean())
 
 
-def step_table(
-    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, steps: Sequence[float]
-) -> pd.DataFrame:
-    """Rate and error of the mel at each step, and without any: ``kbit/s``, ``error`` (nepers)."""
-    rows = [round_trip(pipe, codec, coded, step)[1:] for step in (*steps, 0.0)]
-    index = pd.Index([*steps, 0.0], name="step")
-    return pd.DataFrame(rows, index, columns=["kbit/s", "error"])
-
-
-def bounds(codec: LatentCodec, coded: Coded) -> pd.Series[float]:
+def bounds(codec: LatentCodec, coded: RoundTrip) -> pd.Series[float]:
     """Rates in theory and in a file, at the same noise.
 
     Rounding to a step leaves a noise of step / sqrt(12); at sqrt(12) posterior deviations it is as
     large as that of a draw from the posterior, which the KL divergences are for.
     """
     rate = FRAMES * 128 / math.log(2) / 1000  # of one nat for each value, kbit/s
-    variance = coded.logvar.exp().mean(dim=(-2, -1))
-    spread = coded.mean.var(dim=(-2, -1), correction=0) + variance
-    fitted = 0.5 * (spread.log() - coded.logvar.mean(dim=(-2, -1))).mean()
+    fitted = channel_statistics(coded.mean, coded.logvar)["information"].mean()
     data = codec.encode(coded.mean, step=math.sqrt(12))
     return pd.Series(
         {
             "KL from N(0, 1)": rate * float(autoencoder.kl_nats(coded.mean, coded.logvar)),
-            "KL from a normal for each channel": rate * float(fitted),
+            "KL from a normal for each channel": rate * fitted,
             "the real file": 8 * len(data) / (coded.mean.shape[1] / FRAMES) / 1000,
         },
         name="kbit/s",
@@ -181,44 +153,14 @@ def crossing_text(table: pd.DataFrame, domains: Mapping[str, str], metric: str) 
     return "\n".join(lines)
 
 
-def bound_text(limits: pd.Series) -> str:
-    """The real file beside the bound of :func:`bounds`; Markdown."""
-    ratio = limits["the real file"] / limits["KL from N(0, 1)"]
-    less = "less" if ratio < 1 else "no less"
-    return f"The file takes {ratio:.2f} times the KL from N(0, 1): {less} than that bound."
-
-
-def plot_bars(rates: pd.Series, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """A bar for each row, with its number: kbit/s."""
-    figure, ax = new_axes(ax, (8, 0.5 * len(rates) + 1))
-    bars = ax.barh(list(rates.index), rates.to_numpy(), color=COLORS["latent"])
-    ax.bar_label(bars, fmt=" %.2f")
-    ax.set(xlabel="kbit/s", xlim=(0, 1.15 * rates.max()))
-    ax.invert_yaxis()  # the first on top
-    return figure, ax
-
-
-def plot_steps(table: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """Rate against error, and the error that is left without any rounding."""
-    figure, ax = new_axes(ax, (8, 3.4))
-    coded = table[table.index > 0]
-    ax.plot(coded["kbit/s"], coded["error"], color=COLORS["latent"], marker="o")
-    for step, row in coded.iterrows():
-        ax.annotate(f"{step:g}", (row["kbit/s"], row["error"]), (4, 4), textcoords="offset points")
-    ax.axhline(float(table["error"].loc[0]), color="#949494", linestyle="--", label="not rounded")
-    ax.set(xlabel="kbit/s (beside each point: its step)", ylabel="error of the mel (nepers)")
-    ax.set_ylim(0, 1.15 * coded["error"].max())
-    ax.legend(frameon=False)
-    return figure, ax
-
-
 def plot_rate_distortion(
     table: pd.DataFrame, domains: Mapping[str, str], metrics: tuple[str, ...]
 ) -> tuple[Figure, np.ndarray]:
     """A column for each domain, a row for each metric, a curve for each codec: means over clips."""
     groups = dict(list(table.groupby(table["clip"].map(domains), sort=False)))
-    figure = Figure(figsize=(4.6 * len(groups), 2.9 * len(metrics)), layout="constrained")
-    axes = figure.subplots(len(metrics), len(groups), sharex=True, sharey="row", squeeze=False)
+    size = (4.6 * len(groups), 2.9 * len(metrics))
+    n_panels, columns = len(groups) * len(metrics), len(groups)
+    figure, axes = panels(n_panels, columns, size, sharex=True, sharey="row")
     for column, (domain, group) in enumerate(groups.items()):
         axes[0, column].set_title(f"{domain}, {count(group['clip'].nunique(), 'clip')}")
         axes[-1, column].set_xlabel("kbit/s")
@@ -254,18 +196,8 @@ def error_by_band(original: ArrayLike, sounds: Mapping[str, ArrayLike]) -> pd.Da
     return pd.DataFrame(columns, index=pd.Index(middle.numpy(), name="Hz"))
 
 
-def plot_bands(errors: pd.DataFrame, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """Error of each codec over frequency."""
-    figure, ax = new_axes(ax, (8, 3.4))
-    for name in errors:
-        ax.plot(errors.index / 1000, errors[name], color=COLORS[str(name)], label=name)
-    ax.set(xlabel="frequency (kHz)", ylabel="error of the log-mel (nepers)", ylim=(0, None))
-    ax.legend(frameon=False)
-    return figure, ax
-
-
 def explore_step(
-    pipe: ReconstructionPipeline, codec: LatentCodec, coded: Coded, method: str = "fast"
+    pipe: ReconstructionPipeline, codec: LatentCodec, coded: RoundTrip, method: str = "fast"
 ) -> Explorer:
     """A slider for the step: its rate, the mel that comes back, and its sound."""
     number = {"value": 48, "min": 0, "max": N_STEPS - 1, "step": 4, "readout": False}
@@ -274,12 +206,12 @@ def explore_step(
 
     def plot() -> Figure:
         step = step_of(index.value)
-        rounded, kbps, error = round_trip(pipe, codec, coded, step)
+        rounded, kbps, error = through_codec(pipe, codec, coded, step)
         title = f"step {step:.2f}: {kbps:.2f} kbit/s, {error:.3f} nepers off"
         return plot_mels({"original": coded.mel, title: rounded})[0]
 
     def tracks() -> dict[str, ArrayLike]:
-        rounded, kbps, _ = round_trip(pipe, codec, coded, step_of(index.value))
+        rounded, kbps, _ = through_codec(pipe, codec, coded, step_of(index.value))
         mels = {"not rounded": mel, f"{kbps:.2f} kbit/s": rounded}
         sounds: dict[str, ArrayLike] = {"original": coded.clip.samples}
         return sounds | {name: pipe.synthesize(x, method, n).cpu() for name, x in mels.items()}

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
 from vaerecon.lab.nb07_compression.bits import code_length
-from vaerecon.lab.setup import by_exercise, check_answers, require, require_close
+from vaerecon.lab.setup import exercises, require, require_close
 
 
 def dead_zone(values: np.ndarray, step: float, zone: float) -> np.ndarray:
@@ -55,5 +54,4 @@ def check_adaptive_bits(answer: Callable[..., float]) -> None:
         require_close(answer(symbols, 4), adaptive_bits(symbols, 4), what, 1e-6)
 
 
-CHECKS = by_exercise(check_dead_zone, check_wrong_tables, check_adaptive_bits)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_dead_zone, check_wrong_tables, check_adaptive_bits)

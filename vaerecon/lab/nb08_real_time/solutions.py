@@ -1,11 +1,10 @@
 """Solutions to the exercises of ``08_real_time``, and their checks."""
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 
-from vaerecon.lab.setup import by_exercise, check_answers, require, require_close
+from vaerecon.lab.setup import exercises, require, require_close
 
 
 def latency(block: float, ahead: float) -> float:
@@ -54,5 +53,4 @@ def check_running_peak(answer: Callable[..., np.ndarray]) -> None:
     require(close, f"got {found.round(3)}, expected {expected.round(3)}")
 
 
-CHECKS = by_exercise(check_latency, check_running_peak, check_shortest_block)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_latency, check_running_peak, check_shortest_block)

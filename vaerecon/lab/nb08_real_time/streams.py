@@ -1,34 +1,28 @@
-"""Streams of one clip at several latencies, the VAE in short windows, and pictures of both.
+"""Streams of one clip at several latencies, and the VAE in short windows.
 
 Notebook: ``08_real_time``.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from vaerecon.metrics.scores import METRICS, evaluate
+from vaerecon.metrics.scores import evaluate
 from vaerecon.models import autoencoder
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
-from vaerecon.plots import new_axes
 from vaerecon.streaming.stream import Stream
 from vaerecon.utils.threads import on_one_core
 
 AROUND = (-0.03, 0.0, 0.02, 0.04, 0.08)  # s of look-ahead
 THROUGH = (0.04, 0.08, 0.16)
 SCORES = ("log_mel_mae", "pesq_wb", "stoi")
-COLORS = {"around": "#0173b2", "through": "#de8f05"}
-STAGES = ("#0173b2", "#de8f05", "#029e73", "#cc78bc", "#949494", "#ca9161")
 
 
 class Streamed(NamedTuple):
-    """What a stream made of a clip."""
+    """The output of a stream for one clip."""
 
     sound: torch.Tensor  # [N], the latency taken off
     latency: float  # s
@@ -64,17 +58,6 @@ def latency_table(
     return pd.DataFrame.from_dict(rows, orient="index"), sounds
 
 
-def whole_scores(
-    pipe: ReconstructionPipeline, mel: torch.Tensor, samples: torch.Tensor, method: str
-) -> dict[str, dict[str, float | None]]:
-    """The same scores of the whole clip, around the VAE and through it."""
-    ways = {"around": mel, "through": pipe.decode(pipe.encode(mel), len(mel))}
-    return {
-        way: dict(evaluate(samples, pipe.synthesize(x, method, len(samples)), metrics=SCORES))
-        for way, x in ways.items()
-    }
-
-
 @torch.no_grad()
 def window_errors(
     pipe: ReconstructionPipeline, mel: torch.Tensor, encode_blocks: Callable[..., torch.Tensor]
@@ -97,54 +80,3 @@ def window_errors(
                 decoded = autoencoder.decode(vae, z, len(mel))
                 errors[f"{how}, {name}"] = float((decoded - mel).abs().mean())
     return pd.Series(errors)
-
-
-def plot_budget(
-    budgets: Mapping[str, Mapping[str, float]], ax: Axes | None = None
-) -> tuple[Figure, Axes]:
-    """A bar for each stream, a piece for each stage: seconds in, milliseconds shown."""
-    figure, ax = new_axes(ax, (8, 0.7 * len(budgets) + 1.4))
-    names = dict.fromkeys(stage for budget in budgets.values() for stage in budget)
-    colors = dict(zip(names, STAGES, strict=False))
-    inside: dict[str, Any] = {"ha": "center", "va": "center", "color": "white", "fontsize": "small"}
-    most = 0.0
-    for row, budget in enumerate(budgets.values()):
-        left = 0.0
-        for stage, seconds in budget.items():
-            width = 1000 * seconds
-            ax.barh(row, width, left=left, color=colors[stage], edgecolor="white")
-            ax.text(left + width / 2, row, f"{stage}\n{width:.0f}", **inside)
-            left += width
-        ax.text(left, row, f" {left:.0f} ms", va="center")
-        most = max(most, left)
-    ax.set_yticks(range(len(budgets)), list(budgets))
-    ax.set(xlabel="latency (ms)", xlim=(0, 1.15 * most))
-    ax.invert_yaxis()
-    return figure, ax
-
-
-def plot_latency(
-    table: pd.DataFrame, whole: Mapping[str, Mapping[str, float | None]], metrics: tuple[str, ...]
-) -> tuple[Figure, np.ndarray]:
-    """A panel for each metric: streams at their latency, the whole clip as a dashed line."""
-    figure = Figure(figsize=(4.6 * len(metrics), 3.2), layout="constrained")
-    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
-    for ax, metric in zip(axes, metrics, strict=True):
-        for way, rows in table.groupby("way"):
-            color = COLORS[str(way)]
-            ax.plot(1000 * rows["latency"], rows[metric], "o-", color=color, label=f"{way} the VAE")
-            ax.axhline(whole[str(way)][metric], color=color, linestyle="--", linewidth=0.8)
-        ax.set(xlabel="latency (ms)", ylabel=METRICS[metric].heading)
-    axes[0].legend(frameon=False, fontsize="small")
-    return figure, axes
-
-
-def plot_errors(errors: pd.Series, ax: Axes | None = None) -> tuple[Figure, Axes]:
-    """A bar for each error, with its number: nepers."""
-    figure, ax = new_axes(ax, (8, 0.45 * len(errors) + 1))
-    colors = [COLORS["around" if "own" in name else "through"] for name in errors.index]
-    bars = ax.barh(list(errors.index), errors.to_numpy(), color=colors)
-    ax.bar_label(bars, fmt=" %.3f")
-    ax.set(xlabel="error of the mel (nepers)", xlim=(0, 1.15 * errors.max()))
-    ax.invert_yaxis()
-    return figure, ax

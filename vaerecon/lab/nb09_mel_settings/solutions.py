@@ -2,9 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 
-from vaerecon.lab.setup import by_exercise, check_answers, require, require_close
+from vaerecon.lab.setup import exercises, require, require_close
 from vaerecon.mel.config import MelConfig
 
 Point = tuple[float, float]  # values per second, score; higher scores are better
@@ -51,5 +50,4 @@ def check_front(answer: Callable[..., list[Point]]) -> None:
     require(found == front(points), f"got {found}: who has fewer values and no worse score, beats")
 
 
-CHECKS = by_exercise(check_resolution, check_shortest_hop, check_front)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_resolution, check_shortest_hop, check_front)

@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from vaerecon import metrics
 from vaerecon.audio.clip import Clip
 from vaerecon.audio.samples import ArrayLike, normalize_level
-from vaerecon.lab.listening.explorer import sound_explorer
-from vaerecon.lab.widgets import Explorer, labelled
+from vaerecon.lab.figures import panels
+from vaerecon.lab.widgets import Explorer, labelled, sound_explorer
 from vaerecon.mel.damage import DAMAGES, FLOOR
 from vaerecon.mel.diagnosis import diagnose_mel
 from vaerecon.mel.front_end import log_mel
@@ -52,7 +52,7 @@ def score_changes(
     through_vae: bool = False,
     scores: Sequence[str] = SCORES,
 ) -> pd.DataFrame:
-    """The same for any functions of a mel; ``through_vae``: of the mel that the VAE returns."""
+    """Mean scores for any changes of a mel, by name; ``through_vae`` changes the decoded mel."""
     rows = []
     for clip in clips:
         samples, _ = normalize_level(clip.samples)
@@ -72,18 +72,15 @@ def plot_curves(
     """A panel for each damage, a curve for each method; ``curves`` by ``(damage, method)``."""
     names = list(dict.fromkeys(damage for damage, _ in curves))
     columns = min(4, len(names))
-    rows = math.ceil(len(names) / columns)
-    figure = Figure(figsize=(2.7 * columns, 2.5 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    panels = dict(zip(names, axes.flat, strict=False))
+    size = (2.7 * columns, 2.5 * math.ceil(len(names) / columns))
+    figure, axes = panels(len(names), columns, size, sharey=True)
+    by_name = dict(zip(names, axes.flat, strict=False))
     for (damage, method), table in curves.items():
         style = {"color": METHOD_COLORS[method], "label": METHODS[method].label}
-        panels[damage].plot(table.index, table[metric], "o-", ms=4, **style)
-    for name, ax in panels.items():
+        by_name[damage].plot(table.index, table[metric], "o-", ms=4, **style)
+    for name, ax in by_name.items():
         ax.set_title(DAMAGES[name].label, fontsize=9)
         ax.set_xlabel(DAMAGES[name].unit, fontsize=8)
-    for ax in axes.flat[len(names) :]:
-        ax.set_axis_off()
     for ax in axes[:, 0]:
         ax.set_ylabel(METRICS[metric].heading)
     axes[0, 0].legend(frameon=False, fontsize=8)

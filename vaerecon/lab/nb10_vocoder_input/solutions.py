@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from vaerecon.lab.setup import by_exercise, check_answers, require
+from vaerecon.lab.setup import exercises, require
 from vaerecon.mel import damage
 
 
@@ -49,5 +49,4 @@ def check_undo_decibels(answer: Callable[..., torch.Tensor]) -> None:
     require(close(answer(damage.decibels(MEL)), MEL), "a neper is 20 / ln 10 dB")
 
 
-CHECKS = by_exercise(check_same_level, check_undo_decibels, check_half_contrast)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_same_level, check_undo_decibels, check_half_contrast)

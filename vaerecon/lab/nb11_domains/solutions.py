@@ -1,11 +1,10 @@
 """Solutions to the exercises of ``11_domains``, and their checks."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
-from vaerecon.lab.setup import by_exercise, check_answers, require, require_close
+from vaerecon.lab.setup import exercises, require, require_close
 
 
 def domain_mean(values: np.ndarray, domains: Sequence[str]) -> float:
@@ -52,5 +51,4 @@ def check_unpaired_interval(answer: Callable[..., tuple[float, float]]) -> None:
             require_close(float(got), right, f"{sizes[0]} and {sizes[1]} clips, {end} end", room)
 
 
-CHECKS = by_exercise(check_domain_mean, check_fewest_clips, check_unpaired_interval)
-check_exercises = partial(check_answers, CHECKS)
+CHECKS, check_exercises = exercises(check_domain_mean, check_fewest_clips, check_unpaired_interval)

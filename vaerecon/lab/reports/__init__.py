@@ -1,1 +1,1 @@
-"""Notebooks run by papermill: recorded numbers, baselines, pages, the report, the site."""
+"""Notebooks run without a reader: recorded numbers, baselines, pages, the report, the site."""

@@ -2,17 +2,27 @@
 
 nbconvert turns cells into HTML; its page templates load MathJax, require.js, mermaid and widgets
 from other servers, so the page has its own template (``page.html.j2``). Its
-Content-Security-Policy forbids a browser to load anything, and to run another script.
+Content-Security-Policy forbids a browser to load anything, and to run another script. Equations
+are drawn by matplotlib's mathtext; what it does not know, such as ``cases``, is shown as LaTeX.
 """
 
 import base64
 import copy
 import hashlib
+import io
 import logging
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import matplotlib
+from jinja2 import pass_context
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.mathtext import MathTextParser
+from nbconvert.exporters import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
 
 from vaerecon.lab.reports.recording import Run
@@ -22,6 +32,7 @@ WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 NOTEBOOK_LINK = re.compile(r'<a href="([\w-]+)\.ipynb">(.*?)</a>', re.DOTALL)
 DARK = "@media screen and (prefers-color-scheme: dark)"
 SECTION = re.compile(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"')
+FONT_SIZE = 12.0  # points; of the font that a picture of an equation is drawn with
 WIDGET_NOTE = '<p class="widget-note">In JupyterLab there is a control here to play with.</p>'
 
 
@@ -30,11 +41,7 @@ def to_html(run: Run, *, hide_code: bool = False, subject: str | None = None) ->
 
     ``hide_code`` leaves out the code; ``subject`` is the heading, without one the notebook's own.
     """
-    from nbconvert.exporters import HTMLExporter
-    from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
-
     from vaerecon.lab.listening.player import player_code, player_script  # loads torch
-    from vaerecon.lab.reports.equations import markdown2html
 
     notebook = copy.deepcopy(run.notebook)
     template = (FOLDER / "page.html.j2").read_text(encoding="utf-8")
@@ -117,3 +124,42 @@ def _facts(stamp: dict[str, Any]) -> list[tuple[str, str]]:
         ("versions", versions),
         ("run", f"{stamp['started']}, {stamp['seconds']:.1f} s"),
     ]
+
+
+def draw_equation(tex: str, size: float = 1.0) -> str:
+    """An ``<img>`` of an equation on a line of text, ``size`` times as large as that.
+
+    A ValueError if mathtext cannot read it.
+    """
+    text, font, buffer = f"${' '.join(tex.split())}$", FontProperties(size=FONT_SIZE), io.BytesIO()
+    width, height, depth, *_ = MathTextParser("path").parse(text, dpi=72, prop=font)
+    figure = Figure(figsize=(width / 72, height / 72))
+    figure.text(0, depth / height, text, fontproperties=font)
+    with matplotlib.rc_context({"svg.hashsalt": "equation"}):  # the same picture each time
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    above, below = (size * x / FONT_SIZE for x in (height, depth))
+    style = f"height:{above:.2f}em;vertical-align:{-below:.2f}em"
+    alt = escape(tex.strip())
+    return f'<img class="math" alt="{alt}" style="{style}" src="data:image/svg+xml;base64,{data}">'
+
+
+class _Renderer(IPythonRenderer):
+    def block_math(self, body: str) -> str:
+        large = body.replace(r"\frac", r"\dfrac")
+        return f'<span class="equation">{self.inline_math(large, 1.15)}</span>'
+
+    def inline_math(self, body: str, size: float = 1.0) -> str:
+        try:
+            return draw_equation(body, size)
+        except ValueError:
+            return f"<code>{escape(body)}</code>"
+
+
+@pass_context
+def markdown2html(context: Any, source: str) -> str:
+    """nbconvert's filter of this name for the Markdown cells of a page."""
+    attachments = context.get("cell", {}).get("attachments", {})
+    renderer = _Renderer(escape=False, attachments=attachments)
+    page: str = MarkdownWithMath(renderer=renderer).render(source)
+    return page

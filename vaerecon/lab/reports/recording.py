@@ -7,6 +7,9 @@ run collects them into the notebook's metadata and a JSON file beside it.
 from __future__ import annotations
 
 import math
+import re
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +37,15 @@ def record(name: str, value: float, unit: str = "") -> None:
     display({RECORD_MIME: entry, "text/plain": text}, raw=True)
 
 
+def record_all(values: Mapping[str, float], unit: str, names: str) -> None:
+    """:func:`record` each value; ``names`` such as ``"rate {}"`` is filled with its key.
+
+    What an identifier cannot hold becomes an underscore.
+    """
+    for key, value in values.items():
+        record(re.sub(r"\W+", "_", names.format(key)), value, unit)
+
+
 def collect(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """All recorded numbers of an executed notebook, by name, in order; a name must be unique."""
     found: dict[str, dict[str, Any]] = {}
@@ -46,6 +58,14 @@ def collect(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
                 raise ValueError(f"record: {entry['name']!r} was recorded twice; names are unique")
             found[entry["name"]] = {"value": entry["value"], "unit": entry["unit"]}
     return found
+
+
+def used_device() -> str:
+    """The accelerator of torch in this process; "cpu" if there is none, or no torch was used."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return "mps" if torch is not None and torch.backends.mps.is_available() else "cpu"
 
 
 @dataclass(frozen=True)

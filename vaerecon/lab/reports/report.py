@@ -126,6 +126,5 @@ def caveats(scores: pd.DataFrame) -> pd.DataFrame:
     """What each metric of a table does not tell."""
     import pandas as pd
 
-    known = table_scores.metrics_of(scores)
-    index = pd.Index([metric.heading for metric in known], name="metric")
-    return pd.DataFrame({"what to keep in mind": [m.caveat for m in known]}, index=index)
+    known = {metric.heading: metric.caveat for metric in table_scores.metrics_of(scores)}
+    return pd.Series(known, name="what to keep in mind").rename_axis("metric").to_frame()

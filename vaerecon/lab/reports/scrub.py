@@ -15,6 +15,8 @@ from typing import Any
 
 import vaerecon
 
+PICTURES = ("image/png", "image/jpeg")
+
 
 def path_scrubber(inputs: Iterable[Path] = (), scratch: Path | None = None) -> Callable[[str], str]:
     """A function that removes the machine's paths from a text.
@@ -56,10 +58,8 @@ def scrub_strings(value: Any, scrub: Callable[[str], str]) -> Any:
     if isinstance(value, list):
         return [scrub_strings(item, scrub) for item in value]
     if isinstance(value, dict):
-        pictures = ("image/png", "image/jpeg")
-        return type(value)(
-            {k: v if k in pictures else scrub_strings(v, scrub) for k, v in value.items()}
-        )
+        kept = {k: v if k in PICTURES else scrub_strings(v, scrub) for k, v in value.items()}
+        return type(value)(kept)
     return value
 
 

@@ -17,10 +17,9 @@ import click
 from nbformat import NotebookNode
 
 from vaerecon import __version__
-from vaerecon.lab.reports.execution import tags
 from vaerecon.lab.reports.pages import FOLDER, to_html
 from vaerecon.lab.reports.recording import Run
-from vaerecon.lab.reports.runs import execute, read_notebook, save
+from vaerecon.lab.reports.runs import execute, read_notebook, save, tags
 from vaerecon.utils.console import run_command
 from vaerecon.utils.files import whole_folder
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 
-from vaerecon.lab.figures import panels
+from vaerecon.lab.figures import draw_intervals, panels
 from vaerecon.lab.nb04_method_comparison.plots import color_of
 from vaerecon.lab.reports.table_scores import compared, metrics_of
 
@@ -96,13 +96,11 @@ def plot_differences(
     metrics = [metric for metric in found if metric.overview]
     figure, axes = _panels(metrics, len(methods) - 1)
     for ax, metric in zip(axes, metrics, strict=True):
-        for y, (name, (mean, lower, upper, _)) in enumerate(found[metric].items()):
-            spread = np.nan_to_num([[mean - lower], [upper - mean]])
-            ax.errorbar(mean, y, xerr=spread, fmt="o", color=color_of(methods[name]), capsize=4)
+        others = found[metric]
+        colors = [color_of(methods[name]) for name in others]
+        draw_intervals(ax, list(others), [each[:3] for each in others.values()], colors)
         ax.axvline(0, color="black", lw=1)
         ax.locator_params(axis="x", nbins=5)
-        ax.set_yticks(range(len(methods) - 1), list(found[metric]))
-        ax.set(xlabel=metric.heading, ylim=(len(methods) - 1.5, -0.5))
-        ax.grid(axis="x", alpha=0.3)
+        ax.set_xlabel(metric.heading)
     figure.suptitle(f"Difference to {reference}, paired by clip, with 95 % intervals", fontsize=11)
     return figure, axes

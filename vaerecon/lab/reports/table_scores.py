@@ -158,9 +158,8 @@ def extremes(scores: pd.DataFrame, system: str) -> pd.DataFrame:
     metric = main_metric(scores)
     rows = scores[scores["vae"] & (scores["system"] == system)].dropna(subset=metric.name)
     rows = rows.sort_values(metric.name, ascending=metric.sign > 0, kind="stable")
-    return (
-        rows if len(rows) <= 2 * EXTREMES else rows.iloc[[*range(EXTREMES), *range(-EXTREMES, 0)]]
-    )
+    both = [*range(EXTREMES), *range(-EXTREMES, 0)]
+    return rows.iloc[both] if len(rows) > len(both) else rows
 
 
 # ------------------------------------------------------------------ text
