@@ -110,7 +110,7 @@ def _fast(log_mel: Tensor, n_samples: int, generator: Generator, *, network: Any
 
 
 @method("griffinlim", "Griffin-Lim", needs=("config",),
-        summary="fast Griffin-Lim constrained to the mel: the best phase retrieval without weights",
+        summary="fast Griffin-Lim constrained to the mel; the kit's best method without weights",
         )  # fmt: skip
 def _griffinlim(
     log_mel: Tensor, n_samples: int, generator: Generator, *, config: MelConfig = AUDIOLDM_MEL

@@ -78,7 +78,7 @@ def plot_log_mel(
         top = difference_limit([values]) if difference else 0.0
         limits = (-top, top) if difference else level_limits(values.max(), config)
     ax.imshow(
-        values.T,  # [T, 64] -> [64, T]: a picture has frequency upwards
+        values.T,  # [T, 64] -> [64, T]: frequency on the vertical axis
         origin="lower", aspect="auto", interpolation="nearest",
         extent=(0, len(values) / config.frames_per_second, -0.5, config.n_mels - 0.5),
         cmap=DIFFERENCE_MAP if difference else LEVEL_MAP, vmin=limits[0], vmax=limits[1],

@@ -76,8 +76,8 @@ class Clip:
         Parameters
         ----------
         samples
-            ``[N]``, or ``[N, channels]`` as soundfile gives them (the mean is taken); numpy, a
-            list, a torch tensor. Floats are kept; int16 and int32 are scaled to -1..1.
+            ``[N]``, or ``[N, channels]`` as from soundfile (the mean is taken); a numpy array, a
+            list or a torch tensor. Floats are kept; int16 and int32 are scaled to -1..1.
         sample_rate
             Sample rate of ``samples`` in Hz, 8000 to 192000.
 

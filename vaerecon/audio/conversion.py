@@ -11,7 +11,7 @@ import soxr
 from vaerecon.utils.numbers import is_number
 
 RATES = range(8000, 192001)  # Hz; accepted sample rates, in files and arrays
-FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}  # value of 1.0; other integers are refused
+FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}  # integer value of 1.0; other types are refused
 
 
 def numpy_defaults() -> np.errstate:

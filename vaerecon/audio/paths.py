@@ -8,7 +8,7 @@ from pathlib import Path
 from vaerecon.utils.files import name_to_text
 
 # suffixes of sound files that a search of a folder finds; a file given by name may have any
-KNOWN = (  # what libsndfile reads, then what ffmpeg reads
+KNOWN = (  # first those that libsndfile reads, then those that ffmpeg reads
     "wav wave bwf rf64 w64 flac ogg oga opus mp3 mp2 aiff aif aifc au snd caf voc sph nist ircam "
     "sf svx 8svx avr pvf paf htk sd2 "
     "m4a m4b m4r mp4 m4v mov 3gp 3gpp 3g2 aac wma wmv asf webm weba mkv mka avi flv amr awb wv ape "
@@ -64,7 +64,7 @@ def check_path(path: str | os.PathLike[str]) -> None:
         raise ValueError(f"got the address {url!r}, expected a path; write '/{rest}'")
     name = os.path.basename(rest.partition("?")[0]) or "the file"
     raise ValueError(
-        f"got the address {url!r}, expected what is on this machine; download it first "
+        f"got the address {url!r}, expected a file on this machine; download it first "
         f"(curl -LO {url!r}) and write {name!r}"
     )
 

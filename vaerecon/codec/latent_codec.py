@@ -81,7 +81,7 @@ class Header(NamedTuple):
         fits = head.method_number < len(METHODS) and head.step_index < N_STEPS
         fits = fits and 0 < head.gain < math.inf and head.payload % 2 == 0
         if not (fits and 0 < head.payload <= MOST_BYTES * head.frames):
-            raise ValueError("vrec: the header says what cannot be: the file is damaged")
+            raise ValueError("vrec: the header has impossible values: the file is damaged")
         return head
 
 

@@ -44,7 +44,7 @@ class MelConfig:
         if not (math.isfinite(self.floor) and self.floor > 0):
             raise ValueError(
                 f"floor: got {self.floor}, expected a magnitude above 0, such as 1e-5: "
-                "the logarithm of 0 is none"
+                "the logarithm of 0 is undefined"
             )
         nyquist = self.sample_rate / 2
         if not 0 <= self.fmin < self.fmax <= nyquist:
@@ -72,7 +72,7 @@ class MelConfig:
         raise ValueError(f"framing: got {framing!r}, expected 'train' or 'inference'")
 
     def n_frames(self, n_samples: int, framing: Framing = "train") -> int:
-        """Return the number of frames of ``n_samples``: ``ceil(N / hop)``, inference one more."""
+        """Return the number of frames of ``n_samples``: ``ceil(N / hop)``, plus 1 for inference."""
         return math.ceil(n_samples / self.hop_length) + (framing == "inference")
 
     def frame_center(self, frame: int, framing: Framing = "train") -> int:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from vaerecon.mel.config import AUDIOLDM_MEL
 
 DB = 20 / math.log(10)  # dB per neper, 8.69
-TOP_DB = 80.0  # dB below the maximum at which librosa cuts
+TOP_DB = 80.0  # dB; librosa clamps values that are further below the maximum
 FLOOR = AUDIOLDM_MEL.log_floor
 
 

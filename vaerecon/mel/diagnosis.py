@@ -25,7 +25,7 @@ MARGIN = 1.0  # nepers by which a VAE's output may exceed the possible range
 CUT = 0.01  # share of values at exactly the lowest level from which on it counts as a floor
 EXACT = 1e-3  # nepers; tolerance for equality with a constant
 NOISE = (1.6, 2.6)  # relative fluctuation of squared noise: all bins above, their median below
-CALM = 0.31  # of the mean of noise; a tenth of squared noise is below 0.34, of noise below 0.17
+CALM = 0.31  # times the mean of noise; 10 % quantile: 0.34 for squared noise, 0.17 for noise
 SEVERAL = 200  # frames needed to measure the fluctuation
 FIXES = {
     "layout": "transpose where the mel is made; [T, M] is time before frequency",
@@ -122,7 +122,7 @@ def _scale(x: torch.Tensor, config: MelConfig) -> list[Finding]:
 
 
 def _is_squared_noise(x: torch.Tensor, config: MelConfig) -> bool:
-    """Whether every bin fluctuates as squared white noise does, and few values fluctuate less."""
+    """Whether all bins fluctuate at least like squared noise, most not more, few values less."""
     if x.shape[-2] < SEVERAL:
         return False
     relative = _fluctuation(x, config) / _noise_fluctuation(config).to(x.device)
@@ -169,6 +169,6 @@ def warn_once(mel: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> None:
         _told.extend(found)
         warnings.warn(
             f"this is not the log-mel that the model was trained with: {found[0]} "
-            "(diagnose_mel; said once)",
+            "(diagnose_mel; shown once)",
             stacklevel=3,
         )

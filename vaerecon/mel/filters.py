@@ -24,7 +24,7 @@ def mel_filters(config: MelConfig = AUDIOLDM_MEL, device: str = "cpu") -> torch.
         fmax=config.fmax,
     )  # fmt: skip
     # librosa: [n_mels, n_fft/2 + 1] -> [n_fft/2 + 1, n_mels], so that frames @ filters works
-    with torch.inference_mode(False):  # cached, so it must serve training too
+    with torch.inference_mode(False):  # cached, so it must also work in training
         return torch.from_numpy(weights.T.copy()).to(device)
 
 
@@ -49,7 +49,7 @@ def bands(config: MelConfig = AUDIOLDM_MEL) -> tuple[Band, ...]:
         width = min(-(-(last - first) // 8) * 8, config.n_mels)
         first = min(first, config.n_mels - width)
         mels = slice(first, first + width)
-        with torch.inference_mode(False):  # cached, so it must serve training too
+        with torch.inference_mode(False):  # cached, so it must also work in training
             found.append(Band(slice(start, stop), mels, filters[start:stop, mels].contiguous()))
     return tuple(found)
 

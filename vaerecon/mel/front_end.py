@@ -62,7 +62,7 @@ def check_log_mel(log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch
 @lru_cache(maxsize=16)
 def hann_window(config: MelConfig = AUDIOLDM_MEL, device: str = "cpu") -> torch.Tensor:
     """Return the periodic Hann window, ``[win_length]``."""
-    with torch.inference_mode(False):  # cached, so it must serve training too
+    with torch.inference_mode(False):  # cached, so it must also work in training
         return torch.hann_window(config.win_length, device=device, dtype=torch.float32)
 
 

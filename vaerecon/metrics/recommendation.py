@@ -35,7 +35,7 @@ class Recommendation:
     budget: float  # highest real-time factor allowed
     method: str | None  # None: no method is fast enough
     rank: float | None = None  # mean rank, 1 is best
-    runner_up: str | None = None  # None: there is no other
+    runner_up: str | None = None  # None: there is only one method
     wins: int = 0  # clips on which the method ranks before the runner-up
     losses: int = 0  # clips on which it ranks behind
     clips: int = 0  # clips that could be ranked

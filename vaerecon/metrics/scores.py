@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     MetricFunction = Callable[[Side, Side], float]
 
-SPEECH, OTHER = PANELS = ("speech", "music and other sound")  # kinds of sound; metrics to choose by
+SPEECH, OTHER = PANELS = ("speech", "music and other sound")  # kinds of sound, for recommendations
 
 
 @dataclass(frozen=True)

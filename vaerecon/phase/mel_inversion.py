@@ -126,9 +126,9 @@ def linear_mel(log_mel: ArrayLike, config: MelConfig) -> torch.Tensor:
 
 @lru_cache(maxsize=16)
 def spread(config: MelConfig, device: str) -> torch.Tensor:
-    """Return ``W' / W'1``, ``[n_mels, n_fft/2 + 1]``: each frequency is a mean of its mel bins."""
+    """Return ``W' / W'1``, ``[n_mels, n_fft/2 + 1]``: a weighted mean of the mel bins."""
     filters = mel_filters(config, device)
-    with torch.inference_mode(False):  # cached, so it must serve training too
+    with torch.inference_mode(False):  # cached, so it must also work in training
         # [n_fft/2 + 1, n_mels] -> [n_mels, n_fft/2 + 1], back from mel to frequency
         return (filters / filters.sum(dim=1, keepdim=True).clamp_min(TINY)).T.contiguous()
 

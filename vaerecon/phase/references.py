@@ -30,7 +30,7 @@ def librosa_mel_to_audio(
     config: MelConfig = AUDIOLDM_MEL,
     framing: Framing = "train",
 ) -> torch.Tensor:
-    """Invert by ``librosa.feature.inverse.mel_to_audio`` at its defaults, as the original guide.
+    """Invert by ``librosa.feature.inverse.mel_to_audio`` as in the original guide (its defaults).
 
     Non-negative least squares, then fast Griffin-Lim from random phase (``generator``; default:
     seed 0). Two things are adapted to this kit's mel. It has magnitudes, so ``power`` is 1. And
@@ -49,7 +49,7 @@ def librosa_mel_to_audio(
     head = int(framing == "train")
     # librosa warns about sounds shorter than a window: repeat the last frame up to its length
     tail = max(head, math.ceil(config.n_fft / config.hop_length) + 1 - x.shape[-2])
-    start = -config.frame_center(-head, framing)  # of the clip in what librosa returns
+    start = -config.frame_center(-head, framing)  # of the clip in librosa's output
     # the same seed for every clip, so that its result does not depend on the batch
     seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
     clips = []

@@ -117,7 +117,7 @@ class CheckpointPipeline(DiffusionPipeline):
         super().save_config(save_directory, **options)
         index = Path(save_directory) / self.config_name
         values = json.loads(index.read_text(encoding="utf-8"))
-        values["_class_name"] = ["pipeline", "ReconstructionPipeline"]  # a file and its class
+        values["_class_name"] = ["pipeline", "ReconstructionPipeline"]  # module and class
         index.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         (index.parent / "pipeline.py").write_text(LOADER, encoding="utf-8")
 

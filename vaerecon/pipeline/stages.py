@@ -228,7 +228,7 @@ def _warn_of_few(n_samples: int, config: MelConfig) -> None:
         here, window = (1000 * n / config.sample_rate for n in (n_samples, config.n_fft))
         warnings.warn(
             f"the clip lasts {here:.0f} ms, less than one window of the mel ({window:.0f} ms): the "
-            "numbers are those of the padding as much as of the sound",
+            "numbers depend on the padding as much as on the sound",
             stacklevel=4,
         )
 
