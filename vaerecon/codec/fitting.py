@@ -1,6 +1,6 @@
 """Learn the constants of a codec from sound.
 
-The predictor is learned on decoded frames, its later input, with one quantiser step for all steps.
+The predictor is learned on decoded frames, its later input, at one step, and used at all steps.
 Frequency tables are shared by coefficients: each is for numbers of one mean absolute value.
 """
 

@@ -68,7 +68,7 @@ def panel_metrics(panel: str) -> list[str]:
 
 
 def pareto(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> pd.DataFrame:
-    """Return the Pareto front of methods by median real-time factor and mean of a metric."""
+    """Return methods on the Pareto front of median real-time factor and mean metric, by speed."""
     rows = scores[scores["vae"] & scores["method"].isin(methods)].groupby("method", sort=False)
     cost, means = rows["real_time_factor"].median(), rows[metric].mean()
     return unbeaten(cost.to_frame().join(means).dropna(), metric, "real_time_factor")
@@ -144,7 +144,7 @@ def recommend_for_clip(
 
 
 def recommend(scores: pd.DataFrame, methods: Sequence[str]) -> list[Recommendation]:
-    """Return the method with the best mean rank for each panel and median real-time factor."""
+    """Return the best method by mean rank for each panel and budget of median real-time factor."""
     cost = scores[scores["vae"]].groupby("method", sort=False)["real_time_factor"].median()
     found = []
     for panel, budget in product(PANELS, BUDGETS):

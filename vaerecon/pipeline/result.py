@@ -176,7 +176,7 @@ class Reconstruction:
     def excerpt(self, seconds: int = PICTURE_SECONDS) -> Reconstruction:
         """Return the result in memory, of the loudest ``seconds`` if the clip is longer.
 
-        The name then has the position, and there are no scores, which apply to the whole clip.
+        For a longer clip the name states the section, and the scores of the whole clip are omitted.
         """
         rate, hop = self.clip.sample_rate, AUDIOLDM_MEL.hop_length
         ratio = math.ceil(self.frames / self.latent_shape[-2])

@@ -209,7 +209,7 @@ def reconstruct(
 def resynthesize(
     models: Models, samples: Track, request: Request
 ) -> tuple[Track, dict[str, MethodResult]]:
-    """Return the reference and the results of all methods without the VAE, in memory.
+    """Return the reference and the results of the methods without the VAE, in memory.
 
     For mels of any settings, which are those of ``models`` (:func:`without_networks`).
     """
@@ -255,7 +255,7 @@ def read_samples(sound: SoundStream, store: FolderStore) -> tuple[ClipFacts, Tra
 
 
 def _timed(pieces: Iterator[torch.Tensor], seconds: list[float]) -> Iterator[torch.Tensor]:
-    """Yield ``pieces`` and append to ``seconds`` how long the computation of each took."""
+    """Yield ``pieces``; append to ``seconds`` the time to compute each, not to consume it."""
     started = time.perf_counter()
     for piece in pieces:
         on_cpu = piece.cpu()  # waits for an accelerator
