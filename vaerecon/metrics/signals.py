@@ -1,7 +1,4 @@
-"""The two signals of a comparison, read in blocks; used by all metrics.
-
-So a metric needs the memory of one block, independent of the length of the signals.
-"""
+"""The two signals of a comparison, read in blocks: metrics need the memory of one block only."""
 
 import math
 from collections.abc import Iterator
