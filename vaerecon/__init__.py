@@ -13,8 +13,8 @@ Example
 >>> pipe = vr.ReconstructionPipeline.from_pretrained("tiny")
 >>> result = pipe(clip, methods=["vocoder", "griffinlim"])
 
-``import vaerecon`` is quick: each public name is imported when it is first used, so that the
-command line answers ``--help`` and errors without loading torch.
+``import vaerecon`` is fast: each public name is imported when it is first used, so that the
+command line prints ``--help`` and errors without loading torch.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ __all__ = [
     "write_wav",
 ]
 
-# Public name -> module that has it. A name must not be a module's too: importing that module
-# would put it in the name's place. Hence `compare` comes from `comparison`.
+# Public name -> module that defines it. A public name must not be that of a submodule: importing
+# the submodule would replace it. Hence `compare` comes from `comparison`.
 _MODULE_OF = {
     "Clip": "audio.clip",
     "load_audio": "audio.clip",
@@ -86,13 +86,13 @@ ensure_cache()  # before anything imports numba
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for (PEP 562)."""
+    """Import a public name at its first use (PEP 562)."""
     if name in _SUBMODULES:
-        return import_module(f"{__name__}.{name}")  # which also sets it here
+        return import_module(f"{__name__}.{name}")  # also sets the attribute of this package
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value  # the next access finds it at once
+    globals()[name] = value  # later accesses do not call this function
     return value
 
 

@@ -1,13 +1,13 @@
-"""The registry of ways from log-mel to samples: one function each, by name.
+"""Registry of the methods that synthesise samples from a log-mel: one function each, by name.
 
 A method is a function ``(log_mel, n_samples, generator) -> samples``: ``[T, 64]`` or
 ``[B, T, 64]`` nepers in training framing to ``[N]`` or ``[B, N]`` float32 at the front-end's level
-(peak 0.5). What else it needs, it names as keyword arguments when it registers: ``vocoder`` and
-``lag`` (the checkpoint's), ``network`` (for ``fast``, where a checkpoint has its own),
-``original`` (the normalised samples, only for what methods are compared with), or ``config``, the
-settings of the mel. A method without ``config`` is for AudioLDM2's mel alone, one with it for any.
+(peak 0.5). It registers with the names of the keyword arguments that it needs besides: ``vocoder``
+and ``lag`` (the checkpoint's), ``network`` (for ``fast``, if a checkpoint has its own),
+``original`` (the normalised samples, for ceilings and references only), or ``config``, the settings
+of the mel. A method without ``config`` works with AudioLDM2's mel only, one with it with any mel.
 
-Adding a method is adding a function::
+To add a method, register a function::
 
     from vaerecon.methods import method
 
@@ -31,7 +31,7 @@ from vaerecon.utils.plugins import Registry
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-Synthesis = Callable[..., "Tensor"]  # (log_mel, n_samples, generator) to samples
+Synthesis = Callable[..., "Tensor"]  # (log_mel, n_samples, generator) -> samples
 
 
 @dataclass(frozen=True)
@@ -40,25 +40,25 @@ class Method:
 
     name: str
     label: str  # for plots and tables
-    summary: str  # one line for people who choose
+    summary: str  # one line, to help users choose
     function: Synthesis
     needs: tuple[str, ...] = ()  # keyword arguments beyond (log_mel, n_samples, generator)
     uses_mel: bool = True  # False: the VAE cannot change the result
 
     @property
     def reference_only(self) -> bool:
-        """Whether it is only there to compare with, not a way to make sound from a mel."""
+        """Whether the method is only for comparison and cannot synthesise from a mel alone."""
         return not self.uses_mel or "original" in self.needs
 
     @property
     def any_mel(self) -> bool:
-        """Whether it works with mels of other settings than AudioLDM2's."""
+        """Whether the method works with mels of other settings than AudioLDM2's."""
         return not self.uses_mel or "config" in self.needs
 
 
 METHODS: Registry[Method] = Registry("method", ("all", "latent", "opus", "mp3", "vorbis"))
-NEEDS = ("vocoder", "lag", "network", "original", "config")  # what a method may ask for
-GRIFFIN_LIM_STEPS = 22  # of `griffinlim`; more gain little (python -m benchmarks.phase)
+NEEDS = ("vocoder", "lag", "network", "original", "config")  # keyword arguments of methods
+GRIFFIN_LIM_STEPS = 22  # iterations of `griffinlim`; more gain little (benchmarks.phase)
 
 
 def method(
@@ -66,7 +66,7 @@ def method(
 ) -> Callable[[Synthesis], Synthesis]:
     """Register the decorated function as the method ``name``.
 
-    ValueError if the name is taken, or something is needed that is not in :data:`NEEDS`.
+    Raises ValueError if the name is taken, or ``needs`` has a name that is not in :data:`NEEDS`.
     """
     if unknown := sorted(set(needs) - set(NEEDS)):
         raise ValueError(f"needs: got {unknown}, expected names from {list(NEEDS)}")
@@ -79,7 +79,7 @@ def method(
 
 
 def get_method(name: str) -> Method:
-    """The method called ``name``; a ValueError lists the names if there is none."""
+    """Return the method called ``name``; ValueError, with all names, if there is none."""
     if name not in METHODS:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -88,7 +88,7 @@ def get_method(name: str) -> Method:
 
 
 def select_methods(names: str | Iterable[str]) -> list[str]:
-    """Names of the chosen methods, checked, in the order given and each once.
+    """Return the names of the chosen methods, checked, in the given order, without duplicates.
 
     ``names`` are ``"all"``, ``"vocoder,griffinlim"``, or an iterable of names.
     """
@@ -110,7 +110,7 @@ def _fast(log_mel: Tensor, n_samples: int, generator: Generator, *, network: Any
 
 
 @method("griffinlim", "Griffin-Lim", needs=("config",),
-        summary="fast Griffin-Lim held to the mel: the kit's best phase retrieval without weights",
+        summary="fast Griffin-Lim constrained to the mel; the kit's best method without weights",
         )  # fmt: skip
 def _griffinlim(
     log_mel: Tensor, n_samples: int, generator: Generator, *, config: MelConfig = AUDIOLDM_MEL
@@ -145,9 +145,7 @@ def _hybrid(
     return phase.refine(start, log_mel.to(start.device))
 
 
-@method(
-    "admm", "ADMM", "phase retrieval by ADMM, held to the mel in the same way", needs=("config",)
-)
+@method("admm", "ADMM", "phase retrieval by ADMM, constrained to the mel too", needs=("config",))
 def _admm(
     log_mel: Tensor, n_samples: int, generator: Generator, *, config: MelConfig = AUDIOLDM_MEL
 ) -> Tensor:
@@ -170,15 +168,13 @@ def _librosa(
         return librosa_mel_to_audio(log_mel, n_samples, generator=generator, config=config)
 
 
-@method(
-    "silence", "Silence", "digital silence: what a metric says of nothing at all", uses_mel=False
-)
+@method("silence", "Silence", "digital silence: shows how a metric scores no sound", uses_mel=False)
 def _silence(log_mel: Tensor, n_samples: int, generator: Generator) -> Tensor:
     return log_mel.new_zeros((*log_mel.shape[:-2], n_samples))
 
 
 @method("oracle_phase", "Oracle phase", needs=("original", "config"),
-        summary="ceiling: held to the mel, with the original's phase at every step",
+        summary="ceiling: constrained to the mel, with the original's phase at every step",
         )  # fmt: skip
 def _oracle_phase(
     log_mel: Tensor, n_samples: int, generator: Generator, *,

@@ -1,4 +1,4 @@
-"""Plots as pure functions: tensors in, ``(figure, axes)`` out, drawn on ``ax`` if one is given.
+"""Plots as pure functions that take tensors, draw on ``ax`` if given, and return figure and axes.
 
 Time is in seconds, frequency in Hz on the mel scale, level in nepers (natural logarithm of
 magnitude; 1 neper is 8.69 dB). Panels that are compared share their colour limits.
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 LEVEL_MAP = "magma"  # perceptually uniform; for log-mels
 DIFFERENCE_MAP = "RdBu_r"  # diverging around white = no difference
 TICKS_HZ = (250, 500, 1000, 2000, 4000, 7000)
-# one colour a method everywhere: any two differ by 15 or more (CIELAB), also for colour-deficient
-# vision
+# one colour per method, the same in all plots; any two differ by 15 or more (CIELAB), also for
+# colour-deficient vision
 METHOD_COLORS = {
     "fast": "#66348e",
     "griffinlim": "#ea9812",
@@ -45,7 +45,7 @@ RANGE_NEPERS = 9.0  # nepers shown below the loudest value (78 dB)
 
 
 def new_axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
-    """``ax`` and its figure; without one, a new figure of ``size`` inches with one axes."""
+    """Return ``ax`` with its figure, or a new figure of ``size`` inches and its only axes."""
     if ax is not None:
         return cast("Figure", ax.figure), ax
     figure = Figure(figsize=size, layout="constrained")
@@ -53,7 +53,7 @@ def new_axes(ax: Axes | None, size: tuple[float, float]) -> tuple[Figure, Axes]:
 
 
 def mel_bin(hz: ArrayLike | Sequence[int], config: MelConfig = AUDIOLDM_MEL) -> np.ndarray:
-    """Fractional mel bin of a frequency in Hz, for axis ticks."""
+    """Return the fractional mel bin of a frequency in Hz, for axis ticks."""
     from librosa import mel_frequencies
 
     centres = mel_frequencies(config.n_mels + 2, fmin=config.fmin, fmax=config.fmax)[1:-1]
@@ -68,9 +68,9 @@ def plot_log_mel(
 ) -> tuple[Figure, Axes]:  # fmt: skip
     """Draw a log-mel ``[T, 64]`` (or a ``difference`` of two, around zero) as a picture.
 
-    ``limits`` of the colour scale are by default :func:`level_limits`, or the
-    :func:`difference_limit` to both sides. Several panels of one scale share a colour bar
-    (:func:`add_colorbar`).
+    ``limits`` of the colour scale are by default :func:`level_limits`, or plus and minus
+    :func:`difference_limit`. For several panels with one scale, draw one colour bar by
+    :func:`add_colorbar`.
     """
     values = check_log_mel(mel, config).cpu().numpy()
     figure, ax = new_axes(ax, (9, 2.6))
@@ -78,7 +78,7 @@ def plot_log_mel(
         top = difference_limit([values]) if difference else 0.0
         limits = (-top, top) if difference else level_limits(values.max(), config)
     ax.imshow(
-        values.T,  # [T, 64] -> [64, T]: a picture has frequency upwards
+        values.T,  # [T, 64] -> [64, T]: frequency on the vertical axis
         origin="lower", aspect="auto", interpolation="nearest",
         extent=(0, len(values) / config.frames_per_second, -0.5, config.n_mels - 0.5),
         cmap=DIFFERENCE_MAP if difference else LEVEL_MAP, vmin=limits[0], vmax=limits[1],
@@ -92,7 +92,7 @@ def plot_log_mel(
 
 
 def add_colorbar(axes: Sequence[Axes], label: str) -> None:
-    """One colour bar for pictures on one scale; pointed at an end that values lie beyond."""
+    """Add one colour bar for images with one scale; arrows at its ends mark values beyond it."""
     images = [ax.images[0] for ax in axes]
     low, high = images[0].get_clim()
     values = [np.asarray(image.get_array()) for image in images]
@@ -100,20 +100,20 @@ def add_colorbar(axes: Sequence[Axes], label: str) -> None:
     extend = "both" if below and above else "min" if below else "max" if above else "neither"
     cast("Figure", axes[0].figure).colorbar(
         images[0], ax=axes, label=label, pad=0.01, extend=extend,
-        aspect=20 * len(axes), extendfrac=0.05 / len(axes),  # as thick beside many as beside one
+        aspect=20 * len(axes), extendfrac=0.05 / len(axes),  # equally thick for any number
     )  # fmt: skip
 
 
 def difference_limit(differences: Iterable[np.ndarray]) -> float:
-    """A colour limit (nepers) that 99.5 % of the values of some differences lie within."""
+    """Return a colour limit (nepers) within which 99.5 % of the differences lie."""
     values = np.concatenate([np.abs(x).ravel() for x in differences])
     return max(float(np.quantile(values, 0.995)), 1e-3)
 
 
 def level_limits(loudest: float, config: MelConfig = AUDIOLDM_MEL) -> tuple[float, float]:
-    """Colour limits for levels up to ``loudest`` (nepers): 9 nepers, and none below the floor.
+    """Return colour limits for levels up to ``loudest``: a range of 9 nepers, not below the floor.
 
-    Silence, which is at the floor, gets the darkest colour, not that of the loudest.
+    So silence, which is at the floor, has the darkest colour, not the brightest.
     """
     lowest = max(float(loudest) - RANGE_NEPERS, config.log_floor)
     return lowest, max(float(loudest), lowest + RANGE_NEPERS)
@@ -124,10 +124,10 @@ def plot_mels(
     limits: tuple[float, float] | None = None,
     differences: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[Figure, np.ndarray]:
-    """Log-mels ``[T, 64]`` below each other, by title, then differences of log-mels.
+    """Draw log-mels ``[T, 64]``, by title, below each other, then differences of log-mels.
 
-    All share one time axis; the log-mels share the colour scale ``limits``, by default that of the
-    first one (:func:`level_limits`), the differences another one.
+    All share one time axis. The log-mels share the colour scale ``limits``, by default
+    :func:`level_limits` of the first one; the differences share another scale.
     """
     changes = dict(differences or {})
     limits = limits or level_limits(float(next(iter(mels.values())).max()))
@@ -154,10 +154,10 @@ def plot_reconstruction(
     name: str = "clip",
     model: str = "",
 ) -> tuple[Figure, np.ndarray]:
-    """A clip's log-mel, what the VAE made of it, what was made of that, and the VAE's difference.
+    """Draw the log-mels of a clip, of the VAE's output, of the resulting sounds, and the VAE error.
 
-    All ``[T, 64]``, nepers; ``heard`` are those of the reconstructed sounds by title, at the level
-    of the original.
+    All are ``[T, 64]``, nepers; ``heard`` are the log-mels of the reconstructed sounds, by title,
+    at the level of the original.
     """
     # all values of silence are at the floor
     silent = " (silent)" if float(mel.max()) < AUDIOLDM_MEL.log_floor + 1e-3 else ""
@@ -170,9 +170,9 @@ def plot_reconstruction(
 def plot_front(
     means: pd.DataFrame, front: pd.DataFrame, metric: str = "pesq_wb", ax: Axes | None = None
 ) -> tuple[Figure, Axes]:
-    """Values per second against a metric: every setting of a sweep, and the front of the best.
+    """Plot values per second against a metric: all settings of a sweep, and their Pareto front.
 
-    ``means`` and ``front`` are those of :func:`vaerecon.comparison.grid.mean_settings` and
+    ``means`` and ``front`` are results of :func:`vaerecon.comparison.grid.mean_settings` and
     ``pareto_front``.
     """
     figure, ax = new_axes(ax, (9, 4.4))
@@ -193,5 +193,5 @@ def plot_front(
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, 110 dots per inch."""
+    """Save a figure as PNG with 110 dots per inch."""
     figure.savefig(path, dpi=110)

@@ -1,4 +1,4 @@
-"""Sound files to samples and back: decoding, number formats, resampling, level, buffers."""
+"""Read and write sound files: decoding, number formats, resampling, level, buffers."""
 
 import lazy_loader
 

@@ -1,7 +1,7 @@
-"""What a run keeps on its way: in memory, or in files that are written and read piece by piece.
+"""Intermediate results of a run, kept in memory or in files.
 
-A track is an array of float32 along time: samples, a mel, a latent. It grows by pieces and is read
-by sections, so that the code that makes and uses one need not know where it is.
+A track is a float32 array with a time axis: samples, a mel or a latent. It is written piece by
+piece and read by sections, by the same methods whether it is in memory or in a file.
 """
 
 import os
@@ -16,28 +16,28 @@ from vaerecon.audio.clip import SAMPLE_RATE, wav_header
 
 
 class MemoryTrack:
-    """A tensor, read by sections of time."""
+    """A track in memory: a tensor that is read by sections of time."""
 
     def __init__(self, values: torch.Tensor, axis: int = -1):
         self.values, self.axis = values, axis
 
     @property
     def shape(self) -> torch.Size:
-        """Of the whole."""
+        """Shape of the whole track, e.g. ``[8, L, 16]``."""
         return self.values.shape
 
     def __len__(self) -> int:
         return self.values.shape[self.axis]
 
     def read(self, start: int, stop: int) -> torch.Tensor:
-        """The section from ``start`` to ``stop`` (a view)."""
+        """Return the section from ``start`` to ``stop`` along time (a view)."""
         return self.values.narrow(self.axis, start, stop - start)
 
 
 class FileTrack:
-    """The same in a file: raw float32, time first, behind an optional header.
+    """A track in a file: raw float32, time first, after an optional header.
 
-    No memory map: mapped pages would count as this program's memory.
+    The file is not memory-mapped: mapped pages would count as memory of this process.
     """
 
     def __init__(self, path: Path, axis: int = -1, header: bytes = b""):
@@ -49,35 +49,35 @@ class FileTrack:
 
     @property
     def shape(self) -> torch.Size:
-        """Of the whole, time in its place."""
-        place = self.axis % (len(self._row) + 1)
-        return torch.Size([*self._row[:place], self._length, *self._row[place:]])
+        """Shape of the whole track, with time on ``axis``, e.g. ``[8, L, 16]``."""
+        axis = self.axis % (len(self._row) + 1)
+        return torch.Size([*self._row[:axis], self._length, *self._row[axis:]])
 
     def __len__(self) -> int:
         return self._length
 
     def append(self, piece: torch.Tensor) -> None:
-        """Add ``piece`` at the end."""
-        # time to the front, whatever its place, so that a section is one stretch of the file
+        """Append ``piece`` along time."""
+        # move the time axis to the front, so that a section is contiguous in the file
         rows = piece.movedim(self.axis, 0).to("cpu", torch.float32).contiguous()
         self._row = tuple(rows.shape[1:])
         self._file.seek(0, os.SEEK_END)
         self._file.write(rows.numpy().astype("<f4", copy=False).data)
-        self._file.flush()  # a full disk shows here
+        self._file.flush()  # raises here if the disk is full
         self._length += len(rows)
 
     def read(self, start: int, stop: int) -> torch.Tensor:
-        """The section from ``start`` to ``stop``."""
+        """Return the section from ``start`` to ``stop`` along time."""
         width = int(np.prod(self._row))
         values = np.empty((stop - start, *self._row), "<f4")
         self._file.seek(self._offset + 4 * width * start)
         if self._file.readinto(values.data) != values.nbytes:
             raise OSError(f"{self.path.name}: ends before {stop}; was it changed during the run?")
-        # time from the front to its place
+        # move the time axis back from the front to `axis`
         return torch.from_numpy(values.astype(np.float32, copy=False)).movedim(0, self.axis)
 
     def close(self) -> None:
-        """Close the file; it stays."""
+        """Close the file; it stays on disk."""
         self._file.close()
 
 
@@ -88,17 +88,17 @@ class MemoryStore:
     """Keeps tracks in memory."""
 
     def keep(self, pieces: Iterable[torch.Tensor], axis: int = -1, **_: Any) -> MemoryTrack:
-        """A track of ``pieces``, in order."""
-        kept = [piece.cpu() for piece in pieces]
-        return MemoryTrack(kept[0] if len(kept) == 1 else torch.cat(kept, axis), axis)
+        """Store consecutive ``pieces`` as one track; ``axis`` is that of time."""
+        parts = [piece.cpu() for piece in pieces]
+        return MemoryTrack(parts[0] if len(parts) == 1 else torch.cat(parts, axis), axis)
 
     def release(self, track: Track) -> Track | None:
-        """Say that the run needs ``track`` no more: in memory it stays, for the result."""
+        """Mark ``track`` as no longer needed; in memory it stays available for the result."""
         return track
 
 
 class FolderStore:
-    """Keeps tracks in files: wav files in ``folder``, the rest in ``scratch``; closes them."""
+    """Keeps tracks in files, wav files in ``folder`` and others in ``scratch``; closes them."""
 
     def __init__(self, folder: Path, scratch: Path):
         self.folder, self.scratch = folder, scratch
@@ -118,7 +118,7 @@ class FolderStore:
         wav: str | None = None,
         n_samples: int = 0,
     ) -> FileTrack:
-        """A track of ``pieces``; the sound file ``wav`` of ``n_samples`` if that is named."""
+        """Store ``pieces`` as one track; as the WAV file ``wav`` of ``n_samples`` if given."""
         if wav is None:
             track = FileTrack(self.scratch / f"{len(self._open)}.f32", axis)
         else:
@@ -129,7 +129,7 @@ class FolderStore:
         return track
 
     def release(self, track: Track) -> Track | None:
-        """Delete a file that the run needs no more; gives what is left, None."""
+        """Delete the file of a track that is no longer needed; always return None."""
         if isinstance(track, FileTrack):
             track.close()
             track.path.unlink()

@@ -1,11 +1,11 @@
-"""Sound files to :class:`Clip` and back: read, mix down, resample, write. Does not import torch.
+"""Read sound files to :class:`Clip`, mixed down and resampled, and write WAV. Without torch.
 
-In: what libsndfile and ffmpeg read, 8 to 192 kHz, one channel or many (their mean is taken),
-integers (scaled to -1..1) or floats (kept as they are). Out: mono float32 at 16 kHz.
+Input: formats of libsndfile and ffmpeg, 8 to 192 kHz, one channel or many (their mean is taken),
+integers (scaled to -1..1) or floats (kept as they are). Output: mono float32 at 16 kHz.
 
-Everything is streamed in blocks, so memory follows what is asked for, not the file. Reading starts
-at a whole second at least one second early and ends as much late; there the grids of both rates
-coincide and the resampler has settled, so a section equals the same section of the whole file.
+Files are read in blocks, so memory depends on the requested section, not on the file. Reading
+starts at a whole second at least one second early and ends as much late; there the sample grids of
+both rates coincide and the resampler has settled, so a section equals that of the whole file.
 
 Notebook: ``01_mel_analysis``.
 
@@ -76,15 +76,15 @@ class Clip:
         Parameters
         ----------
         samples
-            ``[N]``, or ``[N, channels]`` as soundfile gives them (the mean is taken); numpy, a
-            list, a torch tensor. Floats are kept; int16 and int32 are scaled to -1..1.
+            ``[N]``, or ``[N, channels]`` as from soundfile (the mean is taken); a numpy array, a
+            list or a torch tensor. Floats are kept; int16 and int32 are scaled to -1..1.
         sample_rate
-            Rate of ``samples``, Hz, 8000 to 192000.
+            Sample rate of ``samples`` in Hz, 8000 to 192000.
 
         Raises
         ------
         ValueError
-            For another layout, other integers, no samples, or values that are not finite.
+            For another layout, another integer type, no samples, or values that are not finite.
         """
         x = as_float32_array(samples)
         if x.ndim not in (1, 2) or (x.ndim == 2 and x.shape[0] <= x.shape[1]):
@@ -108,7 +108,7 @@ def load_audio(
     Parameters
     ----------
     path
-        wav, flac, ogg, mp3, ..., and by ffmpeg m4a and more. Joined streams are one sound.
+        wav, flac, ogg, mp3, ..., and by ffmpeg m4a and more. Concatenated streams are one sound.
     max_length
         Seconds to read at most; None reads to the end.
     offset
@@ -126,8 +126,8 @@ def load_audio(
     Raises
     ------
     OSError, ValueError
-        If there is no file to read; if it is no sound, holds no samples or values that are not
-        finite, or if ``offset`` or ``max_length`` do not fit.
+        If the file cannot be read or is not a sound file; if it has no samples or values that are
+        not finite; or if ``offset`` or ``max_length`` are invalid.
     """
     with stream_audio(path, max_length, offset, sample_rate) as sound:
         return Clip(np.concatenate(list(sound.blocks)), sound.sample_rate, sound.name)
@@ -138,8 +138,8 @@ class SoundStream(NamedTuple):
 
     name: str  # the file's stem
     sample_rate: int  # Hz, of the blocks
-    seconds: float | None  # length of the section, where the file tells it
-    blocks: Iterator[np.ndarray]  # [n] mono float32, finite, to be read once
+    seconds: float | None  # length of the section; None if the file does not state its length
+    blocks: Iterator[np.ndarray]  # [n] mono float32, finite; can be read once
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def stream_audio(
     offset: float = 0.0,
     sample_rate: int = SAMPLE_RATE,
 ) -> Iterator[SoundStream]:
-    """:func:`load_audio` in blocks: what is wrong with the data is raised where it is met."""
+    """Open a sound file to read in blocks, as :func:`load_audio`; bad data raise when reached."""
     check_max_length(max_length)
     if not (is_number(offset) and 0 <= offset < math.inf):
         raise ValueError(
@@ -174,7 +174,7 @@ def stream_audio(
 
 
 def look_at(path: str | os.PathLike[str], max_length: float | None = None) -> float | None:
-    """Check that a file opens and begins as sound; seconds that would be read, where it tells."""
+    """Check that a file opens and its first block decodes; return the seconds to read, if known."""
     with stream_audio(path, max_length) as sound:
         next(sound.blocks, None)
         return sound.seconds
@@ -183,7 +183,7 @@ def look_at(path: str | os.PathLike[str], max_length: float | None = None) -> fl
 def _section(
     source: OpenSoundFile, name: str, start: int, stop: int | None, offset: float, sample_rate: int
 ) -> Iterator[np.ndarray]:
-    """Mono blocks of an open source at ``sample_rate``, from sample ``start`` to ``stop`` of it."""
+    """Yield mono blocks of an open file: samples ``start`` to ``stop`` at ``sample_rate``."""
     mono = (mix_down(block, name) for block in source.blocks)
     here = given = 0
     for block in resample_blocks(mono, source.rate, sample_rate):
@@ -191,7 +191,7 @@ def _section(
         here += len(block)
         if len(piece):
             given += len(piece)
-            yield piece.copy()  # not the larger block with it
+            yield piece.copy()  # a view would keep the larger block
     for note in source.notes:
         warnings.warn(f"{name}: {note}", stacklevel=2)
     if not given and (offset == 0 or source.seconds == 0):
@@ -205,10 +205,10 @@ def _section(
 
 
 def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAMPLE_RATE) -> None:
-    """Write mono samples to a 32-bit float WAV file; the same samples give the same bytes.
+    """Write mono samples to a 32-bit float WAV file; equal samples give equal bytes.
 
-    ``samples`` ``[N]`` are numpy, a list or a torch tensor; int16 and int32 are scaled to -1..1. A
-    ValueError for samples or a rate that do not fit.
+    ``samples`` ``[N]`` are a numpy array, a list or a torch tensor; int16 and int32 are scaled to
+    -1..1. Raises ValueError for another shape or type of samples, or an unsupported rate.
     """
     x = as_float32_array(samples)
     if x.ndim != 1:
@@ -224,10 +224,10 @@ def write_wav(path: str | os.PathLike[str], samples: Any, sample_rate: int = SAM
 
 
 def wav_header(n_samples: int, sample_rate: int = SAMPLE_RATE) -> bytes:
-    """What stands before the samples in a mono 32-bit float WAV file of known length.
+    """Return the header of a mono 32-bit float WAV file of known length.
 
-    soundfile would write the time of day into it (a PEAK chunk), and a long file is written as it
-    is computed. A ValueError above 4 GB, which WAV cannot say (18 hours at 16 kHz).
+    soundfile would add the time of day (a PEAK chunk), and long files are written while they are
+    computed. Raises ValueError above 4 GB, the limit of WAV (18 hours at 16 kHz).
     """
     size = 4 * n_samples  # bytes
     if size > 2**32 - 100:

@@ -1,4 +1,4 @@
-"""Samples of any number format, channels and rate to mono float32: for files and arrays alike."""
+"""Convert samples of any number format, channel count and rate to mono float32."""
 
 import math
 import os
@@ -10,20 +10,20 @@ import soxr
 
 from vaerecon.utils.numbers import is_number
 
-RATES = range(8000, 192001)  # Hz; what is accepted, in files and arrays
-FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}  # what is 1.0; other integers are refused
+RATES = range(8000, 192001)  # Hz; accepted sample rates, in files and arrays
+FULL_SCALE = {"int16": 2.0**15, "int32": 2.0**31}  # integer value of 1.0; other types are refused
 
 
 def numpy_defaults() -> np.errstate:
-    """A context with numpy's own settings for floating-point errors, whatever the caller's are.
+    """Return a context with numpy's default floating-point error settings.
 
-    Under the caller's ``numpy.errstate(all="raise")`` a harmless underflow would be an error.
+    Under a caller's ``numpy.errstate(all="raise")`` a harmless underflow would raise an error.
     """
     return np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], rate: int, target: int) -> Iterator[np.ndarray]:
-    """Mono blocks at another rate: ``round(N * target / rate)`` samples in all, at least one."""
+    """Resample mono blocks; yields ``round(N * target / rate)`` samples in total, at least one."""
     if rate == target:
         yield from blocks
         return
@@ -35,12 +35,12 @@ def resample_blocks(blocks: Iterable[np.ndarray], rate: int, target: int) -> Ite
         yield out
     if n_in:
         out = stream.resample_chunk(np.zeros(0, np.float32), last=True)
-        # fewer samples than make one at the target rate: their mean
+        # too few samples for one at the target rate: return their mean
         yield out if n_out + len(out) else np.array([total / n_in], np.float32)
 
 
 def mix_down(block: np.ndarray, name: str) -> np.ndarray:
-    """``[n, channels]``, checked to be finite, to ``[n]``: the mean of the channels."""
+    """Return the mean of the channels, ``[n, channels]`` to ``[n]``; ValueError if not finite."""
     check_finite(block, name)
     with numpy_defaults():
         mono: np.ndarray = block.mean(axis=1, dtype=np.float64).astype(np.float32)
@@ -48,7 +48,7 @@ def mix_down(block: np.ndarray, name: str) -> np.ndarray:
 
 
 def full_scale(dtype: Any) -> float:
-    """What is 1.0 in samples of a type of numpy or torch; TypeError if it is none for samples."""
+    """Return the full-scale value of a numpy or torch sample type; TypeError for other types."""
     name = getattr(dtype, "name", str(dtype).removeprefix("torch."))
     if "float" not in name and name not in FULL_SCALE:
         raise TypeError(f"{name} values")
@@ -56,7 +56,7 @@ def full_scale(dtype: Any) -> float:
 
 
 def refusal(samples: Any, reason: Exception) -> ValueError:
-    """The error for what holds no samples, with what to do about it."""
+    """Return the error for an argument that is not samples, with a hint how to convert it."""
     if isinstance(samples, str | bytes | os.PathLike) or hasattr(samples, "read"):
         fix = "read a file with vaerecon.load_audio(path)"
     elif isinstance(samples, Mapping | tuple):
@@ -73,16 +73,16 @@ def refusal(samples: Any, reason: Exception) -> ValueError:
 
 
 def to_float32(samples: Any) -> np.ndarray:
-    """What numpy can convert as a new float32 array; int16 and int32 are scaled to -1..1.
+    """Return ``samples`` as a new float32 array; int16 and int32 are scaled to -1..1.
 
-    ValueError for other integers, and for what is no array of numbers.
+    Raises ValueError for other integers, and for anything that is not an array of numbers.
     """
     if hasattr(samples, "detach") and hasattr(samples, "cpu"):  # a torch tensor, on any device
         samples = samples.detach().cpu()
     try:
         x = np.asarray(samples)
         scale = np.float32(full_scale(x.dtype))
-        # too large becomes infinite, which is refused later
+        # values beyond float32 become infinite, which is refused later
         with np.errstate(over="ignore", under="ignore"):
             x = np.array(x, dtype=np.float32, order="C")
             x /= scale
@@ -92,7 +92,7 @@ def to_float32(samples: Any) -> np.ndarray:
 
 
 def as_float32_array(samples: Any) -> np.ndarray:
-    """The same, checked but for its shape: at least one sample, and all finite."""
+    """Return ``samples`` as by :func:`to_float32`; ValueError if empty or not finite."""
     x = to_float32(samples)
     if not x.size:
         raise ValueError(f"samples: got none (shape {list(x.shape)}), expected at least one")
@@ -101,7 +101,7 @@ def as_float32_array(samples: Any) -> np.ndarray:
 
 
 def check_finite(x: np.ndarray, name: str) -> None:
-    """Raise ``ValueError`` if a value is NaN or infinite; ``name`` is what the message calls it."""
+    """Raise ``ValueError`` if a value is NaN or infinite; ``name`` is used in the message."""
     if not np.isfinite(x).all():
         raise ValueError(
             f"{name}: got NaN or infinite values, expected finite ones; "
@@ -110,7 +110,7 @@ def check_finite(x: np.ndarray, name: str) -> None:
 
 
 def check_max_length(value: Any) -> None:
-    """Raise ``ValueError`` unless it is a positive number of seconds, or None for all."""
+    """Raise ``ValueError`` unless ``value`` is a positive number of seconds, or None (no limit)."""
     if value is not None and not (is_number(value) and 0 < value < math.inf):
         raise ValueError(
             f"max_length: got {value!r}, expected a positive number of seconds (not text); "
@@ -119,7 +119,7 @@ def check_max_length(value: Any) -> None:
 
 
 def check_rate(rate: int, name: str) -> int:
-    """``rate`` as an int; ``ValueError`` if it is none of :data:`RATES`."""
+    """Return ``rate`` as an int; ``ValueError`` if it is not in :data:`RATES`."""
     if rate not in RATES:
         raise ValueError(
             f"{name}: got a sample rate of {rate!r}, expected a whole number of Hz from "

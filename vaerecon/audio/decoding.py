@@ -1,8 +1,7 @@
-"""Sound files, opened at any second and decoded block by block at their own rate and channels.
+"""Decode sound files block by block, from any second, at their own rate and channels.
 
-By libsndfile (through ``soundfile``); by ffmpeg what libsndfile cannot open, cannot read to the
-end, or does not know the length of: the program on the PATH, or else imageio-ffmpeg's. Streams that
-stand one behind the other are read as one sound.
+By libsndfile (through ``soundfile``), or if it cannot open a file, read it to the end, or tell its
+length, by the ffmpeg on the PATH or of imageio-ffmpeg. Concatenated streams are read as one sound.
 """
 
 import os
@@ -22,33 +21,33 @@ import soundfile
 from vaerecon.audio.conversion import mix_down, resample_blocks
 from vaerecon.audio.joined_files import Span, find_mp3_streams, find_streams
 
-BLOCK = 2**18  # values (all channels) read at once: 1 MiB
-MOST = 8192  # samples per byte: FLAC has 65535 in a frame of 12 bytes; more is no known length
+BLOCK = 2**18  # values of all channels that are read at once: 1 MiB
+MOST = 8192  # samples per byte; a larger stated length is ignored (FLAC: 65535 in 12 bytes)
 # Containers that ffmpeg may open. Playlists are not among them: they name other files and hosts.
 FFMPEG_FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,matroska,mov,mp3,mpc,mpc8,mpeg,"
     "mpegts,ogg,tak,tta,w64,wav,wv"
 )
-# Where ffmpeg may jump to a second: MP4 and QuickTime (exact), webm, mkv and wma (by coarse time
-# stamps). In others it errs by milliseconds or is slow anyway: they are decoded from their start.
+# Formats in which ffmpeg may seek: MP4 and QuickTime (exact), webm, mkv and wma (by coarse time
+# stamps). In others seeking errs by milliseconds or is slow: they are decoded from the start.
 SEEKABLE = re.compile(rb"....ftyp|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75", re.DOTALL)
 
 Path = str | os.PathLike[str]
-Bytes = tuple[int, int] | None  # of a file that are one stream; None for all
+Bytes = tuple[int, int] | None  # byte range of one stream of a file; None for the whole file
 
 
 class OpenSoundFile(NamedTuple):
-    """An open sound file, placed at the first second that is wanted."""
+    """An open sound file, positioned at the first requested second."""
 
     rate: int  # Hz
-    seconds: float | None  # length of the whole file, where it is known
+    seconds: float | None  # length of the whole file; None if it is not known
     blocks: Iterator[np.ndarray]  # [n, channels] float32
-    notes: list[str]  # what went wrong without being fatal; complete after the last block
+    notes: list[str]  # warnings about the data; complete after the last block
 
 
 @contextmanager
 def open_sound_file(path: Path, first: int, last: int | None) -> Iterator[OpenSoundFile]:
-    """Open ``path`` to read from second ``first`` up to ``last``: libsndfile, else ffmpeg."""
+    """Open ``path``, by libsndfile or else ffmpeg, to read from second ``first`` to ``last``."""
     starts: list[int] | None = [0]
     with _libsndfile(path) or nullcontext() as sound:
         if sound is not None and sound.format == "MP3":
@@ -71,14 +70,14 @@ def open_sound_file(path: Path, first: int, last: int | None) -> Iterator[OpenSo
                 notes.extend(source.notes)
 
     stop = None if last is None else last * rate
-    yield OpenSoundFile(rate, None, _cut(blocks(), first * rate, stop), notes)
+    yield OpenSoundFile(rate, None, _trim(blocks(), first * rate, stop), notes)
 
 
 @contextmanager
 def _open_stream(
     path: Path, part: Bytes, first: int = 0, last: int | None = None, guessed: bool = False
 ) -> Iterator[OpenSoundFile]:
-    """One stream by what can read it; ``guessed``: libsndfile only guesses how long it is."""
+    """Open one stream; ``guessed``: libsndfile can only estimate the length of it."""
     name = repr(os.fspath(path))
     size = os.path.getsize(path) if part is None else part[1] - part[0]
     with ExitStack() as stack:
@@ -99,8 +98,8 @@ def _open_stream(
                 "install ffmpeg or convert to wav/flac"
             )
         if source is None:
-            told = sound.frames <= MOST * size
-            source = _from_libsndfile(sound, path, part, first, last, told)
+            plausible = sound.frames <= MOST * size
+            source = _from_libsndfile(sound, path, part, first, last, plausible)
             if guessed:
                 source.notes.append(
                     "no length in its header: guessed from the first bit rate, and a file of "
@@ -110,7 +109,7 @@ def _open_stream(
 
 
 def find_ffmpeg() -> str | None:
-    """The ffmpeg on the PATH, else that of imageio-ffmpeg; ``None`` where neither is there."""
+    """Return the ffmpeg on the PATH, else that of imageio-ffmpeg; ``None`` if there is neither."""
     if program := shutil.which("ffmpeg"):
         return program
     try:
@@ -122,24 +121,24 @@ def find_ffmpeg() -> str | None:
 
 
 def _libsndfile(path: Path, part: Bytes = None) -> soundfile.SoundFile | None:
-    """What libsndfile opens, or None."""
-    # an absolute path, because libsndfile takes "-" for the standard input; as bytes where
-    # names are bytes, which need not be UTF-8
-    place = os.path.abspath(path)
+    """Open a file, or a part of it, by libsndfile; None if that cannot read it."""
+    # an absolute path, because libsndfile takes "-" for the standard input; as bytes on systems
+    # where file names are bytes, which need not be valid UTF-8
+    absolute = os.path.abspath(path)
     try:
         if part is not None:
-            return soundfile.SoundFile(Span(place, *part))
-        return soundfile.SoundFile(place if os.name == "nt" else os.fsencode(place))
+            return soundfile.SoundFile(Span(absolute, *part))
+        return soundfile.SoundFile(absolute if os.name == "nt" else os.fsencode(absolute))
     except (soundfile.LibsndfileError, TypeError):  # TypeError: headerless .raw
         return None
 
 
 def _from_libsndfile(
-    sound: soundfile.SoundFile, path: Path, part: Bytes, first: int, last: int | None, told: bool
+    sound: soundfile.SoundFile, path: Path, part: Bytes, first: int, last: int | None, known: bool
 ) -> OpenSoundFile:
-    """Blocks of an open libsndfile handle; where it fails, ffmpeg goes on.
+    """Read blocks of an open libsndfile handle; if it fails, continue with ffmpeg.
 
-    ``told``: its number of frames can be true.
+    ``known``: the number of frames that libsndfile reports is plausible.
     """
     rate, frames, notes = sound.samplerate, sound.frames, []
 
@@ -158,27 +157,27 @@ def _from_libsndfile(
                 yield block
         except soundfile.LibsndfileError as error:
             reached = (first * rate, here, stop)
-            for block in _rest(path, part, rate, reached, error.error_string):
+            for block in _continue_with_ffmpeg(path, part, rate, reached, error.error_string):
                 here += len(block)
                 yield block
-        if here < stop and told:
+        if here < stop and known:
             notes.append(f"incomplete: ends at {here / rate:g} s of {frames / rate:g} s")
 
-    return OpenSoundFile(rate, frames / rate if told else None, blocks(), notes)
+    return OpenSoundFile(rate, frames / rate if known else None, blocks(), notes)
 
 
-def _rest(
+def _continue_with_ffmpeg(
     path: Path, part: Bytes, rate: int, frames: tuple[int, int, int], reason: str
 ) -> Iterator[np.ndarray]:
-    """By ffmpeg, what libsndfile could not read: ``frames`` are (asked for, reached, wanted).
+    """Decode the rest by ffmpeg; ``frames``: first requested, first unread by libsndfile, end.
 
-    ValueError if ffmpeg meets errors there too, or is not installed.
+    Raises ValueError if ffmpeg meets errors there too, or is not installed.
     """
     name, ffmpeg = repr(os.fspath(path)), find_ffmpeg()
     first, here, stop = frames
     if ffmpeg:
         with _from_ffmpeg(ffmpeg, path, part, first // rate, None) as source:
-            yield from _cut(_at_rate(source, rate, name), here - first, stop - first)
+            yield from _trim(_at_rate(source, rate, name), here - first, stop - first)
             if not source.notes:
                 return
     raise ValueError(
@@ -188,15 +187,15 @@ def _rest(
 
 
 def _at_rate(source: OpenSoundFile, rate: int, name: str) -> Iterator[np.ndarray]:
-    """Its blocks, at another rate mixed down to one channel."""
+    """Return the blocks of ``source`` at ``rate`` Hz; if resampled, mixed down to one channel."""
     if source.rate == rate:
         return source.blocks
     mono = (mix_down(block, name) for block in source.blocks)
     return (block[:, None] for block in resample_blocks(mono, source.rate, rate))
 
 
-def _cut(blocks: Iterator[np.ndarray], start: int, stop: int | None) -> Iterator[np.ndarray]:
-    """Frames ``start`` to ``stop`` of blocks; what lies behind is not read."""
+def _trim(blocks: Iterator[np.ndarray], start: int, stop: int | None) -> Iterator[np.ndarray]:
+    """Yield frames ``start`` to ``stop`` of consecutive blocks; later blocks are not read."""
     here = 0
     for block in blocks:
         piece = block[max(0, start - here) : None if stop is None else max(0, stop - here)]
@@ -208,15 +207,15 @@ def _cut(blocks: Iterator[np.ndarray], start: int, stop: int | None) -> Iterator
 
 
 def _ffmpeg_command(ffmpeg: str, path: Path, part: Bytes, skipped: int) -> list[str]:
-    """Decode a file, or a part of it, from second ``skipped`` on, as Sun AU to the output."""
-    # "file:" keeps names with a leading dash or a colon from being read as something else
-    place, protocols = f"file:{os.fspath(path)}", "file"
+    """Return the command that decodes (a part of) a file from second ``skipped`` on, as Sun AU."""
+    # "file:" protects names with a leading dash or a colon from another interpretation
+    url, protocols = f"file:{os.fspath(path)}", "file"
     if part is not None:
-        place, protocols = f"subfile,,start,{part[0]},end,{part[1]},,:{place}", "file,subfile"
+        url, protocols = f"subfile,,start,{part[0]},end,{part[1]},,:{url}", "file,subfile"
     command = [ffmpeg, "-nostdin", "-v", "error"]
     command += ["-protocol_whitelist", protocols, "-format_whitelist", FFMPEG_FORMATS]
-    command += ["-ss", str(skipped), "-i", place, "-vn"]
-    # time stamps by the number of samples: what is joined has others, of which ffmpeg complains
+    command += ["-ss", str(skipped), "-i", url, "-vn"]
+    # time stamps by the number of samples: ffmpeg reports an error for those of joined files
     command += ["-af", "asetpts=N/SR/TB", "-f", "au", "-c:a", "pcm_f32be", "pipe:1"]
     return command
 
@@ -225,7 +224,7 @@ def _ffmpeg_command(ffmpeg: str, path: Path, part: Bytes, skipped: int) -> list[
 def _from_ffmpeg(
     ffmpeg: str, path: Path, part: Bytes, first: int, last: int | None
 ) -> Iterator[OpenSoundFile]:
-    """Blocks that ffmpeg decodes, at the file's own rate and channels, through a pipe."""
+    """Decode by ffmpeg through a pipe, at the file's own rate and channels."""
     with open(path, "rb") as file:
         skipped = first if part is None and SEEKABLE.match(file.read(8)) else 0
     command = _ffmpeg_command(ffmpeg, path, part, skipped)
@@ -236,9 +235,9 @@ def _from_ffmpeg(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages
         ) as process,
     ):
-        output = cast("IO[bytes]", process.stdout)  # a pipe, as asked for
+        output = cast("IO[bytes]", process.stdout)
 
-        def complaint() -> str:
+        def error_text() -> str:
             status = process.wait()
             messages.seek(0)
             text = messages.read().decode(errors="replace")
@@ -251,7 +250,7 @@ def _from_ffmpeg(
             while data := output.read(max(1, BLOCK // channels) * frame):
                 whole = data[: len(data) // frame * frame]
                 yield np.frombuffer(whole, ">f4").astype(np.float32).reshape(-1, channels)
-            if text := complaint():
+            if text := error_text():
                 notes.append(f"ffmpeg met errors, the sound may be damaged: {text}")
 
         try:
@@ -260,12 +259,12 @@ def _from_ffmpeg(
             if len(header) < 24:
                 raise ValueError(
                     f"got {os.fspath(path)!r}, neither libsndfile nor ffmpeg can read it "
-                    f"({complaint()}); expected a sound file: is it complete, is it sound at all?"
+                    f"({error_text()}); expected a sound file: is it complete, is it sound at all?"
                 )
             _, size, _, _, rate, channels = struct.unpack(">4s5I", header)
             output.read(size - len(header))
             stop = None if last is None else (last - skipped) * rate
-            sound = _cut(blocks(), (first - skipped) * rate, stop)
+            sound = _trim(blocks(), (first - skipped) * rate, stop)
             yield OpenSoundFile(rate, None, sound, notes)
         finally:
             process.kill()

@@ -1,7 +1,7 @@
-"""Files that hold several streams, one behind the other: where each of them begins.
+"""Find the streams of files that hold several, one after the other.
 
-Radio recordings are chained Ogg files, and people join files end to end. Decoders read the first
-stream and stop; :func:`find_streams` finds the others, and :class:`Span` makes a file of each.
+Radio recordings are chained Ogg files, and some files are several files concatenated. Decoders stop
+after the first stream; :func:`find_streams` finds the others, :class:`Span` reads one as a file.
 
 References
 ----------
@@ -16,28 +16,28 @@ import re
 import struct
 from typing import Any, BinaryIO
 
-SHORTEST = 1500  # bytes behind the end of an MP3 that may be a stream: more than its largest frame
+SHORTEST = 1500  # bytes; less after the end of an MP3 is no stream (its largest frame is shorter)
 FIRST_OGG_PAGE = rb"OggS\0[\x02\x06]"
 FLAC_HEAD = rb"fLaC[\0\x80]\0\0\x22"
 MP3_HEADER = rb"(Xing|Info|VBRI)"
 
 
 class Span(io.RawIOBase):
-    """The bytes ``start`` to ``stop`` of a file, as a file to read."""
+    """A file object that reads the bytes ``start`` to ``stop`` of a file."""
 
     def __init__(self, path: str | os.PathLike[str], start: int, stop: int):
         self._file, self._start, self._size = io.FileIO(path), start, stop - start
-        self._at = 0
+        self._position = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = (0, self._at, self._size)[whence] + offset
-        return self._at
+        self._position = (0, self._position, self._size)[whence] + offset
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")[: max(0, self._size - self._at)]
-        self._file.seek(self._start + self._at)
+        view = memoryview(buffer).cast("B")[: max(0, self._size - self._position)]
+        self._file.seek(self._start + self._position)
         n_bytes = self._file.readinto(view)
-        self._at += n_bytes
+        self._position += n_bytes
         return n_bytes
 
     def close(self) -> None:
@@ -46,9 +46,9 @@ class Span(io.RawIOBase):
 
 
 def find_streams(path: str | os.PathLike[str]) -> list[int]:
-    """Where the streams of a file begin: ``[0]`` for the usual file, and for unknown formats.
+    """Return the byte offsets at which the streams of a file begin.
 
-    For MP3 see :func:`find_mp3_streams`.
+    ``[0]`` for a file with one stream, and for unknown formats; MP3: :func:`find_mp3_streams`.
     """
     starts: list[int] = []
     with open(path, "rb") as file:
@@ -56,7 +56,7 @@ def find_streams(path: str | os.PathLike[str]) -> list[int]:
         if head[:4] == b"OggS":
             starts = _ogg_starts(file)
         elif head[:4] == b"fLaC":
-            starts = _places(file, FLAC_HEAD)
+            starts = _pattern_offsets(file, FLAC_HEAD)
         elif head[:4] == b"RIFF" and head[8:] == b"WAVE":
             starts = _chunk_starts(file, head, "<I")
         elif head[:4] == b"FORM" and head[8:] in (b"AIFF", b"AIFC"):
@@ -65,7 +65,7 @@ def find_streams(path: str | os.PathLike[str]) -> list[int]:
 
 
 def find_mp3_streams(path: str | os.PathLike[str]) -> list[int] | None:
-    """The same for an MP3; None where a stream has no header that tells how long it is."""
+    """Return the offsets of the streams of an MP3; None if one has no header with its length."""
     starts: list[int] = []
     place, size = 0, os.path.getsize(path)
     with open(path, "rb") as file:
@@ -74,38 +74,38 @@ def find_mp3_streams(path: str | os.PathLike[str]) -> list[int] | None:
             length = _mp3_length(file, place)
             if length is None:
                 return None
-            place = _behind_tags(file, place + length)
+            place = _skip_tags(file, place + length)
     return starts
 
 
-def _places(file: BinaryIO, pattern: bytes) -> list[int]:
-    """Where ``pattern``, of at most 16 bytes, stands in a file of any length."""
-    found, here, data = [], 0, b""
+def _pattern_offsets(file: BinaryIO, pattern: bytes) -> list[int]:
+    """Return the offsets of ``pattern``, of at most 16 bytes, in a file of any length."""
+    offsets, here, data = [], 0, b""
     file.seek(0)
     while more := file.read(2**20):
         data += more
-        found += [here + match.start() for match in re.finditer(pattern, data)]
+        offsets += [here + match.start() for match in re.finditer(pattern, data)]
         here += max(0, len(data) - 15)
         data = data[-15:]
-    return sorted(set(found))
+    return sorted(set(offsets))
 
 
 def _ogg_starts(file: BinaryIO) -> list[int]:
-    """Of chained streams. Those beside one another (sound and picture) begin together."""
+    """Return the offsets of chained Ogg streams; multiplexed ones (sound, video) count once."""
     starts: list[int] = []
-    behind = None
-    for place in _places(file, FIRST_OGG_PAGE):
-        if place != behind:
+    page_end = None
+    for place in _pattern_offsets(file, FIRST_OGG_PAGE):
+        if place != page_end:  # multiplexed streams begin with adjacent pages
             starts.append(place)
         file.seek(place + 26)
-        count = file.read(1)  # of the pieces of the page
+        count = file.read(1)  # number of segments of the page
         lengths = file.read(count[0] if count else 0)
-        behind = place + 27 + len(lengths) + sum(lengths)
+        page_end = place + 27 + len(lengths) + sum(lengths)
     return starts
 
 
 def _chunk_starts(file: BinaryIO, head: bytes, layout: str) -> list[int]:
-    """Of WAV or AIFF: each says how long it is."""
+    """Return the offsets of concatenated WAV or AIFF files, by the lengths in their headers."""
     starts: list[int] = []
     place, here = 0, head
     while len(here) == 12 and (here[:4], here[8:]) == (head[:4], head[8:]):
@@ -118,7 +118,7 @@ def _chunk_starts(file: BinaryIO, head: bytes, layout: str) -> list[int]:
 
 
 def _mp3_length(file: BinaryIO, place: int) -> int | None:
-    """Bytes of the stream at ``place``, its ID3 tag included; None where no header tells it."""
+    """Return the bytes of the MP3 stream at ``place`` with its ID3 tag; None without a header."""
     file.seek(place)
     head = file.read(10)
     tag = 0
@@ -136,14 +136,14 @@ def _mp3_length(file: BinaryIO, place: int) -> int | None:
         flags, frames, n_bytes = struct.unpack_from(">III", data.ljust(at + 16, b"\0"), at + 4)
         if flags & 3 != 3:
             return None
-    # the frame begins before it: 4 bytes, perhaps 2 for a checksum, and the "side information"
+    # the frame begins before this header: 4 bytes, 2 for a checksum if any, "side information"
     begins = [at - n for n in (36, 21, 13, 38, 23, 15) if n <= at]
     begins = [begin for begin in begins if data[begin : begin + 2] >= b"\xff\xe0"]
     return tag + begins[0] + n_bytes if begins and frames and n_bytes else None
 
 
-def _behind_tags(file: BinaryIO, place: int) -> int:
-    """The byte behind the tags that may stand at ``place``, at the end of an MP3."""
+def _skip_tags(file: BinaryIO, place: int) -> int:
+    """Return the offset after the tags, if any, that begin at ``place``, at the end of an MP3."""
     while True:
         file.seek(place)
         head = file.read(32)

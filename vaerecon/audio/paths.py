@@ -1,4 +1,4 @@
-"""Names of sound files: what a path must be, and which files of a folder are sounds."""
+"""Check paths of sound files, and find the sound files of a folder by their suffixes."""
 
 import os
 import re
@@ -7,31 +7,31 @@ from pathlib import Path
 
 from vaerecon.utils.files import name_to_text
 
-# suffixes of what is found in a folder; a file that is named itself may have any
-KNOWN = (  # what libsndfile reads, then what ffmpeg reads
+# suffixes of sound files that a search of a folder finds; a file given by name may have any
+KNOWN = (  # first those that libsndfile reads, then those that ffmpeg reads
     "wav wave bwf rf64 w64 flac ogg oga opus mp3 mp2 aiff aif aifc au snd caf voc sph nist ircam "
     "sf svx 8svx avr pvf paf htk sd2 "
     "m4a m4b m4r mp4 m4v mov 3gp 3gpp 3g2 aac wma wmv asf webm weba mkv mka avi flv amr awb wv ape "
     "tta tak mpc ac3 eac3 dts dsf mpga spx ogv mpg mpeg vob ts mts m2ts"
 )
 SUFFIXES = frozenset(f".{suffix}" for suffix in KNOWN.split())
-# two letters or more, not a drive of Windows; a pathlib.Path loses the second slash
+# two letters or more, so not a Windows drive; pathlib.Path removes the second slash
 ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+(.+)", re.DOTALL)
 
 
 def sounds_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Sounds in a folder and those in it, by their suffix, and other files; nothing hidden."""
+    """Return sound files (by suffix) and other files in a folder tree, without hidden ones."""
     sounds: list[Path] = []
     others: list[Path] = []
-    for place, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for path in (Path(place, name) for name in sorted(names) if not name.startswith(".")):
+        for path in (Path(parent, name) for name in sorted(names) if not name.startswith(".")):
             (sounds if path.suffix.lower() in SUFFIXES else others).append(path)
     return sounds, others
 
 
 def left_out(files: list[Path], shown: int = 5) -> str:
-    """What is said of files that were left out of a folder: how many, and which."""
+    """Return a message about the files of a folder that were left out: their number and names."""
     if not files:
         return ""
     names = ", ".join(plain_text(path.name) for path in files[:shown])
@@ -40,7 +40,7 @@ def left_out(files: list[Path], shown: int = 5) -> str:
 
 
 def plain_text(text: str) -> str:
-    """A file name, or a text with one in it, without bytes that no table could hold."""
+    """Return a file name, or a text that contains one, with undecodable bytes escaped."""
     try:
         return name_to_text(text, errors="strict")
     except UnicodeError:
@@ -48,7 +48,7 @@ def plain_text(text: str) -> str:
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
-    """Raise ``ValueError`` for what is no path, such as samples or an address on a network."""
+    """Raise ``ValueError`` if ``path`` is not a local path, such as samples or a URL."""
     if not isinstance(path, str | os.PathLike):
         raise ValueError(
             f"path: got {type(path).__name__}, expected the name of a sound file (str or Path); "
@@ -64,13 +64,13 @@ def check_path(path: str | os.PathLike[str]) -> None:
         raise ValueError(f"got the address {url!r}, expected a path; write '/{rest}'")
     name = os.path.basename(rest.partition("?")[0]) or "the file"
     raise ValueError(
-        f"got the address {url!r}, expected what is on this machine; download it first "
+        f"got the address {url!r}, expected a file on this machine; download it first "
         f"(curl -LO {url!r}) and write {name!r}"
     )
 
 
 def check_sound_file(path: str | os.PathLike[str]) -> str:
-    """Raise the ``OSError`` that fits if ``path`` is no readable file; its name for messages."""
+    """Return the name of a readable file for messages; OSError, or ValueError if it is empty."""
     name = repr(os.fspath(path))
     try:
         status = os.stat(path)

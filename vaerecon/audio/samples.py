@@ -1,7 +1,7 @@
-"""What counts as samples: real, finite, ``[N]`` or ``[B, N]``; and their level.
+"""Check samples (real, finite, ``[N]`` or ``[B, N]``) and normalise their level.
 
-All of AudioLDM2 was trained on sounds without a mean and with a peak of 0.5.
-:func:`normalize_level` makes a sound such, and keeps what was removed in a :class:`Level`.
+AudioLDM2's models were all trained on sounds with zero mean and a peak of 0.5.
+:func:`normalize_level` applies that, and returns the removed mean and gain as a :class:`Level`.
 
 Notebook: ``01_mel_analysis``.
 """
@@ -24,7 +24,7 @@ from vaerecon.utils.numbers import is_number
 from vaerecon.utils.windows import split
 
 ArrayLike = np.ndarray | torch.Tensor | list[float]
-Reader = Callable[[int, int], torch.Tensor]  # (start, stop) to that section of a sound
+Reader = Callable[[int, int], torch.Tensor]  # (start, stop) -> that section of a sound
 
 PEAK = 0.5  # peak of a normalised waveform; audioldm_train dataset.py, normalize_wav
 SILENCE = 1e-8  # a peak at or below this is silence; same function, its division guard
@@ -32,14 +32,14 @@ SILENCE = 1e-8  # a peak at or below this is silence; same function, its divisio
 
 @dataclass(frozen=True)
 class Level:
-    """What :func:`normalize_level` removed: ``normalised = (samples - mean) * gain``.
+    """Mean and gain of :func:`normalize_level`: ``normalised = (samples - mean) * gain``.
 
     Scalars, or ``[B, 1]`` for a batch.
     """
 
     mean: torch.Tensor
     gain: torch.Tensor
-    silent: torch.Tensor | bool = False  # nothing but a mean: normalised to zeros
+    silent: torch.Tensor | bool = False  # constant samples, which are normalised to zeros
 
     def apply(self, samples: torch.Tensor) -> torch.Tensor:
         """Normalise ``samples``, or a section of them."""
@@ -52,14 +52,14 @@ class Level:
 
 
 def as_float32(values: ArrayLike, name: str) -> torch.Tensor:
-    """Real numbers as a float32 tensor; numpy arrays of any byte order and stride are copied."""
+    """Return real numbers as a float32 tensor; numpy arrays (any byte order, stride) are copied."""
     x = values if isinstance(values, torch.Tensor) else np.asarray(values)
     is_real = not x.is_complex() if isinstance(x, torch.Tensor) else x.dtype.kind in "fiub"
     if not is_real:
         raise ValueError(f"{name}: got {x.dtype}, expected real numbers, such as float32")
     if isinstance(x, torch.Tensor):
         return x.to(torch.float32)
-    # whatever the caller has numpy do about errors: what becomes infinite is refused later
+    # independent of the caller's numpy error settings; infinite values are refused later
     with np.errstate(over="ignore", under="ignore"):
         return torch.from_numpy(np.array(x, dtype=np.float32, order="C"))
 
@@ -67,8 +67,8 @@ def as_float32(values: ArrayLike, name: str) -> torch.Tensor:
 def as_samples(samples: ArrayLike) -> torch.Tensor:
     """Return ``samples`` as a float32 tensor ``[N]`` or ``[B, N]``.
 
-    int16 and int32 are scaled to -1..1, floats are kept. A ValueError for another shape, no
-    samples, values that are not finite, or other integers.
+    int16 and int32 are scaled to -1..1, floats are kept. Raises ValueError for another shape, no
+    samples, values that are not finite, or other integer types.
     """
     if isinstance(samples, torch.Tensor):
         try:
@@ -97,11 +97,11 @@ def as_samples(samples: ArrayLike) -> torch.Tensor:
 
 
 def as_clip(sound: Any, sample_rate: int) -> Clip:
-    """A clip of whatever is one sound without doubt; ValueError for anything else.
+    """Return ``sound`` as a clip; ValueError for anything else than the following.
 
-    A clip; a file's name (``str`` or ``Path``); an item of an audio dataset, ``{"array": ...,
-    "sampling_rate": ...}``; ``(samples, rate)``, as ``librosa.load`` gives them; or samples ``[N]``
-    at ``sample_rate``.
+    A clip; a file name (``str`` or ``Path``); an item of an audio dataset, ``{"array": ...,
+    "sampling_rate": ...}``; ``(samples, rate)``, as ``librosa.load`` returns them; or samples
+    ``[N]`` at ``sample_rate``.
     """
     if isinstance(sound, Clip):
         return sound
@@ -117,7 +117,7 @@ def as_clip(sound: Any, sample_rate: int) -> Clip:
 def first_seconds(
     clips: str | os.PathLike[str] | Iterable[Any], seconds: float, sample_rate: int = 16000
 ) -> Iterator[Clip]:
-    """The beginning of each of ``clips``: folders, files, or what :func:`as_clip` takes."""
+    """Yield the start of each of ``clips``: folders, files, or anything :func:`as_clip` takes."""
     for given in [clips] if isinstance(clips, str | os.PathLike) else clips:
         if isinstance(given, str | os.PathLike):
             path = Path(given)
@@ -131,8 +131,8 @@ def first_seconds(
 def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:
     """Remove the mean and scale the peak to 0.5, as AudioLDM2's training did.
 
-    ``[N]`` or ``[B, N]`` to the same shape, zeros where the input is silent (with a warning), and
-    what was removed; its ``restore`` puts the level back.
+    Returns samples of the same shape, ``[N]`` or ``[B, N]``, which are zeros where the input is
+    silent (with a warning), and the :class:`Level`, whose ``restore`` undoes the scaling.
     """
     x = as_samples(samples)
     batched = x.ndim == 2
@@ -142,9 +142,9 @@ def normalize_level(samples: ArrayLike) -> tuple[torch.Tensor, Level]:
 
 
 def measure_level(n_samples: int, read: Reader, longest: int) -> Level:
-    """The level of one clip that is read in sections of ``longest`` samples.
+    """Return the level of one clip that is read in sections of ``longest`` samples.
 
-    The numbers are those of :func:`normalize_level` for a clip no longer than that.
+    For a clip no longer than that, the values are exactly those of :func:`normalize_level`.
     """
     if n_samples <= longest:
         return normalize_level(read(0, n_samples))[1]

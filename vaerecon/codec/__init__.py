@@ -1,4 +1,4 @@
-"""Latents in files: as bits, by a transform codec with fixed tables, or as they are."""
+"""Files of latents: compressed by a transform codec with fixed tables, or uncompressed."""
 
 import lazy_loader
 

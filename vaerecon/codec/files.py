@@ -1,9 +1,9 @@
-"""Sound files to files of latents and back, in the memory of a window of sound.
+"""Convert sound files to files of latents and back, in the memory of one window of sound.
 
 ``.vrec`` files hold coded latents (:class:`LatentCodec`). ``.safetensors`` files are for editing or
 generating latents: they hold ``mean`` and ``deviation`` ``[8, L, 16]`` of the posterior, or,
-scaled, ``latents`` ``[1, 8, L, 16]``: the mean times the ``scaling_factor``, as AudioLDM2's UNet
-takes it. Their metadata hold what :func:`decode_latents` needs. Example: ``docs/latents.md``.
+scaled, ``latents`` ``[1, 8, L, 16]``: the mean times the ``scaling_factor``, the scale of
+AudioLDM2's UNet. :func:`decode_latents` needs their metadata. Example: ``docs/latents.md``.
 """
 
 import json
@@ -41,10 +41,10 @@ def encode_file(
     source: Name, target: Name, pipe: ReconstructionPipeline, codec: LatentCodec,
     **settings: Any,
 ) -> Header:  # fmt: skip
-    """Code a sound file; ``settings`` are those of :meth:`LatentCodec.encode`.
+    """Encode a sound file; ``settings`` are those of :meth:`LatentCodec.encode`.
 
-    ``target`` appears whole or not at all. ValueError or OSError for files that cannot be read or
-    written, and for a codec of another model.
+    ``target`` is written completely or not at all. Raises ValueError or OSError for files that
+    cannot be read or written, and for a codec of another model.
     """
     codec.check(vae_hash(pipe.vae))
     with _output_store(target) as (store, path):
@@ -61,13 +61,13 @@ def decode_file(
     source: Name, target: Name, pipe: ReconstructionPipeline, codec: LatentCodec,
     method: str | None = None, seed: int | None = None,
 ) -> Header:  # fmt: skip
-    """Make a WAV file (mono, 16 kHz, float) of a ``.vrec`` file, at the level of the clip.
+    """Decode a ``.vrec`` file to a WAV file (mono, 16 kHz, float), at the level of the clip.
 
-    ``method`` and ``seed`` are those that the file names, by default. ValueError or OSError as
-    :meth:`LatentCodec.decode`, or where a file cannot be read or written; nothing is left then.
+    ``method`` and ``seed`` are by default those in the file. Raises ValueError or OSError as
+    :meth:`LatentCodec.decode`, or if a file cannot be read or written; no file is left then.
     """
     source = Path(text_to_name(source))
-    with open(source, "rb") as file:  # a large file that is none is not read
+    with open(source, "rb") as file:  # check the header before reading a large file
         head = Header.read(file.read(LAYOUT.size), source.stat().st_size)
         file.seek(0)
         pieces = codec.decoded_pieces(file.read())
@@ -84,8 +84,8 @@ def encode_latents(
 ) -> tuple[int, list[int]]:
     """Write the latent of a sound file; return the number of samples, and the latent's shape.
 
-    ``scaled`` writes ``latents`` in place of ``mean`` and ``deviation``. The file appears whole or
-    not at all. ValueError or OSError for files that cannot be read or written.
+    ``scaled`` writes ``latents`` instead of ``mean`` and ``deviation``. The file is written
+    completely or not at all. ValueError or OSError for files that cannot be read or written.
     """
     from safetensors.torch import save
 
@@ -96,7 +96,7 @@ def encode_latents(
         if scaled:
             tensors = {"latents": mean[None] * pipe.vae.config["scaling_factor"]}
         facts = {"vaerecon": __version__, "model": pipe.source, "n_samples": str(n)}
-        facts["gain"] = repr(float(level.gain))  # which the front-end multiplied with
+        facts["gain"] = repr(float(level.gain))  # factor that the front-end applied
         path.write_bytes(save(tensors, facts | _model_facts(pipe)))
     return n, list(mean.shape)
 
@@ -107,11 +107,11 @@ def decode_latents(
     source: Name, target: Name, pipe: ReconstructionPipeline,
     method: str | None = None, seed: int | None = None,
 ) -> tuple[int, list[int]]:  # fmt: skip
-    """Make a WAV file (mono, 16 kHz, float) of a file of latents, at the level of the clip.
+    """Decode a file of latents to a WAV file (mono, 16 kHz, float), at the level of the clip.
 
-    ``method`` is ``"fast"`` and ``seed`` 0 by default; what is returned is as for
-    :func:`encode_latents`. ValueError or OSError for a file that cannot be read, is of another
-    model, or whose latent is not finite or of another length.
+    ``method`` is ``"fast"`` and ``seed`` 0 by default. Returns the number of samples, and the
+    latent's shape. Raises ValueError or OSError if the file cannot be read, is of another model,
+    or has a latent that is not finite or of another length.
     """
     latent, n, gain = _read_latents(source, pipe)
     _write_sound(target, pipe, [latent], n, gain, method or "fast", seed or 0)
@@ -121,9 +121,9 @@ def decode_latents(
 def _read_posterior(
     source: Name, pipe: ReconstructionPipeline, store: FolderStore
 ) -> tuple[int, Level, Iterator[torch.Tensor]]:
-    """Number of samples of a sound file, its level, and its posterior piece by piece."""
+    """Return the number of samples of a sound file, its level, and pieces of its posterior."""
     models = pipe._models()
-    frames, config = models.plan.longest, models.config  # computed at once, as in the pipeline
+    frames, config = models.plan.longest, models.config  # frames at once, as in the pipeline
     with stream_audio(source) as sound:
         samples = store.keep(torch.from_numpy(block) for block in sound.blocks)
     n = len(samples)
@@ -142,7 +142,7 @@ def _write_sound(
     target: Name, pipe: ReconstructionPipeline, pieces: Iterable[torch.Tensor], n_samples: int,
     gain: float, method: str, seed: int,
 ) -> None:  # fmt: skip
-    """The sound of an unscaled latent, which comes by pieces, as a WAV file at the clip's level."""
+    """Write the sound of an unscaled latent, given in pieces, as WAV at the clip's level."""
     models, chosen = pipe._models(), get_method(method)
     if "original" in chosen.needs:
         raise ValueError(f"method: got {chosen.name!r}, which needs the original; take another")
@@ -161,7 +161,7 @@ def _write_sound(
 
 @contextmanager
 def _output_store(target: Name) -> Iterator[tuple[FolderStore, Path]]:
-    """Where to keep tracks meanwhile, and the path of the result, which appears at the end."""
+    """Yield a store for temporary tracks, and the path of the result, which appears at the end."""
     target = Path(text_to_name(target))
     with whole_folder(target.parent) as folder:
         scratch = folder.parent / "tracks"
@@ -171,7 +171,7 @@ def _output_store(target: Name) -> Iterator[tuple[FolderStore, Path]]:
 
 
 def _model_facts(pipe: ReconstructionPipeline) -> dict[str, str]:
-    """What a file and the model that decodes it must have in common."""
+    """Return the facts that a file and the model that decodes it must have in common."""
     return {
         "vae": vae_hash(pipe.vae),
         "mel": json.dumps(asdict(pipe.mel_config)),
@@ -180,11 +180,11 @@ def _model_facts(pipe: ReconstructionPipeline) -> dict[str, str]:
 
 
 def _read_latents(source: Name, pipe: ReconstructionPipeline) -> tuple[torch.Tensor, int, float]:
-    """Unscaled latent ``[8, L, 16]``, number of samples and gain of a file, all checked."""
+    """Return the unscaled latent ``[8, L, 16]``, number of samples and gain of a file, checked."""
     from safetensors import SafetensorError, safe_open
 
     path = text_to_name(source)
-    with open(path, "rb"):  # its errors name what is wrong with the path
+    with open(path, "rb"):  # raises the usual errors for a path that cannot be read
         pass
     try:
         with safe_open(path, "pt") as file:

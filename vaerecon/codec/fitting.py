@@ -1,7 +1,7 @@
-"""The constants of a codec, learned from sound.
+"""Learn the constants of a codec from sound.
 
-The predictor is learned on decoded frames, which are its input in use, at one step for all steps.
-Tables are shared: each is for numbers of one mean size.
+The predictor is learned on decoded frames, its later input, at one step, and used at all steps.
+Frequency tables are shared by coefficients: each is for numbers of one mean absolute value.
 """
 
 import math
@@ -17,13 +17,13 @@ from vaerecon.mel.front_end import log_mel
 from vaerecon.models.autoencoder import posterior
 
 SECTION, MOST = 250, 360  # latent frames of a section (10 s); sections learned from (1 h)
-STEP_INDEX = 48  # whose step, 4 deviations, the predictor is learned with
-SMALLEST, PER_OCTAVE, TABLES = 2.0**-10, 3, 48  # mean size of the first table's numbers
+STEP_INDEX = 48  # step for learning the predictor: 4 deviations
+SMALLEST, PER_OCTAVE, TABLES = 2.0**-10, 3, 48  # mean absolute number of the first table
 
 
 @torch.no_grad()
 def fit(clips: Any, vae: Any) -> dict[str, np.ndarray]:
-    """The constants of a :class:`vaerecon.LatentCodec` from the first 30 s of each clip."""
+    """Return the constants of a :class:`vaerecon.LatentCodec` from the first 30 s of each clip."""
     found = [posterior(vae, log_mel(clip.samples)) for clip in first_seconds(clips, 30)]
     if not found:
         raise ValueError("clips: got none, expected at least 10 s of sound to learn from")
@@ -54,7 +54,7 @@ def fit(clips: Any, vae: Any) -> dict[str, np.ndarray]:
 def _predictor(
     decoded: np.ndarray, wanted: np.ndarray, inside: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The matrix that predicts a frame, in coordinates of the KLT of what it leaves; the KLT."""
+    """Return the matrix that predicts a frame, in KLT coordinates, and the KLT of its residual."""
     before = np.concatenate([np.zeros_like(decoded[:1]), decoded[:-1]])[inside]
     now = wanted[inside]
     gram = before.T @ before + 0.01 * len(now) * np.eye(128)  # 0.01 posterior variances
@@ -65,7 +65,7 @@ def _predictor(
 
 
 def _tables(predictor: np.ndarray, wanted: np.ndarray, inside: np.ndarray) -> dict[str, np.ndarray]:
-    """Which table for each step and coefficient, and the tables, counted at octaves of the step."""
+    """Return the table index of each step and coefficient, and the tables, counted per octave."""
     octaves, logs, counts = range(0, N_STEPS, 16), [], np.zeros((TABLES, 255))
 
     def table_for(log_size: np.ndarray) -> np.ndarray:
@@ -83,7 +83,7 @@ def _tables(predictor: np.ndarray, wanted: np.ndarray, inside: np.ndarray) -> di
 
 
 def _frequencies(table: int, counts: np.ndarray) -> np.ndarray:
-    """Counts, smoothed by a geometric distribution of the table's mean size, to parts."""
+    """Convert counts, smoothed by a geometric distribution, to frequencies that sum to PARTS."""
     size, magnitude = SMALLEST * 2.0 ** (table / PER_OCTAVE), np.abs(np.arange(-127, 128))
     inside = magnitude <= min(127, int(8 * size) + 3)
     geometric = (size / (1 + size)) ** magnitude

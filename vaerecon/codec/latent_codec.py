@@ -1,9 +1,9 @@
-"""A latent to the bytes of a ``.vrec`` file and back. Notebook: ``07_compression``.
+"""Encode a latent to the bytes of a ``.vrec`` file, and decode it. Notebook: ``07_compression``.
 
 A frame of the latent, 16 positions x 8 channels, is divided by each channel's posterior deviation,
-the mean is subtracted, and a fixed rotation, the KLT, gives 128 coefficients. The decoded ones of
-the frame before, times a fixed matrix, predict them; the residual is divided by the step, rounded,
-and coded by a fixed table for each coefficient and step. All constants are learned once for a VAE.
+the mean is subtracted, and a fixed rotation, the KLT, gives 128 coefficients. They are predicted
+from the decoded previous frame by a fixed matrix; the residual is divided by the step, rounded, and
+coded by a fixed table for each coefficient and step. All constants are learned once per VAE.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from vaerecon.models.autoencoder import vae_hash
 
 FILE = "codec/tables.safetensors"
 LAYOUT = struct.Struct("<4sBBHIfI8s8sI")  # the fields of Header up to `checksum`
-METHODS = ("vocoder", "fast", "griffinlim", "hybrid", "admm", "librosa")  # by their number
-SAMPLES, BLOCK = 640, 1500  # samples of a latent frame; frames of a stream (one minute)
-LARGEST, MOST_BYTES = 2.0**15, 2048  # coefficient; bytes a frame. Of sound about 100 and 60
+METHODS = ("vocoder", "fast", "griffinlim", "hybrid", "admm", "librosa")  # by number in the file
+SAMPLES, BLOCK = 640, 1500  # samples per latent frame; frames per stream (one minute)
+LARGEST, MOST_BYTES = 2.0**15, 2048  # largest coefficient, bytes per frame; sound: about 100, 60
 
 
 class Header(NamedTuple):
-    """The first 40 bytes of a ``.vrec`` file, and the length of the rest."""
+    """The first 40 bytes of a ``.vrec`` file, and the length of the payload."""
 
     magic: bytes
     version: int
-    method_number: int  # of the method that makes the sound, unless another is asked for
-    step_index: int  # number of the step
+    method_number: int  # default method of synthesis, an index of METHODS
+    step_index: int  # index of the quantiser's step
     n_samples: int  # at 16 kHz
-    gain: float  # what the clip was multiplied with before the mel
-    seed: int  # of the method's random draws
+    gain: float  # factor that was applied to the clip before the mel
+    seed: int  # seed of the method's random draws
     vae: bytes  # hash of the VAE's weights
     tables: bytes  # hash of the codec's constants
     checksum: int  # CRC-32 of all other bytes
@@ -52,17 +52,17 @@ class Header(NamedTuple):
 
     @property
     def step(self) -> float:
-        """Of the quantiser, in posterior deviations."""
+        """Step of the quantiser, in posterior deviations."""
         return step_of(self.step_index)
 
     @property
     def method(self) -> str:
-        """Name of the method."""
+        """Name of the default method of synthesis."""
         return METHODS[self.method_number]
 
     @property
     def frames(self) -> int:
-        """Length of the latent."""
+        """Number of latent frames."""
         return math.ceil(self.n_samples / SAMPLES)
 
     @property
@@ -72,7 +72,7 @@ class Header(NamedTuple):
 
     @classmethod
     def read(cls, data: bytes, size: int | None = None) -> Header:
-        """Of a file of ``size`` bytes that begins with ``data``; ValueError if it cannot be one."""
+        """Read the header of a file of ``size`` bytes that begins with ``data``, and check it."""
         if data[:4] != b"VREC" or len(data) < LAYOUT.size:
             raise ValueError(f"vrec: the file begins with {data[:4]!r}: no .vrec, or cut short")
         head = cls._make([*LAYOUT.unpack_from(data), (size or len(data)) - LAYOUT.size])
@@ -81,12 +81,12 @@ class Header(NamedTuple):
         fits = head.method_number < len(METHODS) and head.step_index < N_STEPS
         fits = fits and 0 < head.gain < math.inf and head.payload % 2 == 0
         if not (fits and 0 < head.payload <= MOST_BYTES * head.frames):
-            raise ValueError("vrec: the header says what cannot be: the file is damaged")
+            raise ValueError("vrec: the header has impossible values: the file is damaged")
         return head
 
 
 class LatentCodec:
-    """Codes latents of one VAE; made by :meth:`from_pretrained` or :meth:`fit`.
+    """Codec for latents of one VAE; create it by :meth:`from_pretrained` or :meth:`fit`.
 
     ``constants`` are ``deviation`` [8] and ``mean`` [128], float32; ``rotation`` and ``predictor``
     [128, 128], float16; ``table_of`` [113, 128] uint8, the row of ``frequencies`` [n, 255] uint16
@@ -106,7 +106,7 @@ class LatentCodec:
 
     @classmethod
     def from_pretrained(cls, source: str | os.PathLike[str] = "tiny") -> LatentCodec:
-        """Of ``"tiny"``, or of a folder with ``codec/``; ValueError if there is no sound one."""
+        """Load the codec of ``"tiny"``, or of a folder with ``codec/``; ValueError if invalid."""
         from safetensors import SafetensorError, safe_open
 
         folder = TINY if source == "tiny" else Path(source)
@@ -125,7 +125,7 @@ class LatentCodec:
         )
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write ``codec/`` into ``folder``, which may be a checkpoint's."""
+        """Write ``codec/`` into ``folder``, which may be that of a checkpoint."""
         from safetensors.numpy import save
 
         path = Path(folder) / FILE
@@ -134,10 +134,10 @@ class LatentCodec:
 
     @classmethod
     def fit(cls, clips: Iterable[Any], model: Any = "tiny") -> LatentCodec:
-        """Learn the constants from the first 30 s of each clip, in some seconds.
+        """Learn the constants from the first 30 s of each clip; takes some seconds.
 
-        ``clips`` are folders, files or samples, ten seconds together at least; ``model`` is a
-        pipeline, or what its ``from_pretrained`` takes.
+        ``clips`` are folders, files or samples, at least ten seconds in total; ``model`` is a
+        pipeline, or an argument of its ``from_pretrained``.
         """
         from vaerecon.codec.fitting import fit
         from vaerecon.pipeline.pipeline import ReconstructionPipeline
@@ -150,22 +150,22 @@ class LatentCodec:
         self, latent: ArrayLike | Track, kbps: float | None = None, step: float | None = None,
         n_samples: int | None = None, gain: float = 1.0, method: str = "fast", seed: int = 0,
     ) -> bytes:  # fmt: skip
-        """Code a latent ``[8, L, 16]``, unscaled; gives the bytes of a ``.vrec`` file.
+        """Encode an unscaled latent ``[8, L, 16]``; return the bytes of a ``.vrec`` file.
 
         Parameters
         ----------
         kbps
-            Highest rate of the payload, all but the 40 bytes of the header: the finest step within
-            it is taken. The actual rate is ``Header.read(data).kbps``.
+            Highest rate of the payload (without the header of 40 bytes): the finest step within
+            this rate is used. The actual rate is ``Header.read(data).kbps``.
         step
-            In place of ``kbps``: the quantiser's step, 0.5 to 64 posterior deviations.
+            Instead of ``kbps``: the quantiser's step, 0.5 to 64 posterior deviations.
         n_samples, gain, method, seed
-            For the synthesis, see :class:`Header`. ``640 L`` samples by default.
+            For the synthesis, see :class:`Header`. By default ``640 L`` samples.
 
         Raises
         ------
         ValueError
-            For another layout, a rate that the coarsest step exceeds, or impossible settings.
+            For another layout, a rate below that of the coarsest step, or invalid settings.
         """
         if not isinstance(latent, Track):
             latent = MemoryTrack(torch.as_tensor(latent).detach().cpu(), -2)
@@ -193,16 +193,16 @@ class LatentCodec:
         fields = (b"VREC", 1, METHODS.index(method), index, n_samples, gain, seed, *hashes)
         head = LAYOUT.pack(*fields, 0)[:-4]
         data = head + struct.pack("<I", zlib.crc32(head + payload)) + payload
-        Header.read(data)  # what could not be read again is refused
+        Header.read(data)  # raises if the file could not be decoded
         return data
 
     def _finest_step(self, latent: Track, kbps: float, milliseconds: float) -> int:
-        """Number of the finest step with at most this rate."""
+        """Return the index of the finest step with at most this rate."""
 
         def bits(index: int) -> float:
             return sum(48 + 16 * len(n) - np.log2(n).sum() for _, n in self._symbols(latent, index))
 
-        most = kbps * milliseconds  # bits; a finer step takes more
+        most = kbps * milliseconds  # bits; a finer step needs more
         index = bisect.bisect_left(range(N_STEPS), -most, key=lambda index: -bits(index))
         if index == N_STEPS:
             least = bits(N_STEPS - 1) / milliseconds
@@ -210,13 +210,13 @@ class LatentCodec:
         return index
 
     def _symbols(self, latent: Track, index: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """First part and number of parts of each symbol, stream by stream."""
+        """Yield the first part and the number of parts of each symbol, stream by stream."""
         quantiser = Quantiser(self.constants["predictor"], index)
         table = self.constants["table_of"][index].astype(int)
         for start in range(0, len(latent), BLOCK):
             piece = latent.read(start, min(start + BLOCK, len(latent))).numpy()
             wanted = (to_frames(piece / self._scale) - self._mean) @ self._rotation
-            if not np.abs(wanted).max() < LARGEST:  # NaN is not, either
+            if not np.abs(wanted).max() < LARGEST:  # written so that NaN is refused too
                 raise ValueError("latent: got values that are not finite, or unlike those of sound")
             numbers = quantiser.quantise(wanted)
             more, rest = np.divmod(np.abs(numbers), self._reach[table])  # see rans.Table
@@ -227,14 +227,14 @@ class LatentCodec:
             yield self._starts[row, symbols + 127], self._sizes[row, symbols + 127]
 
     def decode(self, data: bytes) -> torch.Tensor:
-        """The latent ``[8, L, 16]``, float32, of a ``.vrec`` file.
+        """Decode a ``.vrec`` file to its latent ``[8, L, 16]``, float32.
 
-        ValueError if it is damaged, cut short, or of another model or other tables.
+        Raises ValueError if it is damaged, truncated, or of another model or other tables.
         """
         return torch.cat(list(self.decoded_pieces(data)), dim=-2)
 
     def decoded_pieces(self, data: bytes) -> Iterator[torch.Tensor]:
-        """:meth:`decode` by pieces ``[8, l, 16]``; before the first, all that can be is checked."""
+        """Yield :meth:`decode` in pieces ``[8, l, 16]``, after all checks that need no decoding."""
         head, payload = Header.read(data), data[LAYOUT.size :]
         self.check(head.vae.hex(), head.tables.hex())
         if zlib.crc32(data[: LAYOUT.size - 4] + payload) != head.checksum:
@@ -257,7 +257,7 @@ class LatentCodec:
             raise ValueError("vrec: more is coded than the header says: the file is damaged")
 
     def check(self, vae: str, tables: str | None = None) -> None:
-        """Refuse another VAE than this codec's, or a file that was made with other constants."""
+        """Raise ValueError if ``vae`` or ``tables`` are not the hashes of this codec."""
         for name, got, own in (("VAE", vae, self.vae), ("tables", tables or self.hash, self.hash)):
             if got != own:
                 raise ValueError(

@@ -1,7 +1,7 @@
-"""Numbers to bits by tables of frequencies, and back: range asymmetric numeral systems.
+"""Entropy coding with tables of frequencies: range asymmetric numeral systems (rANS).
 
-Integers only, so that every machine reads the same numbers. What takes ``size`` of the 65,536 parts
-of its table costs ``16 - log2(size)`` bits; a stream is at most 6 bytes longer than their sum.
+Integer arithmetic only, so that every machine decodes the same numbers. A symbol with ``size`` of
+the 65,536 parts of its table costs ``16 - log2(size)`` bits; a stream has at most 6 bytes more.
 Reference: J. Duda, "Asymmetric numeral systems", arXiv:1311.2540, 2013.
 """
 
@@ -13,14 +13,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-PARTS = 1 << 16  # of each table
-START = 1 << 32  # the state is between this and 65,536 times as much
+PARTS = 1 << 16  # sum of the frequencies of a table
+START = 1 << 32  # lowest state; the highest is below 65,536 times that
 
 
 class Table:
     """Frequencies of the numbers ``-reach`` to ``reach``.
 
-    ``reach`` and ``-reach`` mean that the next number is to be added: larger ones take several.
+    The symbols ``reach`` and ``-reach`` are escapes: the next symbol is added, for larger numbers.
     """
 
     def __init__(self, sizes: np.ndarray):
@@ -30,7 +30,7 @@ class Table:
 
 
 def encode(starts: Sequence[int], sizes: Sequence[int]) -> bytes:
-    """A stream of symbols, each given by the first of its parts and by how many it has."""
+    """Encode symbols, each given by its first part and its number of parts, to a stream."""
     state, words = START, array("H")
     for start, size in zip(reversed(starts), reversed(sizes), strict=True):
         if state >= size << 32:
@@ -43,7 +43,7 @@ def encode(starts: Sequence[int], sizes: Sequence[int]) -> bytes:
 
 
 def to_words(data: bytes) -> array[int]:
-    """Bytes to numbers of 16 bits, the higher byte first."""
+    """Convert bytes to big-endian numbers of 16 bits."""
     words = array("H", data)
     if sys.byteorder == "little":
         words.byteswap()
@@ -51,9 +51,9 @@ def to_words(data: bytes) -> array[int]:
 
 
 def decode(words: array[int], place: int, tables: Sequence[Table]) -> tuple[list[int], int]:
-    """The numbers, one for each table, of the stream that begins at ``place``, and where it ends.
+    """Decode the stream that begins at ``place``: one number per table, and the stream's end.
 
-    ValueError if the stream is damaged or cut short.
+    Raises ValueError if the stream is damaged or truncated.
     """
     numbers, state = [], 0
     try:
@@ -75,6 +75,6 @@ def decode(words: array[int], place: int, tables: Sequence[Table]) -> tuple[list
             numbers.append(value)
     except IndexError:
         state = 0
-    if state != START:  # as it was before the first symbol
+    if state != START:  # the encoder's initial state
         raise ValueError("vrec: the coded stream is damaged or cut short")
     return numbers, place

@@ -1,4 +1,4 @@
-"""Samples to log-mel, as AudioLDM2's models were trained: settings, filters, STFT, front-end."""
+"""Log-mel front-end of AudioLDM2's models: settings, filters, STFT, log-mel, diagnosis."""
 
 import lazy_loader
 

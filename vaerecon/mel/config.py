@@ -1,4 +1,4 @@
-"""The settings of a log-mel front-end, and whether a checkpoint was trained with them."""
+"""Settings of a log-mel front-end, and a check that a checkpoint was trained with them."""
 
 import math
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class MelConfig:
         if not (math.isfinite(self.floor) and self.floor > 0):
             raise ValueError(
                 f"floor: got {self.floor}, expected a magnitude above 0, such as 1e-5: "
-                "the logarithm of 0 is none"
+                "the logarithm of 0 is undefined"
             )
         nyquist = self.sample_rate / 2
         if not 0 <= self.fmin < self.fmax <= nyquist:
@@ -55,16 +55,16 @@ class MelConfig:
 
     @property
     def log_floor(self) -> float:
-        """The value of silence, in nepers (-11.5129 for AudioLDM2)."""
+        """Log-mel value of silence, in nepers (-11.5129 for AudioLDM2)."""
         return math.log(self.floor)
 
     @property
     def frames_per_second(self) -> float:
-        """Mel frames in a second (100 for AudioLDM2)."""
+        """Mel frames per second (100 for AudioLDM2)."""
         return self.sample_rate / self.hop_length
 
     def padding(self, framing: Framing) -> int:
-        """Samples reflected at each end: 432 for ``"train"``, 512 for ``"inference"``."""
+        """Return the samples reflected at each end: 432 (``"train"``) or 512 (``"inference"``)."""
         if framing == "train":
             return (self.n_fft - self.hop_length) // 2
         if framing == "inference":
@@ -72,11 +72,11 @@ class MelConfig:
         raise ValueError(f"framing: got {framing!r}, expected 'train' or 'inference'")
 
     def n_frames(self, n_samples: int, framing: Framing = "train") -> int:
-        """Number of frames that cover ``n_samples``: ``ceil(N / hop)``, one more for inference."""
+        """Return the number of frames of ``n_samples``: ``ceil(N / hop)``, plus 1 for inference."""
         return math.ceil(n_samples / self.hop_length) + (framing == "inference")
 
     def frame_center(self, frame: int, framing: Framing = "train") -> int:
-        """Sample at which ``frame`` is centred."""
+        """Return the index of the sample at which ``frame`` is centred."""
         return frame * self.hop_length + self.n_fft // 2 - self.padding(framing)
 
 
@@ -84,7 +84,7 @@ AUDIOLDM_MEL = MelConfig()
 
 
 def check_model_configs(vae: Any, vocoder: Any, config: MelConfig = AUDIOLDM_MEL) -> None:
-    """Raise ``ValueError`` if mel bins, sample rate, hop or channels do not fit a checkpoint's.
+    """Raise ``ValueError`` if a checkpoint has other mel bins, sample rate, hop or channels.
 
     ``vae`` is the config of a diffusers ``AutoencoderKL`` (mapping), ``vocoder`` that of a
     transformers ``SpeechT5HifiGan`` (object with its fields).

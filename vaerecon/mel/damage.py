@@ -1,8 +1,8 @@
-"""What can happen to a log-mel on its way to a vocoder, as pure functions of an amount.
+"""Changes that degrade a log-mel before it reaches a vocoder, as pure functions of an amount.
 
-Each takes a mel ``[..., T, M]`` in nepers and an amount, and gives a mel of that shape; with the
-amount 0 it is the mel itself. Of other scales the amount is how far the mel has gone there: 1 is
-that scale. :data:`DAMAGES` has them by name.
+Each takes a mel ``[..., T, M]`` in nepers and an amount, and returns a mel of that shape; amount 0
+returns it unchanged. For other scales (dB, power, ...) the amount interpolates: 0 is nepers, 1 is
+the other scale. :data:`DAMAGES` lists them by name.
 
 Notebooks: ``03_vocoder_dimension_fix``, ``10_vocoder_input``.
 """
@@ -16,23 +16,23 @@ import torch.nn.functional as F
 
 from vaerecon.mel.config import AUDIOLDM_MEL
 
-DB = 20 / math.log(10)  # dB of a neper, 8.69
-TOP_DB = 80.0  # dB below the maximum at which librosa cuts
+DB = 20 / math.log(10)  # dB per neper, 8.69
+TOP_DB = 80.0  # dB; librosa clamps values that are further below the maximum
 FLOOR = AUDIOLDM_MEL.log_floor
 
 
 def shift(mel: torch.Tensor, amount: float) -> torch.Tensor:
-    """Another level: ``amount`` nepers louder."""
+    """Raise the level by ``amount`` nepers."""
     return mel + amount
 
 
 def floor(mel: torch.Tensor, amount: float) -> torch.Tensor:
-    """A floor ``amount`` nepers above AudioLDM2's (-11.51)."""
+    """Raise the floor to ``amount`` nepers above AudioLDM2's (-11.51)."""
     return mel.clamp_min(FLOOR + amount) if amount else mel
 
 
 def ceiling(mel: torch.Tensor, amount: float) -> torch.Tensor:
-    """Cut off ``amount`` nepers below the loudest value."""
+    """Clip values above ``amount`` nepers below the loudest one."""
     return mel.clamp_max(float(mel.max()) - amount)
 
 
@@ -47,24 +47,24 @@ def blur_bins(mel: torch.Tensor, amount: float) -> torch.Tensor:
 
 
 def _blur(x: torch.Tensor, deviation: float) -> torch.Tensor:
-    """Along the last axis; the ends are repeated outwards."""
+    """Convolve with a Gaussian along the last axis; the values at the ends are repeated."""
     if not deviation:
         return x
-    reach = max(1, math.ceil(3 * deviation))
+    radius = max(1, math.ceil(3 * deviation))
     kernel = torch.exp(
-        -(torch.arange(-reach, reach + 1.0, device=x.device) ** 2) / 2 / deviation**2
+        -(torch.arange(-radius, radius + 1.0, device=x.device) ** 2) / 2 / deviation**2
     )
-    rows = F.pad(x.reshape(-1, 1, x.shape[-1]), (reach, reach), mode="replicate")
+    rows = F.pad(x.reshape(-1, 1, x.shape[-1]), (radius, radius), mode="replicate")
     return F.conv1d(rows, (kernel / kernel.sum())[None, None]).reshape(x.shape)
 
 
 def sharpen(mel: torch.Tensor, amount: float) -> torch.Tensor:
-    """Add ``amount`` times what a blur over one mel bin takes away."""
+    """Add ``amount`` times the detail that a blur over one mel bin removes."""
     return mel + amount * (mel - blur_bins(mel, 1.0))
 
 
 def contrast(mel: torch.Tensor, amount: float) -> torch.Tensor:
-    """Stretch by ``1 + amount`` about the mean, at the same mean magnitude, not below the floor."""
+    """Stretch by ``1 + amount`` about the mean; keeps the mean magnitude, clamps at the floor."""
     if not amount:
         return mel
     mean = mel.mean(dim=(-2, -1), keepdim=True)
@@ -74,41 +74,41 @@ def contrast(mel: torch.Tensor, amount: float) -> torch.Tensor:
 
 
 def noise(mel: torch.Tensor, amount: float) -> torch.Tensor:
-    """Add white noise of ``amount`` nepers; the same each time."""
+    """Add white noise with a standard deviation of ``amount`` nepers and a fixed seed."""
     generator = torch.Generator().manual_seed(0)
     return mel + amount * torch.randn(mel.shape, generator=generator).to(mel.device)
 
 
 def decibels(mel: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
-    """dB in place of nepers: 8.69 for each."""
+    """Convert nepers to dB: 8.69 dB per neper."""
     return mel * (1 + amount * (DB - 1))
 
 
 def power(mel: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
-    """The logarithm of the power in place of that of the magnitude: twice the value."""
+    """Convert log magnitude to log power: twice the value."""
     return mel * (1 + amount)
 
 
 def log10(mel: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
-    """The logarithm to base 10 in place of the natural one: 1 for 2.30 nepers."""
+    """Convert the natural logarithm to base 10: 1 for 2.30 nepers."""
     return mel * (1 + amount * (1 / math.log(10) - 1))
 
 
 def min_max(mel: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
-    """dB below the maximum, 80 at most, as 0 to 1: what many tutorials do to each file."""
+    """Convert to dB below the maximum (at most 80), scaled to 0..1 per file, as tutorials do."""
     below = (DB * (mel - mel.max())).clamp_min(-TOP_DB)
     scaled = (below - below.min()) / (-below.min()).clamp_min(1e-9)
     return torch.lerp(mel, scaled, amount) if amount else mel
 
 
 def top_db(mel: torch.Tensor, amount: float = 1.0) -> torch.Tensor:
-    """Nepers, but cut 80 dB below the maximum, as librosa cuts; ``amount`` 0 cuts nothing."""
+    """Clamp at 80 dB below the maximum, as librosa does, in nepers; ``amount`` 0 does nothing."""
     return mel.clamp_min(float(mel.max()) - TOP_DB / DB) if amount else mel
 
 
 @dataclass(frozen=True)
 class Damage:
-    """One way to change a mel, and amounts that are worth a look."""
+    """One change of a mel, with its label, its unit, and amounts to try."""
 
     function: Callable[[torch.Tensor, float], torch.Tensor]
     label: str

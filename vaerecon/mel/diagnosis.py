@@ -1,9 +1,9 @@
-"""Is this the log-mel that the models were trained with? What its values say of that.
+"""Check by its values whether a log-mel has the scale that the models were trained with.
 
-A mel of another scale has the same shape, and no model refuses it. :func:`diagnose_mel` knows the
-usual mistakes: values that no sound can have, a floor in another place, or noise that fluctuates
-more than noise does. A mel without a finding may still be wrong: one of log10 magnitudes, for
-example, is only recognized by its silence.
+A mel of another scale has the same shape, and no model refuses it. :func:`diagnose_mel` detects the
+usual mistakes by values that no sound can have, a floor at another value, or noise that fluctuates
+too strongly. A mel without a finding may still be wrong: log10 magnitudes, for example, are only
+recognised by the value of silence.
 
 Notebooks: ``03_vocoder_dimension_fix``, ``10_vocoder_input``.
 """
@@ -22,11 +22,11 @@ from vaerecon.mel.filters import mel_filters
 from vaerecon.mel.front_end import hann_window, log_mel
 
 MARGIN = 1.0  # nepers by which a VAE's output may exceed the possible range
-CUT = 0.01  # share of the values at exactly one level that makes it a floor
-EXACT = 1e-3  # nepers; a value so near to a constant is that constant
-NOISE = (1.6, 2.6)  # times the fluctuation of noise, at least and in the median: it was squared
-CALM = 0.31  # of the mean of noise; a tenth of squared noise is below 0.34, of noise below 0.17
-SEVERAL = 200  # frames from which on fluctuation is measured
+CUT = 0.01  # share of values at exactly the lowest level from which on it counts as a floor
+EXACT = 1e-3  # nepers; tolerance for equality with a constant
+NOISE = (1.6, 2.6)  # relative fluctuation of squared noise: all bins above, their median below
+CALM = 0.31  # times the mean of noise; 10 % quantile: 0.34 for squared noise, 0.17 for noise
+SEVERAL = 200  # frames needed to measure the fluctuation
 FIXES = {
     "layout": "transpose where the mel is made; [T, M] is time before frequency",
     "finite": "clean the samples first",
@@ -44,14 +44,14 @@ FIXES = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with a mel."""
+    """One fault of a mel."""
 
     kind: str  # a key of FIXES
     found: str
 
     @property
     def fix(self) -> str:
-        """What to do about it."""
+        """How to correct the fault."""
         return FIXES[self.kind]
 
     def __str__(self) -> str:
@@ -63,16 +63,16 @@ class PossibleRange:
     """Possible range of the log-mel of samples between -0.5 and 0.5, nepers."""
 
     lowest: float  # the floor
-    highest: float  # of any bin
-    highest_mean: float  # of any frame, over its bins
+    highest: float  # upper bound of any bin
+    highest_mean: float  # upper bound of the mean over the bins of any frame
 
 
 def possible_range(config: MelConfig = AUDIOLDM_MEL) -> PossibleRange:
-    """Bounds that hold for every sound at peak 0.5, from the window and the filters alone.
+    """Return bounds for every sound at peak 0.5, computed from the window and the filters alone.
 
     By Parseval's theorem, the Cauchy-Schwarz inequality and, for the mean, Jensen's inequality.
     """
-    filters = mel_filters(config).double()  # [513, 64]; nothing passes at 0 Hz and at 8 kHz
+    filters = mel_filters(config).double()  # [513, 64]; zero at 0 Hz and at 8 kHz
     energy = PEAK**2 * float(hann_window(config).double().square().sum())  # of a windowed frame
     spectrum = math.sqrt(config.n_fft * energy / 2)  # norm of the bins between 0 Hz and 8 kHz
     loudest = float(filters.norm(dim=0).max()) * spectrum
@@ -81,13 +81,13 @@ def possible_range(config: MelConfig = AUDIOLDM_MEL) -> PossibleRange:
 
 
 def diagnose_mel(mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> list[Finding]:
-    """What is wrong with a log-mel, as far as its values show it; ``[]`` if nothing does.
+    """Return the faults of a log-mel that its values reveal; ``[]`` if there are none.
 
-    ``mel`` is ``[T, 64]`` or ``[B, T, 64]``, or what somebody takes for one. Kinds of findings:
-    ``layout``, ``finite``, then one of ``dB``, ``power``, ``min-max`` and ``level``, or else one of
-    ``log10``, ``top_db`` and ``floor``.
+    ``mel`` should be ``[T, 64]`` or ``[B, T, 64]``. Kinds of findings: ``layout``, ``finite``, then
+    one of ``dB``, ``power``, ``min-max`` and ``level``, or else one of ``log10``, ``top_db`` and
+    ``floor``.
 
-    A ValueError for values that are no real numbers, or none at all.
+    Raises ValueError for values that are not real numbers, and for an empty array.
     """
     x, bins = as_float32(mel, "log-mel").detach(), config.n_mels
     if x.numel() == 0:
@@ -100,7 +100,7 @@ def diagnose_mel(mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> list[Findi
 
 
 def _scale(x: torch.Tensor, config: MelConfig) -> list[Finding]:
-    """Other units."""
+    """Detect a mel in other units (dB, power, min-max) or at another level."""
     low, high, mean = float(x.min()), float(x.max()), float(x.mean())
     possible = possible_range(config)
     found = f"values from {low:.2f} to {high:.2f}, expected {possible.lowest:.2f} to at most "
@@ -122,30 +122,30 @@ def _scale(x: torch.Tensor, config: MelConfig) -> list[Finding]:
 
 
 def _is_squared_noise(x: torch.Tensor, config: MelConfig) -> bool:
-    """Whether no bin fluctuates less than noise in a square, most as much, and few values less."""
+    """Whether all bins fluctuate at least like squared noise, most not more, few values less."""
     if x.shape[-2] < SEVERAL:
         return False
-    relative = _fluctuation(x, config) / _of_noise(config).to(x.device)
+    relative = _fluctuation(x, config) / _noise_fluctuation(config).to(x.device)
     ratio, calm = relative.mean(dim=0), (relative < CALM).double().mean()
     return bool((ratio.min() > NOISE[0]) & (ratio.median() < NOISE[1]) & (calm < 0.1))
 
 
 def _fluctuation(x: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Absolute differences of frames that do not overlap, ``[..., M]`` in one row each."""
+    """Return absolute differences of frames that do not overlap, as rows ``[..., M]``."""
     apart = math.ceil(config.n_fft / config.hop_length)
     return (x[..., apart:, :] - x[..., :-apart, :]).abs().reshape(-1, x.shape[-1])
 
 
 @lru_cache(maxsize=4)
-def _of_noise(config: MelConfig) -> torch.Tensor:
-    """The mean of that for white noise, 20 s of it, ``[M]``."""
+def _noise_fluctuation(config: MelConfig) -> torch.Tensor:
+    """Return the mean fluctuation (:func:`_fluctuation`) of 20 s of white noise, ``[M]``."""
     generator = torch.Generator().manual_seed(0)
     samples = torch.randn(20 * config.sample_rate, generator=generator)
     return _fluctuation(log_mel(samples, config), config).mean(dim=0)
 
 
 def _lowest(x: torch.Tensor, config: MelConfig) -> list[Finding]:
-    """A floor in another place: many values at exactly one level, in more than one bin."""
+    """Detect a floor at another value: many values at exactly one level, in several bins."""
     low = x.min()
     cut = x == low
     several = cut.reshape(-1, x.shape[-1]).any(dim=0).sum() > 1
@@ -160,15 +160,15 @@ def _lowest(x: torch.Tensor, config: MelConfig) -> list[Finding]:
     return [Finding("floor", f"{share}, expected a floor of {config.log_floor:.3f} nepers")]
 
 
-_told: list[Finding] = []
+_told: list[Finding] = []  # findings of the first warning
 
 
 def warn_once(mel: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> None:
-    """Warn of the first mel in this process in which :func:`diagnose_mel` finds something."""
+    """Warn, once per process, of a mel in which :func:`diagnose_mel` finds a fault."""
     if not _told and (found := diagnose_mel(mel, config)):
         _told.extend(found)
         warnings.warn(
             f"this is not the log-mel that the model was trained with: {found[0]} "
-            "(diagnose_mel; said once)",
+            "(diagnose_mel; shown once)",
             stacklevel=3,
         )

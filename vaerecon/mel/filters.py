@@ -1,4 +1,4 @@
-"""The mel filters: from 513 frequencies to 64 mel bins."""
+"""Mel filters: from 513 frequencies to 64 mel bins."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,12 +8,12 @@ import torch
 
 from vaerecon.mel.config import AUDIOLDM_MEL, MelConfig
 
-BANDS = (0, 1 / 8, 1 / 4, 1 / 2, 1)  # parts of the spectrum; mel bins are narrow at its low end
+BANDS = (0, 1 / 8, 1 / 4, 1 / 2, 1)  # band edges, as parts of the spectrum; low mels are narrow
 
 
 @lru_cache(maxsize=16)
 def mel_filters(config: MelConfig = AUDIOLDM_MEL, device: str = "cpu") -> torch.Tensor:
-    """Slaney-style triangular mel filters with Slaney normalisation, ``[n_fft/2 + 1, n_mels]``.
+    """Return triangular mel filters, Slaney scale and normalisation, ``[n_fft/2 + 1, n_mels]``.
 
     The transpose of ``librosa.filters.mel`` at its defaults, which the official code calls.
     """
@@ -24,22 +24,22 @@ def mel_filters(config: MelConfig = AUDIOLDM_MEL, device: str = "cpu") -> torch.
         fmax=config.fmax,
     )  # fmt: skip
     # librosa: [n_mels, n_fft/2 + 1] -> [n_fft/2 + 1, n_mels], so that frames @ filters works
-    with torch.inference_mode(False):  # cached, so it must serve training too
+    with torch.inference_mode(False):  # cached, so it must also work in training
         return torch.from_numpy(weights.T.copy()).to(device)
 
 
 @dataclass(frozen=True)
 class Band:
-    """A part of the spectrum, and the mel bins that see it: the filters are zero elsewhere."""
+    """A part of the spectrum, with the mel bins whose filters are not zero there."""
 
-    bins: slice  # of the n_fft/2 + 1
+    bins: slice  # of the n_fft/2 + 1 frequencies
     mels: slice  # of the n_mels
     filters: torch.Tensor  # mel_filters[bins, mels]
 
 
 @lru_cache(maxsize=16)
 def bands(config: MelConfig = AUDIOLDM_MEL) -> tuple[Band, ...]:
-    """The mel filters in a few dense pieces, on the CPU: fewer multiplications by zero."""
+    """Return the mel filters as a few dense matrices on the CPU, to skip multiplications by 0."""
     filters = mel_filters(config, "cpu")
     found = []
     for start, stop in pairwise(round(len(filters) * part) for part in BANDS):
@@ -49,19 +49,19 @@ def bands(config: MelConfig = AUDIOLDM_MEL) -> tuple[Band, ...]:
         width = min(-(-(last - first) // 8) * 8, config.n_mels)
         first = min(first, config.n_mels - width)
         mels = slice(first, first + width)
-        with torch.inference_mode(False):  # cached, so it must serve training too
+        with torch.inference_mode(False):  # cached, so it must also work in training
             found.append(Band(slice(start, stop), mels, filters[start:stop, mels].contiguous()))
     return tuple(found)
 
 
 def uses_bands(*arrays: torch.Tensor) -> bool:
-    """Whether the filters are applied in bands: on the CPU, where no gradient is wanted."""
+    """Whether the filters are applied in bands: on the CPU, if no gradient is needed."""
     gradient = torch.is_grad_enabled() and any(x.requires_grad for x in arrays)
     return arrays[0].device.type == "cpu" and not gradient
 
 
 def sum_bands(magnitude: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
-    """``[..., n_fft/2 + 1]`` STFT magnitudes to ``[..., n_mels]``, linear: times the filters."""
+    """Apply the mel filters: STFT magnitudes ``[..., n_fft/2 + 1]`` to linear ``[..., n_mels]``."""
     if not uses_bands(magnitude):
         return magnitude @ mel_filters(config, str(magnitude.device))
     rows = magnitude.reshape(-1, magnitude.shape[-1])

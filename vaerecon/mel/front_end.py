@@ -1,6 +1,6 @@
-"""Samples to log-mel, exactly as AudioLDM2's VAE and vocoder were trained.
+"""Compute log-mels exactly as in the training of AudioLDM2's VAE and vocoder.
 
-The recipe; the source of every constant is in :class:`vaerecon.mel.config.MelConfig`:
+The steps (the source of every constant is in :class:`vaerecon.mel.config.MelConfig`):
 
 1. remove the mean, scale the peak to 0.5 (:func:`vaerecon.audio.samples.normalize_level`);
 2. reflect-pad, cut into frames of 1024 samples every 160, apply a periodic Hann window;
@@ -35,13 +35,13 @@ from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import on_cores
 from vaerecon.utils.windows import split
 
-BLOCK = 256  # frames computed at once: their windows stay in the cache, however long the sound is
+BLOCK = 256  # frames computed at once, so that their windows fit the processor's cache
 
 
 def check_log_mel(log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
     """Return ``log_mel`` as a float32 tensor ``[T, M]`` or ``[B, T, M]``.
 
-    A ValueError if the last axis is not ``config.n_mels``: nothing is ever transposed silently.
+    Raises ValueError if the last axis is not ``config.n_mels``: nothing is transposed silently.
     """
     x = as_float32(log_mel, "log-mel")
     shape, mels = list(x.shape), config.n_mels
@@ -61,15 +61,15 @@ def check_log_mel(log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch
 
 @lru_cache(maxsize=16)
 def hann_window(config: MelConfig = AUDIOLDM_MEL, device: str = "cpu") -> torch.Tensor:
-    """Periodic Hann window of ``win_length``, ``[win_length]``."""
-    with torch.inference_mode(False):  # cached, so it must serve training too
+    """Return the periodic Hann window, ``[win_length]``."""
+    with torch.inference_mode(False):  # cached, so it must also work in training
         return torch.hann_window(config.win_length, device=device, dtype=torch.float32)
 
 
 def stft_frames(
     samples: torch.Tensor, config: MelConfig = AUDIOLDM_MEL, framing: Framing = "train"
 ) -> torch.Tensor:
-    """Complex STFT, frame-major: ``[B, N] -> [B, T, n_fft/2 + 1]`` (``[N] -> [T, ...]``).
+    """Compute the complex STFT, time first: ``[B, N] -> [B, T, n_fft/2 + 1]``, ``[N] -> [T, ...]``.
 
     The tail is reflected up to a whole hop, so that ``T = ceil(N / hop)`` frames cover every
     sample (one more for ``"inference"``).
@@ -83,23 +83,23 @@ def stft_section(
     read: Reader, n_samples: int, first: int, last: int,
     config: MelConfig = AUDIOLDM_MEL, framing: Framing = "train",
 ) -> torch.Tensor:  # fmt: skip
-    """Frames ``first`` to ``last`` (not included) of :func:`stft_frames` of a long sound.
+    """Compute frames ``first`` to ``last`` (exclusive) of :func:`stft_frames` of a long sound.
 
-    ``read`` gives samples ``[stop - start]`` or ``[B, stop - start]`` of the ``n_samples``. Exact:
-    what the frames need beside them is read too, and only what lies beyond the sound is reflected.
+    ``read`` returns samples ``[stop - start]`` or ``[B, stop - start]`` of the ``n_samples``. The
+    result is exact: samples around the section are read too, only the sound's ends are reflected.
     """
     padding, hop = config.padding(framing), config.hop_length
     wanted = slice(0, last - first)
-    reach = math.ceil(config.n_fft / hop)
-    if last - first <= reach:  # too few at an end for its reflection: compute more
-        wanted = slice(first - max(0, first - reach), last - max(0, first - reach))
-        first = max(0, first - reach)
-        last = min(config.n_frames(n_samples, framing), last + reach)
+    overlap = math.ceil(config.n_fft / hop)  # frames that contain one sample
+    if last - first <= overlap:  # too few samples for a reflection at an end: compute more frames
+        wanted = slice(first - max(0, first - overlap), last - max(0, first - overlap))
+        first = max(0, first - overlap)
+        last = min(config.n_frames(n_samples, framing), last + overlap)
     start = first * hop - padding
     stop = (last - 1) * hop + config.n_fft - padding
     x = read(max(0, start), min(n_samples, stop))
     if start < 0 or stop > n_samples:
-        # a reflection needs more samples than it copies, so very short clips get a silent tail
+        # a reflection needs more samples than it copies: very short clips are padded with zeros
         x = F.pad(x, (0, max(0, padding + hop - n_samples)))
         missing = max(0, stop - max(0, start) - x.shape[-1])
         x = F.pad(x[None], (max(0, -start), missing), mode="reflect")[0]
@@ -110,12 +110,12 @@ def stft_section(
 
 @without_autocast
 def magnitude_to_log_mel(magnitude: torch.Tensor, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
-    """``[..., T, n_fft/2 + 1]`` STFT magnitudes (power 1) to ``[..., T, n_mels]`` nepers."""
+    """Convert magnitudes ``[..., T, n_fft/2 + 1]`` (power 1) to ``[..., T, n_mels]`` in nepers."""
     return sum_bands(magnitude, config).clamp_min(config.floor).log()
 
 
 def magnitudes(spectrum: torch.Tensor) -> torch.Tensor:
-    """``spectrum.abs()``; on a CPU by numpy, which is several times as fast."""
+    """Return ``spectrum.abs()``; on a CPU by numpy, which is several times as fast."""
     if spectrum.device.type != "cpu" or spectrum.requires_grad:
         return spectrum.abs()
     return torch.from_numpy(np.abs(spectrum.numpy()))
@@ -129,17 +129,17 @@ def log_mel(
     framing: Framing = "train",
     normalize: bool = True,
 ) -> torch.Tensor:
-    """Log-mel spectrogram as AudioLDM2's VAE and vocoder expect it.
+    """Compute the log-mel spectrogram that AudioLDM2's VAE and vocoder expect.
 
     Parameters
     ----------
     samples
         ``[N]`` or ``[B, N]`` at ``config.sample_rate``; numpy, torch or a list.
     framing
-        ``"train"`` (default: what the weights saw) or ``"inference"`` (one frame more, 80 samples
-        earlier, about 0.1 nepers away).
+        ``"train"`` (default: as the weights were trained) or ``"inference"`` (one frame more, 80
+        samples earlier; the values differ by about 0.1 nepers).
     normalize
-        Remove the mean and scale the peak to 0.5 first; ``False`` if that has been done.
+        Remove the mean and scale the peak to 0.5 first; ``False`` if that is already done.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def log_mel(
 
 @torch.no_grad()
 def _log_mel(x: torch.Tensor, config: MelConfig, framing: Framing, normalize: bool) -> torch.Tensor:
-    """Of a clip, or of a batch at once."""
+    """Compute :func:`log_mel` of one clip ``[N]``, or of a batch ``[B, N]`` at once."""
     x = normalize_level(x)[0] if normalize else x
     n_samples = x.shape[-1]
     pieces = [
@@ -176,16 +176,16 @@ def log_mel_section(
     read: Reader, n_samples: int, first: int, last: int,
     config: MelConfig = AUDIOLDM_MEL, framing: Framing = "train",
 ) -> torch.Tensor:  # fmt: skip
-    """Frames ``first`` to ``last`` of the log-mel of a sound that is read in sections.
+    """Compute frames ``first`` to ``last`` of the log-mel of a sound that is read in sections.
 
-    As :func:`stft_section`; the samples are taken as they are, so normalise their level first.
+    Arguments as in :func:`stft_section`. The samples must already have a normalised level.
     """
     spectrum = stft_section(read, n_samples, first, last, config, framing)
     return magnitude_to_log_mel(magnitudes(spectrum), config)
 
 
 def naive_log_mel(samples: ArrayLike, config: MelConfig = AUDIOLDM_MEL) -> torch.Tensor:
-    """The front-end of many tutorials, kept to show what it costs. Do not feed it to a model.
+    """Compute the log-mel of many tutorials, to show its error. Do not pass it to a model.
 
     ``librosa.feature.melspectrogram`` at its defaults, decibels relative to the maximum with 80 dB
     of range, scaled to 0..1 per clip: ``[N]`` to ``[N // hop + 1, n_mels]``.

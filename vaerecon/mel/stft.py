@@ -1,4 +1,4 @@
-"""Frames to samples: overlap-add, and the least-squares inverse of the STFT.
+"""Inverse STFT: overlap-add of frames, and the least-squares inverse.
 
 Conventions as in :mod:`vaerecon.mel.front_end`; spectra are ``[T, 513]`` or ``[B, T, 513]``.
 
@@ -23,11 +23,11 @@ def istft_frames(
     config: MelConfig = AUDIOLDM_MEL,
     framing: Framing = "train",
 ) -> torch.Tensor:
-    """Inverse of :func:`vaerecon.mel.front_end.stft_frames`: samples nearest to ``spectrum`` [1]_.
+    """Invert :func:`vaerecon.mel.front_end.stft_frames` by least squares [1]_.
 
-    Least squares: windowed frames are added up and divided by the sum of the squared windows.
-    ``[T, n_fft/2 + 1]`` or ``[B, T, n_fft/2 + 1]``, complex, to ``[N]`` or ``[B, N]``, float32; a
-    ValueError if ``n_samples`` do not have ``T`` frames. Gradients pass.
+    The windowed frames are overlap-added and divided by the sum of the squared windows. Complex
+    ``[T, n_fft/2 + 1]`` or ``[B, T, n_fft/2 + 1]`` to ``[N]`` or ``[B, N]``, float32;
+    differentiable. Raises ValueError if ``n_samples`` samples do not have ``T`` frames.
     """
     check_frames(spectrum, n_samples, config, framing)
     window = hann_window(config, str(spectrum.device))
@@ -41,10 +41,10 @@ def istft_frames(
 
 
 class EveryNthFrame:
-    """Every ``step``-th frame from ``first`` on: cut out of a padded signal, or overlap-added.
+    """Every ``step``-th frame from ``first`` on, extracted from a padded signal or overlap-added.
 
-    Frame 0 begins at sample ``offset`` of the signal, which has ``length`` samples (default: those
-    that the frames need).
+    Frame 0 begins at sample ``offset`` of the signal, which has ``length`` samples (default: as
+    many as the frames need).
     """
 
     def __init__(
@@ -58,22 +58,22 @@ class EveryNthFrame:
         self.rows = self.count - 1 + math.ceil(len(window) / self.hop)
         overlap = window.new_zeros(1, self.length)
         self.add(overlap, window.expand(1, self.count, -1), 0)
-        # where all windows are almost 0, a division would only raise noise: at the very ends, and
-        # between frames that hardly overlap
+        # where all windows are almost 0 (at the ends, and between frames that hardly overlap) a
+        # division would only amplify noise
         known = overlap > (1e-8 if step == 1 and 2 * hop <= len(window) else 1e-3)
         self.inverse = torch.where(known, 1 / overlap, 0.0)
         inside = known[0].nonzero()
-        # samples that none of its frames reaches
+        # samples at both ends that no frame of the subset covers
         self.ends = slice(0, int(inside[0])), slice(int(inside[-1]) + 1, None)
 
     def blocks(self, size: int) -> Iterator[tuple[int, slice]]:
-        """Up to ``size`` frames at a time: index of the first, and their slice of all frames."""
+        """Yield up to ``size`` frames at a time: index of the first, and slice of all frames."""
         for i in range(0, self.count, size):
             stop = self.first + min(i + size, self.count) * self.step
             yield i, slice(self.first + i * self.step, stop, self.step)
 
     def cut(self, signal: torch.Tensor, frames: slice) -> torch.Tensor:
-        """Windowed frames ``[B, t, n_fft]`` of ``signal [B, L]``, by their places among all."""
+        """Return windowed frames ``[B, t, n_fft]`` of ``signal [B, L]``; a slice of all frames."""
         start = self.offset + frames.start * self.hop // self.step
         count = len(range(frames.start, frames.stop, self.step))
         stop = start + (count - 1) * self.hop + len(self.window)
@@ -82,8 +82,8 @@ class EveryNthFrame:
     def add(self, signal: torch.Tensor, frames: torch.Tensor, first: int) -> None:
         """Window ``frames [B, t, n_fft]`` and add them to ``signal [B, L]``.
 
-        ``first`` is the index of the first of them in the subset. A frame covers 6.4 hops, so seven
-        shifted additions of one hop's width do it.
+        ``first`` is the index of the first of them in the subset. A frame covers 6.4 hops, so it is
+        added in seven shifted pieces of at most one hop.
         """
         rows = signal[:, self.start : self.start + self.rows * self.hop]
         rows = rows.unflatten(-1, (self.rows, self.hop))
@@ -95,12 +95,12 @@ class EveryNthFrame:
 
 
 def padded_length(n_frames: int, n_fft: int, hop: int) -> int:
-    """Samples of a signal with room for the frames, in whole hops."""
+    """Return the length of a signal that holds ``n_frames``, in samples, a multiple of the hop."""
     return (n_frames + math.ceil(n_fft / hop)) * hop
 
 
 def check_frames(x: torch.Tensor, n_samples: int, config: MelConfig, framing: Framing) -> None:
-    """Refuse what is not ``[T, n_fft/2 + 1]`` or ``[B, T, ...]``, or whose T does not fit N."""
+    """Raise ``ValueError`` unless ``x`` is ``[(B,) T, n_fft/2 + 1]`` and T fits ``n_samples``."""
     bins = config.n_fft // 2 + 1
     if x.ndim not in (2, 3) or x.shape[-1] != bins:
         raise ValueError(
@@ -111,7 +111,7 @@ def check_frames(x: torch.Tensor, n_samples: int, config: MelConfig, framing: Fr
 
 
 def check_n_samples(n_frames: int, n_samples: int, config: MelConfig, framing: Framing) -> None:
-    """Refuse ``n_samples`` that do not have ``n_frames``."""
+    """Raise ``ValueError`` unless ``n_samples`` samples have ``n_frames`` frames."""
     expected = config.n_frames(n_samples, framing)
     if n_samples < 1 or n_frames != expected:
         longest = (n_frames - (framing == "inference")) * config.hop_length

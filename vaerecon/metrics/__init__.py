@@ -1,42 +1,42 @@
-"""Reference and estimate to numbers: how far a reconstruction is from the original.
+"""Metrics that compare a reconstruction (the estimate) with the original (the reference).
 
 Conventions: every metric is a function ``(reference, estimate) -> float`` of one clip, ``[N]``
 samples at 16 kHz each (numpy, torch, a list or a track), of the same length and already aligned; it
 runs on the CPU, in float64 (log_mel_mae in float32, as the front-end). :func:`evaluate` computes
-them all and never raises for an odd signal: what has no value there is None, and ``scores.notes``
-says why. (The functions raise :class:`UndefinedScore` for it; an infinite value they return.) A
-peak at or below 1e-8 is silence.
+all of them. For a signal on which a metric has no value (undefined or infinite) its result is None,
+with the reason in ``scores.notes``. (The functions themselves raise :class:`UndefinedScore`, or
+return the infinite value.) A peak at or below 1e-8 is silence.
 
 ========================= ============== ====== ===================================================
-metric                    range          better what it tells, and what it does not
+metric                    range          better what it measures, and its limits
 ========================= ============== ====== ===================================================
 snr_db                    -inf..inf dB   higher waveform error; see the note on phase
-si_sdr_db                 -inf..inf dB   higher the same, blind to gain; -35 dB is normal here
-correlation               -1..1          higher Pearson; the same, blind to gain and DC
+si_sdr_db                 -inf..inf dB   higher SNR after scaling, blind to gain; -35 dB is normal
+correlation               -1..1          higher Pearson; waveform similarity, blind to gain and DC
 rmse                      0..            lower  size of the waveform error; depends on the level
-log_mel_mae               0.. nepers     lower  what the VAE works on; sees level, not phase
-lsd_db                    0.. dB         lower  log spectra, every bin alike: also inaudible ones
+log_mel_mae               0.. nepers     lower  error of the VAE's input; sees level, not phase
+lsd_db                    0.. dB         lower  log spectra; inaudible bins count as much as others
 spectral_convergence_db   -inf..inf dB   lower  magnitudes; only the loudest bins count
-mrstft                    0..            lower  both of these at three resolutions, as losses do
-pesq_wb                   1..4.64 MOS    higher speech quality; music and noise are off its ground
+mrstft                    0..            lower  linear and log magnitudes at three resolutions
+pesq_wb                   1..4.64 MOS    higher speech quality; not made for music and noise
 stoi                      0..1 (about)   higher speech intelligibility by band envelopes
-estoi                     0..1 (about)   higher the same, stricter, for modulated maskers
+estoi                     0..1 (about)   higher STOI for modulated maskers; stricter
 visqol                    1..4.73 MOS    higher audio quality; saturates near its top
 ========================= ============== ====== ===================================================
 
-``dnsmos`` [7]_ (1..5 MOS, higher; extra ``metrics``) is computed only where it is named: quality of
+``dnsmos`` [7]_ (1..5 MOS, higher; extra ``metrics``) is computed only if it is named: quality of
 noisy speech, of the estimate alone. Distances of two sets: :mod:`vaerecon.metrics.sets`.
 
-Phase. The first four compare samples. A method that invents a phase gives sound that is incoherent
-with the original (correlation near 0), however good it sounds; their numbers then measure loudness
-only, and digital silence, at 0.00 dB SNR, is better. Compare with ``silence`` in the table.
+Phase. The first four metrics compare samples. A method that estimates the phase gives a sound that
+is incoherent with the original (correlation near 0), even if it sounds good; these metrics then
+measure loudness only, and digital silence, at 0.00 dB SNR, is better. Compare with ``silence``.
 
 Level. The spectral metrics (log_mel_mae, lsd_db, spectral_convergence_db, mrstft) and ViSQOL remove
-each signal's mean and scale both by the one gain that brings the reference's peak to 0.5, as the
-mel front-end does. So they do not depend on the level of the recording, but the spectral ones see
-an estimate that is louder or softer than its reference.
+each signal's mean and scale both signals by the same gain, which brings the reference's peak to
+0.5, as the mel front-end does. So they do not depend on the level of the recording, but the
+spectral ones respond to an estimate that is louder or softer than its reference.
 
-Length. Everything is summed over blocks of ten seconds, in the memory of a block. PESQ, STOI and
+Length. Sums are computed over blocks of ten seconds, in the memory of one block. PESQ, STOI and
 ViSQOL are the mean over pieces (:mod:`vaerecon.metrics.perceptual`).
 
 Notebook: ``04_method_comparison``.

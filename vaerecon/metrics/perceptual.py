@@ -1,7 +1,7 @@
-"""PESQ, STOI, ViSQOL and DNSMOS: published models of what people hear, for clips of any length.
+"""PESQ, STOI, ViSQOL and DNSMOS: published perceptual models, for clips of any length.
 
-PESQ, STOI and ViSQOL are made for clips of some seconds. A longer clip is cut into equal pieces of
-at most the lengths below; its score is the mean over those in which the reference can be scored.
+PESQ, STOI and ViSQOL are made for clips of some seconds. A longer clip is split into equal pieces
+of at most the lengths below; its score is the mean over the pieces that have a score.
 
 References: see :mod:`vaerecon.metrics`.
 """
@@ -27,12 +27,12 @@ from vaerecon.metrics.signals import (
     resample,
 )
 
-# Samples. With more than 50 utterances (of >= 0.38 s) PESQ's C code writes past its arrays and ends
-# the process. STOI leaves out frames 40 dB below the loudest one of a piece.
+# Lengths in samples. With more than 50 utterances (of >= 0.38 s) PESQ's C code writes past its
+# arrays and crashes. STOI ignores frames 40 dB below the loudest one of a piece.
 PESQ_LONGEST = 15 * SAMPLE_RATE
 STOI_SHORTEST = 6144  # 30 frames with a hop of 128 at pystoi's 10 kHz, in 16 kHz
 STOI_LONGEST = 30 * SAMPLE_RATE
-VISQOL_LONGEST = 30 * SAMPLE_RATE  # its time and its memory grow with the square
+VISQOL_LONGEST = 30 * SAMPLE_RATE  # time and memory grow with the square of the length
 _TOO_SHORT = "less than 0.41 s of the reference is within 40 dB of its loudest frame"
 
 
@@ -42,7 +42,7 @@ def _mean_of_pieces(
     n_samples: int,
     longest: int,
 ) -> float:
-    """Mean over equal pieces of at most ``longest`` samples; undefined scores are left out."""
+    """Compute the mean over equal pieces of at most ``longest`` samples, of defined scores."""
     values, reasons = [], []
     for start, stop in pieces_of(n_samples, longest):
         try:
@@ -59,7 +59,7 @@ def _is_silent(x: torch.Tensor) -> bool:
 
 
 def _installed(package: str) -> Any:
-    """Import a package that is not there on every machine: its wheels need a C compiler."""
+    """Import a package that may be missing, since building it needs a C compiler."""
     try:
         return import_module(package)
     except ImportError as error:
@@ -67,7 +67,7 @@ def _installed(package: str) -> Any:
 
 
 def pesq_wb(reference: Side, estimate: Side) -> float:
-    """PESQ, wide band [4]_, as MOS-LQO."""
+    """Compute wide-band PESQ [4]_, as MOS-LQO."""
     ref, est = as_pair(reference, estimate)
     ref.require_sound()
     est.require_sound()
@@ -91,7 +91,7 @@ def _pesq_of_piece(ref: torch.Tensor, est: torch.Tensor) -> float:
 
 
 def stoi(reference: Side, estimate: Side, extended: bool = False) -> float:
-    """Short-time objective intelligibility [5]_, about 0..1."""
+    """Compute the short-time objective intelligibility [5]_, about 0..1."""
     ref, est = as_pair(reference, estimate)
     ref.require_sound()
     score = partial(_stoi_of_piece, extended=extended)
@@ -99,7 +99,7 @@ def stoi(reference: Side, estimate: Side, extended: bool = False) -> float:
 
 
 def estoi(reference: Side, estimate: Side) -> float:
-    """Extended short-time objective intelligibility [5]_, about 0..1."""
+    """Compute the extended short-time objective intelligibility [5]_, about 0..1."""
     return stoi(reference, estimate, extended=True)
 
 
@@ -108,8 +108,8 @@ def _stoi_of_piece(ref: torch.Tensor, est: torch.Tensor, extended: bool) -> floa
 
     if len(ref) < STOI_SHORTEST or _is_silent(ref):
         raise UndefinedScore(_TOO_SHORT)
-    # pystoi adds a trace of noise from numpy's global generator: fixed, so that the same signals
-    # give the same number, and put back, so that the caller's random numbers stay as they were
+    # pystoi adds very weak noise from numpy's global generator: seeded, so that equal signals give
+    # equal scores, and restored, so that the caller's random numbers do not change
     state = np.random.get_state()  # noqa: NPY002
     np.random.seed(0)  # noqa: NPY002
     try:
@@ -121,17 +121,17 @@ def _stoi_of_piece(ref: torch.Tensor, est: torch.Tensor, extended: bool) -> floa
         raise UndefinedScore(reason) from warning
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    # ESTOI of silence would be the score of that trace of noise
+    # ESTOI of silence would be the score of that noise
     return 0.0 if _is_silent(est) else value
 
 
 def visqol(reference: Side, estimate: Side) -> float:
-    """ViSQOL in audio mode [6]_, as MOS-LQO, at one gain and resampled to the 48 kHz it needs.
+    """Compute ViSQOL in audio mode [6]_, as MOS-LQO, with one gain, resampled to its 48 kHz.
 
-    Slow: a fifth of a second for each second; the very first call compiles for about 10 s.
+    Slow: a fifth of a second per second; the first call compiles for about 10 s.
     """
-    # ViSQOL gives full marks for a silent reference, and near-full ones for a faint recording
-    # (its noise floor is absolute), so the reference is brought to the level of all clips first
+    # ViSQOL gives the highest score for a silent reference, and nearly that for a quiet recording
+    # (its noise floor is absolute), so the reference is scaled to the standard level first
     ref, est = as_pair(reference, estimate)
     readers = one_gain(ref, est)
     est.require_sound()
@@ -153,9 +153,9 @@ def _visqol_of_piece(ref: torch.Tensor, est: torch.Tensor) -> float:
         raise UndefinedScore(f"the clip is too short for ViSQOL: {error}") from error
     finally:
         # ViSQOL starts numba's threads, and numba then sets OpenMP's number of threads to its
-        # own. Torch computes with that number, and sums over other threads round differently.
+        # own. Torch uses that number, and sums over another number of threads round differently.
         torch.set_num_threads(threads)
-    # the package's last digits change from call to call (1e-14), the ninth decimal does not
+    # the last digits vary from call to call (1e-14), the ninth decimal does not
     return round(value, 9)
 
 
@@ -167,12 +167,12 @@ def _visqol_api() -> Any:
 
 
 def dnsmos(reference: Side, estimate: Side) -> float:
-    """DNSMOS P.835 [7]_, the overall score of the estimate, 1..5; the reference is not looked at.
+    """Compute the overall score of DNSMOS P.835 [7]_, 1..5, of the estimate without the reference.
 
-    The mean over windows of 9 s, which a shorter clip fills by repetition; cut off at -1 and 1.
+    The mean over windows of 9 s, which a shorter clip fills by repetition; clipped at -1 and 1.
     """
     _, est = as_pair(reference, estimate)
     est.require_sound()
-    _installed("onnxruntime")  # which speechmos does not bring along
+    _installed("onnxruntime")  # which speechmos does not install
     sound = est.read(0, len(est)).clamp(-1, 1).float().numpy()
     return float(_installed("speechmos.dnsmos").run(sound, SAMPLE_RATE)["ovrl_mos"])

@@ -1,7 +1,7 @@
-"""The rules by which a method is recommended: ranks over clips, ties, and a sign test.
+"""Rules that recommend a method: ranks over clips, ties, and a sign test.
 
-They work on a table of scores with a row for each clip, method and source: ``clip``, ``method``,
-``vae`` (True: through the VAE; only these rows count), ``real_time_factor``, and the metrics.
+The table of scores has one row per clip, method and source: ``clip``, ``method``, ``vae`` (True:
+through the VAE; only these rows are used), ``real_time_factor``, and the metrics.
 
 References
 ----------
@@ -23,26 +23,26 @@ from vaerecon.metrics.scores import METRICS, PANELS
 if TYPE_CHECKING:
     import pandas as pd
 
-BUDGETS = (0.1, 1.0, math.inf)  # real-time factors: an explorer that answers; playing along; any
-CERTAIN = 0.05  # p-value below which a choice is called clear
+BUDGETS = (0.1, 1.0, math.inf)  # real-time factors: interactive use; real time; no limit
+CERTAIN = 0.05  # p-value below which a choice is "clear"
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The best method of those that are fast enough, by one panel of metrics."""
+    """The best of the methods within a time budget, by one panel of metrics."""
 
     panel: str  # of PANELS
     budget: float  # highest real-time factor allowed
     method: str | None  # None: no method is fast enough
     rank: float | None = None  # mean rank, 1 is best
-    runner_up: str | None = None  # None: there is no other
+    runner_up: str | None = None  # None: there is only one method
     wins: int = 0  # clips on which the method ranks before the runner-up
     losses: int = 0  # clips on which it ranks behind
     clips: int = 0  # clips that could be ranked
 
     @property
     def certainty(self) -> str:
-        """How sure this is: a sign test [1]_ over the clips."""
+        """Certainty of the choice in words, by a sign test [1]_ over the clips."""
         if self.method is None:
             return "none is fast enough"
         if self.runner_up is None:
@@ -56,27 +56,26 @@ class Recommendation:
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Two-sided p-value of such a split, or a more uneven one, if a win is as likely as a loss."""
+    """Return the two-sided p-value of the sign test for these numbers of wins and losses."""
     n, most = wins + losses, max(wins, losses)
     p: float = 2 * sum(math.comb(n, k) for k in range(most, n + 1)) / 2**n
     return min(1.0, p)
 
 
 def panel_metrics(panel: str) -> list[str]:
-    """Names of the metrics that count for one of ``PANELS``."""
+    """Return the names of the metrics of one of ``PANELS``."""
     return [name for name, metric in METRICS.items() if panel in metric.panels]
 
 
 def pareto(scores: pd.DataFrame, metric: str, methods: Sequence[str]) -> pd.DataFrame:
-    """Median real-time factor and mean of a metric over clips, by method, cheapest first: the
-    methods that no other beats in both."""
+    """Return methods on the Pareto front of median real-time factor and mean metric, by speed."""
     rows = scores[scores["vae"] & scores["method"].isin(methods)].groupby("method", sort=False)
     cost, means = rows["real_time_factor"].median(), rows[metric].mean()
     return unbeaten(cost.to_frame().join(means).dropna(), metric, "real_time_factor")
 
 
 def unbeaten(table: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
-    """The rows that no other row beats in cost and in ``metric`` both, cheapest first."""
+    """Return the rows on the Pareto front of ``cost`` and ``metric``, lowest cost first."""
     ordered = table.assign(loss=-METRICS[metric].sign * table[metric])
     ordered = ordered.sort_values([cost, "loss"], kind="stable")
     loss = ordered.pop("loss")
@@ -84,9 +83,9 @@ def unbeaten(table: pd.DataFrame, metric: str, cost: str) -> pd.DataFrame:
 
 
 def ranks(scores: pd.DataFrame, metrics: Iterable[str], methods: Sequence[str]) -> pd.DataFrame:
-    """Mean rank of methods by some metrics, clip by clip: clips x methods, 1 is best.
+    """Return the mean rank of methods over metrics, for each clip: clips x methods, 1 is best.
 
-    A metric that lacks a value for one of the methods is left out on that clip; a clip without any
+    On each clip, metrics that lack a value for one of the methods are left out; a clip without any
     metric is left out.
     """
     import pandas as pd
@@ -103,10 +102,10 @@ def ranks(scores: pd.DataFrame, metrics: Iterable[str], methods: Sequence[str]) 
 
 
 def _ranks_by_metric(values: Mapping[str, list[float | None]]) -> dict[str, np.ndarray]:
-    """Ranks of the methods by each metric that has a value for every method.
+    """Return the ranks of the methods by each metric that has a value for every method.
 
     A rank is 1, plus 1 for each value that is better by more than the metric's ``tie``, plus a half
-    for each within it.
+    for each other value within it.
     """
     found = {}
     for name, given in values.items():
@@ -115,7 +114,7 @@ def _ranks_by_metric(values: Mapping[str, list[float | None]]) -> dict[str, np.n
             continue
         # [i, j]: by how much method i is worse than method j
         behind = metric.sign * (scores[None, :] - scores[:, None])
-        ties = (np.abs(behind) <= metric.tie).sum(axis=1) - 1  # less itself
+        ties = (np.abs(behind) <= metric.tie).sum(axis=1) - 1  # without itself
         found[name] = 1 + (behind > metric.tie).sum(axis=1) + ties / 2
     return found
 
@@ -123,10 +122,10 @@ def _ranks_by_metric(values: Mapping[str, list[float | None]]) -> dict[str, np.n
 def recommend_for_clip(
     scores: Mapping[str, Mapping[str, float | None]], panel: str
 ) -> tuple[str | None, str]:
-    """The method with the best mean rank on one clip, at any cost, and the basis of that.
+    """Return the method with the best mean rank on one clip, at any cost, and the reason.
 
     ``scores`` are those through the VAE, by method; the rules are those of :func:`recommend`.
-    The method is None if there is none, or no metric of the panel has a value for all of them.
+    The method is None if ``scores`` is empty, or no metric of the panel has a value for each.
     """
     methods = list(scores)
     if len(methods) < 2:
@@ -145,8 +144,7 @@ def recommend_for_clip(
 
 
 def recommend(scores: pd.DataFrame, methods: Sequence[str]) -> list[Recommendation]:
-    """For each panel and each budget of the median real-time factor, the method with the best mean
-    rank."""
+    """Return the best method by mean rank for each panel and budget of median real-time factor."""
     cost = scores[scores["vae"]].groupby("method", sort=False)["real_time_factor"].median()
     found = []
     for panel, budget in product(PANELS, BUDGETS):

@@ -1,6 +1,6 @@
-"""What is known of each metric, in one record each, and :func:`evaluate`, which computes all.
+"""Registry of metrics, one record each, and :func:`evaluate`, which computes them.
 
-Nothing here imports torch until a metric is computed, so that the command line knows their names.
+torch is imported only when a metric is computed, so that the command line can list names quickly.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
     MetricFunction = Callable[[Side, Side], float]
 
-SPEECH, OTHER = PANELS = ("speech", "music and other sound")  # for which methods are recommended
+SPEECH, OTHER = PANELS = ("speech", "music and other sound")  # kinds of sound, for recommendations
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric, and all that a table, a plot, a page or a rule needs to know of it."""
+    """One metric, with its properties for tables, plots, pages and recommendations."""
 
     name: str  # in METRICS, tables and analysis.json
     label: str  # for axes and column heads
     function: MetricFunction  # (reference, estimate) -> float, of one clip
     _: KW_ONLY
-    unit: str = ""  # "" where there is none
+    unit: str = ""  # "" if it has none
     best: Literal["higher", "lower"]
     range: str  # lowest..highest
-    perfect: float  # of identical signals
-    caveat: str  # what it does not tell; one line
+    perfect: float  # value of identical signals
+    caveat: str  # its limits; one line
     decimals: int = 2  # in tables
-    span: float = 0.0  # an axis covers at least this, so that no inaudible difference fills it
-    tie: float = 0.0  # differences up to this are ties: what another seed changes, about twice
-    panels: tuple[str, ...] = ()  # of PANELS: where it counts for the choice of a method
+    span: float = 0.0  # smallest range of an axis, so that inaudible differences look small
+    tie: float = 0.0  # differences up to this are ties: about twice the effect of another seed
+    panels: tuple[str, ...] = ()  # panels, of PANELS, in which it counts for a recommendation
     bold: bool = True  # whether a table may mark its best value
-    bounded: bool = False  # whether no method should pass the oracle phase
-    terminal: bool = True  # whether the command line shows it; everything is in analysis.json
+    bounded: bool = False  # whether the oracle phase is an upper bound for all methods
+    terminal: bool = True  # whether the command line shows it; analysis.json has all metrics
     overview: bool = True  # whether a plot of many metrics shows it
     slow: bool = False  # whether notebooks compute it only when asked to
 
@@ -58,7 +58,7 @@ class Metric:
 
     @property
     def arrow(self) -> str:
-        """Up or down, whichever is better."""
+        """Arrow in the direction of better values."""
         return "↑" if self.best == "higher" else "↓"
 
     @property
@@ -72,21 +72,21 @@ class Metric:
         return f"{self.title} {self.arrow}"
 
     def text(self, value: float) -> str:
-        """A value as tables show it."""
+        """Format a value for tables."""
         return f"{value + 0.0:.{self.decimals}f}"  # + 0.0: no minus before zero
 
 
-COLUMNS = (  # others of a table, which no metric may be called
+COLUMNS = (  # other columns of a table, whose names no metric may have
     "file", "clip", "domain", "model", "method", "through_vae", "sound", "seconds",
     "real_time_factor", "lag_samples", "gain", "kbps", "vae_mae_nepers", "duration_s", "sha256",
     "notes", "error", "seed", "dnsmos",
 )  # fmt: skip
 METRICS: Registry[Metric] = Registry("metric", COLUMNS)
-ON_REQUEST: dict[str, Metric] = {}  # computed only where they are named: an extra installs them
+ON_REQUEST: dict[str, Metric] = {}  # computed only if named; they need an extra to be installed
 
 
 def register(metric: Metric) -> Metric:
-    """Add a metric to all that uses metrics; a ValueError if its name is taken."""
+    """Add a metric to ``METRICS``; ValueError if its name is taken."""
     METRICS.add(metric.name, metric)
     return metric
 
@@ -94,8 +94,8 @@ def register(metric: Metric) -> Metric:
 def metric(name: str, label: str, **facts: Any) -> Callable[[MetricFunction], MetricFunction]:
     """Register the decorated function; ``facts`` are the other fields of :class:`Metric`.
 
-    It is called as ``function(reference, estimate)``, with the whole clip aligned, at 16 kHz;
-    ``reference.read(0, len(reference))`` are its samples, ``[N]`` float64.
+    It is called as ``function(reference, estimate)``, with whole, aligned clips at 16 kHz;
+    ``reference.read(0, len(reference))`` returns the samples, ``[N]`` float64.
     """
 
     def add(function: MetricFunction) -> MetricFunction:
@@ -106,7 +106,7 @@ def metric(name: str, label: str, **facts: Any) -> Callable[[MetricFunction], Me
 
 
 def _bundled(name: str, label: str, **facts: Any) -> Metric:
-    """A metric of this package, whose function is imported when it is called."""
+    """Return a metric of this package, whose function is imported when it is called."""
 
     def function(reference: Side, estimate: Side) -> float:
         value: float = getattr(import_module(__package__), name)(reference, estimate)
@@ -117,8 +117,8 @@ def _bundled(name: str, label: str, **facts: Any) -> Metric:
 
 _PHASE = "sees phase: for incoherent sound it measures loudness, and silence beats it"
 _SPEECH = "made for speech: intelligibility, not quality; over 30 s a mean of pieces"
-# The ties: seeds alone make standard deviations of at most 0.16 (PESQ), 0.006 (ESTOI), 0.001
-# (log-mel MAE), 0.02 (LSD), 0.007 (MR-STFT) and 0.07 (ViSQOL); bundled clips, five seeds, 4 s.
+# Ties: standard deviations over seeds are at most 0.16 (PESQ), 0.006 (ESTOI), 0.001 (log-mel MAE),
+# 0.02 (LSD), 0.007 (MR-STFT) and 0.07 (ViSQOL); bundled clips, five seeds, 4 s.
 # fmt: off
 for _metric in (
     _bundled("snr_db", "SNR", unit="dB", best="higher", range="-inf..inf", perfect=math.inf,
@@ -166,7 +166,7 @@ ON_REQUEST["dnsmos"] = _bundled(
 
 
 class Scores(dict[str, "float | None"]):
-    """Metric name -> value, or None with its reason in ``notes`` (name -> reason)."""
+    """Metric name -> value, or None with the reason in ``notes`` (name -> reason)."""
 
     def __init__(self, values: dict[str, float | None], notes: dict[str, str] | None = None):
         super().__init__(values)
@@ -189,14 +189,14 @@ def evaluate(
     reference, estimate
         ``[N]``, aligned, at ``sample_rate``.
     sample_rate
-        Hz. Every metric works at 16 kHz: from another rate both are resampled first, and what lies
-        above 8 kHz is not measured.
+        Hz. Every metric works at 16 kHz: signals of another rate are resampled first, and
+        frequencies above 8 kHz are not measured.
     metrics
-        Names of those wanted; all of ``METRICS`` by default, those of ``ON_REQUEST`` only if named.
+        Names of metrics; by default all of ``METRICS``. Those of ``ON_REQUEST`` must be named.
     exclude
-        Names of those to skip, for example ``("visqol",)``: None in the result, and noted.
+        Names of metrics to skip, for example ``("visqol",)``: their result is None, with a note.
     on_metric
-        Called with the name of each before it is computed.
+        Called with the name of each metric before it is computed.
 
     Raises
     ------
@@ -227,7 +227,7 @@ def evaluate(
 
 
 def _computed(metric: Metric, pair: tuple[Signal, Signal]) -> tuple[float | None, str]:
-    """A finite value and no note, or None and why there is no value."""
+    """Return a finite value and an empty note, or None and the reason."""
     from vaerecon.audio.conversion import numpy_defaults
     from vaerecon.metrics.signals import UndefinedScore
 
@@ -250,7 +250,7 @@ def _computed(metric: Metric, pair: tuple[Signal, Signal]) -> tuple[float | None
 
 
 def metric_names(argument: str, names: Iterable[str]) -> list[str]:
-    """``names`` (or one) in the order of the registries; a ValueError names what is unknown."""
+    """Return ``names`` (or one name) in the order of the registries; ValueError if unknown."""
     chosen, known = [names] if isinstance(names, str) else list(names), [*METRICS, *ON_REQUEST]
     if unknown := [name for name in chosen if name not in known]:
         raise ValueError(f"{argument}: got {unknown}, expected names from {known}")
@@ -258,14 +258,14 @@ def metric_names(argument: str, names: Iterable[str]) -> list[str]:
 
 
 class Mean(NamedTuple):
-    """A mean, and over how many clips: two means of different clips cannot be compared."""
+    """A mean and its number of clips: means over different clips cannot be compared."""
 
     value: float | None  # None if no clip was scored
     scored: int
 
 
 def mean_scores(scores: Sequence[Scores]) -> dict[str, Mean]:
-    """Mean of every metric over clips, with the number of clips that had a value."""
+    """Return the mean of every metric over clips, with the number of clips that have a value."""
     if not scores:
         raise ValueError("scores: got none, expected those of at least one clip")
     means = {}

@@ -1,6 +1,6 @@
-"""Distances of two sets of sounds by their embeddings, ``[n, d]`` and ``[m, d]``; without pairs.
+"""Distances of two unpaired sets of sounds by their embeddings, ``[n, d]`` and ``[m, d]``.
 
-Only numbers by one embedding, and of sets of about one size, can be compared.
+Only distances by the same embedding, and of sets of similar size, can be compared.
 
 .. [1] M. Heusel et al., NeurIPS 2017; K. Kilgour et al., "Frechet Audio Distance", 2019.
 .. [2] M. Binkowski et al., "Demystifying MMD GANs", ICLR 2018: the kernel distance.
@@ -10,8 +10,8 @@ import numpy as np
 
 from vaerecon.metrics.signals import UndefinedScore
 
-PER_DIMENSION = 2  # embeddings for each dimension that a covariance needs at least
-BLOCK = 1024  # rows of a kernel matrix at once
+PER_DIMENSION = 2  # embeddings per dimension that a covariance needs at least
+BLOCK = 1024  # rows of a kernel matrix computed at once
 
 
 def _as_sets(reference: np.ndarray, estimate: np.ndarray, least: int) -> list[np.ndarray]:
@@ -25,7 +25,7 @@ def _as_sets(reference: np.ndarray, estimate: np.ndarray, least: int) -> list[np
 
 
 def frechet_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Frechet distance [1]_ of normal distributions, ``|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))``.
+    """Compute the Frechet distance [1]_ of normals, ``|m - m'|^2 + tr(C + C' - 2 (C C')^(1/2))``.
 
     ``UndefinedScore`` for fewer than ``2 d`` embeddings in a set: its covariance is near singular.
     """
@@ -38,19 +38,19 @@ def frechet_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
 
 
 def kernel_distance(reference: np.ndarray, estimate: np.ndarray) -> float:
-    """Kernel distance [2]_: the unbiased squared MMD with the kernel ``(x.y / d + 1)^3``.
+    """Compute the kernel distance [2]_: unbiased squared MMD, kernel ``(x.y / d + 1)^3``.
 
-    Of two embeddings or more. Equal distributions give 0 on average, so it may be negative.
+    Needs two embeddings per set. Equal distributions give 0 on average, so it may be negative.
     """
     one, other = _as_sets(reference, estimate, 2)
     within = [
         (_kernel_sum(x, x) - ((np.square(x).mean(1) + 1) ** 3).sum()) / (len(x) * (len(x) - 1))
-        for x in (one, other)  # without the pairs of a row with itself
+        for x in (one, other)  # without pairs of a row with itself
     ]
     return float(sum(within) - 2 * _kernel_sum(one, other) / (len(one) * len(other)))
 
 
 def _kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
-    """Over all pairs of rows, in blocks."""
+    """Return the sum of the kernel over all pairs of rows, computed in blocks."""
     blocks = (x[start : start + BLOCK] for start in range(0, len(x), BLOCK))
     return float(sum((((block @ y.T) / x.shape[1] + 1) ** 3).sum() for block in blocks))

@@ -1,7 +1,4 @@
-"""The two signals of a comparison, read in blocks: what all metrics stand on.
-
-A metric takes the memory of one block, whatever the length.
-"""
+"""The two signals of a comparison, read in blocks: metrics need the memory of one block only."""
 
 import math
 from collections.abc import Iterator
@@ -16,8 +13,8 @@ from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import magnitudes, stft_section
 from vaerecon.utils.windows import split
 
-SAMPLE_RATE = AUDIOLDM_MEL.sample_rate  # Hz; of everything that is measured
-BLOCK = 10 * SAMPLE_RATE  # samples at once
+SAMPLE_RATE = AUDIOLDM_MEL.sample_rate  # Hz; of all signals that metrics compare
+BLOCK = 10 * SAMPLE_RATE  # samples read at once
 
 
 class UndefinedScore(ValueError):
@@ -25,9 +22,9 @@ class UndefinedScore(ValueError):
 
 
 class Signal:
-    """Samples ``[N]`` on the CPU, read in sections in float64, and their mean, energy and peak.
+    """Samples ``[N]`` on the CPU, read in float64 sections, with their mean, energy and peak.
 
-    A ValueError names the signal if it is not ``[N]``, empty or not finite.
+    Raises ValueError, with the name of the signal, if it is not ``[N]``, empty or not finite.
     """
 
     def __init__(self, samples: ArrayLike | Track, name: str):
@@ -49,20 +46,20 @@ class Signal:
         return len(self._track)
 
     def read(self, start: int, stop: int) -> torch.Tensor:
-        """The section from ``start`` to ``stop``, float64."""
+        """Return the samples from ``start`` to ``stop``, float64."""
         return self._track.read(start, stop).double()
 
     def scaled(self, gain: float) -> Reader:
-        """A reader of the signal without its mean, times ``gain``."""
+        """Return a function that reads the signal without its mean, times ``gain``."""
         return lambda start, stop: (self.read(start, stop) - self.mean) * gain
 
     def blocks(self) -> Iterator[torch.Tensor]:
-        """All of it, in order."""
+        """Yield the whole signal in consecutive blocks."""
         for start, stop in split(len(self), BLOCK):
             yield self.read(start, stop)
 
     def peak(self, centred: bool = True) -> float:
-        """Largest absolute value; ``centred``: without the mean."""
+        """Return the largest absolute value; ``centred``: after removing the mean."""
         mean = self.mean if centred else 0.0
         return max(mean - self._lowest, self._highest - mean)
 
@@ -90,7 +87,7 @@ Side = ArrayLike | Track | Signal
 
 
 def as_pair(reference: Side, estimate: Side) -> tuple[Signal, Signal]:
-    """Both sides as signals; a ValueError if :class:`Signal` refuses one, or the lengths differ."""
+    """Return both arguments as signals; ValueError if one is invalid, or the lengths differ."""
     ref = reference if isinstance(reference, Signal) else Signal(reference, "reference")
     est = estimate if isinstance(estimate, Signal) else Signal(estimate, "estimate")
     if len(ref) != len(est):
@@ -102,19 +99,19 @@ def as_pair(reference: Side, estimate: Side) -> tuple[Signal, Signal]:
 
 
 def paired_blocks(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Blocks of both, side by side."""
+    """Yield pairs of corresponding blocks of both signals."""
     return zip(ref.blocks(), est.blocks(), strict=True)
 
 
 def one_gain(ref: Signal, est: Signal) -> tuple[Reader, Reader]:
-    """Readers of both without their means, at the gain that brings the reference's peak to 0.5."""
+    """Return readers of both without means, with the gain that sets the reference's peak to 0.5."""
     ref.require_sound()
     gain = PEAK / ref.peak()
     return ref.scaled(gain), est.scaled(gain)
 
 
 def paired_magnitudes(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """STFT magnitudes ``[t, 513]`` of both at one gain, on the mel's frame grid."""
+    """Yield STFT magnitudes ``[t, 513]`` of both, by :func:`one_gain`, at the mel's frames."""
     readers, n_frames = one_gain(ref, est), AUDIOLDM_MEL.n_frames(len(ref))
     for ends in split(n_frames, BLOCK // AUDIOLDM_MEL.hop_length):
         one, other = (magnitudes(stft_section(read, len(ref), *ends)) for read in readers)
@@ -122,7 +119,7 @@ def paired_magnitudes(ref: Signal, est: Signal) -> Iterator[tuple[torch.Tensor, 
 
 
 def pieces_of(n_samples: int, longest: int) -> list[tuple[int, int]]:
-    """Equal pieces (to a sample) of at most ``longest``, as ``(start, stop)``."""
+    """Return equal pieces (to a sample) of at most ``longest``, as ``(start, stop)``."""
     count = math.ceil(n_samples / longest)
     size, longer = divmod(n_samples, count)
     ends = [i * size + min(i, longer) for i in range(count + 1)]
@@ -130,14 +127,14 @@ def pieces_of(n_samples: int, longest: int) -> list[tuple[int, int]]:
 
 
 def ratio_db(above: float, below: float) -> float:
-    """One energy over another in dB; infinite where one of them is nothing."""
+    """Return the ratio of two energies in dB; infinite if one of them is 0."""
     if below == 0:
         return math.inf
     return 10 * math.log10(above / below) if above > 0 else -math.inf
 
 
 def resample(x: torch.Tensor, source: int, target: int) -> np.ndarray:
-    """Samples ``[N]`` at another rate (Hz)."""
+    """Resample ``[N]`` samples from ``source`` to ``target`` Hz."""
     import soxr
 
     return np.asarray(soxr.resample(x.numpy(), source, target))

@@ -1,4 +1,4 @@
-"""The metrics that compare log-mels and STFT magnitudes, at the one gain of ``one_gain``.
+"""Metrics that compare log-mels and STFT magnitudes, with the common gain of ``one_gain``.
 
 References: see :mod:`vaerecon.metrics`.
 """
@@ -14,17 +14,17 @@ from vaerecon.mel.front_end import log_mel_section, magnitudes
 from vaerecon.metrics.signals import BLOCK, Side, as_pair, one_gain, paired_magnitudes, ratio_db
 from vaerecon.utils.windows import split
 
-# STFT magnitude at peak 0.5, about the mel's own floor (1e-5 / filter sum 0.064): digital silence,
-# which has no level, would dominate the mean
+# STFT magnitude at peak 0.5, about that of the mel's floor (1e-5 / filter sum 0.064): without it
+# digital silence, whose level is -inf dB, would dominate the mean
 LSD_FLOOR = 1e-4
 MRSTFT = ((512, 50, 240), (1024, 120, 600), (2048, 240, 1200))  # n_fft, hop, window, samples; [3]_
 MRSTFT_FLOOR = 1e-7  # power; the clamp of the published implementation of [3]_
 
 
 def log_mel_mae(reference: Side, estimate: Side, config: MelConfig = AUDIOLDM_MEL) -> float:
-    """Mean absolute difference of the log-mels, in nepers, with one gain.
+    """Compute the mean absolute difference of the log-mels, in nepers, with one gain.
 
-    ``config`` has the settings of the mel; the metric of that name in tables is AudioLDM2's.
+    ``config`` has the settings of the mel; the metric of this name in tables uses AudioLDM2's.
     """
     ref, est = as_pair(reference, estimate)
     # in float32, as the front-end computes
@@ -37,8 +37,10 @@ def log_mel_mae(reference: Side, estimate: Side, config: MelConfig = AUDIOLDM_ME
 
 
 def lsd_db(reference: Side, estimate: Side) -> float:
-    """Log-spectral distance [2]_, in dB: the RMS over bins of the difference of the levels
-    (``20 log10`` of the magnitude, at least ``LSD_FLOOR``), averaged over frames."""
+    """Compute the log-spectral distance [2]_, in dB.
+
+    RMS over bins of the difference of ``20 log10(max(|S|, LSD_FLOOR))``, averaged over frames.
+    """
     total, frames = 0.0, 0
     for pair in paired_magnitudes(*as_pair(reference, estimate)):
         one, other = (20 * x.clamp_min(LSD_FLOOR).log10() for x in pair)
@@ -48,7 +50,7 @@ def lsd_db(reference: Side, estimate: Side) -> float:
 
 
 def spectral_convergence_db(reference: Side, estimate: Side) -> float:
-    """``20 log10(|| |S| - |S^| || / || |S| ||)``, Frobenius norms of STFT magnitudes, in dB."""
+    """Compute ``20 log10(|| |S| - |S^| || / || |S| ||)`` of STFT magnitudes (Frobenius), in dB."""
     above = below = 0.0
     for one, other in paired_magnitudes(*as_pair(reference, estimate)):
         above += float((one - other).square().sum())
@@ -57,8 +59,9 @@ def spectral_convergence_db(reference: Side, estimate: Side) -> float:
 
 
 def mrstft(reference: Side, estimate: Side) -> float:
-    """Multi-resolution STFT distance [3]_: the mean over three resolutions of spectral
-    convergence (a ratio, not in dB) plus the mean absolute difference of log magnitudes (nepers).
+    """Compute the multi-resolution STFT distance [3]_, the mean over three resolutions.
+
+    Spectral convergence (a ratio, not in dB) plus the MAE of log magnitudes (nepers).
     """
     ref, est = as_pair(reference, estimate)
     readers, total = one_gain(ref, est), 0.0
@@ -78,7 +81,7 @@ def mrstft(reference: Side, estimate: Side) -> float:
 def _plain_magnitudes(
     read: Reader, n_samples: int, first: int, last: int, n_fft: int, hop: int, win: int
 ) -> torch.Tensor:
-    """Magnitudes of frames ``first`` to ``last`` of ``torch.stft``, centred, zeros at the ends."""
+    """Compute magnitudes of frames ``first`` to ``last`` of a centred STFT, padded with zeros."""
     start, stop = first * hop - n_fft // 2, (last - 1) * hop + n_fft // 2
     x = read(max(0, start), min(n_samples, stop))
     x = F.pad(x, (max(0, -start), max(0, stop - n_samples)))

@@ -1,4 +1,4 @@
-"""Log-mel to samples without learned weights: mel inversion, phase retrieval, references."""
+"""Synthesis from log-mels without learned weights: mel inversion, phase retrieval, references."""
 
 import lazy_loader
 

@@ -1,10 +1,10 @@
-"""Log-mel to STFT magnitudes: the energy of 64 mel bins spread over 513 frequencies again.
+"""Mel inversion: from a log-mel with 64 bins to STFT magnitudes at 513 frequencies.
 
-Expectation maximisation [1]_: each step multiplies every frequency by how far the mel bins that see
-it are off, so magnitudes never become negative and detail between mel bins is kept.
+By expectation maximisation [1]_: each step multiplies every frequency by the error ratio of the mel
+bins that contain it, so magnitudes stay non-negative and detail between mel bins is kept.
 
 Mels are ``[T, 64]`` or ``[B, T, 64]``, nepers; magnitudes are ``[T, 513]`` or ``[B, T, 513]``.
-Gradients pass. Notebook: ``04_method_comparison``.
+Differentiable. Notebook: ``04_method_comparison``.
 
 References
 ----------
@@ -25,9 +25,9 @@ from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.threads import on_cores
 from vaerecon.utils.windows import split
 
-SILENT = 1e-4  # nepers above the floor that still count as the floor: float32 rounding of log(1e-5)
-TINY = 1e-15  # keeps 0 / 0 at 0; far below any magnitude that float32 samples give
-DETAIL = 0.9  # of the magnitude to start from, against the smooth one of the mel alone
+SILENT = 1e-4  # nepers; tolerance for the floor, for the float32 rounding of log(1e-5)
+TINY = 1e-15  # avoids 0 / 0; far below any magnitude of float32 samples
+DETAIL = 0.9  # weight of `start`, against the smooth magnitude of the mel alone
 
 
 @without_autocast
@@ -37,18 +37,18 @@ def mel_to_magnitude(
     n_iter: int = 10,
     start: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """STFT magnitudes whose mel is ``log_mel``, by expectation maximisation [1]_.
+    """Estimate STFT magnitudes whose mel is ``log_mel``, by expectation maximisation [1]_.
 
-    The steps of :func:`fit_to_mel` from ``A = W'm / W'1``, where ``W`` are the mel filters. A mel
-    bin at the floor is silence; frequencies that no filter sees (0 Hz, 8 kHz) are 0.
+    Applies the steps of :func:`fit_to_mel`, starting from ``A = W'm / W'1``, where ``W`` are the
+    mel filters. A mel bin at the floor is silence; frequencies in no filter (0 Hz, 8 kHz) are 0.
 
     Parameters
     ----------
     n_iter
-        Steps; ten leave 0.005 nepers of difference on music and speech.
+        Number of steps; ten leave an error of 0.005 nepers on music and speech.
     start
-        Magnitudes to start from, which give the result its detail. A tenth of the default start
-        goes in, so that no bin is stuck at zero. A ValueError for another layout.
+        Magnitudes to start from, which give the result its detail. They are mixed with a tenth of
+        the default start, so that no bin stays at zero. ValueError for another shape.
     """
     mel = check_log_mel(log_mel, config)
     expected = [*mel.shape[:-1], config.n_fft // 2 + 1]
@@ -69,18 +69,18 @@ def mel_to_magnitude(
 def fit_to_mel(
     magnitude: torch.Tensor, log_mel: ArrayLike, config: MelConfig = AUDIOLDM_MEL, n_iter: int = 2
 ) -> torch.Tensor:
-    """``magnitude`` after some steps of expectation maximisation towards ``log_mel`` [1]_.
+    """Correct ``magnitude`` towards ``log_mel`` by steps of expectation maximisation [1]_.
 
-    A step is ``A <- A * W'(m / (W A)) / W'1``: it changes each bin by what its mel bins are off,
-    and keeps the detail between them. A ValueError if the two do not have the same frames.
+    A step is ``A <- A * W'(m / (W A)) / W'1``: it multiplies each frequency by the error ratio of
+    its mel bins, and keeps the detail between them. ValueError if the numbers of frames differ.
     """
     mel = check_log_mel(log_mel, config)
     check_frames_of(mel, magnitude)
 
-    def hold(magnitude: torch.Tensor, log_mel: torch.Tensor) -> torch.Tensor:
+    def fit(magnitude: torch.Tensor, log_mel: torch.Tensor) -> torch.Tensor:
         return _maximize(magnitude, linear_mel(log_mel, config), config, n_iter)
 
-    return _in_blocks(hold, magnitude, mel)
+    return _in_blocks(fit, magnitude, mel)
 
 
 def check_frames_of(mel: torch.Tensor, magnitude: torch.Tensor) -> None:
@@ -101,40 +101,40 @@ def _maximize(
 
 
 def _in_blocks(function: Callable[..., torch.Tensor], *arrays: torch.Tensor) -> torch.Tensor:
-    """``function`` of arrays ``[T, ...]`` or ``[B, T, ...]``, whose frames do not see each other.
+    """Apply ``function``, which treats frames independently, to ``[T, ...]`` or ``[B, T, ...]``.
 
-    On a CPU some frames at a time, whose magnitudes fit its cache, and each clip on one core.
+    On a CPU by blocks of frames, whose magnitudes fit the cache, and each clip on one core.
     """
     if not uses_bands(*arrays):
         return function(*arrays)
     clips = [x if x.ndim == 3 else x[None] for x in arrays]
 
     @torch.no_grad()
-    def of_clip(i: int) -> torch.Tensor:
+    def apply(i: int) -> torch.Tensor:
         blocks = split(clips[0].shape[1], BLOCK)
         return torch.cat([function(*(x[i, a:b] for x in clips)) for a, b in blocks])
 
-    found = on_cores(of_clip, len(clips[0]))
-    return found if arrays[0].ndim == 3 else found[0]
+    results = on_cores(apply, len(clips[0]))
+    return results if arrays[0].ndim == 3 else results[0]
 
 
 def linear_mel(log_mel: ArrayLike, config: MelConfig) -> torch.Tensor:
-    """Nepers to magnitudes; the floor to 0."""
+    """Convert a log-mel (nepers) to mel magnitudes; values at the floor become 0."""
     x = check_log_mel(log_mel, config)
     return torch.where(x <= config.log_floor + SILENT, 0.0, x.exp())
 
 
 @lru_cache(maxsize=16)
 def spread(config: MelConfig, device: str) -> torch.Tensor:
-    """``W' / W'1``, ``[n_mels, n_fft/2 + 1]``: each bin the weighted mean of its mel bins."""
+    """Return ``W' / W'1``, ``[n_mels, n_fft/2 + 1]``: a weighted mean of the mel bins."""
     filters = mel_filters(config, device)
-    with torch.inference_mode(False):  # cached, so it must serve training too
+    with torch.inference_mode(False):  # cached, so it must also work in training
         # [n_fft/2 + 1, n_mels] -> [n_mels, n_fft/2 + 1], back from mel to frequency
         return (filters / filters.sum(dim=1, keepdim=True).clamp_min(TINY)).T.contiguous()
 
 
 def correction(magnitude: torch.Tensor, mel: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """The factor of one step, ``[..., n_fft/2 + 1]``, for magnitudes and linear mels."""
+    """Return the factor of one step, ``[..., n_fft/2 + 1]``, for magnitudes and linear mels."""
     ratio = mel / sum_bands(magnitude, config).clamp_min(TINY)
     if not uses_bands(ratio):
         return ratio @ spread(config, str(ratio.device))
@@ -147,7 +147,7 @@ def correction(magnitude: torch.Tensor, mel: torch.Tensor, config: MelConfig) ->
 
 @lru_cache(maxsize=16)
 def _spread_bands(config: MelConfig) -> list[torch.Tensor]:
-    """:func:`spread` in the pieces of :func:`vaerecon.mel.filters.bands`."""
+    """Return :func:`spread` split into the bands of :func:`vaerecon.mel.filters.bands`."""
     back = spread(config, "cpu")
     with torch.inference_mode(False):
         return [back[band.mels, band.bins].contiguous() for band in bands(config)]

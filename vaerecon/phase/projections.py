@@ -1,9 +1,9 @@
 """The two projections of the Griffin-Lim family: onto known magnitudes, and onto consistent STFTs.
 
-An STFT is consistent if it is that of some signal. Because frames overlap, an array of spectra with
-arbitrary phases is not. :mod:`vaerecon.phase.retrieval` alternates between the spectra with the
-known magnitude (:meth:`Projection.impose`) and the consistent ones (:meth:`Projection.synthesize`,
-then :meth:`Projection.analyze`).
+A consistent STFT is the STFT of some signal. Because frames overlap, spectra with arbitrary phases
+are not consistent. :mod:`vaerecon.phase.retrieval` alternates between spectra with the known
+magnitude (:meth:`Projection.impose`) and consistent ones (:meth:`Projection.synthesize`, then
+:meth:`Projection.analyze`).
 
 Shapes: spectra ``[B, t, n_fft/2 + 1]``, padded signals ``[B, L]``. On a CPU B is 1.
 """
@@ -18,13 +18,13 @@ from vaerecon.mel.stft import EveryNthFrame, padded_length
 from vaerecon.phase.mel_inversion import TINY, correction
 
 BLOCK = 256  # frames at a time on a CPU: 1 MB of windows
-TRUST = 0.97  # of the magnitude at hand against the first guess, in a step that corrects it
+TRUST = 0.97  # weight of the current magnitude against the initial one, in a correction step
 
-Spectra = Callable[[slice], torch.Tensor]  # places of frames -> their spectra, [B, t, n_fft/2 + 1]
+Spectra = Callable[[slice], torch.Tensor]  # slice of frames -> their spectra, [B, t, n_fft/2 + 1]
 
 
 class Projection:
-    """Both projections of a clip, whose frame 0 begins at sample ``offset`` of the signal.
+    """Both projections for a clip whose frame 0 begins at sample ``offset`` of the signal.
 
     Frames are computed in blocks: arrays of a whole clip do not fit into the processor's cache, and
     allocating them at every step can take longer than the arithmetic.
@@ -41,23 +41,23 @@ class Projection:
         self.size = BLOCK if magnitude.device.type == "cpu" else n_frames
 
     def every_nth_frame(self, first: int = 0, step: int = 1) -> EveryNthFrame:
-        """Every ``step``-th frame of this clip."""
+        """Return the subset of every ``step``-th frame of this clip, from ``first`` on."""
         n_frames, hop = self.magnitude.shape[1], self.config.hop_length
         return EveryNthFrame(first, step, n_frames, self.window, hop, self.offset, self.length)
 
     def impose(self, spectrum: torch.Tensor, frames: slice) -> torch.Tensor:
         """Give ``spectrum`` (changed in place) the known magnitude of these frames."""
-        own, wanted = magnitudes(spectrum), self.magnitude[:, frames]
+        current, target = magnitudes(spectrum), self.magnitude[:, frames]
         if self.mel is not None:
-            # a part of the first guess, which has the mel, keeps every factor small
-            wanted = torch.lerp(wanted, own, TRUST)
-            wanted.mul_(correction(wanted, self.mel[:, frames], self.config))
-        return spectrum.mul_(wanted / own.add_(TINY))  # a real factor keeps the phase
+            # adding a part of the initial magnitude, which has the mel, keeps the factors small
+            target = torch.lerp(target, current, TRUST)
+            target.mul_(correction(target, self.mel[:, frames], self.config))
+        return spectrum.mul_(target / current.add_(TINY))  # a real factor keeps the phase
 
     def synthesize(self, spectra: Spectra, subset: EveryNthFrame) -> torch.Tensor:
-        """The padded signal ``[B, L]`` nearest to the spectra of a subset's frames, block by block.
+        """Compute the padded signal ``[B, L]`` nearest to the spectra of a subset, block by block.
 
-        0 where none of these frames reaches.
+        Samples that no frame of the subset covers are 0.
         """
         signal = self.window.new_zeros(len(self.magnitude), self.length)
         for first, frames in subset.blocks(self.size):
@@ -65,13 +65,13 @@ class Projection:
         return signal.mul_(subset.inverse)
 
     def analyze(self, signal: torch.Tensor, frames: slice, subset: EveryNthFrame) -> torch.Tensor:
-        """The spectra of some frames of the padded signal."""
+        """Compute the spectra of a slice of frames of the padded signal."""
         spectra: torch.Tensor = torch.fft.rfft(subset.cut(signal, frames))
         return spectra
 
     def project(self, signal: torch.Tensor, subset: EveryNthFrame) -> torch.Tensor:
-        """Both projections with the frames of one subset; what those do not reach stays."""
-        found = self.synthesize(lambda f: self.impose(self.analyze(signal, f, subset), f), subset)
+        """Apply both projections with one subset; samples that it does not cover stay."""
+        result = self.synthesize(lambda f: self.impose(self.analyze(signal, f, subset), f), subset)
         for end in subset.ends:
-            found[:, end] = signal[:, end]
-        return found
+            result[:, end] = signal[:, end]
+        return result

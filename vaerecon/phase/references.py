@@ -1,6 +1,6 @@
-"""What the methods are compared with: librosa's inversion, a ceiling and a reference.
+"""Methods for comparison: librosa's inversion, a ceiling and a reference.
 
-Both see the original: the ceiling takes its phase, the reference its magnitude.
+The last two use the original: the ceiling takes its phase, the reference its magnitude.
 
 Notebook: ``04_method_comparison``.
 """
@@ -30,16 +30,16 @@ def librosa_mel_to_audio(
     config: MelConfig = AUDIOLDM_MEL,
     framing: Framing = "train",
 ) -> torch.Tensor:
-    """``librosa.feature.inverse.mel_to_audio`` at its defaults, as the original guide used it.
+    """Invert by ``librosa.feature.inverse.mel_to_audio`` as in the original guide (its defaults).
 
     Non-negative least squares, then fast Griffin-Lim from random phase (``generator``; default:
-    seed 0). Two things are fitted to our mel. It holds magnitudes, so ``power`` is 1. And librosa
-    centres frame ``i`` at sample ``160 i``, as ``"inference"`` does; for ``"train"``
+    seed 0). Two things are adapted to this kit's mel. It has magnitudes, so ``power`` is 1. And
+    librosa centres frame ``i`` at sample ``160 i``, as ``"inference"`` does; for ``"train"``
     (``160 i + 80``) the first and the last frame are repeated outwards, as the front-end's
     reflection does, and the 80 samples before the clip are cut off.
 
     ``[T, 64]`` or ``[B, T, 64]``, nepers, to ``[N]`` or ``[B, N]``, float32, on the same device;
-    ``ValueError`` if ``n_samples`` do not have the mel's frames.
+    ``ValueError`` if ``n_samples`` samples do not have the frames of the mel.
     """
     import librosa
 
@@ -47,16 +47,16 @@ def librosa_mel_to_audio(
     check_n_samples(x.shape[-2], n_samples, config, framing)
     generator = generator or torch.Generator().manual_seed(0)
     head = int(framing == "train")
-    # librosa warns below a window's length: repeat the last frame up to it
+    # librosa warns about sounds shorter than a window: repeat the last frame up to its length
     tail = max(head, math.ceil(config.n_fft / config.hop_length) + 1 - x.shape[-2])
-    start = -config.frame_center(-head, framing)  # of the clip in what librosa returns
-    # the same for every clip of a batch, which is then what it is alone
+    start = -config.frame_center(-head, framing)  # of the clip in librosa's output
+    # the same seed for every clip, so that its result does not depend on the batch
     seed = int(torch.randint(2**31 - 1, (), generator=generator, device=generator.device))
     clips = []
     for mel in x.reshape(-1, *x.shape[-2:]).exp().cpu().numpy():
         # [T, M] -> librosa's [M, T]
         padded = np.pad(mel.T, ((0, 0), (head, tail)), mode="edge")
-        # mel_to_audio is these two calls, but passes no random state on
+        # mel_to_audio consists of these two calls, but does not pass a random state
         magnitude = librosa.feature.inverse.mel_to_stft(
             padded, sr=config.sample_rate, n_fft=config.n_fft, power=1.0, fmin=config.fmin,
             fmax=config.fmax,
@@ -80,18 +80,18 @@ def oracle_phase(
     config: MelConfig = AUDIOLDM_MEL,
     framing: Framing = "train",
 ) -> torch.Tensor:
-    """Ceiling: a sound held to the mel, with the phase of the original imposed at every step.
+    """Compute a ceiling: a sound constrained to the mel, with the original's phase at every step.
 
-    An iteration takes the magnitude of the sound at hand, corrects it by one step of
-    :func:`vaerecon.phase.mel_inversion.fit_to_mel`, and makes a sound of it with the original's
-    phase. ``momentum`` as in :func:`vaerecon.phase.retrieval.griffin_lim`.
+    An iteration takes the magnitude of the current sound, corrects it by one step of
+    :func:`vaerecon.phase.mel_inversion.fit_to_mel`, and computes a sound from it with the
+    original's phase. ``momentum`` as in :func:`vaerecon.phase.retrieval.griffin_lim`.
 
-    From the same mel it is better than every method that does not see the original, in each metric
-    that is ``bounded`` (``python -m benchmarks.quality``). It does not tell what 64 mel bins can
-    hold: frames overlap by 84 %, so the true phase tells magnitudes too.
+    From the same mel it is better than every method that does not use the original, in each metric
+    that is ``bounded`` (``python -m benchmarks.quality``). It is no limit of what 64 mel bins can
+    represent: frames overlap by 84 %, so the true phase also determines magnitudes.
 
     Mel ``[T, 64]`` or ``[B, T, 64]``, nepers, and original ``[N]`` or ``[B, N]`` at peak 0.5 to
-    float32 samples like the original; a ValueError if they do not have the frames of the mel.
+    float32 samples of the original's shape; ValueError if the numbers of frames differ.
     """
     samples = as_samples(original)
     mel = check_log_mel(log_mel, config).to(samples.device)
@@ -119,10 +119,10 @@ def oracle_magnitude(
     config: MelConfig = AUDIOLDM_MEL,
     framing: Framing = "train",
 ) -> torch.Tensor:
-    """Reference: the magnitude of the original with the phase of :func:`griffin_lim`.
+    """Compute a reference: the magnitude of the original with the phase of :func:`griffin_lim`.
 
-    It shows what phase retrieval loses when nothing else is lost. No ceiling: its phase is
-    invented too, so in SNR and SI-SDR any method may pass it.
+    It shows the loss of phase retrieval alone. It is not a ceiling: its phase is estimated too, so
+    any method may be better in SNR and SI-SDR.
     """
     samples = as_samples(original)
     magnitude = magnitudes(stft_frames(samples, config, framing))

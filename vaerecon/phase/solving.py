@@ -1,4 +1,4 @@
-"""What the solvers of phase retrieval share: checked inputs, a start, and clip by clip.
+"""Common parts of the phase retrieval solvers: input checks, initial phase, loop over clips.
 
 References
 ----------
@@ -23,7 +23,7 @@ def _prepare(
     magnitude: torch.Tensor, log_mel: ArrayLike | None, init: ArrayLike | None, n_samples: int,
     config: MelConfig, framing: Framing,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:  # fmt: skip
-    """Magnitude, linear mel and spectrum: checked, as batches, on the magnitude's device."""
+    """Return magnitude, linear mel and spectrum, checked, as batches on the magnitude's device."""
     magnitude = torch.as_tensor(magnitude)
     check_frames(magnitude, n_samples, config, framing)
     if magnitude.is_complex():
@@ -51,7 +51,7 @@ def _prepare(
 def _spectrum(
     init: ArrayLike, n_samples: int, device: torch.device, config: MelConfig, framing: Framing
 ) -> torch.Tensor:
-    """The spectrum of ``init``, which may be samples; without zeros."""
+    """Return the spectrum of ``init`` (a spectrum or samples), with its zeros replaced."""
     spectrum = torch.as_tensor(init)
     if not spectrum.is_complex():
         samples = as_samples(init).to(device)
@@ -59,7 +59,7 @@ def _spectrum(
             raise ValueError(f"init: got {samples.shape[-1]} samples, expected {n_samples}")
         spectrum = stft_frames(samples, config, framing)
     spectrum = spectrum.to(device, torch.complex64)
-    # zero has no phase and would stay zero: take it as 0 radians
+    # zeros have no phase and would stay zero: give them the phase 0
     return torch.where(spectrum == 0, TINY**0.5, spectrum)
 
 
@@ -68,10 +68,10 @@ def solve_clips(
     log_mel: ArrayLike | None, init: ArrayLike | None, generator: torch.Generator | None,
     config: MelConfig, framing: Framing, also: Sequence[tuple[ArrayLike, MelConfig]] = (),
 ) -> torch.Tensor:  # fmt: skip
-    """Check the inputs, run ``solver`` on each clip and cut its padded signals to the samples.
+    """Check the inputs, run ``solver`` on each clip and remove the padding of its signals.
 
     ``solver`` gets the projections, the spectra to start from, and the projections of each mel in
-    ``also``; it gives ``[B, L]``, with the longest of their paddings at the front.
+    ``also``; it returns ``[B, L]``, with the longest of their paddings at the start.
     """
     batch, mel, spectrum = _prepare(magnitude, log_mel, init, n_samples, config, framing)
     parts = [(batch, mel, config)]
@@ -114,12 +114,12 @@ def solve_clips(
 
 
 def sinusoids(magnitude: torch.Tensor, reached: torch.Tensor, config: MelConfig) -> Spectra:
-    """Spectra of steady sinusoids under the peaks of ``magnitude`` [1]_; to be asked for in order.
+    """Return spectra of steady sinusoids at the peaks of ``magnitude`` [1]_, to be read in order.
 
-    From frame to frame the phase of a bin advances by the frequency of the peak it belongs to: that
-    of the parabola through it and its neighbours, or where that is far or none, 1.5 bins uphill.
-    It goes on from ``reached`` (``[n_fft/2 + 1]``, cycles, at the frame before), the same for every
-    item of a batch.
+    From frame to frame the phase of a bin advances by the frequency of its peak: the vertex of the
+    parabola through the bin and its neighbours, or 1.5 bins uphill if that is farther or missing.
+    It continues from ``reached``, the phase at the frame before (``[n_fft/2 + 1]``, cycles), which
+    is the same for every item of a batch.
     """
     bins = torch.arange(magnitude.shape[-1], device=magnitude.device, dtype=torch.float32)
 

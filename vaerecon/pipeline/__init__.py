@@ -1,4 +1,4 @@
-"""The whole flow as one object, and what it gives."""
+"""The reconstruction pipeline (audio, log-mel, latent, log-mel, audio) and its result."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What a result says of the model, of the clip and of each method, and the arrays that it keeps."""
+"""Parts of a result: facts about model and clip, numbers of each method, and stored arrays."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NO_ARRAYS = (
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Which weights made a result, and where they ran."""
+    """The weights that produced a result, with the device and dtypes on which they ran."""
 
     variant: str  # "tiny", "music", ..., or "custom"
     source: str  # hub id or folder name, never a path
     revision: str | None  # commit on the hub
     device: str
-    dtype: str  # the vocoder's; "mixed" if a part has more than one
-    vae_dtype: str  # a VAE may insist on float32 beside a vocoder in float16
+    dtype: str  # the vocoder's; "mixed" if a model has more than one
+    vae_dtype: str  # some VAEs need float32 even if the vocoder runs in float16
     vocoder_dtype: str
     vae_parameters: int
     vocoder_parameters: int
@@ -37,7 +37,7 @@ class ModelFacts:
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """What a result says of its clip, without the samples."""
+    """Name, length and checksum of a clip, without the samples."""
 
     name: str
     sample_rate: int  # Hz
@@ -51,15 +51,15 @@ class ClipFacts:
 
     @classmethod
     def of(cls, clip: Clip) -> ClipFacts:
-        """Those of a clip in memory."""
+        """Return the facts of a clip in memory."""
         digest = hashlib.sha256(clip.samples.astype("<f4").tobytes()).hexdigest()
         return cls(clip.name, clip.sample_rate, len(clip.samples), digest)
 
 
 class Tracks(NamedTuple):
-    """The arrays of a run, where it kept them."""
+    """The arrays of a run, in memory or in files."""
 
-    reference: Track  # [N]: the clip with its mean removed; what is compared
+    reference: Track  # [N]: the clip with its mean removed, the reference of the metrics
     mel: Track  # [T, 64] nepers, of the clip
     latent: Track  # [8, ceil(T/4), 16]
     mel_decoded: Track  # [T, 64] nepers, as the VAE returned it
@@ -67,23 +67,23 @@ class Tracks(NamedTuple):
 
 @dataclass(frozen=True)
 class MethodResult:
-    """How one method did, and its sound if that is kept."""
+    """Time, scores and (if kept) the sound of one method."""
 
-    seconds: float  # wall-clock time of log-mel to samples
-    lag: int  # samples by which the output was late and was moved back
+    seconds: float  # wall-clock time from log-mel to samples
+    lag: int  # delay of the output that was removed, samples
     gain: float  # factor from the model's level (peak 0.5) to the clip's
     scores: Scores
     track: Track | None = None  # of the samples
 
     @property
     def samples(self) -> torch.Tensor:
-        """``[N]`` float32, at the clip's level."""
+        """Samples ``[N]``, float32, at the clip's level."""
         if self.track is None:
             raise ValueError(NO_ARRAYS)
         return whole(self.track)
 
     def record(self, duration: float) -> dict[str, Any]:
-        """Its numbers as in ``analysis.json``; ``duration`` is the clip's, in seconds."""
+        """Return the numbers as in ``analysis.json``; ``duration`` is the clip's, in seconds."""
         return {
             "seconds": self.seconds,
             "real_time_factor": self.seconds / duration,
@@ -95,5 +95,5 @@ class MethodResult:
 
 
 def whole(track: Track) -> torch.Tensor:
-    """All of a track."""
+    """Read a whole track."""
     return track.read(0, len(track))

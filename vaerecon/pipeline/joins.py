@@ -1,10 +1,10 @@
-"""Two sounds that overlap, made one: what long clips need where two windows meet.
+"""Join two overlapping sounds at the boundary of two windows of a long clip.
 
-A method that is a network or keeps the original's phase gives the same sound twice in an overlap,
-and a cross-fade joins them. A method that invents a phase invents another one for every window:
-both are right, but added up they cancel at some frequencies and double at others. So the join is
-computed as any spectrogram without a phase is inverted: the magnitudes of both, the earlier fading
-into the later, are given to some steps of Griffin-Lim that begin from the cross-faded sound.
+A method that is a network or uses the original's phase computes nearly the same sound twice in an
+overlap, and a crossfade joins them. A method that estimates the phase finds another phase in every
+window: both are valid, but their sum cancels at some frequencies and doubles at others. So the
+magnitudes of both are crossfaded instead, and some steps of Griffin-Lim, starting from the
+crossfaded sound, find a phase for them.
 """
 
 import math
@@ -15,12 +15,12 @@ from vaerecon.mel.config import AUDIOLDM_MEL
 from vaerecon.mel.front_end import magnitude_to_log_mel, magnitudes, stft_frames
 from vaerecon.utils.windows import Join, WindowPlan, crossfade, fade_in
 
-ALIKE = 0.01  # energy of the difference over that of the sound: below it (-20 dB) they agree
-STEPS = 32  # of Griffin-Lim
+ALIKE = 0.01  # energy of the difference over that of the sound; below it (-20 dB): crossfade
+STEPS = 32  # iterations of Griffin-Lim
 
 
 def sound_join(plan: WindowPlan, unit: int) -> Join:
-    """A join of samples ``[n]`` or ``[B, n]``, to be used by ``overlap_windows``."""
+    """Return a join function for samples ``[n]`` or ``[B, n]``, for ``overlap_windows``."""
     fade = crossfade(plan, unit)
     middle = slice(plan.margin * unit, (plan.margin + plan.fade) * unit)
 
@@ -29,13 +29,13 @@ def sound_join(plan: WindowPlan, unit: int) -> Join:
         difference = (one - other).square().sum()
         if difference <= ALIKE * (one.square().sum() + other.square().sum()) / 2:
             return fade(before, after)
-        return _mended(before, after, plan, unit)
+        return _refine(before, after, plan, unit)
 
     return join
 
 
-def _mended(before: torch.Tensor, after: torch.Tensor, plan: WindowPlan, unit: int) -> torch.Tensor:
-    """Griffin-Lim between the magnitudes of both, from their cross-fade at equal power."""
+def _refine(before: torch.Tensor, after: torch.Tensor, plan: WindowPlan, unit: int) -> torch.Tensor:
+    """Join by Griffin-Lim on crossfaded magnitudes, from the equal-power crossfade of both."""
     from vaerecon.phase.retrieval import griffin_lim
 
     n_samples = before.shape[-1]
@@ -47,12 +47,12 @@ def _mended(before: torch.Tensor, after: torch.Tensor, plan: WindowPlan, unit: i
     centres = [AUDIOLDM_MEL.frame_center(i) for i in range(n_frames)]
     weights = ramp[torch.tensor(centres).clamp_max(n_samples - 1)][:, None].to(before.device)
     wanted = torch.lerp(spectra[0], spectra[1], weights)
-    # held to the mel of these magnitudes, not to each of them: what both windows got right
+    # constrained to the mel of these magnitudes, on which both windows agree, not to each of them
     mel = magnitude_to_log_mel(wanted)
-    mended = griffin_lim(wanted, n_samples, log_mel=mel, init=start, n_iter=STEPS)
-    # its own ends are those of a clip; the windows' are better: from one to the other in a quarter
-    # of the margin, where both agree
+    refined = griffin_lim(wanted, n_samples, log_mel=mel, init=start, n_iter=STEPS)
+    # at its ends this sound is less exact than the windows: fade between them within a quarter of
+    # the margin, where both agree
     edge = plan.margin * unit // 4
     samples = torch.arange(n_samples, dtype=torch.float32)
     rise = ((samples + 0.5 - edge) / edge).clamp(0, 1)
-    return torch.lerp(start, mended, torch.minimum(rise, rise.flip(0)).to(before.device))
+    return torch.lerp(start, refined, torch.minimum(rise, rise.flip(0)).to(before.device))

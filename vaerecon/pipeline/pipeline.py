@@ -1,15 +1,15 @@
-"""The whole flow as one object: audio, log-mel, latent, log-mel, audio, and the numbers.
+"""The reconstruction pipeline: audio, log-mel, latent, log-mel, audio, and its metrics.
 
 >>> pipe = ReconstructionPipeline.from_pretrained("tiny")
 >>> result = pipe(load_audio("song.wav"), methods=["vocoder", "griffinlim"])
 >>> result.table
 >>> result.save("my_results")
 
-Level: the front-end removes the mean and scales the peak to 0.5; what comes out is scaled back to
-the clip's level. Time: N samples in, N out, aligned. Randomness: every synthesis starts from a
-fresh generator with the same seed, so results do not depend on the order of the methods. Length:
-what is longer than ``chunk_seconds`` (30) goes through in windows, whose memory is all that is
-needed; :meth:`ReconstructionPipeline.reconstruct_file` reads and writes files as it goes.
+Level: the front-end removes the mean and scales the peak to 0.5; the output is scaled back to the
+clip's level. Time: N samples in, N out, aligned. Randomness: every synthesis starts from a new
+generator with the same seed, so results do not depend on the order of the methods. Length: clips
+longer than ``chunk_seconds`` (30) are computed in windows, so models need the memory of one window;
+:meth:`ReconstructionPipeline.reconstruct_file` also reads and writes files piece by piece.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ DEFAULT_METHODS = ("fast", "griffinlim", "vocoder")
 
 
 class ReconstructionPipeline(saving.CheckpointPipeline):
-    """Sound through AudioLDM2's VAE and back.
+    """Pipeline that sends sound through AudioLDM2's VAE and back.
 
     A diffusers pipeline of ``vae``, an ``AutoencoderKL`` with one channel in and out, and
     ``vocoder``, a ``SpeechT5HifiGan`` with 64 mel bins at 16 kHz: ``.to()``, ``save_pretrained``
-    and progress bars are the library's. ValueError if the two do not fit the front-end.
+    and progress bars are those of diffusers. ValueError if the two do not fit the front-end.
     """
 
     model_cpu_offload_seq = "vae->vocoder"  # type: ignore[assignment]
@@ -64,7 +64,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         self.register_modules(vae=vae, vocoder=vocoder)
         self._lag: int | None = None
         self.warm: set[str] = set()  # methods that have run here before (vaerecon.pipeline.stages)
-        self.chunk_seconds = CHUNK_SECONDS  # longest stretch that goes through a model at once
+        self.chunk_seconds = CHUNK_SECONDS  # s; longest window that a model computes at once
 
     @classmethod
     def from_pretrained(  # type: ignore[override]
@@ -84,18 +84,18 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
 
     @property
     def mel_config(self) -> MelConfig:
-        """The front-end that the checkpoint was checked against."""
+        """Settings of the front-end, which the checkpoint was checked against."""
         return AUDIOLDM_MEL
 
     @property
     def lag(self) -> int:
-        """Samples by which the vocoder's output is late, measured on the model, not on a clip."""
+        """Delay of the vocoder's output in samples, measured on the model, not on a clip."""
         if self._lag is None:
             self._lag = measure_lag(self.vocoder)
         return self._lag
 
     def describe(self) -> ModelFacts:
-        """Where the weights came from, where and in what they run, and how many they are."""
+        """Return source, device, dtypes and numbers of parameters of the models."""
         return ModelFacts(
             self.variant, self.source, self.revision, str(self._execution_device),
             dtype=dtype_name(self.vae, self.vocoder),
@@ -108,9 +108,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
     def encode(
         self, log_mel: ArrayLike, sample: bool = False, generator: torch.Generator | None = None
     ) -> torch.Tensor:
-        """``[T, 64]`` to latent ``[8, ceil(T/4), 16]``; see :mod:`vaerecon.models.autoencoder`.
+        """Encode ``[T, 64]`` to ``[8, ceil(T/4), 16]``; see :mod:`vaerecon.models.autoencoder`.
 
-        Warns once a process of a mel that looks like another one (:func:`vaerecon.diagnose_mel`).
+        Warns once per process if the mel has a fault (:func:`vaerecon.diagnose_mel`).
         """
         latent = autoencoder.encode(
             self.vae, log_mel, sample, generator, chunk_seconds=self.chunk_seconds
@@ -119,11 +119,11 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         return latent
 
     def decode(self, latent: ArrayLike, n_frames: int | None = None) -> torch.Tensor:
-        """Latent to ``[T, 64]``; see :func:`vaerecon.models.autoencoder.decode`."""
+        """Decode a latent to ``[T, 64]``; see :func:`vaerecon.models.autoencoder.decode`."""
         return autoencoder.decode(self.vae, latent, n_frames, chunk_seconds=self.chunk_seconds)
 
     def _models(self) -> Models:
-        """What the stages use of this pipeline."""
+        """Return the models and settings of this pipeline that the stages use."""
         return Models(
             vae=self.vae,
             needs={
@@ -151,7 +151,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         original: ArrayLike | None = None,
         contrast: float = 1.0,
     ) -> torch.Tensor:
-        """Log-mel to samples by one method.
+        """Synthesise samples from a log-mel by one method.
 
         Parameters
         ----------
@@ -162,9 +162,9 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         n_samples
             Length of the result; by default ``160 T``, or that of ``original`` if it is shorter.
         generator
-            Source of randomness; one seeded with 0 by default.
+            Source of randomness; by default one seeded with 0.
         original
-            ``[N]`` or ``[B, N]`` normalised samples, for a ceiling or a reference only.
+            ``[N]`` or ``[B, N]`` normalised samples, needed by ceilings and references only.
         contrast
             Factor by which the mel is stretched about its mean (notebook ``10_vocoder_input``).
 
@@ -176,8 +176,8 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         Raises
         ------
         ValueError
-            For an unknown method, another layout, no ``original`` where it is needed, or a result
-            that is not finite.
+            For an unknown method, another layout, a missing ``original``, or a result that is not
+            finite.
         """
         models = self._models()
         return synthesize(models, log_mel, method, n_samples, generator, original, contrast)
@@ -194,18 +194,17 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         seed: int = 0,
         exclude_metrics: Iterable[str] = (),
     ) -> Reconstruction:
-        """Send a clip through the whole flow and measure what comes back.
+        """Send a clip through the whole pipeline and measure the reconstructions.
 
         Parameters
         ----------
         clip
-            A :class:`vaerecon.Clip`, or samples ``[N]`` at 16 kHz; also a file's name, an item
-            of an audio dataset, or ``(samples, rate)``: see :func:`vaerecon.audio.samples.as_clip`.
+            A :class:`vaerecon.Clip`, or samples ``[N]`` at 16 kHz; also a file name, an item of
+            an audio dataset, or ``(samples, rate)``: see :func:`vaerecon.audio.samples.as_clip`.
         methods
-            Names, ``"a,b"`` or ``"all"``. Silence is always measured along with them.
+            Names, ``"a,b"`` or ``"all"``. Silence is always measured too.
         without_vae
-            Also synthesize from the original mel, which separates the VAE's loss from the
-            method's.
+            Also synthesize from the original mel, to separate the VAE's error from the method's.
         sample
             Draw from the posterior instead of taking its mode.
         seed
@@ -216,7 +215,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         Raises
         ------
         ValueError
-            For unknown methods or metrics, or a stage that gives NaN (the stage is named).
+            For unknown methods or metrics, or if a stage returns NaN (the message names it).
         """
         clip = as_clip(clip, self.mel_config.sample_rate)
         request = stages.Request.of(methods, without_vae, sample, seed, exclude_metrics)
@@ -244,10 +243,10 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         exclude_metrics: Iterable[str] = (),
         keep_without_vae: bool = False,
     ) -> Reconstruction:
-        """Send a sound file through the whole flow and write what was heard and found.
+        """Send a sound file through the whole pipeline and write the sounds and the numbers.
 
-        The same as ``pipe(load_audio(path)).save(output_dir)``, in memory that does not grow with
-        the file: it is read, computed and written piece by piece.
+        Does the same as ``pipe(load_audio(path)).save(output_dir)`` piece by piece, so that memory
+        does not grow with the length of the file.
 
         Parameters
         ----------
@@ -258,19 +257,19 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
         methods, without_vae, sample, seed, exclude_metrics
             As in :meth:`__call__`.
         keep_without_vae
-            Also write the sounds that were made without the VAE.
+            Also write the sounds synthesised without the VAE.
 
         Returns
         -------
         Reconstruction
-            All numbers (``table``, ``analysis``) and ``files``, what was written. It has no arrays:
-            ``audio``, ``mel`` and the like raise a ``ValueError``.
+            All numbers (``table``, ``analysis``) and the written ``files``. It has no arrays:
+            ``audio``, ``mel`` and similar attributes raise a ``ValueError``.
 
         Raises
         ------
         ValueError, OSError
-            Those of :func:`vaerecon.load_audio` and of :meth:`__call__`; also if the folder cannot
-            be written. Then, as after an interrupt, nothing is left and an earlier result is kept.
+            As :func:`vaerecon.load_audio` and :meth:`__call__`; also if the folder cannot be
+            written. Then, as after an interrupt, no file is left and an earlier result is kept.
         """
         request = stages.Request.of(
             methods, without_vae, sample, seed, exclude_metrics, keep_without_vae
@@ -283,7 +282,7 @@ class ReconstructionPipeline(saving.CheckpointPipeline):
             scratch.mkdir()
             with FolderStore(folder, scratch) as store:
                 with stream_audio(path, max_length, offset, self.mel_config.sample_rate) as sound:
-                    clip, samples = stages.spool(sound, store)
+                    clip, samples = stages.read_samples(sound, store)
                 stem = text_to_name(clip.name)
                 result = stages.reconstruct(
                     self._models(), clip, samples, store, request, stem, self.progress_bar

@@ -1,4 +1,4 @@
-"""What a reconstruction gives: numbers, and in memory also sounds, mels and the latent."""
+"""The result of a reconstruction: numbers, and in memory also sounds, mels and the latent."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-SCHEMA = 1  # of analysis.json; changes when a key changes its meaning
-PICTURE_SECONDS = 30  # s; of a longer clip the picture shows its loudest stretch of that length
+SCHEMA = 1  # version of analysis.json; changes when a key changes its meaning
+PICTURE_SECONDS = 30  # s; of a longer clip the picture shows its loudest section of this length
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A clip that went through the VAE and came back by several methods.
+    """The reconstructions of a clip, through the VAE and by several methods, and their scores.
 
     :meth:`~vaerecon.ReconstructionPipeline.reconstruct_file` writes the sounds and returns the
-    numbers alone: then ``reference``, ``mel``, ``latent``, ``mel_decoded``, ``audio`` and what
-    needs them raise a ``ValueError``.
+    numbers only: then ``reference``, ``mel``, ``latent``, ``mel_decoded``, ``audio``, and methods
+    that use them, raise a ``ValueError``.
     """
 
     clip: ClipFacts
     frames: int  # of the mel, T
-    vae_mae: float  # nepers; mean difference between the clip's mel and the VAE's
+    vae_mae: float  # nepers; mean absolute difference between the clip's mel and the VAE's
     latent_shape: list[int]  # [8, ceil(T/4), 16]
     methods: dict[str, MethodResult]  # through the VAE
-    without_vae: dict[str, MethodResult]  # from the original mel; empty if not asked for
+    without_vae: dict[str, MethodResult]  # from the original mel; empty if not requested
     model: ModelFacts
     seed: int
-    keep_without_vae: bool = False  # among the files are the sounds without the VAE
+    keep_without_vae: bool = False  # whether sounds without the VAE are written too
     tracks: Tracks | None = None
-    files: tuple[Path, ...] = ()  # what was written
+    files: tuple[Path, ...] = ()  # written files
 
     @property
     def _tracks(self) -> Tracks:
@@ -62,41 +62,41 @@ class Reconstruction:
 
     @property
     def reference(self) -> torch.Tensor:
-        """``[N]`` float32: the clip with its mean removed; what is compared."""
+        """Reference of the metrics: the clip with its mean removed, ``[N]`` float32."""
         return whole(self._tracks.reference)
 
     @property
     def mel(self) -> torch.Tensor:
-        """``[T, 64]`` nepers, of the clip."""
+        """Log-mel of the clip, ``[T, 64]`` nepers."""
         return whole(self._tracks.mel)
 
     @property
     def latent(self) -> torch.Tensor:
-        """``[8, ceil(T/4), 16]``, unscaled."""
+        """Latent of the clip, ``[8, ceil(T/4), 16]``, unscaled."""
         return whole(self._tracks.latent)
 
     @property
     def mel_decoded(self) -> torch.Tensor:
-        """``[T, 64]`` nepers, as the VAE returned it."""
+        """Log-mel decoded by the VAE, ``[T, 64]`` nepers."""
         return whole(self._tracks.mel_decoded)
 
     @property
     def audio(self) -> dict[str, torch.Tensor]:
-        """Method name to samples ``[N]``, float32, at the clip's level."""
+        """Samples ``[N]`` by method name, float32, at the clip's level."""
         return {name: found.samples for name, found in self.methods.items()}
 
     @property
     def latent_values(self) -> int:
-        """Numbers in the latent."""
+        """Number of values in the latent."""
         return math.prod(self.latent_shape)
 
     @property
     def ratio_to_mel(self) -> float:
-        """Numbers in the mel for each one in the latent."""
+        """Number of values in the mel per value in the latent."""
         return self.frames * AUDIOLDM_MEL.n_mels / self.latent_values
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """:meth:`MethodResult.record` of each method and source, with their names."""
+        """Yield :meth:`MethodResult.record` of each method and source, with their names."""
         for through_vae, group in ((True, self.methods), (False, self.without_vae)):
             for name, found in group.items():
                 record = found.record(self.clip.duration)
@@ -104,7 +104,7 @@ class Reconstruction:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row a method and source (``vae`` True: through the VAE), one column a number."""
+        """Table with a row per method and source (``vae`` True: through the VAE)."""
         import pandas as pd
 
         columns = ("method", "through_vae", "seconds", "real_time_factor")
@@ -114,8 +114,9 @@ class Reconstruction:
 
     @property
     def recommendation(self) -> dict[str, dict[str, str | None]]:
-        """For ``"speech"`` and ``"other"`` sound the best ``"method"`` through the VAE, by
-        ``"basis"``: see :mod:`vaerecon.metrics.recommendation`. Of one clip, so no proof.
+        """Best ``"method"`` through the VAE and its ``"basis"``, for ``"speech"`` and ``"other"``.
+
+        See :mod:`vaerecon.metrics.recommendation`. It is based on this clip only.
         """
         able = [name for name in self.methods if not get_method(name).reference_only]
         names = {get_method(name).label: name for name in able}
@@ -128,7 +129,7 @@ class Reconstruction:
 
     @property
     def recommendation_text(self) -> str:
-        """:attr:`recommendation` in words, without a full stop."""
+        """:attr:`recommendation` as text, without a full stop."""
         parts = []
         for panel, found in zip(PANELS, self.recommendation.values(), strict=True):
             label = get_method(found["method"]).label if found["method"] else "no method"
@@ -136,9 +137,9 @@ class Reconstruction:
         return "; ".join(parts)
 
     def analysis(self, stem: str) -> dict[str, Any]:
-        """Everything, as in ``<stem>_analysis.json`` (schema 1).
+        """Return the contents of ``<stem>_analysis.json`` (schema 1).
 
-        A number that could not be computed is None; ``"notes"`` beside it says why.
+        A number that could not be computed is None, with the reason under ``"notes"``.
         """
         seconds = self.frames * AUDIOLDM_MEL.hop_length / self.clip.sample_rate
         groups: dict[bool, dict[str, Any]] = {True: {}, False: {}}
@@ -173,9 +174,9 @@ class Reconstruction:
         }
 
     def excerpt(self, seconds: int = PICTURE_SECONDS) -> Reconstruction:
-        """In memory: all of a clip up to ``seconds``; of a longer one its loudest ``seconds``.
+        """Return the result in memory, of the loudest ``seconds`` if the clip is longer.
 
-        The name then says which they are, and there are no scores, which are the whole clip's.
+        For a longer clip the name states the section, and the scores of the whole clip are omitted.
         """
         rate, hop = self.clip.sample_rate, AUDIOLDM_MEL.hop_length
         ratio = math.ceil(self.frames / self.latent_shape[-2])
@@ -207,7 +208,7 @@ class Reconstruction:
         )
 
     def without_arrays(self, files: Iterable[Path]) -> Reconstruction:
-        """The numbers alone, of a run that wrote ``files``."""
+        """Return the numbers without the arrays, of a run that wrote ``files``."""
         methods, without_vae = (
             {name: replace(found, track=None) for name, found in group.items()}
             for group in (self.methods, self.without_vae)
@@ -217,7 +218,7 @@ class Reconstruction:
         )
 
     def _loudest(self, seconds: int) -> int:
-        """Whole second at which the stretch with the most energy begins."""
+        """Return the start, in whole seconds, of the section with the most energy."""
         rate, reference = self.clip.sample_rate, self._tracks.reference
         starts = range(0, self.clip.n_samples // rate * rate, rate)
         energy = [float(reference.read(i, i + rate).double().square().sum()) for i in starts]
@@ -225,10 +226,10 @@ class Reconstruction:
         return sums.index(max(sums))
 
     def save(self, folder: str | Path, stem: str | None = None) -> list[Path]:
-        """Write wav files, ``analysis.json`` and the picture: all of them, or nothing.
+        """Write wav files, ``analysis.json`` and the picture: all of them, or none.
 
-        Their names begin with ``stem``, by default the clip's name. ``folder`` is created if need
-        be; what an earlier run of the same clip wrote there is replaced, other files stay.
+        Their names begin with ``stem``, by default the clip's name. ``folder`` is created if
+        needed; files of an earlier run of the same clip are replaced, other files stay.
 
         Raises
         ------
@@ -244,13 +245,13 @@ class Reconstruction:
         return [folder / name for name in names]
 
     def sound_file(self, stem: str, method: str, through_vae: bool) -> str | None:
-        """File name of a method's sound; None of silence, and of what is not kept."""
+        """Return the file name of a method's sound; None for silence and for sounds not kept."""
         if method == "silence" or not (through_vae or self.keep_without_vae):
             return None
         return output.wav_name(stem, method, through_vae or not get_method(method).uses_mel)
 
     def write_sounds(self, folder: Path, start: str) -> None:
-        """Write what was compared and what was heard; ``start`` begins the names of the files."""
+        """Write the reference and the reconstructions; file names begin with ``start``."""
         write_wav(folder / output.original_name(start), self.reference, self.clip.sample_rate)
         for through_vae, group in ((True, self.methods), (False, self.without_vae)):
             for name, found in group.items():
@@ -267,7 +268,7 @@ class Reconstruction:
         save_figure(self.excerpt().plot()[0], folder / output.picture_name(start))
 
     def plot(self) -> tuple[Figure, np.ndarray]:
-        """The log-mels of the clip, of the VAE and of each method's sound, as one figure."""
+        """Draw the log-mels of the clip, of the VAE and of each method's sound in one figure."""
         from vaerecon.plots import plot_reconstruction
 
         heard = {}

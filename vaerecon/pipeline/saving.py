@@ -1,8 +1,8 @@
-"""What the pipeline adds to diffusers' saving and loading: ``fast/``, and fixed statistics.
+"""Additions to diffusers' saving and loading: the network in ``fast/``, and fixed statistics.
 
-The network for the method ``fast`` is no component of the pipeline: it stays float32 when the
-pipeline is cast, and most checkpoints have none. It is saved, loaded and pushed all the same; the
-statistics of the VAE's normalisations (:mod:`vaerecon.models.fixed_norms`) are saved and pushed.
+The network for the method ``fast`` is not a component of the pipeline: it stays float32 when the
+pipeline is cast, and most checkpoints have none. It is still saved, loaded and pushed, and so are
+the statistics of the VAE's normalisations (:mod:`vaerecon.models.fixed_norms`).
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from vaerecon import ReconstructionPipeline
 
 
 class CheckpointPipeline(DiffusionPipeline):
-    """A diffusers pipeline of ``vae`` and ``vocoder`` that knows its checkpoint's ``fast/``."""
+    """A diffusers pipeline of ``vae`` and ``vocoder`` that also handles its ``fast/`` folder."""
 
     def __init__(self) -> None:
         super().__init__()
         self.variant, self.source = "custom", "memory"
         self.revision: str | None = None
-        self.fast_folder: Path | None = None  # of the checkpoint's own network for `fast`
+        self.fast_folder: Path | None = None  # folder of the checkpoint's network for `fast`
         self._network: MagnitudeNetwork | None = None
-        self.folder: Path | None = None  # of the checkpoint
+        self.folder: Path | None = None  # folder of the checkpoint
         self._norms: tuple[torch.Tensor, str] | None = None  # statistics, hash of the VAE's weights
 
     @classmethod
@@ -57,11 +57,10 @@ class CheckpointPipeline(DiffusionPipeline):
         dtype: str | torch.dtype | None = None,
         torch_dtype: str | torch.dtype | None = None,
     ) -> CheckpointPipeline:
-        """A pipeline with the models of another, such as an ``AudioLDM2Pipeline``, not copied.
+        """Return a pipeline that shares the models of another, such as an ``AudioLDM2Pipeline``.
 
-        ``vae`` and ``vocoder`` take the place of the pipeline's; ``dtype`` (or ``torch_dtype``)
-        casts the models, which ``pipeline`` shares. ValueError if a model is missing or does not
-        fit the front-end.
+        ``vae`` and ``vocoder`` replace those of ``pipeline``; ``dtype`` (or ``torch_dtype``) casts
+        the shared models. ValueError if a model is missing or does not fit the front-end.
         """
         models = {
             "vae": vae or getattr(pipeline, "vae", None),
@@ -86,7 +85,7 @@ class CheckpointPipeline(DiffusionPipeline):
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *args: Any, **options: Any
     ) -> None:
-        """Save the models, the checkpoint's own ``fast/``, and what diffusers needs to load them.
+        """Save the models, the checkpoint's ``fast/``, and the files that diffusers needs.
 
         ``ReconstructionPipeline.from_pretrained(folder)`` loads the folder again; so does
         ``DiffusionPipeline.from_pretrained(folder, trust_remote_code=True)``. The options are those
@@ -95,7 +94,7 @@ class CheckpointPipeline(DiffusionPipeline):
         Raises
         ------
         ValueError
-            If the folder holds another checkpoint's ``fast/``, which would be taken for this one's.
+            If the folder has the ``fast/`` of another checkpoint, which would be loaded with this.
         """
         if own_fast(save_directory) and self._own_fast() is None:
             raise ValueError(
@@ -109,7 +108,7 @@ class CheckpointPipeline(DiffusionPipeline):
     ) -> None:
         """Write ``model_index.json``, ``pipeline.py``, ``fast/`` and the statistics.
 
-        Part of saving and pushing.
+        diffusers calls it when it saves or pushes a pipeline.
         """
         if self._own_fast():
             self._fast_network().save_pretrained(Path(save_directory) / "fast")
@@ -118,7 +117,7 @@ class CheckpointPipeline(DiffusionPipeline):
         super().save_config(save_directory, **options)
         index = Path(save_directory) / self.config_name
         values = json.loads(index.read_text(encoding="utf-8"))
-        values["_class_name"] = ["pipeline", "ReconstructionPipeline"]  # a file and its class
+        values["_class_name"] = ["pipeline", "ReconstructionPipeline"]  # module and class
         index.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
         (index.parent / "pipeline.py").write_text(LOADER, encoding="utf-8")
 
@@ -126,18 +125,18 @@ class CheckpointPipeline(DiffusionPipeline):
     def calibrate(self, clips: str | os.PathLike[str] | Iterable[Any]) -> None:
         """Measure the statistics of the VAE's group normalisations, once, for short windows.
 
-        :class:`vaerecon.Stream` needs them; ``save_pretrained`` keeps them. The bundled ``tiny``
-        has some. ``clips`` are folders, files or samples like those to come: of each the first 30 s
-        count, and some minutes of different sounds are enough. ValueError, OSError: there is no
-        clip of at least a second, or one cannot be read.
+        :class:`vaerecon.Stream` needs them; ``save_pretrained`` saves them; the bundled ``tiny``
+        has them. ``clips`` are folders, files or samples similar to the intended use. The first
+        30 s of each are used; some minutes of different sounds are enough. Raises ValueError or
+        OSError if no clip has at least a second, or one cannot be read.
         """
         mels = (log_mel(clip.samples) for clip in first_seconds(clips, 30))
         self._norms = measure_norms(self.vae, mels), vae_hash(self.vae)
 
     def fixed_vae(self) -> Any:
-        """A VAE on the same weights, with the statistics of :meth:`calibrate`.
+        """Return a VAE that shares the weights and uses the statistics of :meth:`calibrate`.
 
-        ValueError if there are none, or they belong to other weights.
+        Raises ValueError if there are none, or they belong to other weights.
         """
         norms = self.fixed_norms()
         if norms is None or norms[1] != vae_hash(self.vae):
@@ -149,14 +148,14 @@ class CheckpointPipeline(DiffusionPipeline):
         return with_fixed_norms(self.vae, norms[0])
 
     def fixed_norms(self) -> tuple[torch.Tensor, str] | None:
-        """Those of :meth:`calibrate`, or of the checkpoint's folder."""
+        """Return the statistics of :meth:`calibrate`, or else those in the checkpoint's folder."""
         source = self.folder or self.config.get("_name_or_path")  # see _own_fast
         if self._norms is None and source is not None and Path(source).is_dir():
             self._norms = load_norms(Path(source))
         return self._norms
 
     def _own_fast(self) -> Path | None:
-        """Folder of the checkpoint's own network for ``fast``, or None: it has none."""
+        """Return the folder of the checkpoint's network for ``fast``, or None if it has none."""
         source = self.config.get("_name_or_path")  # set if diffusers' own from_pretrained was used
         if self.fast_folder is None and source is not None:
             if not Path(source).is_dir():
@@ -168,7 +167,7 @@ class CheckpointPipeline(DiffusionPipeline):
         return self.fast_folder
 
     def _fast_network(self) -> MagnitudeNetwork:
-        """The checkpoint's own, or the bundled one, which fits all of them."""
+        """Return the checkpoint's network for ``fast``, or the bundled one, which fits all."""
         device = self._execution_device
         folder = self._own_fast()
         if folder is None:

@@ -1,8 +1,8 @@
-"""One clip through the whole flow, in memory or from file to file: the same code.
+"""Stages of a run, from samples to metrics, for clips in memory and for files.
 
-Every stage reads the track of the stage before and writes its own (:mod:`vaerecon.audio.buffers`),
-window by window (:mod:`vaerecon.utils.windows`). A clip of one window is computed whole; an hour
-takes the memory of one window and, on disk, about 700 MB while it runs, beside its results.
+Every stage reads the track of the previous stage and writes its own (:mod:`vaerecon.audio.buffers`)
+window by window (:mod:`vaerecon.utils.windows`). An hour of sound needs the memory of one window
+and about 700 MB of temporary files on disk, besides its results.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from vaerecon.utils.autocast import without_autocast
 from vaerecon.utils.numbers import check_whole
 from vaerecon.utils.windows import overlap_windows, split
 
-WARM_UP = 16  # frames
-BLOCK = 3000  # frames whose mean difference is computed at once
+WARM_UP = 16  # frames of the first call of a method, which is not timed
+BLOCK = 3000  # frames of two mels that are compared at once
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted of a run; see :meth:`vaerecon.ReconstructionPipeline.__call__`."""
+    """Settings of a run; see :meth:`vaerecon.ReconstructionPipeline.__call__`."""
 
     methods: tuple[str, ...]
     without_vae: bool = True
@@ -57,7 +57,7 @@ class Request:
         cls, methods: str | Iterable[str], without_vae: bool, sample: bool, seed: int,
         exclude_metrics: Iterable[str], keep_without_vae: bool = False,
     ) -> Request:  # fmt: skip
-        """A request whose names and seed have been checked."""
+        """Return a request, after checking names and seed."""
         check_whole(seed, "seed")
         names = tuple(select_methods(methods))
         excluded = tuple(metric_names("exclude_metrics", exclude_metrics))
@@ -66,12 +66,12 @@ class Request:
 
 @dataclass(frozen=True)
 class _Run:
-    """A run on its way: what all of its stages use."""
+    """State of a run that all its stages use."""
 
     models: Models
     store: Store
     request: Request
-    stem: str  # first part of the names of wav files, if there are any
+    stem: str  # first part of the names of wav files, if any are written
     n_samples: int
     bar: Any  # a progress bar that counts seconds of the clip
 
@@ -86,13 +86,13 @@ class _Run:
     def counted(
         self, pieces: Iterable[torch.Tensor], axis: int, length: int
     ) -> Iterator[torch.Tensor]:
-        """The same pieces; each moves the progress bar."""
+        """Yield ``pieces``, and update the progress bar after each."""
         for piece in pieces:
             yield piece
             self.bar.update(self.seconds * piece.shape[axis] / length)
 
     def front_end(self, samples: Track) -> tuple[Level, Track, Track, Track]:
-        """The clip's level, its normalised samples, what is compared, and its mel."""
+        """Compute the clip's level, normalised samples, reference of the metrics, and mel."""
         store, n_samples = self.store, self.n_samples
         block = self.models.plan.longest * self.models.config.hop_length  # samples read at once
         level = measure_level(n_samples, samples.read, block)
@@ -105,7 +105,7 @@ class _Run:
         return level, normalized, reference, mel
 
     def through_vae(self, mel: Track) -> tuple[Track, Track]:
-        """The latent of a mel, and the mel that the VAE makes of it."""
+        """Compute the latent of a mel, and the mel that the VAE decodes from it."""
         models, request, store = self.models, self.request, self.store
         settings = (models.config, models.chunk_seconds)
         generator = torch.Generator().manual_seed(request.seed)
@@ -124,7 +124,7 @@ class _Run:
         self, name: str, through_vae: bool, level: Level, normalized: Track, mel: Track,
         reference: Track,
     ) -> MethodResult:  # fmt: skip
-        """The sound of one method from ``mel``, and its scores."""
+        """Synthesise ``mel`` by one method, and compute the scores of the sound."""
         method, models = get_method(name), self.models
         title = name if through_vae else f"{name}, without VAE"
         self.bar.set_description(title)
@@ -165,9 +165,9 @@ def reconstruct(
     stem: str,
     progress_bar: Callable[..., Any],
 ) -> Reconstruction:
-    """Send the clip's ``samples`` through the VAE and back, and measure what returns.
+    """Send the clip's ``samples`` through the VAE and back, and measure the reconstructions.
 
-    ``store`` keeps what is computed, in memory or in files, whose names begin with ``stem``;
+    ``store`` keeps intermediate results, in memory or in files, whose names begin with ``stem``;
     ``progress_bar`` is that of a ``DiffusionPipeline``.
     """
     _warn_of_few(len(samples), models.config)
@@ -184,7 +184,7 @@ def reconstruct(
         _warm_up(models, names, mel, normalized)
         for through_vae, name in product(sources, names):
             if not through_vae and not get_method(name).uses_mel:
-                results[False][name] = results[True][name]  # the VAE cannot change it
+                results[False][name] = results[True][name]  # independent of the VAE
                 bar.update(2 * seconds)
                 continue
             results[through_vae][name] = run.by_method(
@@ -209,9 +209,9 @@ def reconstruct(
 def resynthesize(
     models: Models, samples: Track, request: Request
 ) -> tuple[Track, dict[str, MethodResult]]:
-    """What is compared, and each method from the mel alone: :func:`reconstruct` without the VAE.
+    """Return the reference and the results of the methods without the VAE, in memory.
 
-    In memory, for mels of any settings: those of ``models`` (:func:`without_networks`).
+    For mels of any settings, which are those of ``models`` (:func:`without_networks`).
     """
     run = _Run(models, MemoryStore(), request, "", len(samples), tqdm(disable=True))
     level, normalized, reference, mel = run.front_end(samples)
@@ -228,21 +228,21 @@ def _warn_of_few(n_samples: int, config: MelConfig) -> None:
         here, window = (1000 * n / config.sample_rate for n in (n_samples, config.n_fft))
         warnings.warn(
             f"the clip lasts {here:.0f} ms, less than one window of the mel ({window:.0f} ms): the "
-            "numbers are those of the padding as much as of the sound",
+            "numbers depend on the padding as much as on the sound",
             stacklevel=4,
         )
 
 
 def _mean_difference(one: Track, other: Track) -> float:
-    """Mean absolute difference of two mels."""
+    """Return the mean absolute difference of two mels."""
     return sum(
         float((one.read(a, b) - other.read(a, b)).abs().mean()) * ((b - a) / len(one))
         for a, b in split(len(one), BLOCK)
     )
 
 
-def spool(sound: SoundStream, store: FolderStore) -> tuple[ClipFacts, Track]:
-    """Read an open sound file to its end, into a track; with it what is to be said of the clip."""
+def read_samples(sound: SoundStream, store: FolderStore) -> tuple[ClipFacts, Track]:
+    """Read an open sound file into a track; return the facts of the clip, and the track."""
     digest = hashlib.sha256()
 
     def pieces() -> Iterator[torch.Tensor]:
@@ -255,7 +255,7 @@ def spool(sound: SoundStream, store: FolderStore) -> tuple[ClipFacts, Track]:
 
 
 def _timed(pieces: Iterator[torch.Tensor], seconds: list[float]) -> Iterator[torch.Tensor]:
-    """The same pieces; notes how long each takes to be made, not what is done with it."""
+    """Yield ``pieces``; append to ``seconds`` the time to compute each, not to consume it."""
     started = time.perf_counter()
     for piece in pieces:
         on_cpu = piece.cpu()  # waits for an accelerator
@@ -282,7 +282,7 @@ def _first_frames(pieces: Iterator[torch.Tensor], n_frames: int) -> Iterator[tor
 
 
 def _warm_up(models: Models, names: list[str], mel: Track, original: Track) -> None:
-    """Run each new method on a few frames: what only a first call costs is not a method's time."""
+    """Run each new method on a few frames, so that timings exclude the cost of a first call."""
     n_frames = min(WARM_UP, len(mel))
     n_samples = min(n_frames * models.config.hop_length, len(original))
     for name in [name for name in names if name not in models.warm]:

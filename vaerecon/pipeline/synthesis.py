@@ -1,4 +1,4 @@
-"""One method on a log-mel of any length, with what it needs of the checkpoint."""
+"""Synthesis by one method from a log-mel of any length, with the models that it needs."""
 
 from __future__ import annotations
 
@@ -23,34 +23,34 @@ if TYPE_CHECKING:
 
     from vaerecon.pipeline.facts import ModelFacts
 
-MOST_CONTRAST = 4  # beyond it nothing but the loudest values is left
+MOST_CONTRAST = 4  # above it only the loudest values remain
 
 
 @dataclass(frozen=True)
 class Models:
-    """What the stages use of a pipeline: its models, and where and in what they run."""
+    """The parts of a pipeline that the stages use: models, settings, device and dtype."""
 
     vae: AutoencoderKL
-    needs: Mapping[str, Callable[[], Any]]  # what methods may need, by name; made when asked for
+    needs: Mapping[str, Callable[[], Any]]  # functions that return the arguments of methods
     config: MelConfig
     device: torch.device
     dtype: torch.dtype
-    chunk_seconds: float  # longest stretch that goes through a model at once
-    facts: ModelFacts  # what a result says of them
-    warm: set[str]  # methods that have run with them before
+    chunk_seconds: float  # s; longest window that a model computes at once
+    facts: ModelFacts  # for the result
+    warm: set[str]  # methods that have run with these models before
 
     @property
     def plan(self) -> WindowPlan:
-        """Windows of mel frames, of at most ``chunk_seconds``."""
+        """Plan of windows of mel frames, of at most ``chunk_seconds``."""
         return plan_windows(self.chunk_seconds, self.config.frames_per_second)
 
     def arguments(self, method: Method) -> dict[str, Any]:
-        """The keyword arguments of a method, but for ``original``."""
+        """Return the keyword arguments of a method, except ``original``."""
         return {name: self.needs[name]() for name in method.needs if name != "original"}
 
 
 def without_networks(config: MelConfig) -> Models:
-    """For methods that need no network, on mels of any settings."""
+    """Return settings for methods that need no network, for mels of any settings."""
     return Models(
         vae=None,  # type: ignore[arg-type]
         needs={"config": lambda: config},
@@ -72,10 +72,10 @@ def synthesized(
     generator: torch.Generator,
     original: Reader | None = None,
 ) -> Iterator[torch.Tensor]:
-    """Any registered method on a log-mel of any length, piece by piece.
+    """Synthesise a log-mel of any length by any registered method, piece by piece.
 
     ``mel`` reads frames ``[t, 64]`` or ``[B, t, 64]``, ``original`` normalised samples, for the
-    oracles. Yields ``[n]`` or ``[B, n]`` on the models' device, ``n_samples`` altogether.
+    oracles. Yields ``[n]`` or ``[B, n]`` on the models' device, ``n_samples`` in total.
     """
     hop = models.config.hop_length
 
@@ -112,10 +112,10 @@ def synthesize(
     original: ArrayLike | None = None,
     contrast: float = 1.0,
 ) -> torch.Tensor:
-    """The whole of it at once; see :meth:`vaerecon.ReconstructionPipeline.synthesize`."""
+    """Synthesise a whole log-mel; see :meth:`vaerecon.ReconstructionPipeline.synthesize`."""
     chosen = get_method(method)
     mel = check_log_mel(log_mel, models.config).to(models.device)
-    if not torch.isfinite(mel).all():  # or a method would be blamed for it
+    if not torch.isfinite(mel).all():  # otherwise the error would name the method
         raise ValueError(
             "log-mel: got NaN or infinite values, expected finite ones; clean what it was "
             "computed from"
@@ -136,7 +136,7 @@ def synthesize(
     longest = len(frames) * models.config.hop_length
     if original is not None:
         sound = MemoryTrack(as_samples(original))
-        read, longest = sound.read, min(longest, len(sound))  # which may end within the last hop
+        read, longest = sound.read, min(longest, len(sound))  # the sound may end within a hop
     n_samples = longest if n_samples is None else n_samples
     generator = generator or torch.Generator().manual_seed(0)
     pieces = synthesized(models, chosen, frames.read, len(frames), n_samples, generator, read)

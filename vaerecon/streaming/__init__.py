@@ -1,4 +1,4 @@
-"""The flow block by block, in real time, with a latency that is known."""
+"""The pipeline in real time, block by block, with a known latency."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""A stream beside a sound card: bounded queues, and what came late, told and counted."""
+"""Run a stream with a sound card: bounded queues, and a report of late and dropped blocks."""
 
 import gc
 import math
@@ -14,12 +14,12 @@ import torch
 
 from vaerecon.streaming.stream import Stream
 
-WAITING = 8  # blocks that may wait to be computed
-WARM = 20  # blocks of silence before the first
+WAITING = 8  # largest number of blocks that wait to be computed
+WARM = 20  # blocks of silence before the first block
 
 
 def warm_up(stream: Stream) -> int:
-    """Send silence through a stream, since the first blocks take longer; samples of a block."""
+    """Send silence through a stream, since first blocks are slow; return the samples per block."""
     size = round(stream.frames * stream.sample_rate / 100)
     for _ in range(WARM):
         stream.push(np.zeros(size))
@@ -28,12 +28,11 @@ def warm_up(stream: Stream) -> int:
 
 
 class Line:
-    """Carries blocks from a sound card's callback to a stream, and back.
+    """Passes blocks from a sound card's callback to a stream, and back.
 
-    What goes out came in ``buffer`` callbacks before: so many blocks are always under way. A block
-    that is not ready in time is late: silence is played in its place, and it is left out when it
-    comes, so that the latency stays. Where :data:`WAITING` blocks wait already, the new one is
-    dropped.
+    The output of a block is played ``buffer`` callbacks after its input. A block that is not ready
+    in time is late: silence is played instead, and its output is discarded, so that the latency
+    does not change. If :data:`WAITING` blocks are waiting already, a new one is dropped.
     """
 
     def __init__(self, stream: Stream, buffer: int = 1):
@@ -44,15 +43,15 @@ class Line:
         for _ in range(buffer):
             self.ready.put(np.zeros(self.size, np.float32))
         self.blocks = self.late = self.dropped = self.owed = 0
-        self.seconds: deque[float] = deque(maxlen=10_000)  # of processor time, of the last blocks
+        self.seconds: deque[float] = deque(maxlen=10_000)  # processor time of the last blocks
         self.total = self.card_latency = 0.0
 
     def exchange(self, new: np.ndarray) -> np.ndarray:
-        """For the callback: a block in, a block out, at once."""
+        """Take an input block and return an output block at once, for the callback."""
         self.blocks += 1
         if self.coming.qsize() >= WAITING:
             self.dropped += 1
-            self.owed -= 1  # what will be missing below is not to come later
+            self.owed -= 1  # the block that will be missing below is never computed
         else:
             self.coming.put(new.copy())
         try:
@@ -63,12 +62,12 @@ class Line:
             return np.zeros(self.size, np.float32)
 
     def end(self) -> None:
-        """Nothing comes any more."""
+        """Mark the end of the input."""
         self.coming.put(None)
 
     def work(self) -> None:
-        """Compute what comes until :meth:`end`; not in the callback's thread."""
-        gc.freeze()  # to look through all objects of torch and diffusers takes 5 blocks
+        """Compute the input blocks until :meth:`end`; call it outside the callback's thread."""
+        gc.freeze()  # collecting garbage among the objects of torch and diffusers takes 5 blocks
         try:
             while (block := self.coming.get()) is not None:
                 self._compute(block)
@@ -77,17 +76,17 @@ class Line:
 
     def _compute(self, block: np.ndarray) -> None:
         started = time.thread_time()
-        found = self.stream.push(block).numpy()
+        output = self.stream.push(block).numpy()
         spent = time.thread_time() - started
         self.total += spent
         self.seconds.append(spent)
         if self.owed > 0:
             self.owed -= 1
         else:
-            self.ready.put(found)
+            self.ready.put(output)
 
     def report(self) -> str:
-        """What was late, what was dropped, and how much of a core it took."""
+        """Return a text with the numbers of late and dropped blocks, and the processor time."""
         length = self.size / self.stream.sample_rate
         card = f"sound card: {1000 * self.card_latency:.0f} ms more\n" if self.card_latency else ""
         median, most = 1000 * np.quantile(list(self.seconds) or [0.0], [0.5, 0.99])
@@ -101,7 +100,7 @@ class Line:
 
 
 def blocks_of(samples: np.ndarray, size: int, latency: int) -> Iterator[np.ndarray]:
-    """A sound in blocks of one size, and zeros until all of it is out again."""
+    """Yield a sound in blocks of equal size, followed by zeros for the latency."""
     rest = -(len(samples) + latency) % size
     yield from np.pad(samples, (0, latency + rest)).reshape(-1, size)
 
@@ -109,9 +108,9 @@ def blocks_of(samples: np.ndarray, size: int, latency: int) -> Iterator[np.ndarr
 def at_real_speed(
     line: Line, blocks: Iterator[np.ndarray], write: Callable[[np.ndarray], object]
 ) -> None:
-    """What a sound card does: a block each ``size`` samples of time, whether ready or not.
+    """Simulate a sound card: exchange a block each ``size`` samples of time, ready or not.
 
-    ``write`` gets each block that comes out.
+    ``write`` gets each output block.
     """
 
     def card() -> None:
@@ -129,12 +128,12 @@ def at_real_speed(
 
 
 def sound_cards() -> Any:
-    """The library of sound cards; OSError that says what to install if it is not there."""
+    """Return the module sounddevice; OSError, which tells what to install, if it is missing."""
     try:
         import sounddevice
     except ImportError:
         why, fix = "sounddevice is not installed", "pip install -e '.[live]' in a checkout"
-    except OSError as error:  # the library in C, which Linux's packages leave to the system
+    except OSError as error:  # the C library, which is not part of sounddevice on Linux
         why, fix = str(error), "on Debian and Ubuntu: apt install libportaudio2"
     else:
         return sounddevice
@@ -146,9 +145,10 @@ def at_sound_card(
     blocks: Iterator[np.ndarray] | None, write: Callable[[np.ndarray], object],
     seconds: float | None,
 ) -> None:  # fmt: skip
-    """Until ``blocks`` end, or after ``seconds`` of the microphone; no speaker: to ``write``.
+    """Run until ``blocks`` end, or for ``seconds`` of the microphone.
 
-    ``mic`` and ``speaker`` are names, "" that of the system's own, None: not used.
+    ``mic`` and ``speaker`` are names, "" for the system's default, None for not used. Without a
+    speaker ``write`` gets the output.
     """
     most = math.inf if seconds is None else seconds * line.stream.sample_rate / line.size
 
@@ -156,11 +156,11 @@ def at_sound_card(
         new = arrays[0][:, 0] if blocks is None else next(blocks, None)
         if new is None or (blocks is None and line.blocks >= most):
             raise card.CallbackStop
-        found = line.exchange(new)
+        output = line.exchange(new)
         if speaker is None:
-            write(found)
+            write(output)
         else:
-            arrays[0 if mic is None else 1][:] = found[:, None]
+            arrays[0 if mic is None else 1][:] = output[:, None]
 
     names = [name or None for name in (mic, speaker) if name is not None]
     kind = (
@@ -174,6 +174,6 @@ def at_sound_card(
 
 
 def whole_sound(stream: Stream, samples: np.ndarray) -> np.ndarray:
-    """A sound as fast as it goes, with the latency taken off."""
+    """Send a whole sound through a stream, not in real time, and remove the latency."""
     pieces = [stream.push(piece) for piece in torch.from_numpy(samples).split(stream.sample_rate)]
     return torch.cat([*pieces, stream.flush()])[stream.latency :].numpy()

@@ -1,6 +1,6 @@
-"""Another sample rate, block by block, with a delay that is known to the sample.
+"""Resampling block by block, with a delay that is known exactly.
 
-(soxr, which the kit uses elsewhere, gives a stream's samples in bursts, up to 40 ms late.)
+(soxr, which the kit uses elsewhere, returns the samples of a stream in bursts, up to 40 ms late.)
 """
 
 import math
@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from vaerecon.streaming.stages import WindowStage
 
 HALF = 0.003  # s; half the length of the filter: with the padding of a frame, whole groups
-BETA, TRANSITION = 8.0, 836.0  # of its Kaiser window; Hz from the pass band to 80 dB below it
-GROUP = 0.01  # s; samples are computed in groups at least as long
+BETA, TRANSITION = 8.0, 836.0  # of the Kaiser window; Hz from the pass band to -80 dB
+GROUP = 0.01  # s; shortest group of samples that is computed at once
 
 
 def resampler(rate: int, target: int) -> WindowStage:
-    """Samples ``[n, 1]`` at ``rate`` Hz to ``target`` Hz, by a windowed sinc."""
+    """Return a stage that resamples ``[n, 1]`` from ``rate`` to ``target`` Hz (windowed sinc)."""
     common = math.gcd(rate, target)
     times = math.ceil(GROUP * common)
     takes, gives = rate // common * times, target // common * times
@@ -30,7 +30,7 @@ def resampler(rate: int, target: int) -> WindowStage:
 
     def resample(x: torch.Tensor) -> torch.Tensor:
         padded = F.pad(x[:, 0], (half, half + -len(x) % takes))
-        # group by group: the same sums, and so the same digits, however many there are
+        # group by group, so that rounding does not depend on the number of groups
         groups = padded.unfold(0, takes + 2 * half, takes)
         return torch.cat([matrix @ group for group in groups])[:, None]
 

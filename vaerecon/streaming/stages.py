@@ -1,8 +1,8 @@
-"""The stages of a stream: each takes what is new and gives what has become final.
+"""Stages of a stream: each takes new input and returns the part of its output that is final.
 
-``push(new, last)`` gets the next values along time (axis -2) and returns the next values of the
-result, or None while nothing is final yet. ``last`` says that nothing follows: then all is.
-What a stage gives depends on where its input was cut only by how much of the future it saw.
+``push(new, last)`` takes the next values along time (axis -2) and returns the next values of the
+result, or None if no more are final. ``last`` marks the end of the input: then all values are
+final. The block boundaries affect the result only by how much of the future a stage knows.
 """
 
 import math
@@ -21,20 +21,20 @@ from vaerecon.phase.projections import Projection
 from vaerecon.phase.solving import sinusoids
 
 HOP, N_FFT = AUDIOLDM_MEL.hop_length, AUDIOLDM_MEL.n_fft
-PADDING = AUDIOLDM_MEL.padding("train")  # samples of frame 0 before the sound
+PADDING = AUDIOLDM_MEL.padding("train")  # samples of frame 0 before the start of the sound
 FIRST = N_FFT - PADDING  # samples from the start of the sound to the end of frame 0
-REACH = math.ceil(N_FFT / HOP)  # frames that a sample lies in
+REACH = math.ceil(N_FFT / HOP)  # number of frames that contain a sample
 
 
 class Stage(Protocol):
-    """What all stages have in common."""
+    """Interface of all stages."""
 
     def push(self, new: torch.Tensor, last: bool) -> torch.Tensor | None:
-        """What has become final."""
+        """Take the next input values; return the next final output values."""
 
 
 class MelStage:
-    """Samples ``[N, 1]`` to log-mel ``[T, 64]``: the frames of the whole sound, one by one."""
+    """Stage from samples ``[N, 1]`` to log-mel ``[T, 64]``, with the frames of the whole sound."""
 
     def __init__(self) -> None:
         self.kept, self.start, self.frames = torch.zeros(0), 0, 0
@@ -53,21 +53,21 @@ class MelStage:
         x = self.kept[max(0, begin) - self.start : end - self.start]
         x = F.pad(x[None], (max(0, -begin), 0), mode="reflect")[0]
         spectra = torch.fft.rfft(x.unfold(0, N_FFT, HOP) * hann_window(device=str(x.device)))
-        # the last frames, whose tail is reflected, are computed together with some before them
+        # keep samples for the last frames, which are computed with a reflection at the end
         drop = max(0, (self.frames - REACH) * HOP - PADDING) - self.start
         self.kept, self.start = self.kept[drop:], self.start + drop
         return magnitude_to_log_mel(magnitudes(spectra))
 
 
 class WindowStage:
-    """A function of a window around what is wanted: past, and ``ahead`` of the future.
+    """Stage that applies a function to a window with ``past`` and ``ahead`` values of context.
 
     Parameters
     ----------
     function
         ``[..., t, C]`` to ``[..., t * gives / takes, C']``.
     past, ahead
-        Of the input; ``past`` is a multiple of ``takes``.
+        Input values before and after the new ones; ``past`` is a multiple of ``takes``.
     """
 
     def __init__(self, function: Callable[[torch.Tensor], torch.Tensor], past: int, ahead: int,
@@ -92,17 +92,17 @@ class WindowStage:
 
 
 class PhaseStage:
-    """Log-mel ``[T, 64]`` to samples ``[N, 1]`` by Griffin-Lim whose past is committed [1]_.
+    """Stage from log-mel ``[T, 64]`` to samples ``[N, 1]`` by online Griffin-Lim [1]_.
 
-    The frames of a window get new phases; the samples that are already out stay as they are, and
-    the frames before them hold the new ones to them. What lies ahead is kept as a start.
+    Each block computes the phases of the frames in a window. Samples that have been returned do not
+    change, and constrain the new ones; samples after the block are the start for the next one.
 
     Parameters
     ----------
     magnitude
-        Log-mel ``[t, 64]`` to STFT magnitudes of its frames from ``first`` on: a start.
+        Function of a log-mel ``[t, 64]`` and ``first``: initial magnitudes from frame ``first`` on.
     context
-        Frames that ``magnitude`` sees before the first one that it is asked for.
+        Frames before ``first`` that ``magnitude`` uses.
 
     References
     ----------
@@ -129,7 +129,7 @@ class PhaseStage:
         first = max(0, min(self.done, self.known) - REACH)
         magnitude = self.magnitude(self.mel, first - self.mel_start)
         signal = self._solve(magnitude[None], self.mel[first - self.mel_start :][None], first)
-        # the padding of frame 0 is no sound, what is behind the last frame is
+        # the padding before frame 0 is not part of the sound, samples after the last frame are
         begin, end = max(PADDING, self.done * HOP), max(PADDING, stop * HOP)
         end += N_FFT - HOP if last else 0
         piece = signal[0, begin - first * HOP : end - first * HOP, None]
@@ -141,12 +141,12 @@ class PhaseStage:
         return piece
 
     def _solve(self, magnitude: torch.Tensor, mel: torch.Tensor, first: int) -> torch.Tensor:
-        """The padded signal of the frames from ``first`` on."""
+        """Compute the padded signal of the frames from ``first`` on."""
         n_frames, old, device = magnitude.shape[1], self.known - first, magnitude.device
         onto = Projection(magnitude, linear_mel(mel, AUDIOLDM_MEL), AUDIOLDM_MEL)
         spectra = magnitude.new_empty(1, 0, magnitude.shape[-1], dtype=torch.complex64)
         reached = self.begun.to(device)
-        if old > 0:  # those that have a phase keep it
+        if old > 0:  # frames that have a phase start from it
             frames = slice(0, old)
             spectra = onto.impose(onto.analyze(self.signal, frames, _every(old, device)), frames)
             reached = spectra[:, -1:].angle() / (2 * math.pi)

@@ -1,10 +1,10 @@
-"""Sound in, sound out, while it is being made.
+"""Process sound in real time, while it is recorded or played.
 
-A stream is the flow of :class:`vaerecon.ReconstructionPipeline` in blocks. Its stages wait for what
-they need of the future, no more, and what has left is never changed. Two things of the whole clip
-a stream cannot know: the peak, by which the front-end scales (``gain`` below), and the statistics
-of the VAE's group normalisations (:meth:`vaerecon.ReconstructionPipeline.calibrate`). The mean is
-not removed.
+A stream computes :class:`vaerecon.ReconstructionPipeline` in blocks. Its stages wait only for the
+future samples that they need, and never change returned samples. A stream cannot know two
+properties of the whole clip: the peak, by which the front-end scales (``gain`` below), and the
+statistics of the VAE's group normalisations
+(:meth:`vaerecon.ReconstructionPipeline.calibrate`). The mean is not removed.
 
 Notebook: ``08_real_time``.
 """
@@ -32,48 +32,48 @@ from vaerecon.utils.threads import keep_freed_memory, on_one_core
 RATE = AUDIOLDM_MEL.sample_rate
 FRAME = HOP / RATE  # s
 METHODS = ("fast", "griffinlim", "vocoder")
-VAE_PAST = 24  # mel frames before a block that encoder and decoder see (240 ms)
-NETWORK_PAST = 12  # mel frames before a block that the network of `fast` sees
-STEPS = {"fast": 8, "griffinlim": 12}  # of Griffin-Lim, a block
+VAE_PAST = 24  # mel frames of context before a block, for encoder and decoder (240 ms)
+NETWORK_PAST = 12  # mel frames of context before a block, for the network of `fast`
+STEPS = {"fast": 8, "griffinlim": 12}  # Griffin-Lim iterations per block
 RELEASE = 10.0  # s in which the running peak falls by half
-START, QUIET = 0.1, 0.02  # the running peak at first; below QUIET it counts as that
+START, QUIET = 0.1, 0.02  # initial running peak; lowest peak, which limits the gain
 
 
 class Stream:
-    """The flow on a sound that comes in pieces; what comes out is :attr:`latency` late.
+    """Pipeline for a sound that arrives in pieces; its output is delayed by :attr:`latency`.
 
     Parameters
     ----------
     pipe
         With statistics (:meth:`vaerecon.ReconstructionPipeline.calibrate`) if ``through_vae``.
     block
-        Seconds that are computed at once: a multiple of 0.04 through the VAE, whose latent has one
-        position for 4 mel frames, of 0.01 around it.
+        Seconds computed at once: a multiple of 0.04 through the VAE, whose latent has one position
+        per 4 mel frames, of 0.01 without it.
     look_ahead
-        Seconds of the future that encoder and decoder see, each, a multiple of 0.04; the method
-        sees a quarter of it, in whole 20 ms. Around the VAE it is all the method's, from -0.03 on:
-        then the last samples are out before all frames that cover them are known.
+        Seconds of future context of the encoder and of the decoder, each, a multiple of 0.04; the
+        method has a quarter of it, in whole 20 ms. Without the VAE the method has all of it, and it
+        may be as low as -0.03: then samples are returned before all frames that contain them.
     method
-        ``"fast"`` or ``"griffinlim"``; or ``"vocoder"``, which always waits for all that it sees.
+        ``"fast"`` or ``"griffinlim"``; or ``"vocoder"``, which waits for its whole receptive field.
     through_vae
         False: the method gets the mel of the sound.
     gain
-        Factor that brings the sound to a peak of 0.5, as the models expect; taken off at the end.
-        By default that of the loudest sample so far, which is forgotten by half in 10 s.
+        Factor that scales the sound to a peak of 0.5, as the models expect; undone at the output.
+        By default from a running peak, which falls by half in 10 s.
     sample_rate
-        Hz, of what comes in and goes out; other than 16000 it is resampled, inside the latency.
+        Hz, of input and output; if it is not 16000 both are resampled (included in the latency).
 
     Attributes
     ----------
     latency : int
-        Samples, at ``sample_rate``, by which what comes out is late.
+        Delay of the output in samples at ``sample_rate``.
     latency_by_stage : dict
-        The same in seconds; its values add up to it.
+        Parts of the latency by stage, in seconds; their sum is the latency.
 
     Raises
     ------
     ValueError
-        For settings that cannot be, or a ``pipe`` without statistics.
+        For invalid settings, or a ``pipe`` without statistics.
     """
 
     def __init__(
@@ -105,24 +105,24 @@ class Stream:
         self.latency_by_stage = self._by_stage()
 
     def _splits_work(self) -> bool:
-        """Whether an operation is worth more than one core: of a large model, or on a GPU."""
+        """Whether operations may use more than one core: for a large model, or on a GPU."""
         size = sum(p.numel() for p in self.vae.parameters()) if self.vae else 0
         return size >= LARGE or self.device.type != "cpu"
 
     def _begin(self) -> None:
-        """As if nothing had come in yet."""
+        """Reset the state to that before the first sample."""
         keep_freed_memory()
         self._into = resampler(self.sample_rate, RATE)
         self._out_of = resampler(RATE, self.sample_rate)
         self._stages: list[Stage] = [MelStage(), *self._models()]
-        self._pending = self._ready = torch.zeros(0, 1)  # not yet computed; not yet given back
-        self._gains = torch.ones(0, 1)  # of what is between
+        self._pending = self._ready = torch.zeros(0, 1)  # not yet computed; not yet returned
+        self._gains = torch.ones(0, 1)  # gains of the samples inside the stages
         self._peak = START
-        self._in = self._out = self._next = 0  # samples so far; where the next block is complete
+        self._in = self._out = self._next = 0  # samples in and out; samples until the next block
         self._next = self._complete(1)
 
     def _models(self) -> list[Stage]:
-        """The stages from log-mel to samples."""
+        """Return the stages from log-mel to samples."""
         pipe, device, ahead = self.pipe, self.device, self.ahead[self.method]
         stages: list[Stage] = []
         if self.vae is not None:
@@ -148,24 +148,24 @@ class Stream:
         return [*stages, PhaseStage(magnitude, past, ahead, STEPS[self.method])]
 
     def _complete(self, block: int) -> int:
-        """Samples at 16 kHz after which the last frame of a block (1, 2, ...) is known."""
+        """Return the samples at 16 kHz that the frames of blocks up to ``block`` (1, ...) need."""
         return (block * self.frames - 1) * HOP + FIRST
 
     def _final(self, block: int) -> int:
-        """Samples at 16 kHz that are out after a block."""
+        """Return the samples at 16 kHz that are final after ``block`` blocks."""
         window = 0 if self.method == "vocoder" else PADDING
         return (block * self.frames - sum(self.ahead.values())) * HOP - window
 
     def _latency(self) -> int:
-        """The most that ever lies between what came in and what is out."""
+        """Return the largest difference between the numbers of samples in and samples out."""
         if self.sample_rate == RATE:
             return self._complete(1) - self._final(0)
-        into, out_of, found = self._into, self._out_of, []
-        for block in range(100, 200):  # resampling has its own groups, over some blocks
+        into, out_of, delays = self._into, self._out_of, []
+        for block in range(100, 200):  # groups of the resamplers and blocks align periodically
             came = math.ceil(self._complete(block + 1) / into.gives) * into.takes + into.ahead
             out = (self._final(block) - out_of.ahead) // out_of.takes * out_of.gives
-            found.append(came - out)
-        return max(found)
+            delays.append(came - out)
+        return max(delays)
 
     def _by_stage(self) -> dict[str, float]:
         window = (N_FFT - HOP) / RATE / (2 if self.method == "vocoder" else 1)
@@ -178,15 +178,15 @@ class Stream:
     @torch.no_grad()
     @without_autocast
     def push(self, samples: ArrayLike) -> torch.Tensor:
-        """The next samples ``[N]`` in, as many out (``[N]``, float32, on the CPU).
+        """Take the next samples ``[N]`` and return as many (``[N]``, float32, on the CPU).
 
-        The first :attr:`latency` samples that come out are zeros. Pieces may be of any length.
+        The first :attr:`latency` returned samples are zeros. Pieces may have any length.
 
         Raises
         ------
         ValueError
-            For another shape or values that are not finite, of which nothing is taken; or if a
-            model gives values that are not finite.
+            For another shape or values that are not finite, and then nothing is processed; or if a
+            model returns values that are not finite.
         """
         x = as_samples(samples) if len(samples) else torch.zeros(0)
         if x.ndim != 1:
@@ -197,9 +197,9 @@ class Stream:
     @torch.no_grad()
     @without_autocast
     def flush(self) -> torch.Tensor:
-        """The sound has ended: the :attr:`latency` samples that are still to come.
+        """End the sound and return its last :attr:`latency` samples.
 
-        What is pushed afterwards is a new sound.
+        Samples that are pushed afterwards are a new sound.
         """
         if self._in:
             self._feed(torch.zeros(0), last=True)
@@ -225,13 +225,13 @@ class Stream:
         """Send a block through all stages."""
         gains = self._level(block)
         self._gains = torch.cat([self._gains, gains])
-        found = block * gains
+        values = block * gains
         for stage in self._stages:
-            new = stage.push(found, last)
+            new = stage.push(values, last)
             if new is None:
                 return
-            found = new.to(self.device)
-        sound = found.cpu().reshape(-1, 1)
+            values = new.to(self.device)
+        sound = values.cpu().reshape(-1, 1)
         if not sound.isfinite().all():
             raise ValueError("stream: got NaN or infinite samples; load with dtype='float32'")
         sound = sound[: len(self._gains)] / self._gains[: len(sound)]
@@ -241,7 +241,7 @@ class Stream:
         self._ready = torch.cat([self._ready, sound])
 
     def _level(self, block: torch.Tensor) -> torch.Tensor:
-        """The factor of each sample: fixed, or 0.5 over the running peak, ``[n, 1]``."""
+        """Return the gain of each sample, fixed or 0.5 / running peak, ``[n, 1]``."""
         if self.gain is not None:
             return torch.full_like(block, self.gain)
         # the largest of the samples so far, each times 0.5 ** (time since it / RELEASE)
@@ -253,12 +253,12 @@ class Stream:
         return (PEAK / peak.clamp_min(QUIET)).float()[:, None]
 
     def _take(self, n: int) -> torch.Tensor:
-        """The next ``n`` samples: zeros for the time of the latency, then the sound."""
+        """Return the next ``n`` samples: zeros for the latency, then the sound."""
         zeros = min(n, max(0, self.latency - self._out))
         sound = self._ready[: n - zeros, 0]
         self._ready = self._ready[n - zeros :]
         self._out += n
-        missing = n - zeros - len(sound)  # only at the end: of a sound too short for a frame
+        missing = n - zeros - len(sound)  # only at the end of a sound too short for a frame
         return torch.cat([torch.zeros(zeros), sound, torch.zeros(missing)])
 
 
@@ -267,7 +267,7 @@ def _some(samples: torch.Tensor | None) -> torch.Tensor:
 
 
 def _frames(seconds: float, name: str, grid: int, least: int) -> int:
-    """Seconds as mel frames, a multiple of ``grid``."""
+    """Convert seconds to mel frames; ValueError if not a multiple of ``grid``, or too few."""
     frames = round(seconds / FRAME) if is_number(seconds) and abs(seconds) < 1e6 else least - 1
     if frames < least or frames % grid or abs(frames * FRAME - seconds) > 1e-6:
         why = f": a latent position is {grid} mel frames of {FRAME:g} s" if grid > 1 else ""

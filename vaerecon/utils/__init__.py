@@ -1,3 +1,3 @@
-"""What all subpackages use, nothing of it about sound: windows of long arrays, threads,
-files that are written whole or not at all, and how a command ends.
+"""General helpers for all subpackages: windows of long arrays, threads, plug-ins, checks of
+numbers, atomic writing of files, and the exit status and error messages of commands.
 """

@@ -1,4 +1,4 @@
-"""How every command of the project ends: exit status, one line for what the user can mend."""
+"""Run a command: its exit status, and a one-line message for errors that the user can fix."""
 
 import atexit
 import gc
@@ -19,62 +19,62 @@ SAVE_MEMORY = (
     "to take less: --chunk-seconds 8 or --max-length, in training a smaller --batch-size; "
     "--device cpu does without a graphics card's memory"
 )
-_came: list[int] = []  # signals that ended what was running
+_received: list[int] = []  # signals that interrupted the command
 
 
 def interrupted() -> bool:
-    """Whether a signal has ended what was running: C code may have made another error of it."""
-    return bool(_came)
+    """Whether a signal interrupted the command; C code may turn that into another exception."""
+    return bool(_received)
 
 
 def unwind_on_signals() -> None:
-    """Make SIGTERM end the program as Ctrl-C does, so that unfinished results are cleaned up.
+    """Make SIGTERM raise KeyboardInterrupt as Ctrl-C does, so that unfinished results are removed.
 
-    While a C extension is loaded both wait: its code may make an ImportError of the interrupt, as
-    NumPy's does. Where Python can raise nothing, in a destructor or a callback of C code, it would
-    print the interrupt and go on: there it comes again.
+    While a C extension is being imported, both signals are delayed: its code, such as NumPy's, may
+    turn the interrupt into an ImportError. In a destructor or a callback from C code, Python would
+    only print the interrupt and continue; in that case the signal is sent again.
     """
-    _came.clear()
-    waits = hasattr(signal, "setitimer")  # not on Windows
+    _received.clear()
+    can_retry = hasattr(signal, "setitimer")  # not on Windows
     show_unraisable = sys.unraisablehook
 
-    def again(unraisable: "sys.UnraisableHookArgs") -> None:
-        if waits and unraisable.exc_type is KeyboardInterrupt:
-            signal.setitimer(signal.ITIMER_REAL, RETRY)  # SIGALRM comes to `stop`
+    def retry(unraisable: "sys.UnraisableHookArgs") -> None:
+        if can_retry and unraisable.exc_type is KeyboardInterrupt:
+            signal.setitimer(signal.ITIMER_REAL, RETRY)  # SIGALRM calls `stop`
         else:
             show_unraisable(unraisable)
 
     def stop(number: int, frame: FrameType | None) -> None:
         frames = [each.f_code.co_qualname for each, _ in walk_stack(frame)]
-        if waits and any(name.startswith("ExtensionFileLoader.") for name in frames):
+        if can_retry and any(name.startswith("ExtensionFileLoader.") for name in frames):
             signal.setitimer(signal.ITIMER_REAL, RETRY)
         else:
-            _came.append(number)
+            _received.append(number)
             raise KeyboardInterrupt
 
     for name in ("SIGINT", "SIGTERM", "SIGALRM"):
         number = getattr(signal, name, None)  # Windows has no SIGALRM
-        # a shell has a program in the background ignore Ctrl-C
+        # a shell makes a program in the background ignore Ctrl-C
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
-    sys.unraisablehook = again
+    sys.unraisablehook = retry
 
 
 def spare_collector() -> None:
-    """Have the garbage collector look seldom, and not at the end: a short run is quicker for it.
+    """Make garbage collection rare, and skip it at exit, so that short runs are faster.
 
-    Loading torch, diffusers and transformers makes nearly a million objects that stay to the end.
+    torch, diffusers and transformers create nearly a million objects that live until the exit.
     """
     gc.set_threshold(100_000, 50, 100)
     atexit.register(gc.freeze)
 
 
 def open_missing_streams() -> None:
-    """Put the null device in the place of a standard stream that is closed (``>&-``, a service).
+    """Replace a standard stream that is closed (``>&-``, or in a service) by the null device.
 
-    The next file to be opened would get its number, and what a library in C prints.
+    Otherwise the next opened file gets its descriptor, and with it the output of C libraries.
     """
-    for name in ("stdin", "stdout", "stderr"):  # in the order of their numbers
+    for name in ("stdin", "stdout", "stderr"):  # in the order of their file descriptors
         if getattr(sys, name) is None:
             stream = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115 (stays open)
             os.set_inheritable(stream.fileno(), True)  # worker processes need it as well
@@ -82,7 +82,7 @@ def open_missing_streams() -> None:
 
 
 def printable(text: str) -> str:
-    """``text`` in one line, without what could command a terminal: names of files may hold it."""
+    """Return ``text`` in one line, without control characters, which file names may contain."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
@@ -92,7 +92,7 @@ def run_command(command: click.Command) -> None:
     unwind_on_signals()
     open_missing_streams()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a pipe of another encoding has no arrows
+        if hasattr(stream, "reconfigure"):  # not every encoding has all characters, such as arrows
             stream.reconfigure(errors="replace")
     try:
         with warnings.catch_warnings():
@@ -116,9 +116,9 @@ def run_command(command: click.Command) -> None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    """Whether it is Python's error, or torch's RuntimeError, whose words differ by device."""
-    said = str(error).lower() if isinstance(error, RuntimeError) else ""
-    return isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said
+    """Whether ``error`` is a MemoryError or torch's RuntimeError, whose text differs by device."""
+    text = str(error).lower() if isinstance(error, RuntimeError) else ""
+    return isinstance(error, MemoryError) or "out of memory" in text or "allocate memory" in text
 
 
 def _one_line(message: object) -> str:
@@ -129,7 +129,7 @@ def _show_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int,
     file: TextIO | None = None, line: str | None = None,
 ) -> None:  # fmt: skip
-    """A warning of ours in one line; a library's as Python shows it."""
+    """Show the kit's own warnings in one line, warnings of libraries as Python does."""
     if issubclass(category, UserWarning) and file is None:
         click.echo(f"warning: {_one_line(message)}", err=True)
     else:

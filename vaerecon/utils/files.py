@@ -1,8 +1,7 @@
-"""Results on disk, whole or not at all.
+"""Atomic writing: the files of a result appear all together, or not at all.
 
-Everything is written into a hidden folder beside the target and moved into place at the end, by
-renames. Files that a new result replaces are kept aside until the last rename and put back if one
-fails.
+All files are written to a hidden temporary folder on the target's disk and renamed into place at
+the end. Files that the result replaces are kept until the last rename, and put back if one fails.
 """
 
 import contextlib
@@ -15,15 +14,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: the disk, a quota, a limit on files
-LONGEST_STEM = 200  # bytes; file systems allow 255 for a name, and the longest ending has 36
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # full disk, full quota, limit on file size
+LONGEST_STEM = 200  # bytes; file systems allow 255 for a name, and the longest suffix has 36
 
 
 def name_to_text(name: str, errors: str = "replace") -> str:
-    """The name of a file as text that can be shown and written.
+    """Return a file name as text that can be printed and encoded.
 
-    Python has lone surrogates for bytes that are not in the file system's encoding. They are read
-    as UTF-8 here, with ``errors`` as in ``bytes.decode``.
+    Python represents bytes that are invalid in the file system's encoding by lone surrogates. They
+    are decoded as UTF-8 here, with ``errors`` as in ``bytes.decode``.
     """
     try:
         name.encode()
@@ -33,7 +32,7 @@ def name_to_text(name: str, errors: str = "replace") -> str:
 
 
 def text_to_name(text: str | os.PathLike[str]) -> str:
-    """A path that the file system can hold: as UTF-8 where its encoding lacks a character."""
+    """Return a valid path: encoded as UTF-8 if the file system's encoding lacks a character."""
     text = os.fspath(text)
     try:
         os.fsencode(text)
@@ -43,7 +42,7 @@ def text_to_name(text: str | os.PathLike[str]) -> str:
 
 
 def check_stem(stem: str) -> str:
-    """Return ``stem`` if files in one folder can be named after it, or raise ``ValueError``."""
+    """Return ``stem`` if it is valid as the start of file names, else raise ``ValueError``."""
     if not stem or any(character in stem for character in "/\\\0"):
         raise ValueError(
             f"stem: got {stem!r}, expected a name without slashes; rename the clip, or pass stem"
@@ -61,23 +60,23 @@ def check_stem(stem: str) -> str:
 def whole_folder(
     target: str | os.PathLike[str], earlier: Callable[[Path], Iterable[str]] = lambda folder: ()
 ) -> Iterator[Path]:
-    """Give a scratch folder whose files appear in ``target`` together, or not at all.
+    """Yield a temporary folder; its files are moved to ``target`` together, or not at all.
 
-    ``target`` is created if need be. Its other files stay; replaced are those of the same name and
-    those that ``earlier`` names. An OSError if it is a file or cannot be written.
+    ``target`` is created if needed. Files of the same names are replaced, files that ``earlier``
+    names are removed, all others stay. Raises OSError if it is a file or cannot be written.
     """
     target = Path(text_to_name(target))
     if target.exists() and not target.is_dir():
         raise NotADirectoryError(
             f"output folder: got {target.name!r}, which is a file; name a folder"
         )
-    made: list[Path] = []
+    created: list[Path] = []
     scratch = None
     try:
         try:
-            # in the target, or beside it: on the same disk, so that a rename suffices
+            # in the target or its parent: on the same disk, so that files can be renamed
             parent = target if target.exists() else target.parent
-            made = _make_folders(parent)
+            created = _make_folders(parent)
             scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=parent))
         except OSError as error:
             raise OSError(
@@ -95,29 +94,29 @@ def whole_folder(
                 f"output folder: no room to write to {target.name!r} ({os.strerror(error.errno)}); "
                 "free some or choose another disk"
             ) from error
-        if not _became(new, target):
-            with _one_at_a_time(target), _signals_held():
-                _move_in(new, target, scratch / "old", earlier(target))
-        made = []
+        if not _rename_folder(new, target):
+            with _folder_lock(target), _signals_deferred():
+                _move_files(new, target, scratch / "old", earlier(target))
+        created = []
     finally:
-        with _signals_held():  # a second Ctrl-C must not stop the cleaning up after the first
+        with _signals_deferred():  # a second Ctrl-C must not stop the cleanup after the first
             if scratch is not None:
                 shutil.rmtree(scratch, ignore_errors=True)
-            for folder in made:  # only after a failure; leaves what somebody else has filled
+            for folder in created:  # after a failure only; folders that others have filled stay
                 with contextlib.suppress(OSError):
                     folder.rmdir()
 
 
 @contextlib.contextmanager
 def whole_file(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a scratch path that becomes ``target`` when the block ends without an error."""
+    """Yield a temporary path that is renamed to ``target`` if the block ends without an error."""
     target = Path(text_to_name(target))
     with whole_folder(target.parent) as folder:
         yield folder / target.name
 
 
 def _make_folders(folder: Path) -> list[Path]:
-    """Create ``folder`` with its parents; returns what was created, deepest first."""
+    """Create ``folder`` with its parents; return the created folders, deepest first."""
     missing = []
     while not folder.exists():
         missing.append(folder)
@@ -127,8 +126,8 @@ def _make_folders(folder: Path) -> list[Path]:
     return missing
 
 
-def _became(new: Path, target: Path) -> bool:
-    """Rename ``new`` to ``target`` if there is none yet, nor has another program just made it."""
+def _rename_folder(new: Path, target: Path) -> bool:
+    """Rename ``new`` to ``target``; False if that exists, also if a program just created it."""
     if target.exists():
         return False
     try:
@@ -141,8 +140,8 @@ def _became(new: Path, target: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait while another program moves its files into ``folder``: never files of both mixed."""
+def _folder_lock(folder: Path) -> Iterator[None]:
+    """Wait while another program moves its files into ``folder``, so that files do not mix."""
     try:
         import fcntl
     except ImportError:  # Windows, which cannot lock a folder
@@ -154,11 +153,11 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(handle)  # and the lock goes with it
+        os.close(handle)  # which also releases the lock
 
 
-def _move_in(new: Path, target: Path, old: Path, earlier: Iterable[str]) -> None:
-    """Move all files of ``new`` into ``target``; on failure put back what was there."""
+def _move_files(new: Path, target: Path, old: Path, earlier: Iterable[str]) -> None:
+    """Move all files of ``new`` into ``target``; on failure restore the previous files."""
     old.mkdir()
     moved: list[str] = []
     try:
@@ -179,15 +178,15 @@ def _move_in(new: Path, target: Path, old: Path, earlier: Iterable[str]) -> None
 
 
 @contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Put off Ctrl-C and SIGTERM for the moment of the renames (only the main thread can)."""
+def _signals_deferred() -> Iterator[None]:
+    """Defer Ctrl-C and SIGTERM until the block ends (possible in the main thread only)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     caught: list[int] = []
     names = ("SIGINT", "SIGTERM", "SIGALRM")  # the last: see console.unwind_on_signals
-    held = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {s: signal.signal(s, lambda number, _: caught.append(number)) for s in held}
+    deferred = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {s: signal.signal(s, lambda number, _: caught.append(number)) for s in deferred}
     try:
         yield
     finally:

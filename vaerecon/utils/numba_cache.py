@@ -1,7 +1,7 @@
-"""Where numba keeps compiled functions, on a machine that lets it write nowhere.
+"""Give numba a temporary cache folder on machines where its usual ones are not writable.
 
-numba compiles librosa and ViSQOL, keeps the result beside their modules or in the user's cache
-folder, and raises if it can write to neither, as in a container that runs as another user.
+numba caches the compiled functions of librosa and ViSQOL beside their modules or in the user's
+cache folder, and raises if it can write to neither, as in a container that runs as another user.
 """
 
 import atexit
@@ -15,7 +15,7 @@ COMPILED = ("librosa", "visqol")
 
 
 def user_cache() -> Path:
-    """The user's folder for caches, as the operating system has it."""
+    """Return the user's cache folder, by the convention of the operating system."""
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or os.path.expanduser("~/AppData/Local"))
     if sys.platform == "darwin":
@@ -24,19 +24,19 @@ def user_cache() -> Path:
 
 
 def ensure_cache() -> None:
-    """Set ``NUMBA_CACHE_DIR`` to a temporary folder if numba could write to no other.
+    """Set ``NUMBA_CACHE_DIR`` to a temporary folder if numba cannot write to its usual ones.
 
-    The folder goes when this process ends; processes that it starts use it too.
+    The folder is deleted when this process ends; processes that it starts use it too.
     """
     if os.environ.get("NUMBA_CACHE_DIR") or _writable(user_cache() / "numba"):
         return
-    found = [spec.origin for name in COMPILED if (spec := find_spec(name)) and spec.origin]
-    if all(_writable(Path(origin).parent / "__pycache__") for origin in found):
+    origins = [spec.origin for name in COMPILED if (spec := find_spec(name)) and spec.origin]
+    if all(_writable(Path(origin).parent / "__pycache__") for origin in origins):
         return
     import shutil
     import tempfile
 
-    with suppress(OSError):  # no temporary folder either: numba will say so
+    with suppress(OSError):  # without a temporary folder numba itself raises an error
         folder = tempfile.mkdtemp(prefix="vaerecon-numba-")
         os.environ["NUMBA_CACHE_DIR"] = folder
         owner = os.getpid()
@@ -49,7 +49,7 @@ def ensure_cache() -> None:
 
 
 def _writable(folder: Path) -> bool:
-    """Whether files can be made in ``folder``, which may have to be made first."""
+    """Whether files can be created in ``folder``, which need not exist yet."""
     path = os.path.abspath(folder)
     while not os.path.exists(path):
         path = os.path.dirname(path)

@@ -1,8 +1,8 @@
 """Registries of methods and metrics, and the plug-ins that add to them.
 
 A plug-in is a Python file, or a module that an installed package names as an entry point of a
-group in :data:`GROUPS`; it registers what it has when it is run. Those of packages, and the files
-that the environment variable :data:`VARIABLE` names, are loaded at the first look at a registry.
+group in :data:`GROUPS`; running it registers its methods and metrics. Plug-ins of packages and the
+files in the environment variable :data:`VARIABLE` are loaded when a registry is first used.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Record = TypeVar("Record")
 
 files: dict[str, str] = {}  # path -> SHA-256 of the plug-in files that are loaded
 packages: dict[str, str] = {}  # name -> version of the distributions whose plug-ins are loaded
-_modules: set[str] = set()  # that plug-ins are in; of a package its first name
+_modules: set[str] = set()  # modules of plug-ins; for a package its top-level name
 _registries: list[Registry[Any]] = []
-_lock = threading.RLock()  # threads of a Dask worker wait until all are loaded
-_looked: list[bool] = []  # not empty: packages and VARIABLE have been looked at
+_lock = threading.RLock()  # threads of a Dask worker wait until all plug-ins are loaded
+_searched: list[bool] = []  # not empty: plug-ins of packages and of VARIABLE have been loaded
 
 
 class Registry(MutableMapping[str, Record]):
-    """Records by name; ``taken`` are names that none may have."""
+    """Records by name; ``taken`` are reserved names."""
 
     def __init__(self, kind: str, taken: tuple[str, ...]):
         self._kind, self._taken = kind, taken
@@ -69,13 +69,13 @@ class Registry(MutableMapping[str, Record]):
 
 
 def load_plugins() -> None:
-    """Load once what packages and VARIABLE name; one that fails is a warning, the others work."""
+    """Load, once, the plug-ins of packages and of VARIABLE; warn about those that fail."""
     from importlib.metadata import entry_points
 
     with _lock:
-        if _looked:
+        if _searched:
             return
-        _looked.append(True)
+        _searched.append(True)
         points = {point.value: point for group in GROUPS for point in entry_points(group=group)}
         _modules.update(point.module.split(".")[0] for point in points.values())
         todo: list[tuple[str, str, Callable[[], object]]] = [
@@ -86,7 +86,7 @@ def load_plugins() -> None:
         todo += [(Path(path).name, "", partial(load_plugin, path)) for path in named]
         for name, version, load in todo:
             try:
-                with _whole():
+                with _undo_on_error():
                     load()
             except (Exception, SystemExit) as error:
                 warnings.warn(f"plug-in of {name}: left out, it cannot be loaded "
@@ -96,21 +96,21 @@ def load_plugins() -> None:
 
 
 class _Uncached(SourceFileLoader):
-    """Leaves no folder ``__pycache__`` beside the file."""
+    """A loader that creates no folder ``__pycache__`` beside the file."""
 
     def set_data(self, *args: Any, **options: Any) -> None:
         """Write no bytecode."""
 
 
 def load_plugin(path: str | os.PathLike[str]) -> None:
-    """Run a Python file that registers methods or metrics; once, however often it is named.
+    """Run a Python file that registers methods or metrics; further calls for it do nothing.
 
-    Worker processes, and notebooks that the command line runs, then have it too.
+    Worker processes, and notebooks that the command line runs, load it too.
 
     Raises
     ------
     ValueError
-        If it is no Python file, or cannot be run, or a name is taken; nothing is registered then.
+        If it is not a Python file, fails, or uses a taken name; nothing is registered then.
     """
     load_plugins()
     file = Path(path).expanduser().resolve()
@@ -124,7 +124,7 @@ def load_plugin(path: str | os.PathLike[str]) -> None:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         module = sys.modules[spec.name] = module_from_spec(spec)
         try:
-            with _whole():
+            with _undo_on_error():
                 spec.loader.exec_module(module)
         except (Exception, SystemExit) as error:
             del sys.modules[spec.name]
@@ -138,7 +138,7 @@ def load_plugin(path: str | os.PathLike[str]) -> None:
 
 
 def place_of(error: BaseException) -> str:
-    """``plug-in my.py, line 4: `` if a plug-in raised the error, else an empty text."""
+    """Return ``plug-in my.py, line 4: `` if a plug-in raised the error, else an empty string."""
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
         if frame.f_globals.get("__name__", "").split(".")[0] in _modules:
             kind = "" if isinstance(error, ValueError | OSError) else f"{type(error).__name__}: "
@@ -147,8 +147,8 @@ def place_of(error: BaseException) -> str:
 
 
 @contextmanager
-def _whole() -> Iterator[None]:
-    """Take back what was registered if there is an error: no half of a plug-in stays."""
+def _undo_on_error() -> Iterator[None]:
+    """Undo all registrations of the block if it raises, so that no plug-in is half loaded."""
     before = [(registry, dict(registry._records)) for registry in _registries]
     try:
         yield

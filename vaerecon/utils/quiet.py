@@ -1,4 +1,4 @@
-"""Model libraries without their progress bars of a second and their advice."""
+"""Silence the short progress bars and the advice that diffusers and transformers print."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Within the block diffusers and transformers report errors only."""
-    from diffusers.utils import logging as of_diffusers
-    from transformers.utils import logging as of_transformers
+    """Make diffusers and transformers report only errors within the block."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
 
-    libraries = (of_diffusers, of_transformers)
+    libraries = (diffusers_logging, transformers_logging)
     before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
     try:
         for library in libraries:

@@ -1,9 +1,9 @@
-"""One clip on one core, instead of every operation split over all cores.
+"""Compute each clip on one core, instead of splitting every operation over all cores.
 
 By default torch splits each operation over all cores and waits for the slowest. For operations of
 some tenths of a millisecond that gains little, and if another process keeps one core busy, a loop
-of thousands of operations becomes many times slower. A result that is made on one core does not
-depend on their number. Each thread sets itself; others keep their number of cores.
+of thousands of operations becomes many times slower. A result computed on one core also does not
+depend on the number of cores. The limit is set per thread; other threads are not affected.
 """
 
 import ctypes
@@ -24,9 +24,9 @@ KEPT = 32 * 2**20 - 2**16  # bytes; glibc's largest threshold is 32 MB, with its
 def one_by_one(
     network: Callable[[torch.Tensor], torch.Tensor], batch: torch.Tensor
 ) -> torch.Tensor:
-    """``network(batch)`` for ``[B, ...]``; on a CPU clip by clip: independent of the batch size.
+    """Return ``network(batch)`` for ``[B, ...]``, computed item by item on a CPU.
 
-    Batches of another size are split into other blocks, whose sums round differently.
+    Results then do not depend on the batch size, with which torch changes its blocks and rounding.
     """
     if batch.device.type != "cpu":
         return network(batch)
@@ -35,7 +35,7 @@ def one_by_one(
 
 
 def device_of(model: Any) -> torch.device:
-    """Where ``model`` computes: with the CPU offloading of diffusers not where its weights lie."""
+    """Device on which ``model`` computes; with CPU offloading its weights are on another one."""
     for module in model.modules():
         device = getattr(getattr(module, "_hf_hook", None), "execution_device", None)
         if device is not None:
@@ -44,13 +44,13 @@ def device_of(model: Any) -> torch.device:
 
 
 def on_cores(function: Callable[[int], torch.Tensor], count: int) -> torch.Tensor:
-    """``function(0)`` to ``function(count - 1)``, stacked; each in one thread.
+    """Return ``function(0)`` to ``function(count - 1)``, stacked; each call runs in one thread.
 
-    As many at once as torch may use threads. ``function`` must turn gradients off itself: that is a
-    setting of a thread.
+    As many calls run at once as torch may use threads. ``function`` must turn gradients off itself,
+    because that is a setting per thread.
     """
     keep_freed_memory()
-    threads = torch.get_num_threads()  # in a pool's thread 1: work there waits for no other
+    threads = torch.get_num_threads()  # 1 in a thread of the pool: nested calls need no pool
     run = map if 1 in (count, threads) else _pool(threads).map
     with on_one_core():
         return torch.stack(list(run(function, range(count))))
@@ -58,7 +58,7 @@ def on_cores(function: Callable[[int], torch.Tensor], count: int) -> torch.Tenso
 
 @contextmanager
 def on_one_core() -> Iterator[None]:
-    """Inside it the calling thread does not split its work."""
+    """Limit the calling thread to one core within the block."""
     before = _set_own_threads()
     try:
         yield
@@ -67,12 +67,12 @@ def on_one_core() -> Iterator[None]:
 
 
 def _set_own_threads(numbers: Sequence[int] = ()) -> list[int]:
-    """Limit the calling thread to one core, or set ``numbers``; returns those that it had.
+    """Limit the calling thread to one core, or to ``numbers``; return the previous numbers.
 
-    ``torch.set_num_threads`` would set the whole process. OpenMP, by which torch splits its
-    operations, has a number for each thread, and so has MKL (0: that of the process).
+    ``torch.set_num_threads`` would change the whole process. OpenMP, which torch uses to split its
+    operations, has a number of cores per thread, and so has MKL (0: that of the process).
     """
-    torch.get_num_threads()  # a thread takes torch's number when it first asks: let it do so now
+    torch.get_num_threads()  # the first call in a thread sets its number: make it before ours
     openmp, set_mkl = _thread_settings()
     numbers = numbers or [1] * (len(openmp) + 1)
     before = [library.get_num_threads() for library in openmp]
@@ -83,7 +83,7 @@ def _set_own_threads(numbers: Sequence[int] = ()) -> list[int]:
 
 @cache
 def _thread_settings() -> tuple[list[Any], Callable[[int], int]]:
-    """The OpenMP libraries that are loaded, and MKL's setting of one thread's number."""
+    """Return the loaded OpenMP libraries and MKL's function that limits the calling thread."""
     openmp = ThreadpoolController().select(user_api="openmp").lib_controllers
     folder = Path(torch.__file__).parent / "lib"
     for name in ("libtorch_cpu.so", "libtorch_cpu.dylib", "torch_cpu.dll"):
@@ -95,20 +95,20 @@ def _thread_settings() -> tuple[list[Any], Callable[[int], int]]:
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that stay: what the libraries set up in a new one takes longer than a log-mel."""
+    """Return a pool of permanent threads: setting up a new one takes longer than a log-mel."""
     return ThreadPoolExecutor(threads, "vaerecon", initializer=_set_own_threads)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has no such threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a fork has none of these threads
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Have the C library reuse freed blocks of up to 32 MB, instead of handing each back.
+    """Make the C library reuse freed blocks of up to 32 MB, instead of returning them to the OS.
 
     Mapping the pages of some megabytes again at every step can take longer than the arithmetic.
     Linux's malloc keeps blocks as large as the largest that has been freed (mallopt(3),
-    M_MMAP_THRESHOLD), so one is freed that was never written to. Elsewhere this does nothing.
+    M_MMAP_THRESHOLD), so one is allocated and freed unused. On other systems this has no effect.
     """
     torch.empty(KEPT, dtype=torch.uint8)

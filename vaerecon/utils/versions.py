@@ -1,10 +1,10 @@
-"""Which versions of the libraries are installed."""
+"""Versions of the installed libraries."""
 
 import platform
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
-# those that a number of analysis.json goes through, in the order of the flow
+# libraries that can change a number of analysis.json, in the order of processing
 LIBRARIES = (
     "vaerecon", "soundfile", "soxr", "numpy", "scipy", "librosa", "torch", "diffusers",
     "transformers", "pesq", "pystoi", "visqol-python",
@@ -12,9 +12,9 @@ LIBRARIES = (
 
 
 def installed_versions(libraries: Iterable[str] = LIBRARIES) -> dict[str, str | None]:
-    """Python's version and those of ``libraries``; None for what is not installed.
+    """Return the versions of Python and of ``libraries``; None for a library that is missing.
 
-    PESQ needs a C compiler, so it is not on every machine.
+    PESQ, for example, needs a C compiler, so it is not on every machine.
     """
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in libraries:

@@ -1,14 +1,14 @@
-"""Long sounds in windows: planned, computed one after another, joined again.
+"""Process long sounds in overlapping windows and join the results by crossfades.
 
-What is no longer than :data:`CHUNK_SECONDS` is one window. What is longer is cut into windows of
-that length that overlap by :data:`OVERLAP_SECONDS` (the last two share evenly what is left). Memory
-then follows the window, not the sound, and time grows in proportion to the sound.
+A sound of at most :data:`CHUNK_SECONDS` is one window. A longer one is split into windows of that
+length that overlap by :data:`OVERLAP_SECONDS` (the last two have equal lengths). Memory then
+depends on the window, not on the sound, and time grows in proportion to the sound.
 
-In an overlap there are two answers. Near its own end a window knows less than its neighbour: so
-only in the middle of the overlap, over :data:`FADE_SECONDS`, one passes into the other; what lies
-before is the earlier window's, what lies behind the later one's.
+In an overlap there are two results. Near its end a window has less context than its neighbour. So
+the crossfade takes only :data:`FADE_SECONDS` in the middle of the overlap: before it the result is
+that of the earlier window, after it that of the later one.
 
-A device that runs out of memory gets windows of half the length, with a warning.
+If a device runs out of memory, windows of half the length are used, with a warning.
 """
 
 import math
@@ -21,21 +21,21 @@ import torch
 
 from vaerecon.utils.numbers import is_number
 
-CHUNK_SECONDS = 30.0  # s; longest stretch that is computed at once
-SHORTEST_SECONDS = 8.0  # s; four overlaps: below that, windows would be nothing but overlap
-OVERLAP_SECONDS = 2.0  # s; what neighbouring windows share
-FADE_SECONDS = 0.56  # s; leaves 0.72 s of context, more than any layer of AudioLDM2's models sees
+CHUNK_SECONDS = 30.0  # s; longest window that is computed at once
+SHORTEST_SECONDS = 8.0  # s; four overlaps: shorter windows would be nothing but overlap
+OVERLAP_SECONDS = 2.0  # s; overlap of neighbouring windows
+FADE_SECONDS = 0.56  # s; leaves 0.72 s of context, more than any layer of AudioLDM2's models uses
 
 Join = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """How long windows are and how they overlap, in units: mel frames, latent positions, ..."""
+    """Length and overlap of windows, in units such as mel frames or latent positions."""
 
-    longest: int  # units in one window at most
-    overlap: int  # units that neighbours share; at most a quarter of `longest`
-    fade: int  # units in the middle of the overlap over which one passes into the other
+    longest: int  # units; longest window
+    overlap: int  # units shared by neighbouring windows; at most a quarter of `longest`
+    fade: int  # units of the crossfade, in the middle of the overlap
     rate: float  # units per second, for messages
 
     def __post_init__(self) -> None:
@@ -47,23 +47,23 @@ class WindowPlan:
 
     @property
     def margin(self) -> int:
-        """Units at each end of an overlap that belong to one window alone."""
+        """Units at each end of an overlap that come from one window alone."""
         return (self.overlap - self.fade) // 2
 
     def stop(self, start: int, length: int) -> int:
-        """Where the window that begins at ``start`` ends, in ``length`` units altogether."""
+        """Return the end of the window that begins at ``start``, of ``length`` units in total."""
         left = length - start
         if left <= self.longest:
             return length
-        if left < 2 * self.longest - self.overlap:  # two more: they share evenly
+        if left < 2 * self.longest - self.overlap:  # the last two windows: equal lengths
             return start + math.ceil((left + self.overlap) / 2)
         return start + self.longest
 
 
 def plan_windows(seconds: float, rate: float) -> WindowPlan:
-    """The windows that the pipeline uses, for ``rate`` units per second.
+    """Return the window plan of the pipeline for ``rate`` units per second.
 
-    ValueError if ``seconds`` is below :data:`SHORTEST_SECONDS`.
+    Raises ValueError if ``seconds`` is below :data:`SHORTEST_SECONDS`.
     """
     if not (is_number(seconds) and SHORTEST_SECONDS <= seconds < math.inf):
         raise ValueError(
@@ -75,7 +75,7 @@ def plan_windows(seconds: float, rate: float) -> WindowPlan:
 
 
 def split(length: int, longest: int) -> Iterator[tuple[int, int]]:
-    """``(start, stop)`` of consecutive spans of at most ``longest``, none of them very short."""
+    """Yield ``(start, stop)`` of consecutive spans of at most ``longest``, none of them short."""
     plan = WindowPlan(longest, 0, 0, 1.0)
     start = 0
     while start < length:
@@ -85,7 +85,7 @@ def split(length: int, longest: int) -> Iterator[tuple[int, int]]:
 
 
 def fade_in(plan: WindowPlan, unit: int = 1) -> torch.Tensor:
-    """The weights of the later window over an overlap: 0, a linear rise, 1."""
+    """Return the weights of the later window in an overlap: 0, a linear rise, 1."""
     weights = torch.zeros(plan.overlap * unit, dtype=torch.float32)
     fade, first = plan.fade * unit, plan.margin * unit
     weights[first : first + fade] = (torch.arange(fade, dtype=torch.float32) + 0.5) / max(1, fade)
@@ -94,15 +94,15 @@ def fade_in(plan: WindowPlan, unit: int = 1) -> torch.Tensor:
 
 
 def crossfade(plan: WindowPlan, unit: int = 1, axis: int = -1) -> Join:
-    """A join that passes linearly from the earlier answer to the later one, along ``axis``.
+    """Return a join function that fades linearly from the earlier to the later window.
 
     ``unit`` is the number of values per unit of the plan, such as 160 samples per mel frame;
-    ``axis`` is negative.
+    ``axis`` is that of time, and negative.
     """
     weights = fade_in(plan, unit).reshape(-1, *[1] * (-1 - axis))
 
     def join(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
-        # exact where a weight is 0 or 1, which lerp is
+        # lerp is exact where a weight is 0 or 1
         return torch.lerp(before, after, weights.to(before.device, before.dtype))
 
     return join
@@ -112,12 +112,12 @@ def overlap_windows(
     length: int, compute: Callable[[int, int], torch.Tensor], plan: WindowPlan, *,
     unit: int = 1, axis: int = -1, join: Join | None = None, stage: str = "",
 ) -> Iterator[torch.Tensor]:  # fmt: skip
-    """Compute window by window and give the result piece by piece, in order, without gaps.
+    """Compute window by window and yield consecutive pieces of the result.
 
-    ``compute(start, stop)``, in units of ``length``, gives a tensor with ``unit`` values per unit
-    along ``axis``, which is negative (the last window may have more or fewer). ``join`` makes one
-    of two answers to an overlap; default: :func:`crossfade`. ``stage`` is named in the warning when
-    memory runs out, and in the ValueError if it does not suffice for the shortest windows.
+    ``compute(start, stop)``, in units of ``length``, returns a tensor with ``unit`` values per unit
+    along ``axis``, which is negative (the last window may have more or fewer). ``join`` combines
+    the two results for an overlap; default: :func:`crossfade`. ``stage`` is the name in the warning
+    when memory runs out, and in the ValueError if even the shortest windows need too much.
     """
     join = join or crossfade(plan, unit, axis)
     shared = plan.overlap * unit
@@ -125,7 +125,7 @@ def overlap_windows(
     while True:
         stop = plan.stop(start, length)
         window = None
-        with suppress(torch.OutOfMemoryError):  # what the failed attempt held is free behind it
+        with suppress(torch.OutOfMemoryError):  # leaving the block frees the memory of the attempt
             window = compute(start, stop)
         if window is None:
             plan = _with_shorter_windows(plan, min(stop - start, plan.longest), stage)
@@ -133,12 +133,12 @@ def overlap_windows(
         if held is not None:
             overlap, rest = window.split([shared, window.shape[axis] - shared], axis)
             window = torch.cat([join(held, overlap), rest], axis)
-            del overlap, rest  # they hold what is not joined in memory
+            del overlap, rest  # they keep the memory of the window
         if stop == length:
             yield window
             return
         end = window.shape[axis] - shared
-        held = window.narrow(axis, end, shared).clone()  # not the whole window with it
+        held = window.narrow(axis, end, shared).clone()  # a view would keep the whole window
         yield window.narrow(axis, 0, end)
         start = stop - plan.overlap
 
