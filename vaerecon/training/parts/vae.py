@@ -1,8 +1,10 @@
 """Train an ``AutoencoderKL`` in AudioLDM2's layout on log-mels.
 
 The loss is the L1 distance in standard deviations of the log-mel, plus ``kl_weight`` times the KL
-divergence per latent value, plus a loss on the energy of fine detail. The model takes and returns
-raw log-mel, as AudioLDM2's does: the first and last convolution contain the standardisation.
+divergence per latent value, plus a loss on the energy of fine detail; if ``rate_weight`` is above 0
+also the bits that a codec needs, see :class:`vaerecon.training.rate.Rate`. The model takes and
+returns raw log-mel, as AudioLDM2's does: the first and last convolution contain the
+standardisation.
 """
 
 import math
@@ -18,6 +20,7 @@ from vaerecon.models.autoencoder import kl_nats
 from vaerecon.training.discriminators import PatchDiscriminator
 from vaerecon.training.losses import detail_energy_loss
 from vaerecon.training.parts.part import Batch, Part
+from vaerecon.training.rate import Rate, disturb
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class VaeObjective:
     frames: int = 128  # mel frames in a crop (1.28 s)
     kl_weight: float = 1.3e-3  # per latent value, against the L1 in standard deviations
     detail_weight: float = 0.02  # of the energy of fine detail, which an L1 loss alone blurs
+    rate_weight: float = 0.0  # per latent value, of the bits that a codec needs
 
 
 def build_vae(size: VaeSize, mean: float, deviation: float) -> AutoencoderKL:
@@ -60,11 +64,14 @@ def build_vae(size: VaeSize, mean: float, deviation: float) -> AutoencoderKL:
 
 
 class VaeNetwork(nn.Module):
-    """Mel to posterior to mel. A frozen encoder keeps no activations for gradients."""
+    """Mel to posterior to mel. A frozen encoder keeps no activations for gradients.
 
-    def __init__(self, vae: Any, freeze_encoder: bool):
+    With ``rate`` the decoder gets the noise of one step of rounding, not that of the posterior.
+    """
+
+    def __init__(self, vae: Any, freeze_encoder: bool, rate: Rate | None = None):
         super().__init__()
-        self.vae, self.freeze_encoder = vae, freeze_encoder
+        self.vae, self.freeze_encoder, self.rate = vae, freeze_encoder, rate
         if freeze_encoder:
             for module in (vae.encoder, vae.quant_conv):
                 module.requires_grad_(False)
@@ -73,9 +80,14 @@ class VaeNetwork(nn.Module):
         # [B, T, 64] -> [B, 1, T, 64]: a picture with one channel
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
             posterior = self.vae.encode(batch["mel"][:, None]).latent_dist
-        latent = posterior.sample() if torch.is_grad_enabled() else posterior.mode()
-        mel = self.vae.decode(latent).sample[:, 0]
-        return {"mel": mel, "mean": posterior.mean, "logvar": posterior.logvar}
+        made = {"mean": posterior.mean, "logvar": posterior.logvar}
+        if self.rate is not None:
+            made["noisy"] = disturb(**made)
+        if torch.is_grad_enabled():
+            latent = posterior.sample() if self.rate is None else made["noisy"]
+        else:
+            latent = posterior.mode()
+        return made | {"mel": self.vae.decode(latent).sample[:, 0]}
 
 
 class VaePart(Part):
@@ -92,7 +104,13 @@ class VaePart(Part):
         super().__init__(*given, **model)
         if freeze_encoder is None:
             freeze_encoder = self.init is not None and str(self.init) != "tiny"
-        self.network = VaeNetwork(self.model, freeze_encoder)
+        weighted = self.objective.rate_weight > 0
+        if weighted and freeze_encoder:
+            raise ValueError(
+                f"rate_weight: got {self.objective.rate_weight} for an encoder that is frozen, so "
+                "its rate cannot change; train it too: --train-encoder (freeze_encoder=False)"
+            )
+        self.network = VaeNetwork(self.model, freeze_encoder, Rate() if weighted else None)
 
     def fresh(self, size: VaeSize | None) -> Any:
         return build_vae(size or VaeSize(), self.data.mean, self.data.deviation)
@@ -104,7 +122,15 @@ class VaePart(Part):
         detail = detail_energy_loss(made["mel"][:, None], batch["mel"][:, None])
         loss = l1 / self.data.deviation + objective.kl_weight * kl
         loss = loss + objective.detail_weight * detail
-        return {"loss": loss, "mae": l1, "kl": kl, "detail": detail}
+        rate = self.rate(made)
+        loss = loss + objective.rate_weight * rate.get("rate", 0)
+        return {"loss": loss, "mae": l1, "kl": kl, "detail": detail} | rate
+
+    def rate(self, made: Batch) -> dict[str, torch.Tensor]:
+        """Bits per latent value, if they are weighted."""
+        if self.network.rate is None:
+            return {}
+        return {"rate": self.network.rate(made["mean"], made["noisy"], made["logvar"])}
 
     def discriminator(self) -> nn.Module:
         return PatchDiscriminator(self.data.mean, self.data.deviation)
@@ -115,7 +141,7 @@ class VaePart(Part):
     def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
         made = self.network(batch)
         kl = kl_nats(made["mean"], made["logvar"]).mean()
-        return {"mae": F.l1_loss(made["mel"], batch["mel"]), "kl": kl}
+        return {"mae": F.l1_loss(made["mel"], batch["mel"]), "kl": kl} | self.rate(made)
 
     @torch.no_grad()
     def finish(self) -> dict[str, Any]:
