@@ -19,7 +19,7 @@ from vaerecon.training.loop import TrainingLoop
 from vaerecon.training.losses import detail_energy_loss
 from vaerecon.training.parts.part import Data
 from vaerecon.training.parts.vae import VaeObjective, VaePart
-from vaerecon.training.rate import STEP, Rate, disturb
+from vaerecon.training.rate import STEP, Rate
 from vaerecon.training.run_files import read_curve
 from vaerecon.training.settings import LoopConfig
 
@@ -93,10 +93,7 @@ def test_the_estimate_is_near_what_the_codec_needs(tiny):
     needed = sum(8 * Header.read(data).payload for data in coded)
     mean, logvar = (torch.cat(parts, dim=1)[None] for parts in zip(*posteriors, strict=True))
     rate = Rate()
-    torch.manual_seed(0)
-    for _ in range(20):  # other noise each time
-        estimate = rate(mean, disturb(mean, logvar), logvar)
-    assert float(estimate) == pytest.approx(needed / mean.numel(), rel=0.1)
+    assert float(rate(mean, logvar)) == pytest.approx(needed / mean.numel(), rel=0.1)
 
 
 def test_a_frozen_encoder_cannot_lower_its_rate(data, tmp_path):

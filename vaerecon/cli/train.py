@@ -87,9 +87,7 @@ def _own(part: str) -> Decorator:
 @train.command()
 @click.option("--kl-weight", type=click.FloatRange(min=0), help="Of the KL divergence.")
 @click.option("--detail-weight", type=click.FloatRange(min=0), help="Of fine detail's energy.")
-@click.option("--rate-weight", type=click.FloatRange(min=0),
-              help="Of the bits per latent value that a codec needs. [default: 0, without noise of "
-                   "a step of rounding]")  # fmt: skip
+@click.option("--rate-weight", type=click.FloatRange(min=0), help="Of the bits for the codec.")
 @click.option("--freeze-encoder/--train-encoder", default=None,
               help="Train the decoder only. [default: with --init of any model but tiny]",
               )  # fmt: skip

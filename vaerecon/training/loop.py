@@ -127,7 +127,7 @@ class TrainingLoop:
         """Go on from the state in a checkpoint."""
         self.step, self.steps, self.earlier = state["step"], state["steps"], state["seconds"]
         self.part.model.load_state_dict(state["model"])
-        for name, value in state.get("buffers", {}).items():  # those beside the model too
+        for name, value in state.get("buffers", {}).items():
             self.part.network.get_buffer(name).copy_(value)
         for name, value in state["average"].items():
             self.average.weights[name].copy_(value)

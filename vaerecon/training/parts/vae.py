@@ -1,10 +1,8 @@
 """Train an ``AutoencoderKL`` in AudioLDM2's layout on log-mels.
 
 The loss is the L1 distance in standard deviations of the log-mel, plus ``kl_weight`` times the KL
-divergence per latent value, plus a loss on the energy of fine detail; if ``rate_weight`` is above 0
-also the bits that a codec needs, see :class:`vaerecon.training.rate.Rate`. The model takes and
-returns raw log-mel, as AudioLDM2's does: the first and last convolution contain the
-standardisation.
+divergence per latent value, plus a loss on the energy of fine detail. The model takes and returns
+raw log-mel, as AudioLDM2's does: the first and last convolution contain the standardisation.
 """
 
 import math
@@ -66,7 +64,7 @@ def build_vae(size: VaeSize, mean: float, deviation: float) -> AutoencoderKL:
 class VaeNetwork(nn.Module):
     """Mel to posterior to mel. A frozen encoder keeps no activations for gradients.
 
-    With ``rate`` the decoder gets the noise of one step of rounding, not that of the posterior.
+    With ``rate`` the decoder is trained with the noise of rounding in place of the posterior's.
     """
 
     def __init__(self, vae: Any, freeze_encoder: bool, rate: Rate | None = None):
@@ -80,14 +78,14 @@ class VaeNetwork(nn.Module):
         # [B, T, 64] -> [B, 1, T, 64]: a picture with one channel
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
             posterior = self.vae.encode(batch["mel"][:, None]).latent_dist
-        made = {"mean": posterior.mean, "logvar": posterior.logvar}
-        if self.rate is not None:
-            made["noisy"] = disturb(**made)
-        if torch.is_grad_enabled():
-            latent = posterior.sample() if self.rate is None else made["noisy"]
-        else:
+        if not torch.is_grad_enabled():
             latent = posterior.mode()
-        return made | {"mel": self.vae.decode(latent).sample[:, 0]}
+        elif self.rate is None:
+            latent = posterior.sample()
+        else:
+            latent = disturb(posterior.mean, posterior.logvar)
+        mel = self.vae.decode(latent).sample[:, 0]
+        return {"mel": mel, "mean": posterior.mean, "logvar": posterior.logvar}
 
 
 class VaePart(Part):
@@ -104,13 +102,13 @@ class VaePart(Part):
         super().__init__(*given, **model)
         if freeze_encoder is None:
             freeze_encoder = self.init is not None and str(self.init) != "tiny"
-        weighted = self.objective.rate_weight > 0
-        if weighted and freeze_encoder:
+        weight = self.objective.rate_weight
+        if weight > 0 and freeze_encoder:
             raise ValueError(
-                f"rate_weight: got {self.objective.rate_weight} for an encoder that is frozen, so "
-                "its rate cannot change; train it too: --train-encoder (freeze_encoder=False)"
+                f"rate_weight: got {weight} for an encoder that is frozen: its rate cannot change; "
+                "train it too: --train-encoder (freeze_encoder=False)"
             )
-        self.network = VaeNetwork(self.model, freeze_encoder, Rate() if weighted else None)
+        self.network = VaeNetwork(self.model, freeze_encoder, Rate() if weight > 0 else None)
 
     def fresh(self, size: VaeSize | None) -> Any:
         return build_vae(size or VaeSize(), self.data.mean, self.data.deviation)
@@ -127,10 +125,9 @@ class VaePart(Part):
         return {"loss": loss, "mae": l1, "kl": kl, "detail": detail} | rate
 
     def rate(self, made: Batch) -> dict[str, torch.Tensor]:
-        """Bits per latent value, if they are weighted."""
-        if self.network.rate is None:
-            return {}
-        return {"rate": self.network.rate(made["mean"], made["noisy"], made["logvar"])}
+        """Bits per latent value, where they are weighted."""
+        rate = self.network.rate
+        return {} if rate is None else {"rate": rate(made["mean"], made["logvar"])}
 
     def discriminator(self) -> nn.Module:
         return PatchDiscriminator(self.data.mean, self.data.deviation)
