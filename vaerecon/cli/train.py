@@ -89,13 +89,14 @@ def _own(part: str) -> Decorator:
 @train.command()
 @click.option("--kl-weight", type=click.FloatRange(min=0), help="Of the KL divergence.")
 @click.option("--detail-weight", type=click.FloatRange(min=0), help="Of fine detail's energy.")
+@click.option("--rate-weight", type=click.FloatRange(min=0), help="Of the bits for the codec.")
 @click.option("--freeze-encoder/--train-encoder", default=None,
               help="Train the decoder only. [default: with --init of any model but tiny]",
               )  # fmt: skip
 @_own("vae")
-def vae(kl_weight, detail_weight, freeze_encoder, **options) -> None:
+def vae(kl_weight, detail_weight, rate_weight, freeze_encoder, **options) -> None:
     """Train the VAE, and write OUTPUT/vae."""
-    objective = {"kl_weight": kl_weight, "detail_weight": detail_weight}
+    objective = {"kl_weight": kl_weight, "detail_weight": detail_weight, "rate_weight": rate_weight}
     _one("vae", objective, {"freeze_encoder": freeze_encoder}, **options)
 
 

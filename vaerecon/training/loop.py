@@ -113,6 +113,7 @@ class TrainingLoop:
             "config": asdict(self.config),
             "objective": asdict(self.part.objective),
             "model": self.part.model.state_dict(),
+            "buffers": dict(self.part.network.named_buffers()),
             "average": self.average.weights,
             "optimizer": self.optimizer.state_dict(),
         }
@@ -126,6 +127,8 @@ class TrainingLoop:
         """Go on from the state in a checkpoint."""
         self.step, self.steps, self.earlier = state["step"], state["steps"], state["seconds"]
         self.part.model.load_state_dict(state["model"])
+        for name, value in state.get("buffers", {}).items():
+            self.part.network.get_buffer(name).copy_(value)
         for name, value in state["average"].items():
             self.average.weights[name].copy_(value)
         self.optimizer.load_state_dict(state["optimizer"])

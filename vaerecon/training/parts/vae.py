@@ -18,6 +18,7 @@ from vaerecon.models.autoencoder import kl_nats
 from vaerecon.training.discriminators import PatchDiscriminator
 from vaerecon.training.losses import detail_energy_loss
 from vaerecon.training.parts.part import Batch, Part
+from vaerecon.training.rate import Rate, disturb
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class VaeObjective:
     frames: int = 128  # mel frames in a crop (1.28 s)
     kl_weight: float = 1.3e-3  # per latent value, against the L1 in standard deviations
     detail_weight: float = 0.02  # of the energy of fine detail, which an L1 loss alone blurs
+    rate_weight: float = 0.0  # per latent value, of the bits that a codec needs
 
 
 def build_vae(size: VaeSize, mean: float, deviation: float) -> AutoencoderKL:
@@ -60,11 +62,14 @@ def build_vae(size: VaeSize, mean: float, deviation: float) -> AutoencoderKL:
 
 
 class VaeNetwork(nn.Module):
-    """Mel to posterior to mel. A frozen encoder keeps no activations for gradients."""
+    """Mel to posterior to mel. A frozen encoder keeps no activations for gradients.
 
-    def __init__(self, vae: Any, freeze_encoder: bool):
+    With ``rate`` the decoder is trained with the noise of rounding in place of the posterior's.
+    """
+
+    def __init__(self, vae: Any, freeze_encoder: bool, rate: Rate | None = None):
         super().__init__()
-        self.vae, self.freeze_encoder = vae, freeze_encoder
+        self.vae, self.freeze_encoder, self.rate = vae, freeze_encoder, rate
         if freeze_encoder:
             for module in (vae.encoder, vae.quant_conv):
                 module.requires_grad_(False)
@@ -73,7 +78,12 @@ class VaeNetwork(nn.Module):
         # [B, T, 64] -> [B, 1, T, 64]: a picture with one channel
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_encoder):
             posterior = self.vae.encode(batch["mel"][:, None]).latent_dist
-        latent = posterior.sample() if torch.is_grad_enabled() else posterior.mode()
+        if not torch.is_grad_enabled():
+            latent = posterior.mode()
+        elif self.rate is None:
+            latent = posterior.sample()
+        else:
+            latent = disturb(posterior.mean, posterior.logvar)
         mel = self.vae.decode(latent).sample[:, 0]
         return {"mel": mel, "mean": posterior.mean, "logvar": posterior.logvar}
 
@@ -92,7 +102,13 @@ class VaePart(Part):
         super().__init__(*given, **model)
         if freeze_encoder is None:
             freeze_encoder = self.init is not None and str(self.init) != "tiny"
-        self.network = VaeNetwork(self.model, freeze_encoder)
+        weight = self.objective.rate_weight
+        if weight > 0 and freeze_encoder:
+            raise ValueError(
+                f"rate_weight: got {weight} for an encoder that is frozen: its rate cannot change; "
+                "train it too: --train-encoder (freeze_encoder=False)"
+            )
+        self.network = VaeNetwork(self.model, freeze_encoder, Rate() if weight > 0 else None)
 
     def fresh(self, size: VaeSize | None) -> Any:
         return build_vae(size or VaeSize(), self.data.mean, self.data.deviation)
@@ -104,7 +120,14 @@ class VaePart(Part):
         detail = detail_energy_loss(made["mel"][:, None], batch["mel"][:, None])
         loss = l1 / self.data.deviation + objective.kl_weight * kl
         loss = loss + objective.detail_weight * detail
-        return {"loss": loss, "mae": l1, "kl": kl, "detail": detail}
+        rate = self.rate(made)
+        loss = loss + objective.rate_weight * rate.get("rate", 0)
+        return {"loss": loss, "mae": l1, "kl": kl, "detail": detail} | rate
+
+    def rate(self, made: Batch) -> dict[str, torch.Tensor]:
+        """Bits per latent value, where they are weighted."""
+        rate = self.network.rate
+        return {} if rate is None else {"rate": rate(made["mean"], made["logvar"])}
 
     def discriminator(self) -> nn.Module:
         return PatchDiscriminator(self.data.mean, self.data.deviation)
@@ -115,7 +138,7 @@ class VaePart(Part):
     def measure(self, batch: Batch) -> dict[str, torch.Tensor]:
         made = self.network(batch)
         kl = kl_nats(made["mean"], made["logvar"]).mean()
-        return {"mae": F.l1_loss(made["mel"], batch["mel"]), "kl": kl}
+        return {"mae": F.l1_loss(made["mel"], batch["mel"]), "kl": kl} | self.rate(made)
 
     @torch.no_grad()
     def finish(self) -> dict[str, Any]:
