@@ -37,7 +37,8 @@ def through_papermill(
     try:
         with _settings(cpu):
             papermill.execute_notebook(
-                scratch / "in.ipynb", scratch / "out.ipynb", parameters, kernel_name="python3",
+                scratch / "in.ipynb", scratch / "out.ipynb", parameters,
+                engine_name=_engine_that_writes_once(), kernel_name="python3",
                 language="python", cwd=work, progress_bar=False, start_timeout=120,
                 timeout_func=time_left,
                 iopub_timeout=60,  # the default of 4 s is short for a busy machine
@@ -53,6 +54,29 @@ def through_papermill(
     finally:
         _end_kernels(work)
     return None
+
+
+def _engine_that_writes_once() -> str:
+    """The name of an engine of papermill's that writes the notebook at its end only.
+
+    Its own engine writes all outputs again before and after each cell.
+    """
+    from papermill.engines import NBClientEngine, papermill_engines
+    from papermill.iorw import write_ipynb
+
+    class WritesOnce(NBClientEngine):
+        @classmethod
+        def execute_notebook(
+            cls, nb: NotebookNode, kernel_name: str, output_path: str, **options: Any
+        ) -> NotebookNode:
+            try:
+                return super().execute_notebook(nb, kernel_name, **options)
+            except BaseException:  # else papermill writes it
+                write_ipynb(nb, output_path)
+                raise
+
+    papermill_engines.register("vaerecon", WritesOnce)
+    return "vaerecon"
 
 
 def _logged_kernels(log: Path) -> type[AsyncKernelManager]:
