@@ -16,10 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 
-from vaerecon.lab.reports import recording
 from vaerecon.lab.reports.execution import tags
 from vaerecon.lab.reports.runs import read_notebook
 
@@ -96,23 +94,23 @@ def needed_for(cells: list[Cell], *parameters: str) -> list[Cell]:
 
 def run_cells(cells: list[Cell], parameters: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Run cells; each recorded number when its cell has ended. No sounds and figures are shown."""
-    values: dict[str, Any] = {"__name__": "__main__"}
     found: list[tuple[str, float]] = []
-
-    def keep(name: str, value: float, unit: str = "") -> None:
-        found.append((name, float(value)))
-
-    # notebook 03 turns gradients off and sets how wide tables are
-    width = pd.option_context("display.max_colwidth", pd.get_option("display.max_colwidth"))
-    with pytest.MonkeyPatch.context() as patch, torch.enable_grad(), width:
-        patch.setattr(recording, "record", keep)
-        for place in ("vaerecon.lab.setup.show", "vaerecon.lab.listening.player.play"):
-            patch.setattr(place, lambda *args, **options: None)
-        for cell in cells:
-            torch.manual_seed(0)  # what a cell draws does not depend on the cells before it
-            np.random.seed(0)  # noqa: NPY002
+    values: dict[str, Any] = {"__name__": "__main__"}
+    instead = {
+        "record": lambda name, value, unit="": found.append((name, float(value))),
+        "show": lambda figure: None,
+        "play": lambda tracks, *args, **options: None,
+    }
+    gradients = True
+    for cell in cells:
+        torch.manual_seed(0)  # what a cell draws does not depend on the cells before it
+        np.random.seed(0)  # noqa: NPY002
+        # notebook 03 sets both, for its own cells
+        with torch.set_grad_enabled(gradients), pd.option_context("display.max_colwidth", 50):
             exec(cell.code, values)  # noqa: S102
-            if cell.declares:
-                values |= parameters
-            yield from found
-            found.clear()
+            gradients = torch.is_grad_enabled()
+        values |= instead
+        if cell.declares:
+            values |= parameters
+        yield from found
+        found.clear()

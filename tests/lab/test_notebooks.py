@@ -107,11 +107,18 @@ def test_every_parameter_moves_a_number(check, other_model):
     cells = read_cells(check.path)
     parameters = {name: parameter.default for name, parameter in declared.items()}
     parameters |= check.parameters | QUICK.get(check.name, {})
-    base = dict(run_cells(needed_for(cells, *declared), parameters))
+    base = run_cells(needed_for(cells, *declared), parameters)
+    known: dict[str, float] = {}  # as far as it had to run
+
+    def moved(key: str, now: float) -> bool:
+        while key not in known:
+            known.update([next(base)])
+        return abs(now - known[key]) > MOVED * abs(known[key])
+
     same = []
     for name, value in vary.items():
         assert value != parameters[name]
         numbers = run_cells(needed_for(cells, name), {**parameters, name: value})
-        if not any(abs(now - base[key]) > MOVED * abs(base[key]) for key, now in numbers):
+        if not any(moved(key, now) for key, now in numbers):
             same.append(name)
     assert same == []
