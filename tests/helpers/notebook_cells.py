@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import dis
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
@@ -26,8 +26,8 @@ class Cell(NamedTuple):
     """A code cell."""
 
     code: CodeType
-    reads: set[str]  # names that it needs from the cells before it
-    writes: set[str]  # names that it sets, or whose values it changes
+    reads: frozenset[str]  # names that it needs from the cells before it
+    writes: frozenset[str]  # names that it sets, or whose values it changes
     acts: bool  # by a function of the notebook's own whose result it does not use: writes files
     records: bool  # numbers
     declares: bool  # the parameters
@@ -62,7 +62,8 @@ def _cell(source: str, declares: bool, own: set[str]) -> Cell:
         if isinstance(x, ast.Expr) and isinstance(x.value, ast.Call)
     ]
     acts = any(isinstance(call, ast.Name) and call.id in own for call in calls)
-    return Cell(code, reads, writes, acts, "record(" in source, declares)
+    names = (frozenset(reads), frozenset(writes))
+    return Cell(code, *names, acts, "record(" in source, declares)
 
 
 def _functions(code: CodeType) -> Iterator[CodeType]:
@@ -72,9 +73,9 @@ def _functions(code: CodeType) -> Iterator[CodeType]:
             yield from _functions(inner)
 
 
-def needed_for(cells: list[Cell], *parameters: str) -> list[Cell]:
-    """The cells that record numbers which the parameters can move, and all that these need."""
-    moved, wanted = set(parameters), []
+def needed_for(cells: list[Cell], parameter: str) -> tuple[Cell, ...]:
+    """The cells that record numbers which ``parameter`` can move, and all that these need."""
+    moved, wanted = {parameter}, []
     for cell in cells:
         if cell.declares:
             continue
@@ -89,10 +90,10 @@ def needed_for(cells: list[Cell], *parameters: str) -> list[Cell]:
         if cell in wanted or cell.declares or cell.acts or cell.writes & needed:
             kept.append(cell)
             needed = (needed - cell.writes) | cell.reads
-    return kept[::-1]
+    return tuple(kept[::-1])
 
 
-def run_cells(cells: list[Cell], parameters: dict[str, Any]) -> Iterator[tuple[str, float]]:
+def run_cells(cells: Iterable[Cell], parameters: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Run cells; each recorded number when its cell has ended. No sounds and figures are shown."""
     found: list[tuple[str, float]] = []
     values: dict[str, Any] = {"__name__": "__main__"}
@@ -103,7 +104,7 @@ def run_cells(cells: list[Cell], parameters: dict[str, Any]) -> Iterator[tuple[s
     }
     gradients = True
     for cell in cells:
-        torch.manual_seed(0)  # what a cell draws does not depend on the cells before it
+        torch.manual_seed(0)  # what has no generator of its own draws the same in each run
         np.random.seed(0)  # noqa: NPY002
         # notebook 03 sets both, for its own cells
         with torch.set_grad_enabled(gradients), pd.option_context("display.max_colwidth", 50):
