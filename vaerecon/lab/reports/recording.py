@@ -1,19 +1,26 @@
 """Numbers that a notebook records, and the result of a run, which has them.
 
 :func:`record` displays a number and puts it, machine-readable, into the cell's output; a headless
-run collects them into the notebook's metadata and a JSON file beside it.
+run collects them into the notebook's metadata and a JSON file beside it. Kernels import this module
+in every run, so it imports little.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from vaerecon.utils.versions import installed_versions
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 RECORD_MIME = "application/vnd.vaerecon.record+json"
+MACHINE_MIME = "application/vnd.vaerecon.machine+json"
+LIBRARIES = ("vaerecon", "torch", "diffusers", "transformers", "librosa", "numpy", "pesq", "pystoi",
+             "visqol-python", "papermill")  # fmt: skip
 
 
 def record(name: str, value: float, unit: str = "") -> None:
@@ -32,6 +39,19 @@ def record(name: str, value: float, unit: str = "") -> None:
     entry = {"name": name, "value": number, "unit": unit}
     text = f"{name} = {number:.4g} {unit}".rstrip()
     display({RECORD_MIME: entry, "text/plain": text}, raw=True)
+
+
+def show_machine() -> None:
+    """Put versions and device into a cell's output: the last cell of a run."""
+    from IPython.display import display
+
+    device = "cpu"
+    torch = sys.modules.get("torch")  # a notebook that did without has used no other device
+    if torch is not None and torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    elif torch is not None and torch.backends.mps.is_available():
+        device = "mps"
+    display({MACHINE_MIME: {"device": device, "versions": installed_versions(LIBRARIES)}}, raw=True)
 
 
 def collect(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

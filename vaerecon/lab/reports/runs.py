@@ -8,7 +8,6 @@ recorded numbers. Each has the stamp: source, parameters, versions, device.
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -21,15 +20,12 @@ from nbformat import NotebookNode
 from vaerecon.lab.reports.execution import describe_failure, link_inputs, tags, through_papermill
 from vaerecon.lab.reports.pages import to_html, without_widgets
 from vaerecon.lab.reports.parameters import check_parameters, read_parameters
-from vaerecon.lab.reports.recording import NotebookError, Run, collect
+from vaerecon.lab.reports.recording import LIBRARIES, MACHINE_MIME, NotebookError, Run, collect
 from vaerecon.lab.reports.scrub import path_scrubber, scrub_strings
 from vaerecon.utils.files import whole_folder
 from vaerecon.utils.versions import installed_versions
 
-MACHINE_MIME = "application/vnd.vaerecon.machine+json"
 MACHINE_TAG = "vaerecon-machine"
-LIBRARIES = ("vaerecon", "torch", "diffusers", "transformers", "librosa", "numpy", "pesq", "pystoi",
-             "visqol-python", "papermill")  # fmt: skip
 
 
 def run_notebook(
@@ -116,7 +112,7 @@ def _execute(
         work.mkdir()
         link_inputs(inputs, work)
         # last, so that the numbers of the other cells are those of the notebook
-        code = "from vaerecon.lab.reports.runs import show_machine\n\nshow_machine()"
+        code = "from vaerecon.lab.reports.recording import show_machine\n\nshow_machine()"
         cell = nbformat.v4.new_code_cell(code, metadata={"tags": [MACHINE_TAG]})
         notebook.cells.append(cell)
         nbformat.write(notebook, scratch / "in.ipynb")
@@ -156,19 +152,6 @@ def read_notebook(path: Path) -> tuple[bytes, NotebookNode]:
 def blob_hash(source: bytes) -> str:
     """The hash by which git knows a file of these bytes."""
     return hashlib.sha1(b"blob %d\0" % len(source) + source, usedforsecurity=False).hexdigest()
-
-
-def show_machine() -> None:
-    """Put versions and device into a cell's output: the last cell of a run."""
-    from IPython.display import display
-
-    device = "cpu"
-    torch = sys.modules.get("torch")  # a notebook that did without has used no other device
-    if torch is not None and torch.cuda.is_available():
-        device = torch.cuda.get_device_name()
-    elif torch is not None and torch.backends.mps.is_available():
-        device = "mps"
-    display({MACHINE_MIME: {"device": device, "versions": installed_versions(LIBRARIES)}}, raw=True)
 
 
 def _take_machine(executed: NotebookNode) -> dict[str, Any]:
