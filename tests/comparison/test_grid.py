@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -34,9 +35,15 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(folder):
+def measured(folder):
+    """What makes the same table by so many processes."""
     vary = {"n_fft": [512, 1024], "n_mels": [400]}
-    return vr.sweep(folder, vary, "griffinlim,silence", exclude_metrics=SLOW, workers=1)
+    return partial(vr.sweep, folder, vary, "griffinlim,silence", exclude_metrics=SLOW)
+
+
+@pytest.fixture(scope="module")
+def table(measured):
+    return measured(workers=1)
 
 
 def test_audioldm2_s_setting_has_the_rows_of_compare_bit_for_bit(folder, table):
@@ -171,11 +178,8 @@ def test_the_command_prints_the_means_and_writes_the_table(folder, tmp_path):
 
 
 @pytest.mark.process
-@pytest.mark.slow
-def test_worker_processes_give_the_same_numbers(folder):
-    vary = {"n_fft": [512]}
-    one, two = (
-        sweep(folder, vary, exclude_metrics=SLOW, workers=workers).drop(columns=CLOCK)
-        for workers in (1, 2)
+def test_worker_processes_give_the_same_numbers(measured, table):
+    found = measured(workers=2)
+    pd.testing.assert_frame_equal(
+        found.drop(columns=CLOCK), table.drop(columns=CLOCK), check_exact=True
     )
-    pd.testing.assert_frame_equal(one, two, check_exact=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import shutil
 import sys
 import weakref
@@ -63,6 +64,12 @@ def table(folder) -> pd.DataFrame:
     return vr.compare(folder, workers=1, **QUICK)
 
 
+@pytest.fixture(scope="module")
+def both(folder, models) -> pd.DataFrame:
+    """By two models."""
+    return vr.compare(folder, model=models, workers=1, **QUICK)
+
+
 def without(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     return table.drop(columns=[*CLOCK, *columns]).reset_index(drop=True)
 
@@ -70,8 +77,7 @@ def without(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
 # --- several models -------------------------------------------------------------------------------
 
 
-def test_each_model_has_the_rows_that_it_has_alone(folder, models, table):
-    both = vr.compare(folder, model=models, workers=1, **QUICK)
+def test_each_model_has_the_rows_that_it_has_alone(folder, models, table, both):
     assert list(both["model"].unique()) == ["tiny", "mine"]
     for model, name in zip(models, ("tiny", "mine"), strict=True):
         alone = table if name == "tiny" else vr.compare(folder, model, workers=1, **QUICK)
@@ -119,7 +125,7 @@ def test_models_of_the_same_name_are_told_apart_and_the_same_one_is_taken_once(t
     assert list(table["model"].unique()) == ["tiny", "one/mine", "two/mine"]
 
 
-def test_a_run_of_two_models_goes_on_in_the_second(folder, models, tmp_path, monkeypatch):
+def test_a_run_of_two_models_goes_on_in_the_second(folder, models, both, tmp_path, monkeypatch):
     """What the first has done is not done again; another list of models is refused."""
     output = tmp_path / "t.parquet"
     real = measuring._reconstruct
@@ -141,8 +147,7 @@ def test_a_run_of_two_models_goes_on_in_the_second(folder, models, tmp_path, mon
     monkeypatch.setattr(measuring, "_reconstruct", lambda *a: again.append(a[0].key) or real(*a))
     found = vr.compare(folder, models, output=output, resume=True, workers=1, **QUICK)
     assert len(again) + len(before) == 8
-    fresh = vr.compare(folder, models, workers=1, **QUICK)
-    pd.testing.assert_frame_equal(without(found), without(fresh), check_exact=True)
+    pd.testing.assert_frame_equal(without(found), without(both), check_exact=True)
 
 
 def test_the_command_shows_each_model_and_domain(folder, models, tmp_path):
@@ -163,16 +168,35 @@ def test_the_command_shows_each_model_and_domain(folder, models, tmp_path):
 # --- sounds that are kept -------------------------------------------------------------------------
 
 
-@pytest.mark.process
-def test_kept_sounds_are_those_that_were_measured_and_the_table_says_where(folder, table, tmp_path):
-    """By worker processes; table and sounds can be moved together."""
-    place = tmp_path / "a b"
-    found = vr.compare(folder, workers=2, output=place / "t.parquet",
+@pytest.fixture(scope="module")
+def kept(folder, table, tmp_path_factory) -> tuple[Path, pd.DataFrame]:
+    """The same by two worker processes, clips in the reverse order, and sounds; moved since."""
+    place = tmp_path_factory.mktemp("kept") / "a b"
+    files = [folder / name for name in reversed(table["file"].unique())]
+    found = vr.compare(files, workers=2, output=place / "t.parquet",
                        keep_sounds=place / "söunds", codecs="opus:16", **QUICK)  # fmt: skip
-    rows = found[~found["method"].isin(["opus:16"])]
-    pd.testing.assert_frame_equal(without(rows, "sound"), without(table, "sound"))
-    moved = tmp_path / "moved"
-    shutil.move(place, moved)
+    return place.rename(place.with_name("moved")), found
+
+
+@pytest.mark.process
+def test_two_processes_give_the_same_bits_and_the_file_holds_them(kept, table):
+    place, found = kept
+    assert list(found["file"].unique()) == list(reversed(table["file"].unique()))
+    rows = found[~found["method"].isin(["opus:16"])].sort_values("file", kind="stable")
+    expected = table.sort_values("file", kind="stable")
+    pd.testing.assert_frame_equal(without(rows, "sound"), without(expected, "sound"),
+                                  check_exact=True)  # fmt: skip
+    read = pd.read_parquet(place / "t.parquet")
+    pd.testing.assert_frame_equal(read, found)
+    assert read.attrs == json.loads(json.dumps(found.attrs))
+    assert read.attrs["methods"] == ["griffinlim"]
+    assert sorted(p.name for p in place.iterdir()) == ["söunds", "t.parquet"]
+
+
+@pytest.mark.process
+def test_kept_sounds_are_those_that_were_measured_and_the_table_says_where(kept):
+    """By worker processes; table and sounds can be moved together."""
+    moved, found = kept
     files = {
         p.relative_to(moved / "söunds").as_posix() for p in moved.rglob("*.wav") if p.is_file()
     }
@@ -324,12 +348,14 @@ def test_intervals_of_the_summary_are_those_over_the_clips():
 # --- a table that is finished ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+@pytest.mark.parametrize(("suffix", "count"), [(".parquet", 1), (".csv", 2)])
 def test_resuming_a_finished_table_does_nothing_if_the_settings_are_the_same(
-    folder, models, tmp_path, suffix
+    folder, models, tmp_path, suffix, count
 ):
-    args = ["compare", folder, "--output", f"t{suffix}", *QUICK_OPTIONS, "--codecs", "opus:16"]
-    args += ["--model", models[0], "--model", models[1]]
+    args = ["compare", folder / "sp eech", folder / "broken.wav", "--output", f"t{suffix}",
+            *QUICK_OPTIONS, "--codecs", "opus:16"]  # fmt: skip
+    for model in models[:count]:
+        args += ["--model", model]
     assert in_process.run(*args, cwd=tmp_path).status == 0
     before = (tmp_path / f"t{suffix}").stat()
     settings = tmp_path / f"t{suffix}.yaml"

@@ -543,17 +543,22 @@ record("level", 2.5 * length, "dB")
 record("frames", 100)"""
 
 
-@pytest.fixture
-def project(tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory) -> Path:
     """A folder with one notebook, its entry and its baseline."""
-    (tmp_path / "notebooks").mkdir()
-    write(tmp_path / "notebooks" / "one.ipynb", MEASURE)
-    (tmp_path / "notebooks" / "checks.yaml").write_text(
-        "one: {timeout: 60, parameters: {length: 2}}"
-    )
-    made = in_process.run("check", "--update", cwd=tmp_path)
+    folder = tmp_path_factory.mktemp("checked")
+    (folder / "notebooks").mkdir()
+    write(folder / "notebooks" / "one.ipynb", MEASURE)
+    (folder / "notebooks" / "checks.yaml").write_text("one: {timeout: 60, parameters: {length: 2}}")
+    made = in_process.run("check", "--update", cwd=folder)
     assert made.status == 0, made.stderr
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def project(checked, tmp_path) -> Path:
+    """A copy of it for one test."""
+    return shutil.copytree(checked, tmp_path, dirs_exist_ok=True)
 
 
 @pytest.mark.process

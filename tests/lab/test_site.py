@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,6 +12,7 @@ import nbformat
 import pdoc
 import pytest
 from helpers import in_process
+from matplotlib.image import imsave
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import vaerecon
@@ -30,11 +32,12 @@ You will learn
 - nothing else.
 
 **Time:** a second."""
-PICTURE = """from matplotlib.figure import Figure
-from vaerecon.lab.setup import show
-figure = Figure(figsize=(1, 1))
-figure.subplots().plot([0, {height}])
-show(figure)"""
+
+
+def picture(height: int) -> str:
+    """A cell that shows a PNG; matplotlib would take the kernel seconds to import."""
+    imsave(file := io.BytesIO(), [[0.0]] * height, format="png")
+    return f"from IPython.display import Image\nImage({file.getvalue()!r})"
 
 
 def write_notebook(path: Path, title: str, *code: str, link: str = "") -> Path:
@@ -49,9 +52,8 @@ def write_notebook(path: Path, title: str, *code: str, link: str = "") -> Path:
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("notebooks")
     link = "**Next:** [two](02_two.ipynb), and [elsewhere](https://example.org/)."
-    pictures = PICTURE.format(height=1), PICTURE.format(height=2)
-    one = write_notebook(folder / "01_one.ipynb", "One <line>", *pictures, link=link)
-    two = write_notebook(folder / "02_two.ipynb", "Two", pictures[0])
+    one = write_notebook(folder / "01_one.ipynb", "One <line>", picture(1), picture(2), link=link)
+    two = write_notebook(folder / "02_two.ipynb", "Two", picture(1))
     found = [execute(one), execute(two)]
     assert [run.failure for run in found] == [None, None]
     return found
@@ -220,7 +222,7 @@ def test_the_command_runs_all_notebooks_or_writes_no_page(tmp_path):
     assert left == {".failed"}
 
     broken.unlink()
-    write_notebook(tmp_path / "01_one.ipynb", "One", PICTURE.format(height=1))
+    write_notebook(tmp_path / "01_one.ipynb", "One", picture(1))
     done = make_site(tmp_path, tmp_path / "site")
     assert done.status == 0, done.stderr
     names = {path.name for path in (tmp_path / "site").iterdir()}
@@ -242,7 +244,6 @@ def test_the_command_refuses_what_is_no_set_of_notebooks(tmp_path):
 
 
 @pytest.mark.process
-@pytest.mark.slow
 def test_the_api_reference_is_linked_and_loads_nothing(runs, tmp_path):
     write_site(runs, tmp_path / "site")
     assert "api/" not in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
