@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers.installed import need
 from helpers.sounds import make_sound
+from helpers.zygote import Zygote
 
 from vaerecon.audio.clip import Clip
 from vaerecon.utils import plugins
@@ -90,3 +91,11 @@ def tiny():
     pipe = ReconstructionPipeline.from_pretrained("tiny", device="cpu", dtype="float32")
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """A warm process that forks others."""
+    warm = Zygote()
+    yield warm
+    warm.close()
