@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 
@@ -96,6 +97,8 @@ def tiny():
 @pytest.fixture(scope="session")
 def zygote() -> Iterator[Zygote]:
     """A warm process that forks others."""
+    if not hasattr(os, "fork"):
+        pytest.skip("forks are POSIX's")
     warm = Zygote()
     yield warm
     warm.close()

@@ -15,7 +15,6 @@ import contextlib
 import importlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -23,8 +22,11 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+USED_LATER = ("librosa.filters", "numba", "pandas", "pystoi", "rich.table", "sqlite3")
 
 
 @dataclass(frozen=True)
@@ -69,35 +71,55 @@ class Zygote:
         )
 
     def run(
-        self, args: list[str], cwd: Path, *, number: int = 0, after: float = 0.0, **options
+        self,
+        args: list[str],
+        cwd: Path | str = ".",
+        *,
+        number: int = 0,
+        after: float | Callable[[], object] = 0.0,
+        **options,
     ) -> Ended:
         """Run ``vaerecon *args``, or what else ``options`` of :func:`request` say.
 
-        Signal ``number``, if not 0, is sent ``after`` so many seconds.
+        Signal ``number``, if not 0, is sent ``after`` so many seconds, or when that returns.
         """
         (end,) = self.run_at_once([request(args, cwd, **options)], number=number, after=after)
         return end
 
     def run_at_once(
-        self, requests: list[dict], *, number: int = 0, after: float = 0.0
+        self,
+        requests: list[dict],
+        *,
+        number: int = 0,
+        after: float | Callable[[], object] = 0.0,
     ) -> list[Ended]:
         """Run several, all started together; the signal, if any, is for the first."""
+        ended = threading.Event()
+
+        def strike() -> None:
+            if callable(after):
+                after()
+            else:
+                ended.wait(after)
+            if not ended.is_set():
+                send(pids[0], number)
+
         started = time.monotonic()
         self.process.stdin.write(json.dumps(requests) + "\n")
         self.process.stdin.flush()
         pids = json.loads(self.process.stdout.readline())
-        timer = threading.Timer(after, send, (pids[0], number))
         if number:
-            timer.start()
+            threading.Thread(target=strike, daemon=True).start()
         ends = json.loads(self.process.stdout.readline())
-        timer.cancel()
+        ended.set()
         seconds = time.monotonic() - started
         return [Ended(seconds=seconds, **end) for end in ends]
 
     def close(self) -> None:
         """End the process."""
         self.process.stdin.close()
-        self.process.wait(timeout=30)
+        self.process.kill()  # Python's own end would take a while
+        self.process.wait()
 
 
 def send(pid: int, number: int) -> None:
@@ -107,7 +129,8 @@ def send(pid: int, number: int) -> None:
 
 def serve() -> None:
     """Read requests until the input ends."""
-    for module in ("vaerecon.plots", "vaerecon.pipeline.pipeline", "papermill"):
+    # USED_LATER: what most commands import when they need it
+    for module in ("vaerecon.plots", "vaerecon.pipeline.pipeline", "papermill", *USED_LATER):
         importlib.import_module(module)
     from vaerecon.cli.main import cli
     from vaerecon.utils.console import run_command
@@ -146,6 +169,8 @@ def become(wanted: dict, streams: list, cli: object, run_command: object) -> Non
     # a process that was started in the background ignores Ctrl-C, and hands that on
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if wanted["largest"] is not None:
+        import resource  # Windows has none
+
         resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["largest"], wanted["largest"]))
     if wanted["env"] is not None:
         os.environ.clear()
