@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from helpers.installed import need
 from helpers.sounds import make_sound
+from helpers.zygote import Zygote
 
 from vaerecon.audio.clip import Clip
 from vaerecon.utils import plugins
@@ -90,3 +92,13 @@ def tiny():
     pipe = ReconstructionPipeline.from_pretrained("tiny", device="cpu", dtype="float32")
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """A warm process that forks others."""
+    if not hasattr(os, "fork"):
+        pytest.skip("forks are POSIX's")
+    warm = Zygote()
+    yield warm
+    warm.close()

@@ -229,25 +229,20 @@ def test_names_that_look_like_options(tmp_path, model, name):
     check_result(tmp_path / "out", 4000)
 
 
-@pytest.mark.process
+@pytest.mark.slow
 def test_a_pipe_of_another_encoding_gets_its_output(tmp_path, model):
     """Windows writes cp1252 into a pipe, which has no arrows; nor have some logs."""
     (tmp_path / "音.wav").write_bytes(wave(noise(4000)))
-    command = [sys.executable, "-m", "vaerecon", "音.wav", "--model", str(model)]
-    done = subprocess.run(
-        [*command, "--output-dir", "out", *QUICK],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    args = ["音.wav", "--model", model, "--output-dir", "out", *QUICK]
+    done = run(*args, cwd=tmp_path, encoding="ascii")
+    assert done.status == 0, done.stderr
+    assert "SNR ?" in done.stdout
     check_result(tmp_path / "out", 4000)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of memory from Linux")
 @pytest.mark.process
-def test_ten_seconds_of_three_hours_take_the_memory_of_ten_seconds(tmp_path, model):
+def test_ten_seconds_of_three_hours_take_the_memory_of_ten_seconds(zygote, tmp_path, model):
     """Through the whole command, whose libraries alone take 500 MB: the difference is what counts.
 
     Three hours as float32 at 16 kHz would be 690 MB.
@@ -259,20 +254,12 @@ def test_ten_seconds_of_three_hours_take_the_memory_of_ten_seconds(tmp_path, mod
         file.write((2 * n).to_bytes(4, "little") + wave(noise(80_000), 8000)[44:])
         file.truncate(44 + 2 * n)
     (tmp_path / "short.wav").write_bytes(wave(noise(80_000), 8000))
-    code = (
-        "import resource, sys\n"
-        "from vaerecon.cli.main import main\n"
-        "try: main()\n"
-        "except SystemExit as stop: assert not stop.code, stop.code\n"
-        "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
-    )
     peaks = {}
     for name in ("short", "long"):
         args = [f"{name}.wav", "--model", str(model), "--output-dir", name, "--max-length", "10"]
-        command = [sys.executable, "-c", code, *args, *QUICK]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        peaks[name] = int(done.stdout.split("peak")[1])
+        done = zygote.run([*args, *QUICK], tmp_path)
+        assert done.status == 0, done.stderr
+        peaks[name] = done.peak
         check_result(tmp_path / name, 160_000)
     assert peaks["long"] < peaks["short"] + 60_000  # kB; two runs of the same differ by as much
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from helpers.system import LIMIT
+from helpers.zygote import Zygote, request
 from vaerecon.models.fast_vocoder import MagnitudeNetwork
 
 VAE_FILE = "vae/diffusion_pytorch_model.safetensors"
@@ -104,19 +105,37 @@ print(json.dumps(results))
 """
 
 
-def run_client(cases: list[tuple[str, str, dict]], home: Path, **environment: str) -> dict:
-    """Load the cases in a fresh process with only this environment about hubs; what came of it."""
+def client_environment(home: Path, **variables: str) -> dict[str, str]:
+    """This one's, with only these variables about hubs."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
+    return clean | {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | variables
+
+
+def run_client(cases: list[tuple[str, str, dict]], home: Path, **variables: str) -> dict:
+    """Load the cases in a new process with this environment; what came of it."""
     done = subprocess.run(
         [sys.executable, "-c", CLIENT],
         input=json.dumps(cases),
-        env=clean | {"HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"} | environment,
+        env=client_environment(home, **variables),
         capture_output=True,
         text=True,
         timeout=LIMIT,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
-    results["stderr"] = done.stderr
-    return results
+    return json.loads(done.stdout) | {"stderr": done.stderr}
+
+
+def run_warm_clients(zygote: Zygote, clients: dict[str, dict]) -> dict[str, dict]:
+    """The same in warm processes, all at once; each client is ``cases`` and variables."""
+    requests = [
+        request([], code=CLIENT, stdin=json.dumps(client.pop("cases")),
+                env=client_environment(**client))
+        for client in map(dict, clients.values())
+    ]  # fmt: skip
+    ends = zygote.run_at_once(requests)
+    assert [end.status for end in ends] == [0] * len(ends), [end.stderr for end in ends]
+    return {
+        name: json.loads(end.stdout) | {"stderr": end.stderr}
+        for name, end in zip(clients, ends, strict=True)
+    }

@@ -34,8 +34,8 @@ class Hub(ThreadingHTTPServer):
         self.private: set[str] = set()  # ids that answer 401 and nothing else, as to strangers
         self.closing = threading.Event()  # set when the hub is being closed
         self.failures: dict[str, int] = {}  # id -> how many requests still to answer with 500
-        self.slow: dict[str, float] = {}  # id -> seconds before an answer
-        self.cuts: dict[str, int] = {}  # id -> how many large downloads still to cut at half
+        self.silent: set[str] = set()  # ids that say what a file is and never send it
+        self.cuts: dict[str, int] = {}  # id -> after how many bytes to cut the next long download
         self.commits: dict[str, str] = {}  # id -> what to call its commit, as a hostile hub may
         self.etags: dict[str, str] = {}  # id -> what to call its files' contents, likewise
         self.tokens: dict[str, str] = {}  # id -> the only token that it lets in
@@ -121,7 +121,8 @@ class Handler(BaseHTTPRequestHandler):
         if len(parts) < 4:
             return self.error(404, None)
         repo, action, revision, name = "/".join(parts[:2]), parts[2], parts[3], "/".join(parts[4:])
-        self.server.closing.wait(self.server.slow.get(repo, 0))
+        if repo in self.server.silent and self.command == "GET":
+            self.server.closing.wait()
         if self.server.failures.get(repo, 0):
             self.server.failures[repo] -= 1
             return self.error(500, None)
@@ -159,6 +160,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("X-Error-Code", code)
         if commit:
             self.send_header("X-Repo-Commit", commit)
+        if status == 500:
+            self.send_header("Retry-After", "0")  # else the client waits longer and longer
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -187,9 +190,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.ranges.append((self.path, start, size))
             with path.open("rb") as file:
                 file.seek(start)
-                if size > 10_000 and self.server.cuts.get(repo, 0):
-                    self.server.cuts[repo] -= 1
-                    self.wfile.write(file.read((size - start) // 2))
+                if size > self.server.cuts.get(repo, size):
+                    self.wfile.write(file.read(self.server.cuts.pop(repo)))
                     self.close_connection = True  # and not another byte
                 else:
                     shutil.copyfileobj(file, self.wfile, 1 << 20)

@@ -28,10 +28,13 @@ class Done:
     stderr: str
 
 
-def run(*args: object, cwd: Path, command: click.Command = cli) -> Done:
-    """Run ``vaerecon *args`` in ``cwd``; any other exception than an exit is the caller's."""
+def run(*args: object, cwd: Path, command: click.Command = cli, encoding: str = "utf-8") -> Done:
+    """Run ``vaerecon *args`` in ``cwd``, its output to pipes of this encoding.
+
+    Any other exception than an exit is the caller's.
+    """
     before, argv, handler = Path.cwd(), sys.argv, signal.getsignal(signal.SIGTERM)
-    out, err = io.StringIO(), io.StringIO()
+    out, err = (io.TextIOWrapper(io.BytesIO(), encoding, newline="\n") for _ in range(2))
     os.chdir(cwd)
     sys.argv = ["vaerecon", *map(str, args)]
     status: object = 0
@@ -44,4 +47,7 @@ def run(*args: object, cwd: Path, command: click.Command = cli) -> Done:
         os.chdir(before)
         sys.argv = argv
         signal.signal(signal.SIGTERM, handler)
-    return Done(int(status), out.getvalue(), err.getvalue())
+    for stream in (out, err):
+        stream.flush()
+    texts = (stream.buffer.getvalue().decode(encoding) for stream in (out, err))
+    return Done(int(status), *texts)

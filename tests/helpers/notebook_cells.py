@@ -18,8 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from vaerecon.lab.reports.execution import tags
-from vaerecon.lab.reports.runs import read_notebook
+from vaerecon.lab.reports.runs import read_notebook, tags
 
 
 class Cell(NamedTuple):
@@ -63,7 +62,7 @@ def _cell(source: str, declares: bool, own: set[str]) -> Cell:
     ]
     acts = any(isinstance(call, ast.Name) and call.id in own for call in calls)
     names = (frozenset(reads), frozenset(writes))
-    return Cell(code, *names, acts, "record(" in source, declares)
+    return Cell(code, *names, acts, bool(re.search(r"\brecord(_all)?\(", source)), declares)
 
 
 def _functions(code: CodeType) -> Iterator[CodeType]:
@@ -99,6 +98,9 @@ def run_cells(cells: Iterable[Cell], parameters: dict[str, Any]) -> Iterator[tup
     values: dict[str, Any] = {"__name__": "__main__"}
     instead = {
         "record": lambda name, value, unit="": found.append((name, float(value))),
+        "record_all": lambda values, unit, names: found.extend(
+            (names.format(key), float(value)) for key, value in values.items()
+        ),
         "show": lambda figure: None,
         "play": lambda tracks, *args, **options: None,
     }

@@ -4,9 +4,9 @@ The libraries take seconds to import; a test that interrupts a command at twenty
 for that twenty times, nor learn anything from it. Here one process imports them and forks a child
 for every command: real processes that get real signals.
 
-Protocol, one JSON a line: in a list of ``{"args": [...], "cwd": "...", "largest": bytes or null}``,
-all run at once; out first a list of their process ids, then one of ``{"status", "stderr"}`` with
-the exit statuses, negative for a signal.
+Protocol, one JSON a line: in a list of what :func:`request` makes, all run at once; out first a
+list of their process ids, then one of ``{"status", "stdout", "stderr", "peak"}`` with the exit
+statuses, negative for a signal.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import contextlib
 import importlib
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -23,8 +22,11 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+USED_LATER = ("librosa.filters", "numba", "pandas", "pystoi", "rich.table", "sqlite3")
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,28 @@ class Ended:
     """How a command ended."""
 
     status: int  # exit status; negative: killed by that signal
+    stdout: str
     stderr: str
+    peak: int  # kB of memory at most, with what the warm process had
     seconds: float  # from the fork to the end
+
+
+def request(
+    args: list[str],
+    cwd: Path | str = ".",
+    *,
+    code: str | None = None,
+    stdin: str = "",
+    env: dict[str, str] | None = None,
+    largest: int | None = None,
+) -> dict:
+    """What one process is to do: ``vaerecon *args``, or Python ``code`` with these arguments.
+
+    ``env`` is its whole environment, which ``huggingface_hub`` then reads anew. No file may become
+    larger than ``largest`` bytes (RLIMIT_FSIZE): as on a full disk, for who may not mount one.
+    """
+    return {"args": args, "cwd": str(cwd), "code": code, "stdin": stdin, "env": env,
+            "largest": largest}  # fmt: skip
 
 
 class Zygote:
@@ -51,46 +73,53 @@ class Zygote:
     def run(
         self,
         args: list[str],
-        cwd: Path,
+        cwd: Path | str = ".",
         *,
         number: int = 0,
-        after: float = 0.0,
-        largest: int | None = None,
+        after: float | Callable[[], object] = 0.0,
+        **options,
     ) -> Ended:
-        """Run ``vaerecon *args``.
+        """Run ``vaerecon *args``, or what else ``options`` of :func:`request` say.
 
-        Signal ``number``, if not 0, is sent ``after`` so many seconds; no file may become larger
-        than ``largest`` bytes (RLIMIT_FSIZE: as on a full disk, for those who may not mount one).
+        Signal ``number``, if not 0, is sent ``after`` so many seconds, or when that returns.
         """
-        started = time.monotonic()
-        (pid,) = self._start([{"args": args, "cwd": str(cwd), "largest": largest}])
-        timer = threading.Timer(after, send, (pid, number))
-        if number:
-            timer.start()
-        (end,) = self._end()
-        timer.cancel()
-        return Ended(end["status"], end["stderr"], time.monotonic() - started)
+        (end,) = self.run_at_once([request(args, cwd, **options)], number=number, after=after)
+        return end
 
-    def run_at_once(self, commands: list[list[str]], cwd: Path) -> list[Ended]:
-        """Run several, all started together."""
-        started = time.monotonic()
-        self._start([{"args": args, "cwd": str(cwd), "largest": None} for args in commands])
-        ends = self._end()
-        seconds = time.monotonic() - started
-        return [Ended(end["status"], end["stderr"], seconds) for end in ends]
+    def run_at_once(
+        self,
+        requests: list[dict],
+        *,
+        number: int = 0,
+        after: float | Callable[[], object] = 0.0,
+    ) -> list[Ended]:
+        """Run several, all started together; the signal, if any, is for the first."""
+        ended = threading.Event()
 
-    def _start(self, requests: list[dict]) -> list[int]:
+        def strike() -> None:
+            if callable(after):
+                after()
+            else:
+                ended.wait(after)
+            if not ended.is_set():
+                send(pids[0], number)
+
+        started = time.monotonic()
         self.process.stdin.write(json.dumps(requests) + "\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def _end(self) -> list[dict]:
-        return json.loads(self.process.stdout.readline())
+        pids = json.loads(self.process.stdout.readline())
+        if number:
+            threading.Thread(target=strike, daemon=True).start()
+        ends = json.loads(self.process.stdout.readline())
+        ended.set()
+        seconds = time.monotonic() - started
+        return [Ended(seconds=seconds, **end) for end in ends]
 
     def close(self) -> None:
         """End the process."""
         self.process.stdin.close()
-        self.process.wait(timeout=30)
+        self.process.kill()  # Python's own end would take a while
+        self.process.wait()
 
 
 def send(pid: int, number: int) -> None:
@@ -100,26 +129,33 @@ def send(pid: int, number: int) -> None:
 
 def serve() -> None:
     """Read requests until the input ends."""
-    for module in ("vaerecon.plots", "vaerecon.pipeline.pipeline", "papermill"):
+    # USED_LATER: what most commands import when they need it
+    for module in ("vaerecon.plots", "vaerecon.pipeline.pipeline", "papermill", *USED_LATER):
         importlib.import_module(module)
     from vaerecon.cli.main import cli
     from vaerecon.utils.console import run_command
 
     for line in sys.stdin:
-        children = []
-        for request in json.loads(line):
-            errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed below, when the child ended)
+        children = []  # each with its three standard streams
+        for wanted in json.loads(line):
+            streams = [tempfile.TemporaryFile() for _ in range(3)]  # noqa: SIM115 (closed below)
+            streams[0].write(wanted["stdin"].encode())
+            streams[0].seek(0)
             pid = os.fork()
             if not pid:
-                become(request, errors.fileno(), cli, run_command)
-            children.append((pid, errors))
+                become(wanted, streams, cli, run_command)
+            children.append((pid, streams))
         answer([pid for pid, _ in children])
         ends = []
-        for pid, errors in children:
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            errors.seek(0)
-            ends.append({"status": status, "stderr": errors.read().decode(errors="replace")})
-            errors.close()
+        for pid, streams in children:
+            _, status, used = os.wait4(pid, 0)
+            end = {"status": os.waitstatus_to_exitcode(status), "peak": used.ru_maxrss}
+            for name, stream in zip(("stdout", "stderr"), streams[1:], strict=True):
+                stream.seek(0)
+                end[name] = stream.read().decode(errors="replace")
+            for stream in streams:
+                stream.close()
+            ends.append(end)
         answer(ends)
 
 
@@ -128,21 +164,31 @@ def answer(value: object) -> None:
     sys.stdout.flush()
 
 
-def become(request: dict, errors: int, cli: object, run_command: object) -> None:
+def become(wanted: dict, streams: list, cli: object, run_command: object) -> None:
     """The child: the command as it would be started from a shell."""
     # a process that was started in the background ignores Ctrl-C, and hands that on
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    if request["largest"] is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (request["largest"], request["largest"]))
-    os.chdir(request["cwd"])
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for target, source in ((0, nothing), (1, nothing), (2, errors)):
-        os.dup2(source, target)
-    sys.argv = ["vaerecon", *request["args"]]
+    if wanted["largest"] is not None:
+        import resource  # Windows has none
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (wanted["largest"], wanted["largest"]))
+    if wanted["env"] is not None:
+        os.environ.clear()
+        os.environ.update(wanted["env"])
+        for name in [name for name in sys.modules if name.split(".")[0] == "huggingface_hub"]:
+            del sys.modules[name]  # so that it is imported, and reads its variables, once more
+    os.chdir(wanted["cwd"])
+    for target, stream in enumerate(streams):
+        os.dup2(stream.fileno(), target)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 (the parent's has read ahead, or may have)
+    sys.argv = ["vaerecon", *wanted["args"]]
     status: int | None = None
     try:
         try:
-            run_command(cli)
+            if wanted["code"] is None:
+                run_command(cli)
+            else:
+                exec(wanted["code"], {"__name__": "__main__"})  # noqa: S102 (a test's own)
             status = 0
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -156,6 +202,7 @@ def become(request: dict, errors: int, cli: object, run_command: object) -> None
         else:
             traceback.print_exc()
     finally:
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1 if status is None else status)
 

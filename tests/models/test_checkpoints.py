@@ -25,6 +25,7 @@ from helpers.checkpoints import (
     edit_config,
     edit_weights,
     run_client,
+    run_warm_clients,
     save_small,
 )
 from helpers.hub_server import serve
@@ -654,24 +655,32 @@ def test_what_is_cached_is_listed(visited):
     assert cached["speech"][4] == "none"
 
 
-@pytest.mark.process
-def test_second_load_needs_no_hub(visited):
+@pytest.fixture(scope="module")
+def without_hub(visited, zygote):
+    """Later clients with the same cache: one that is to ask nothing, and one that cannot."""
+    with serve() as hub:
+        gone = hub.url  # nobody listens there any more
     asked = len(visited.hub.log)
     cases = [("v1", "someone/small", {"revision": "v1"}), ("uncached", "speech", {})]
     cases += [("sharded", "someone/sharded", {}), ("trained", "someone/trained", {})]
-    offline = run_client(cases, visited.home, HF_ENDPOINT=visited.hub.url, HF_HUB_OFFLINE="1")
-    assert len(visited.hub.log) == asked
-    for name in ("v1", "sharded", "trained"):
-        assert offline[name] == visited.results[name]
-    assert "not in the cache; connect once" in offline["uncached"]["message"]
+    offline = {"cases": cases, "HF_ENDPOINT": visited.hub.url, "HF_HUB_OFFLINE": "1"}
+    lost = {"cases": [("main", "someone/small", {})], "HF_ENDPOINT": gone}
+    home = {"home": visited.home}
+    found = run_warm_clients(zygote, {"offline": offline | home, "gone": lost | home})
+    return found | {"asked": len(visited.hub.log) - asked}
 
 
 @pytest.mark.process
-def test_cached_copy_serves_when_the_hub_is_gone(visited):
-    with serve() as hub:
-        url = hub.url  # nobody listens there any more
-    gone = run_client([("main", "someone/small", {})], visited.home, HF_ENDPOINT=url)
-    assert gone["main"] == visited.results["main"]
+def test_second_load_needs_no_hub(visited, without_hub):
+    assert without_hub["asked"] == 0
+    for name in ("v1", "sharded", "trained"):
+        assert without_hub["offline"][name] == visited.results[name]
+    assert "not in the cache; connect once" in without_hub["offline"]["uncached"]["message"]
+
+
+@pytest.mark.process
+def test_cached_copy_serves_when_the_hub_is_gone(visited, without_hub):
+    assert without_hub["gone"]["main"] == visited.results["main"]
 
 
 @pytest.mark.process

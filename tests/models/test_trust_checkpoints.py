@@ -12,9 +12,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +22,7 @@ from helpers.checkpoints import (
     Canary,
     edit_config,
     edit_weights,
-    run_client,
+    run_warm_clients,
     save_small,
 )
 from helpers.hub_server import serve
@@ -354,71 +352,66 @@ def test_a_revision_that_leads_elsewhere_is_refused(revision):
 
 
 @pytest.fixture(scope="module")
-def faults(tmp_path_factory):
-    """Clients of a failing hub, all at once, since they mostly wait between their tries."""
+def faults(zygote, tmp_path_factory):
+    """Clients of a failing hub, all at once, since some wait between their tries."""
     root = tmp_path_factory.mktemp("faulty")
     small = save_small(root / "small")
-    large = Path(shutil.copytree(small, root / "large"))
-    # the client keeps what came in pieces of 10 MB, so that a cut must come later to be resumed
-    edit_weights(large / VAE_FILE, lambda w: w | {"filler": torch.zeros(8_000_000)})
-    full, mounted = root / "full disk", False
+    full, mounted = root / "full", False
     full.mkdir()
     with serve() as hub:
-        for name in ("slow", "broken", "elsewhere", "full", "uncached"):
+        for name in ("silent", "broken", "elsewhere", "full", "uncached"):
             hub.add(f"someone/{name}", small)
-        hub.add("someone/cut", large)
-        hub.cuts["someone/cut"] = 1
-        hub.slow["someone/slow"] = 60.0
+        hub.silent.add("someone/silent")
         hub.failures["someone/broken"] = 10**6
         hub.commits["someone/elsewhere"] = "../../../../evil"
         with serve() as other:
             gone = other.url  # nobody listens there any more
-        brief = {"HF_HUB_ETAG_TIMEOUT": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "1"}
+        variables = {
+            "elsewhere": {},
+            "broken": {},
+            "silent": {"HF_HUB_DOWNLOAD_TIMEOUT": "1"},
+            "uncached": {"HF_ENDPOINT": gone},
+            "schemeless": {"HF_ENDPOINT": "hub.invalid"},
+        }
         if sys.platform == "linux":
             mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(full)]
             mounted = not subprocess.run(mount, capture_output=True).returncode
-
-        def visit(*names: str, **options) -> dict:
-            home = options.pop("home", root / f"home of {names[0]}")
-            cases = [(name, f"someone/{name}", {}) for name in names]
-            return run_client(cases, home, **{"HF_ENDPOINT": hub.url} | options)
-
+        if mounted:
+            variables["full"] = {}
         try:
-            with ThreadPoolExecutor(5) as pool:
-                names = ("cut", "elsewhere", "broken")
-                waiting = dict.fromkeys(names, pool.submit(visit, *names)) | {
-                    "slow": pool.submit(visit, "slow", **brief),
-                    "uncached": pool.submit(visit, "uncached", HF_ENDPOINT=gone),
-                    "schemeless": pool.submit(visit, "schemeless", HF_ENDPOINT="hub.invalid"),
-                }
-                if mounted:
-                    waiting["full"] = pool.submit(visit, "full", home=full / "home")
-                results = {name: found.result() for name, found in waiting.items()}
+            yield run_warm_clients(zygote, {
+                name: {"cases": [(name, f"someone/{name}", {})], "home": root / name / "home",
+                       "HF_ENDPOINT": hub.url} | more
+                for name, more in variables.items()
+            }) | {"root": root}  # fmt: skip
         finally:
             if mounted:
                 subprocess.run(["umount", str(full)], check=True)
-        yield SimpleNamespace(hub=hub, results=results, root=root, url=hub.url)
     shutil.rmtree(root)
 
 
 @pytest.mark.process
 @pytest.mark.fault
-def test_a_cut_connection_is_resumed_where_it_was_cut(faults):
-    assert "error" not in faults.results["cut"]["cut"]
-    first, second = (
-        (start, size)
-        for path, start, size in faults.hub.ranges
-        if "cut" in path and VAE_FILE in path
-    )
-    assert first[0] == 0
-    assert 10_000_000 <= second[0] <= second[1] // 2
-    assert faults.results["cut"]["cut"]["latent"] == [1, 8, 12, 16]
+def test_a_cut_connection_is_resumed_where_it_was_cut(original, zygote, tmp_path):
+    large = Path(shutil.copytree(original, tmp_path / "large"))
+    # the client keeps what came in pieces of 10 MiB, so that a cut must come later to be resumed
+    edit_weights(large / VAE_FILE, lambda w: w | {"filler": torch.zeros(3_000_000)})
+    with serve() as hub:
+        hub.add("someone/cut", large)
+        hub.cuts["someone/cut"] = 11_000_000
+        client = {"cases": [("cut", "someone/cut", {})], "home": tmp_path / "home"}
+        found = run_warm_clients(zygote, {"cut": client | {"HF_ENDPOINT": hub.url}})["cut"]["cut"]
+    assert "error" not in found
+    first, second = (start for path, start, _ in hub.ranges if VAE_FILE in path)
+    assert first == 0
+    assert 10_000_000 <= second <= 11_000_000
+    assert found["latent"] == [1, 8, 12, 16]
 
 
 @pytest.mark.parametrize(
     ("case", "error", "message"),
     [
-        ("slow", "OSError", "did not answer in time, several times; try later, or give it more"),
+        ("silent", "OSError", "did not answer in time, several times; try later, or give it more"),
         ("broken", "OSError", "answered 500, several times; try later, or another mirror"),
         ("uncached", "OSError", "no connection (or offline mode) and not in the cache; connect"),
         ("elsewhere", "ValueError", "Invalid pointer path"),
@@ -429,16 +422,16 @@ def test_a_cut_connection_is_resumed_where_it_was_cut(faults):
 @pytest.mark.process
 @pytest.mark.fault
 def test_what_failed_is_said_in_one_line_with_what_to_do(faults, case, error, message):
-    if case not in faults.results:
+    if case not in faults:
         pytest.skip("needs the right to mount a small disk (root), as .ci/run has")
-    result = faults.results[case][case]
+    result = faults[case][case]
     assert result.get("error") == error
     assert message in result["message"]
     assert "\n" not in result["message"]
-    assert "Traceback" not in faults.results[case]["stderr"]
+    assert "Traceback" not in faults[case]["stderr"]
 
 
 @pytest.mark.process
 @pytest.mark.fault
 def test_a_commit_of_a_hostile_hub_leads_nowhere(faults):
-    assert not [path for path in faults.root.rglob("*") if path.name == "evil"]
+    assert not [path for path in faults["root"].rglob("*") if path.name == "evil"]

@@ -174,7 +174,7 @@ def test_lag_of_the_geometry(rates_kernels, lag, seed):
 def test_lag_of_untrained_weights_is_another_for_each_seed():
     """At AudioLDM2's size, as transformers draws them; within 2, for another rounding."""
     sizes = {"upsample_rates": AUDIOLDM2[0], "upsample_kernel_sizes": AUDIOLDM2[1]}
-    for seed, lag in ((0, -21), (1, 31), (2, -18)):
+    for seed, lag in ((0, -21), (1, 31)):
         torch.manual_seed(seed)
         config = SpeechT5HifiGanConfig(
             model_in_dim=64, upsample_initial_channel=1024, normalize_before=False, **sizes

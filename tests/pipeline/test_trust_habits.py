@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -327,26 +326,54 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.process
-def test_diffusers_own_loader_works_or_says_what_does(pipe, tmp_path):
-    """With the trust that it asks for; a process of its own, since it keeps code in a cache."""
-    pipe.save_pretrained(tmp_path / "saved")
+PUSHER = """
+from vaerecon.pipeline.pipeline import ReconstructionPipeline
+
+for name in ("someone/pushed", "someone/saved"):
+    pipe = ReconstructionPipeline.from_pretrained(sys.argv[1])
+    if name == "someone/pushed":
+        pipe.push_to_hub(name, token="hf_x")
+    else:
+        pipe.save_pretrained(sys.argv[3], push_to_hub=True, repo_id=name, token="hf_x")
+    again = ReconstructionPipeline.from_pretrained(name, token="hf_x")
+    assert again.fast_folder is not None, "no fast/"
+"""
+
+
+@pytest.fixture(scope="module")
+def new_process(pipe, tmp_path_factory):
+    """One that loads by diffusers' own loader, which keeps code in a cache, and pushes to a hub."""
+    root = tmp_path_factory.mktemp("new process")
+    pipe.save_pretrained(root / "saved")
     trust = {"trust_remote_code": True}
     cases = {
         "plain": {},
         "trusted": trust,
-        "custom folder": trust | {"custom_pipeline": str(tmp_path / "saved")},
+        "custom folder": trust | {"custom_pipeline": str(root / "saved")},
         "custom file": trust | {"custom_pipeline": sys.modules[type(pipe).__module__].__file__},
     }
-    done = subprocess.run(
-        [sys.executable, "-c", LOADER, str(tmp_path / "saved"), json.dumps(cases)],
-        env=os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    paths = root / "saved", json.dumps(cases), root / "saved again"
+    with serve() as hub:
+        hub.uploads = root / "uploads"
+        hub.tokens.update({"someone/pushed": "hf_x", "someone/saved": "hf_x"})
+        variables = {
+            "HF_ENDPOINT": hub.url,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HOME": str(root / "home"),
+            "HF_MODULES_CACHE": str(root / "modules"),
+        }
+        done = subprocess.run([sys.executable, "-c", LOADER + PUSHER, *map(str, paths)],
+                              env=os.environ | variables, capture_output=True, text=True,
+                              timeout=LIMIT)  # fmt: skip
+    return done, hub.uploads
+
+
+@pytest.mark.process
+def test_diffusers_own_loader_works_or_says_what_does(pipe, new_process):
+    """With the trust that it asks for."""
+    done, _ = new_process
+    assert done.stdout, done.stderr
     found = json.loads(done.stdout)
     assert "Pass `trust_remote_code=True`" in found.pop("plain")
     mel = torch.full((20, 64), -5.0)
@@ -362,40 +389,13 @@ def test_diffusers_own_loader_from_a_hub_says_what_fetches_fast(pipe, log_mel):
         again.synthesize(log_mel, "fast")
 
 
-PUSHER = """
-import sys
-from vaerecon.pipeline.pipeline import ReconstructionPipeline
-
-for name in ("someone/pushed", "someone/saved"):
-    pipe = ReconstructionPipeline.from_pretrained(sys.argv[1])
-    if name == "someone/pushed":
-        pipe.push_to_hub(name, token="hf_x")
-    else:
-        pipe.save_pretrained(sys.argv[2], push_to_hub=True, repo_id=name, token="hf_x")
-    again = ReconstructionPipeline.from_pretrained(name, token="hf_x")
-    assert again.fast_folder is not None, "no fast/"
-"""
-
-
 @pytest.mark.process
-def test_what_is_pushed_has_fast_and_loads_from_the_hub(checkpoint, tmp_path):
+def test_what_is_pushed_has_fast_and_loads_from_the_hub(checkpoint, new_process):
     """By ``push_to_hub`` and by ``save_pretrained``."""
-    with serve() as hub:
-        hub.uploads = tmp_path / "uploads"
-        hub.tokens.update({"someone/pushed": "hf_x", "someone/saved": "hf_x"})
-        done = subprocess.run(
-            [sys.executable, "-c", PUSHER, str(checkpoint), str(tmp_path / "saved")],
-            env=os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"),
-                              "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"},
-            capture_output=True,
-            text=True,
-            timeout=LIMIT,
-            check=False,
-        )  # fmt: skip
+    done, uploads = new_process
     assert done.returncode == 0, done.stderr
-    for pushed in (hub.uploads / "someone/pushed", hub.uploads / "someone/saved"):
+    for pushed in (uploads / "someone/pushed", uploads / "someone/saved"):
         for file in checkpoint.rglob("*.safetensors"):
             sent, kept = load_file(pushed / file.relative_to(checkpoint)), load_file(file)
             assert sent.keys() == kept.keys()
             assert all(torch.equal(sent[name], kept[name]) for name in kept)
-    shutil.rmtree(hub.uploads)

@@ -222,26 +222,28 @@ def test_a_method_that_gives_nan_is_named(tiny, mels, monkeypatch):
 # --- the same is the same -------------------------------------------------------------------------
 
 ORDERS = """
-import itertools, sys
+import sys
 import torch
 sys.path.insert(0, sys.argv[1])
 from helpers.sounds import make_sound
 from vaerecon.metrics.scores import METRICS
 from vaerecon.pipeline.pipeline import ReconstructionPipeline
 
-SINGLE = ("vocoder", "griffinlim", "oracle_phase")  # one of each kind; all are pure functions
+SINGLE = ["vocoder", "griffinlim", "oracle_phase"]  # one of each kind; all are pure functions
+quick = {"without_vae": False, "exclude_metrics": METRICS}
 clip, threads = make_sound(1.2), torch.get_num_threads()
 tiny = ReconstructionPipeline.from_pretrained("tiny", device="cpu", dtype="float32")
 tiny.set_progress_bar_config(disable=True)
-alone = {n: tiny(clip, [n], without_vae=False, exclude_metrics=METRICS).audio[n] for n in SINGLE}
+alone = {n: tiny(clip, [n], **quick).audio[n] for n in SINGLE}
 others = [name for name in METRICS if name != "visqol"]
-measured = tiny(clip, "all", without_vae=False, exclude_metrics=others)
+measured = tiny(clip, SINGLE, without_vae=False, exclude_metrics=others)
 assert measured.methods["vocoder"].scores["visqol"] > 1
-orders = {tuple(o): tiny(clip, o, without_vae=False, exclude_metrics=METRICS)
-          for o in itertools.permutations(SINGLE)}
-for order, together in {"all, with ViSQOL": measured, **orders}.items():
+together = {"with ViSQOL": measured, "all": tiny(clip, "all", **quick)}
+for i in range(3):  # any two of them both ways round
+    together[i] = tiny(clip, SINGLE[i:] + SINGLE[:i], **quick)
+for order, result in together.items():
     for name in SINGLE:
-        assert torch.equal(together.audio[name], alone[name]), (order, name)
+        assert torch.equal(result.audio[name], alone[name]), (order, name)
 assert torch.get_num_threads() == threads
 """
 
