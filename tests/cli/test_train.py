@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers import in_process
 from helpers.hub_server import serve
 from helpers.sounds import write_flac
 from helpers.system import LIMIT
@@ -213,14 +214,14 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(case, folder, tmp_pa
     assert done.stdout.strip() == "False"  # torch was not needed to say so
 
 
-@pytest.mark.process
-def test_crops_that_cannot_be_read_end_a_training_in_one_line(folder, tmp_path):
+def test_crops_that_cannot_be_read_end_a_training_in_one_line(folder, tmp_path, monkeypatch):
     """On disk, because there the header is believed: two seconds are called forty."""
+    monkeypatch.setattr("logging.basicConfig", lambda **_: None)
     shutil.copytree(folder, tmp_path / "data")
     write_flac(tmp_path / "data" / "take_1.flac", 32000, 16000, total=640000)
     args = ["--data", "data", "--output", "out", "--memory", "0", "--steps", "1", *SMALL]
-    done = vaerecon("train", "vae", *args, cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
+    done = in_process.run("train", "vae", *args, cwd=tmp_path)
+    assert done.status == 2, done.stderr
     assert "Traceback" not in done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "crops could not be read, expected at most 5%" in line

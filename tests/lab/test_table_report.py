@@ -217,7 +217,7 @@ def test_pictures_show_every_system_and_say_how_many_clips():
 @pytest.mark.slow
 @pytest.mark.process
 def test_the_page_of_a_table_stands_alone_and_plays_what_was_kept(tmp_path, sound):
-    table = made({"<b>": 4, "ä ö": 3}, ("tiny", "mine"))
+    table = made({"<b>": 4, "ä ö": 3})
     fast = (table["method"] == "fast") & table["through_vae"]
     table["sound"] = [f"../kept/{f[:-4]}_fast_reconstruction.wav" if keep else None
                       for f, keep in zip(table["file"], fast, strict=True)]  # fmt: skip
