@@ -67,7 +67,7 @@ def _print_table(
             console.print()
 
 
-def _shown(asked: str | list[str], has_value: Callable[[str], bool]) -> list[Metric]:
+def _shown(asked: str | list[str], has_value: Callable[[str], object]) -> list[Metric]:
     """The main metrics, or ``"all"``, or those named; only those that have a value."""
     every = [*METRICS.values(), *ON_REQUEST.values()]
     wanted = [m for m in every if m.terminal or "all" in asked or m.name in asked]

@@ -90,8 +90,7 @@ class Settings(Task):
             rows, codecs = list(map(flat, found)), []
             if self.codecs:
                 clip = load_audio(file.path, self.max_length)
-                found = codec_rows(clip, self.codecs, pipe, self.exclude_metrics)
-                codecs = list(map(flat, found))
+                codecs = list(map(flat, codec_rows(clip, self.codecs, pipe, self.exclude_metrics)))
             if self.keep_sounds is not None:
                 _keep_sounds(file, *self.keep_sounds, result, rows, codecs)
         rows += [{k: v for k, v in row.items() if k != "samples"} for row in codecs]
