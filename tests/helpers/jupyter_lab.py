@@ -17,7 +17,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,9 @@ def run_jupyter_lab(home: Path) -> Iterator[Server]:
             yield Server(url, token, home / "notebooks")
         finally:
             process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(30)
+            process.kill()  # once, it said that it stops and waited for a thread for ever
 
 
 def _address(process: subprocess.Popen, log: Path) -> str | None:
