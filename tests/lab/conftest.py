@@ -37,7 +37,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebDriver]:
 
 @pytest.fixture
 def driver(chromium: WebDriver) -> Iterator[WebDriver]:
-    """Chromium with a new tab. What it has in its cache spares most of the time to open a page."""
+    """Chromium with a new tab. JupyterLab's scripts are in its cache from the second page on."""
     chromium.get_log("browser")  # of the test before
     first = chromium.current_window_handle
     chromium.switch_to.new_window("tab")
