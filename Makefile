@@ -46,7 +46,8 @@ test: $(INSTALLED)  ## run the tests, all but those in a browser
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 browser-test: $(INSTALLED)  ## try the notebooks in JupyterLab; needs chromium and chromedriver
-	$(BIN)/python -m pytest -m browser tests/lab $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal -m browser \
+		tests/lab/test_browser*.py $(ARGS)
 
 lab: $(INSTALLED)  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(ARGS)

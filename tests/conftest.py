@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -17,6 +18,16 @@ from vaerecon.audio.clip import Clip
 from vaerecon.utils import plugins
 
 SKIPPED = "Skipped: needs "
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect without the garbage collector, which took a sixth of that time: modules stay."""
+    gc.disable()
+    result = yield
+    gc.freeze()  # nor does it look through them later
+    gc.enable()
+    return result
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

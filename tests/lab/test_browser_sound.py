@@ -14,30 +14,26 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from nbconvert import HTMLExporter
-from nbformat.v4 import new_code_cell, new_notebook
-from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.common.by import By
-from selenium.webdriver.common.keys import Keys
-from test_browser import (
+from helpers.jupyter_lab import (
     ANSWER,
     DARK_FIGURES,
     TONE,
     Page,
     Server,
-    driver,
-    server,
     wait_for,
     wait_until_it_moves,
 )
+from nbconvert import HTMLExporter
+from nbformat.v4 import new_code_cell, new_notebook
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from vaerecon.lab.listening.levels import match_levels, pcm16
 from vaerecon.lab.listening.player import player_html
 from vaerecon.lab.reports.runs import run_notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.needs("chromium", "chromedriver")]
-
-__all__ = ["driver", "server"]  # fixtures
 
 CELLS = (
     "import numpy as np\n"
@@ -149,11 +145,6 @@ def write_notebook(path: Path, *cells: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def source(server: Server) -> Path:
-    return write_notebook(server.folder / "sounds.ipynb", *CELLS)
-
-
 def players(browser) -> dict:
     """The players that are seen, by title; each has a mel, unless it is blind, and plays."""
     found = browser.execute_script(PLAYERS)
@@ -184,12 +175,13 @@ def close(server: Server, page: Page, path: Path) -> None:
     """Save, and shut the kernel down."""
     page.menu("File", "Save Notebook")
     wait_for(lambda: "audio/wav" in path.read_text(encoding="utf-8"), "the saved notebook")
-    for session in server.call("api/sessions"):
-        server.call(f"api/sessions/{session['id']}", "DELETE")
+    server.end_kernels()
 
 
 @pytest.mark.process
-def test_a_notebook_that_is_reopened_still_plays(driver, server, source, tmp_path):
+def test_a_notebook_that_is_reopened_still_plays(driver, server):
+    source = write_notebook(server.folder / "sounds.ipynb", *CELLS)
+
     def heard() -> list[str]:
         """What is seen of the test, apart from the widget."""
         text = "ABX: 1 of 3 trials answered. To listen, run the cell again. Its sounds:"
@@ -341,8 +333,8 @@ def test_zoom_download_reveal_and_removal(driver, tmp_path):
 
 
 @pytest.mark.process
-def test_a_page_plays_too_and_only_the_players_script_runs(driver, source, tmp_path):
-    run = run_notebook(source, output=tmp_path)
+def test_a_page_plays_too_and_only_the_players_script_runs(driver, tmp_path):
+    run = run_notebook(write_notebook(tmp_path / "sounds.ipynb", *CELLS), output=tmp_path)
     page = tmp_path / "sounds.html"
     text = page.read_text(encoding="utf-8")
     assert text.count("<script") == 1
