@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from helpers.sounds import make_sound
 
+from vaerecon.bundled import DEMO_CLIP, demo_clips
+from vaerecon.codec import LatentCodec
 from vaerecon.comparison.codecs import ENCODERS, _encoded, _payload, code_sound, parse_codecs
 from vaerecon.comparison.run import compare
-from vaerecon.metrics.scores import evaluate
+from vaerecon.metrics.scores import METRICS, evaluate
 
 
 def test_names_and_rates_are_read():
@@ -85,3 +87,14 @@ def test_codecs_are_rows_of_the_table(tmp_path):
     assert rows.loc["latent:6", "log_mel_mae"] < 2 * rows.loc["fast", "log_mel_mae"]
     assert rows["error"].isna().all()
     assert rows["lsd_db"].notna().sum() == 4
+
+
+def test_a_model_folder_brings_its_own_codec(tiny, tmp_path):
+    folder = tmp_path / "elsewhere" / "mine"
+    tiny.save_pretrained(folder)
+    LatentCodec.from_pretrained("tiny").save_pretrained(folder)
+    clip = str(demo_clips()[DEMO_CLIP])
+    options = {"methods": "silence", "max_length": 0.5, "without_vae": False, "workers": 1}
+    table = compare(clip, folder, codecs="latent:8", exclude_metrics=METRICS, **options)
+    assert table["error"].isna().all()
+    assert (table["method"] == "latent:8").sum() == 1

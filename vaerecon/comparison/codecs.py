@@ -85,7 +85,7 @@ def _code_latent(
     from vaerecon.mel.front_end import log_mel
     from vaerecon.models.autoencoder import vae_hash
 
-    codec = LatentCodec.from_pretrained(pipe.source)
+    codec = LatentCodec.from_pretrained(pipe.folder or pipe.source)
     codec.check(vae_hash(pipe.vae))
     mel = log_mel(samples, normalize=False)
     data = codec.encode(pipe.encode(mel), kbps=kbps, n_samples=len(samples))
