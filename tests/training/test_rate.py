@@ -99,3 +99,9 @@ def test_the_estimate_is_near_what_the_codec_needs(tiny):
 def test_a_frozen_encoder_cannot_lower_its_rate(data, tmp_path):
     with pytest.raises(ValueError, match=r"rate_weight: got 0\.1 for an encoder that is frozen"):
         run("vae", data, tmp_path, 2, objective=WEIGHTED, freeze_encoder=True)
+
+
+def test_a_crop_of_one_latent_frame_has_no_rate(data, tmp_path):
+    objective = VaeObjective(frames=4, rate_weight=0.1)
+    with pytest.raises(ValueError, match="got crops of 4 mel frames, expected at least 8"):
+        run("vae", data, tmp_path, 2, objective=objective)

@@ -108,6 +108,11 @@ class VaePart(Part):
                 f"rate_weight: got {weight} for an encoder that is frozen: its rate cannot change; "
                 "train it too: --train-encoder (freeze_encoder=False)"
             )
+        if weight > 0 and self.objective.frames < 8:
+            raise ValueError(
+                f"rate_weight: got crops of {self.objective.frames} mel frames, expected at least "
+                "8: each latent frame (4 mel frames) is predicted from the one before"
+            )
         self.network = VaeNetwork(self.model, freeze_encoder, Rate() if weight > 0 else None)
 
     def fresh(self, size: VaeSize | None) -> Any:
