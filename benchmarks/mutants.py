@@ -92,7 +92,7 @@ FAULTS = (
     Fault("phase/retrieval.py", "momentum: float = 0.95", "momentum: float = 0.9",
           "test_methods.py"),
     Fault("phase/solving.py", "clamp_(-1.5, 1.5)", "clamp_(-0.5, 0.5)", "test_methods.py"),
-    Fault("phase/projections.py", "found[:, end] = signal[:, end]", "pass",
+    Fault("phase/projections.py", "result[:, end] = signal[:, end]", "pass",
           "phase/test_phase.py test_methods.py"),
     Fault("streaming/stages.py", "[:, : (self.done - first) * HOP]", "[:, :0]",
           "streaming/test_stream.py"),

@@ -396,7 +396,7 @@ ADDRESSES = ["https://host.org/a/song.mp3", "http://host/song.mp3?x=1", "s3://bu
 
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_an_address_on_a_network_is_refused_with_what_to_write(tmp_path, address):
-    said = r"got the address '\w+://.*', expected what .*\(curl -LO '\w+://.*'\).* 'song.mp3'"
+    said = r"got the address '\w+://.*', expected a file .*\(curl -LO '\w+://.*'\).* 'song.mp3'"
     for name in (address, Path(address)):
         with pytest.raises(ValueError, match=said):
             load_audio(name)

@@ -214,6 +214,7 @@ def test_bad_input_is_one_line_status_2_and_nothing_written(case, folder, tmp_pa
     assert done.stdout.strip() == "False"  # torch was not needed to say so
 
 
+@pytest.mark.process
 def test_crops_that_cannot_be_read_end_a_training_in_one_line(folder, tmp_path, monkeypatch):
     """On disk, because there the header is believed: two seconds are called forty."""
     monkeypatch.setattr("logging.basicConfig", lambda **_: None)

@@ -110,7 +110,7 @@ def run_cells(cells: Iterable[Cell], parameters: dict[str, Any]) -> Iterator[tup
         np.random.seed(0)  # noqa: NPY002
         # notebook 03 sets both, for its own cells
         with torch.set_grad_enabled(gradients), pd.option_context("display.max_colwidth", 50):
-            exec(cell.code, values)  # noqa: S102
+            exec(cell.code, values)  # noqa: S102 (cells of the notebooks in this repository)
             gradients = torch.is_grad_enabled()
         values |= instead
         if cell.declares:

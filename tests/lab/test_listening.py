@@ -142,8 +142,8 @@ def test_a_summary_adds_the_tests_of_a_listener_up(pair, tmp_path):
     assert list(summary["trials"]) == [16, 8]
     assert summary["p_value"][0] == pytest.approx(abx_score(*right_and_wrong(14, 16)).p_value)
     figure, ax = plot_abx(summary)
-    points, *_ = ax.containers[0]
-    assert list(points.get_xdata()) == [14 / 16, 0.5]
+    points = [container[0] for container in ax.containers]
+    assert [float(point.get_xdata()[0]) for point in points] == [14 / 16, 0.5]
     assert len(ax.get_yticklabels()) == 2
     assert plot_abx(summary, ax)[0] is figure
 
