@@ -26,6 +26,7 @@ def read(path):
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
 
 
+@pytest.mark.slow
 def test_a_file_of_latents_decodes_to_what_the_pipeline_gives_bit_for_bit(tmp_path, song, tiny):
     assert run("encode", song, "a.safetensors", cwd=tmp_path).status == 0
     assert run("decode", "a.safetensors", "a.wav", cwd=tmp_path).status == 0
@@ -92,6 +93,7 @@ def test_no_or_a_cut_file_is_one_line(tmp_path, song, tiny):
         assert word in done.stderr
 
 
+@pytest.mark.slow
 def test_a_long_clip_goes_through_the_pipeline_s_windows(tmp_path, sound, tiny):
     path = tmp_path / "long.wav"
     sf.write(path, np.tile(sound, 1 + 14 * 16000 // len(sound))[: 14 * 16000], 16000, "FLOAT")

@@ -37,6 +37,7 @@ def test_from_file_to_file_the_latency_is_taken_off(tmp_path, song, tiny):
     np.testing.assert_array_equal(found, np.concatenate(own)[stream.latency :])
 
 
+@pytest.mark.slow
 def test_a_simulation_says_what_was_late_and_gives_what_was_heard(tmp_path, song):
     done = run("stream", "--simulate", "--input", song, "--output", "out.wav", "--around-vae",
                "--block", 0.5, "--max-length", 0.9, cwd=tmp_path)  # fmt: skip

@@ -220,6 +220,7 @@ def test_a_damaged_estimate_is_one_row_and_all_damaged_is_status_1(folders):
 
 
 @pytest.mark.needs("speechmos", "onnxruntime")
+@pytest.mark.slow
 def test_dnsmos_is_that_of_the_package_and_computed_only_where_named():
     from speechmos import dnsmos
 

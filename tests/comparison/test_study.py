@@ -77,6 +77,7 @@ def without(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
 # --- several models -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_each_model_has_the_rows_that_it_has_alone(folder, models, table, both):
     assert list(both["model"].unique()) == ["tiny", "mine"]
     for model, name in zip(models, ("tiny", "mine"), strict=True):
@@ -89,6 +90,7 @@ def test_each_model_has_the_rows_that_it_has_alone(folder, models, table, both):
     assert both.attrs["model"] == ["tiny", "mine"]
 
 
+@pytest.mark.slow
 def test_a_model_is_freed_before_the_next_is_loaded(models, monkeypatch):
     """So that memory is that of the largest."""
     settings = [
@@ -116,6 +118,7 @@ def test_a_model_is_freed_before_the_next_is_loaded(models, monkeypatch):
     assert alive_at_load == [False]
 
 
+@pytest.mark.slow
 def test_models_of_the_same_name_are_told_apart_and_the_same_one_is_taken_once(tmp_path, models):
     for name in ("one", "two"):
         shutil.copytree(models[1], tmp_path / name / "mine")
@@ -125,6 +128,7 @@ def test_models_of_the_same_name_are_told_apart_and_the_same_one_is_taken_once(t
     assert list(table["model"].unique()) == ["tiny", "one/mine", "two/mine"]
 
 
+@pytest.mark.slow
 def test_a_run_of_two_models_goes_on_in_the_second(folder, models, both, tmp_path, monkeypatch):
     """What the first has done is not done again; another list of models is refused."""
     output = tmp_path / "t.parquet"
@@ -150,6 +154,7 @@ def test_a_run_of_two_models_goes_on_in_the_second(folder, models, both, tmp_pat
     pd.testing.assert_frame_equal(without(found), without(both), check_exact=True)
 
 
+@pytest.mark.slow
 def test_the_command_shows_each_model_and_domain(folder, models, tmp_path):
     args = ["compare", folder, "--output", "t.csv", "--by", "domain", *QUICK_OPTIONS]
     for model in models:
@@ -218,6 +223,7 @@ def test_kept_sounds_are_those_that_were_measured_and_the_table_says_where(kept)
         assert scores["snr_db"] == pytest.approx(row["snr_db"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_several_models_keep_their_sounds_apart(folder, models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     clip = folder / "sp eech" / "a 1.wav"
@@ -228,6 +234,7 @@ def test_several_models_keep_their_sounds_apart(folder, models, tmp_path, monkey
     assert Path(sounds[0]).read_bytes() != Path(sounds[1]).read_bytes()
 
 
+@pytest.mark.slow
 def test_a_long_clip_keeps_the_same_sounds_by_the_road_through_files(folder, tmp_path, monkeypatch):
     clip = folder / "sp eech" / "a 1.wav"
     kept = []
@@ -349,6 +356,7 @@ def test_intervals_of_the_summary_are_those_over_the_clips():
 
 
 @pytest.mark.parametrize(("suffix", "count"), [(".parquet", 1), (".csv", 2)])
+@pytest.mark.slow
 def test_resuming_a_finished_table_does_nothing_if_the_settings_are_the_same(
     folder, models, tmp_path, suffix, count
 ):
@@ -400,6 +408,7 @@ def saved(tmp_path, folder) -> Path:
 
 
 @pytest.mark.needs("datasets")
+@pytest.mark.slow
 def test_items_of_a_dataset_have_the_numbers_of_their_files(saved, folder, table, tmp_path):
     args = ["compare", "--column", "sound", *QUICK_OPTIONS]
     for name, dataset, split in (("bytes", saved, "test"), ("paths", saved, "paths"),

@@ -212,6 +212,7 @@ def _parts(box):
     return box.children[1:]
 
 
+@pytest.mark.slow
 def test_latent_explorer_redraws_and_plays(tiny, trip, other):
     box = plots.explore_latent(tiny, trip, other)
     status, image, sound = _parts(box)

@@ -424,6 +424,7 @@ def two_models(tmp_path_factory):
 BOTH = ["vocoder (tiny)", "griffinlim (tiny)", "vocoder (mine)", "griffinlim (mine)"]
 
 
+@pytest.mark.slow
 def test_of_several_models_every_method_has_its_model_in_its_name(two_models):
     pipe, results = two_models
     assert pipe.source == "mine"
@@ -441,6 +442,7 @@ def test_of_several_models_every_method_has_its_model_in_its_name(two_models):
     assert around["griffinlim (mine)"] == around["griffinlim (tiny)"]  # no VAE
 
 
+@pytest.mark.slow
 def test_of_several_models_words_and_tables_name_the_model(two_models):
     results = two_models[1]
     scores, budget = tables.score_table(results), error_budget.error_budget(results)

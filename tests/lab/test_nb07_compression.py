@@ -129,6 +129,7 @@ def test_the_error_by_band_finds_a_missing_band(sound):
     assert errors["latent"].max() == 0
 
 
+@pytest.mark.slow
 def test_the_slider_draws_another_picture_and_plays(tiny, coded):
     box = bits.explore_step(tiny, CODEC, coded, "griffinlim")
     controls, status, image, sound = box.children

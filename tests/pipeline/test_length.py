@@ -105,6 +105,7 @@ def test_from_file_to_file_is_what_memory_gives(in_memory, from_file):
         lambda found: found.save("nowhere"),
     ],
 )
+@pytest.mark.slow
 def test_the_result_of_a_file_has_no_arrays_and_says_so(from_file, arrays):
     with pytest.raises(ValueError, match=r"no arrays.*pipe\(load_audio\(path\)\)"):
         arrays(from_file[0])

@@ -49,6 +49,7 @@ def short() -> np.ndarray:
 @settings(max_examples=3, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 @given(sizes=st.lists(st.integers(0, 1500), max_size=12))
+@pytest.mark.slow
 def test_any_pieces_give_the_same_samples(tiny, short, setting, sizes):
     stream = vr.Stream(tiny, **setting)
     assert torch.equal(through(stream, short), through(stream, short, *sizes))
@@ -165,6 +166,7 @@ def state_bytes(thing, seen=None) -> int:
 
 
 @pytest.mark.parametrize("setting", [{}, AROUND | {"sample_rate": 44100}])
+@pytest.mark.slow
 def test_memory_does_not_grow(tiny, sound, setting):
     stream, sizes = vr.Stream(tiny, **setting), []
     for _ in range(3):
