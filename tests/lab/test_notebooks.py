@@ -1,4 +1,4 @@
-"""The notebooks themselves: run by papermill as `vaerecon check` runs them.
+"""The notebooks themselves, run as `vaerecon check` runs them.
 
 Each runs once as a whole, and its numbers are compared with its baseline. Then those of its cells
 that can show it run again for each of its parameters with another value, until a recorded number

@@ -1,4 +1,4 @@
-"""Notebooks run by papermill, checked against baselines and turned into pages that stand alone."""
+"""Notebooks run headlessly, checked against baselines and turned into pages that stand alone."""
 
 from __future__ import annotations
 

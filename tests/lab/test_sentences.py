@@ -9,6 +9,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from vaerecon.lab.nb05_fine_tuning import tuning
 from vaerecon.lab.nb07_compression import bits
 from vaerecon.lab.nb11_domains import domains
 from vaerecon.lab.reports import report, table_scores
+from vaerecon.lab.reports.runs import read_notebook
 from vaerecon.metrics.recommendation import Recommendation
 from vaerecon.metrics.scores import METRICS, Mean, Metric
 
@@ -253,3 +255,30 @@ def test_the_sentence_follows_from_the_results(name):
     assert once not in second
     assert then in second
     assert then not in first
+
+
+# ends of cells that make a sentence of numbers: names and values, and words; then those inverted
+ERRORS = pd.DataFrame({"own": [0.3, 0.1], "other": [0.3, 0.1]}, index=[0.0, 1.0])
+LIMITS = pd.Series({"the real file": 1.0, "KL from N(0, 1)": 2.0})
+IN_CELLS = {
+    "05_fine_tuning": (
+        "least = errors", {"errors": ERRORS}, {"errors": ERRORS.assign(other=[0.1, 0.3])},
+        "the same weight is best for both", "**other** at 0; the two disagree",
+    ),
+    "07_compression": (
+        "ratio = limits", {"limits": LIMITS}, {"limits": LIMITS[::-1].set_axis(LIMITS.index)},
+        ": less than", ": no less than",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IN_CELLS)
+def test_a_sentence_made_in_a_cell_says_the_opposite_too(name):
+    start, values, inverted, words, opposite = IN_CELLS[name]
+    _, notebook = read_notebook(Path(__file__).parents[2] / "notebooks" / f"{name}.ipynb")
+    (code,) = [start + end for _, found, end in
+               (cell.source.partition(start) for cell in notebook.cells) if found]  # fmt: skip
+    for given, expected in ((values, words), (inverted, opposite)):
+        said: list[str] = []
+        exec(code, {**given, "markdown": said.append})  # noqa: S102 (a cell of this repository)
+        assert expected in said[0]
