@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from vaerecon.training.losses import detail_energy_loss
 from vaerecon.training.parts.part import Data
 from vaerecon.training.parts.vae import VaeObjective, VaePart
 from vaerecon.training.rate import STEP, Rate
+from vaerecon.training.run import check_same
 from vaerecon.training.run_files import read_curve
 from vaerecon.training.settings import LoopConfig
 
@@ -99,6 +102,16 @@ def test_the_estimate_is_near_what_the_codec_needs(tiny):
 def test_a_frozen_encoder_cannot_lower_its_rate(data, tmp_path):
     with pytest.raises(ValueError, match=r"rate_weight: got 0\.1 for an encoder that is frozen"):
         run("vae", data, tmp_path, 2, objective=WEIGHTED, freeze_encoder=True)
+
+
+def test_a_training_from_before_the_term_does_not_go_on_with_it(tmp_path):
+    config = LoopConfig(steps=2)
+    objective = asdict(VaeObjective())
+    del objective["rate_weight"]
+    state = {"config": asdict(config), "objective": objective}
+    check_same(state, config, VaeObjective(), tmp_path)
+    with pytest.raises(ValueError, match=r"began with rate_weight = 0\.0, got 0\.1"):
+        check_same(state, config, VaeObjective(rate_weight=0.1), tmp_path)
 
 
 def test_a_crop_of_one_latent_frame_has_no_rate(data, tmp_path):

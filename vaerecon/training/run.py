@@ -132,7 +132,8 @@ def check_apart(data: Sequence[Path], output: Path) -> None:
 def check_same(state: dict[str, Any], config: LoopConfig, objective: Any, output: Path) -> None:
     """Refuse to resume with settings that differ from the checkpoint's."""
     wanted = asdict(config) | asdict(objective)
-    known = state["config"] | state["objective"]
+    # a setting that the checkpoint does not know had its default
+    known = asdict(type(objective)()) | state["config"] | state["objective"]
     for name, value in known.items():
         got = wanted.get(name, value)
         if name not in FREE and got != value:
