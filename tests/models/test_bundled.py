@@ -60,18 +60,18 @@ def test_no_path_of_a_machine_is_shipped():
 
 @pytest.mark.parametrize("name", demo_clips())
 def test_the_vae_returns_a_mel_like_the_one_it_was_given(tiny, name):
-    """0.15 nepers is the goal over the evaluation clips, and was measured on the worst of these.
+    """0.15 nepers is the goal over the evaluation clips; 0.127 was measured on the worst of these.
 
     A mel that says nothing (its mean over time) is more than twice as far away.
     """
     mel = log_mel(load_audio(demo_clips()[name]).samples)
     error = (tiny.decode(tiny.encode(mel), len(mel)) - mel).abs().mean()
-    assert error <= 0.17
+    assert error <= 0.15
     assert error < 0.5 * (mel.mean(dim=0) - mel).abs().mean()
 
 
 def test_the_scaling_factor_brings_latents_near_a_deviation_of_1(tiny):
-    """It was measured on held-out training audio (model card); 1.13 before it on these clips."""
+    """It was measured on held-out training audio (model card); 1.19 without it on these clips."""
     latents = [tiny.encode(log_mel(load_audio(p).samples)).flatten() for p in demo_clips().values()]
     assert 0.8 < tiny.vae.config.scaling_factor * float(torch.cat(latents).std()) < 1.25
 
