@@ -196,7 +196,7 @@ def _read_latents(source: Name, pipe: ReconstructionPipeline) -> tuple[torch.Ten
             if facts[name] != own:
                 raise ValueError(
                     f"latents: the file is of the model {facts['model']!r} with {name} "
-                    f"{facts[name]}, expected {own}; name its model with --model"
+                    f"{facts[name]}, expected {own}; name the weights that made it by --model"
                 )
     except SafetensorError as error:
         raise ValueError(f"latents: no .safetensors file, or a damaged one: {error}") from None
